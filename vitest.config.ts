@@ -1,0 +1,21 @@
+import { defineConfig } from 'vitest/config';
+
+const project = (name: string, include: string, options: object = {}) => ({
+  test: { name, include: [include], globalSetup: [], ...options },
+});
+
+/** One project per kind of test; `npm test` runs all but `compose`, which needs a Docker engine. */
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    projects: [
+      project('unit', 'test/unit/**/*.test.ts'),
+      project('contract', 'test/contract/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
+      project('integration', 'test/integration/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
+      project('protocol', 'test/protocol/**/*.test.ts'),
+      project('compose', 'test/compose/**/*.test.ts', { testTimeout: 300_000, hookTimeout: 900_000 }),
+    ],
+  },
+});
