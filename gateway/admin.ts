@@ -1,0 +1,63 @@
+/**
+ * The admin port: /metrics, /healthz and /readyz, for the operator's own network only.
+ *
+ * Plain node:http, apart from the public port, so that no rule of a proxy stands between the outside and it.
+ */
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Logger } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+export interface AdminParts {
+  metrics: Metrics;
+  /** Why the node cannot serve, or undefined when it can. */
+  unready(): string | undefined;
+  log: Logger;
+}
+
+export class Admin {
+  readonly #server: Server;
+
+  constructor({ metrics, unready, log }: AdminParts) {
+    this.#server = createServer((request, response) => {
+      const path = request.url?.split('?', 1)[0];
+      if (request.method !== 'GET' && request.method !== 'HEAD') answer(response, 405, 'Only GET is answered here.');
+      else if (path === '/healthz') answer(response, 200, 'ok');
+      else if (path === '/readyz') {
+        const reason = unready();
+        answer(response, reason === undefined ? 200 : 503, reason ?? 'ready');
+      } else if (path === '/metrics') {
+        metrics.text().then(
+          (text) => response.writeHead(200, { 'content-type': metrics.contentType }).end(text),
+          (error: unknown) => {
+            log.error({ error: String(error) }, 'reading the metrics failed');
+            answer(response, 500, 'The metrics could not be read; the log says why.');
+          },
+        );
+      } else answer(response, 404, 'Here are /metrics, /healthz and /readyz.');
+    });
+    this.#server.requestTimeout = 10_000;
+  }
+
+  /** Opens the port. Returns its number. */
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(port, host, () => {
+        this.#server.off('error', reject);
+        resolve((this.#server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  close(): Promise<void> {
+    this.#server.closeAllConnections();
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+    });
+  }
+}
+
+function answer(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { 'content-type': 'text/plain' }).end(`${text}\n`);
+}

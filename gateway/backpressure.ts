@@ -1,0 +1,102 @@
+/**
+ * Keeps every outgoing buffer bounded, so that the WebSocket server never has to drop a message behind our back.
+ *
+ * Between two looks a buffer grows by at most the bytes fanned out on this node. So all buffers are looked at once per
+ * (hard limit - soft limit) of fanned-out bytes, and readers over the soft limit are put aside: nothing of theirs was
+ * dropped, and what they miss from there on is known exactly. Half of MAX_BUFFERED_BYTES is the soft limit. It knows
+ * buffers, nothing of rooms; what being put aside means is the reader's own affair.
+ */
+
+export interface Reader {
+  /** Bytes that wait for the peer to read. */
+  bufferedBytes(): number;
+  /** Puts what was fanned out in this turn of the event loop into the buffer, where `bufferedBytes` sees it. */
+  flush(): void;
+  /** True while messages are fanned out to it. */
+  readonly live: boolean;
+  /** It is over the soft limit: no more messages to it until it has read. */
+  stall(): void;
+  /** The node is over its total limit, and this one holds most. */
+  shed(): void;
+}
+
+/** A full WebSocket frame header from the server (RFC 6455 section 5.2). */
+const frameHeaderBytes = 10;
+
+export class Backpressure {
+  readonly hardBytes: number;
+  readonly softBytes: number;
+  /** A reader put aside goes on below this. */
+  readonly resumeBytes: number;
+  readonly #totalBytes: number;
+  readonly #readers: ReadonlySet<Reader>;
+  /** Per connection at the most, since the last look. */
+  #fannedOut = 0;
+  /** By all connections together at the most, since the last look. */
+  #handedOver = 0;
+  /** Fanned out in this turn: perhaps not in any buffer yet. */
+  #thisTurn = 0;
+
+  /** 0 is no limit. `readers` is the live set of all connections of the node. */
+  constructor(hardBytes: number, totalBytes: number, readers: ReadonlySet<Reader>) {
+    this.hardBytes = hardBytes === 0 ? Number.POSITIVE_INFINITY : hardBytes;
+    this.softBytes = this.hardBytes / 2;
+    this.resumeBytes = this.softBytes / 2;
+    this.#totalBytes = totalBytes === 0 ? Number.POSITIVE_INFINITY : totalBytes;
+    this.#readers = readers;
+  }
+
+  /** To be called before each message that is fanned out to `members` readers. */
+  beforeFanout(frameBytes: number, members: number): void {
+    const bytes = frameBytes + frameHeaderBytes;
+    const tooMuchForOne = this.#fannedOut + bytes > this.hardBytes - this.softBytes;
+    const tooMuchForAll = this.#handedOver + bytes * members > this.#totalBytes / 4;
+    if (tooMuchForOne || tooMuchForAll) this.look();
+    this.#fannedOut += bytes;
+    this.#handedOver += bytes * members;
+    // The server flushes between the Redis callbacks of a turn and its immediates.
+    if (this.#thisTurn === 0) setImmediate(() => this.#endTurn());
+    this.#thisTurn += bytes;
+  }
+
+  /** Looks at every buffer: puts slow readers aside, sheds the fullest when all are too many. Returns their sum. */
+  look(): number {
+    this.#fannedOut = 0;
+    this.#handedOver = 0;
+    let sum = 0;
+    for (const reader of this.#readers) sum += this.#lookAt(reader);
+    if (sum > this.#totalBytes) this.#shedFullest(sum - this.#totalBytes);
+    return sum;
+  }
+
+  /** The sum of all buffers, in bytes. */
+  sum(): number {
+    let sum = 0;
+    for (const reader of this.#readers) sum += reader.bufferedBytes();
+    return sum;
+  }
+
+  #lookAt(reader: Reader): number {
+    const bytes = reader.bufferedBytes();
+    if (!reader.live || bytes + this.#thisTurn <= this.softBytes) return bytes;
+    reader.flush();
+    const flushed = reader.bufferedBytes();
+    if (flushed > this.softBytes) reader.stall();
+    return flushed;
+  }
+
+  #shedFullest(excess: number): void {
+    const fullest = [...this.#readers].map((reader) => ({ reader, bytes: reader.bufferedBytes() }));
+    fullest.sort((one, other) => other.bytes - one.bytes);
+    let left = excess;
+    for (const { reader, bytes } of fullest) {
+      if (left <= 0) return;
+      reader.shed();
+      left -= bytes;
+    }
+  }
+
+  #endTurn(): void {
+    this.#thisTurn = 0;
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The first minutes with Roomcast: in development without a key, a page and a token to try it with.
+ *
+ * The secret was made for this run, so whatever is signed here ends with it. The tokens reach only the rooms `demo:*`.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { signToken } from './auth.ts';
+import type { Config } from './config.ts';
+
+export const demoRooms = 'demo:*';
+const tokenSeconds = 86_400;
+
+export class Demo {
+  readonly #secret: Uint8Array;
+
+  constructor(config: Config) {
+    this.#secret = new TextEncoder().encode(config.jwtSecret);
+  }
+
+  token(user: string): Promise<string> {
+    return signToken(this.#secret, { sub: user, rooms: { [demoRooms]: ['subscribe', 'publish'] } }, tokenSeconds);
+  }
+
+  /** The page, with a token for a user of its own. */
+  async page(): Promise<string> {
+    const html = await readFile(new URL('./pages/demo.html', import.meta.url), 'utf8');
+    return html.replace('{{token}}', await this.token(`guest-${randomBytes(3).toString('hex')}`));
+  }
+
+  /** What to paste into a terminal in the project's folder. */
+  async example(port: number): Promise<string> {
+    const frames = [
+      { type: 'subscribe', id: 1, room: 'demo:lobby' },
+      { type: 'publish', id: 2, room: 'demo:lobby', data: 'hello' },
+    ];
+    const script = [
+      'import { WebSocket } from "ws";',
+      `const socket = new WebSocket("ws://127.0.0.1:${port}/ws", ["roomcast.v1.json", "roomcast.token.${await this.token('demo')}"]);`,
+      'socket.on("message", (frame) => console.log(String(frame)));',
+      `socket.on("open", () => { ${frames.map((frame) => `socket.send(JSON.stringify(${JSON.stringify(frame)}));`).join(' ')} });`,
+    ].join('\n');
+    return `node --input-type=module -e '${script}'`;
+  }
+}

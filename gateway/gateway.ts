@@ -1,0 +1,114 @@
+/**
+ * A node: all its parts, put together and taken apart again. What each of them does stands in its own file.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { closeCode } from '../shared/codes.ts';
+import { Access } from './access.ts';
+import { Admin } from './admin.ts';
+import { createAuthenticator } from './auth.ts';
+import type { Backplane } from './backplane.ts';
+import { MemoryBackplane } from './backplane-memory.ts';
+import { RedisBackplane } from './backplane-redis.ts';
+import { Backpressure } from './backpressure.ts';
+import type { Config } from './config.ts';
+import type { Connection } from './connection.ts';
+import { Demo } from './demo.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { Hub } from './hub.ts';
+import { UserConnections } from './limits.ts';
+import type { Logger } from './log.ts';
+import { Metrics } from './metrics.ts';
+import { Publisher } from './publish.ts';
+import { Server } from './server.ts';
+import { version } from './version.ts';
+
+export interface Gateway {
+  port: number;
+  adminPort: number;
+  /** Only in development without a key. */
+  demo: Demo | undefined;
+  /** Refuses new connections, closes every open one with 4001, then ends everything else. */
+  stop(): Promise<void>;
+}
+
+const sweepIntervalMs = 500;
+/** Close frames are given this long to leave before sockets are cut. */
+const closingMs = 300;
+
+/** Starts a node. Rejects if a port is taken or a key cannot be used; a Redis that is away does not hinder it. */
+export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
+  const connections = new Set<Connection>();
+  let stopping = false;
+
+  const authenticator = await createAuthenticator(config, log);
+  const access = new Access(config.rules);
+  const backplane = createBackplane(config, log);
+  const backpressure = new Backpressure(config.maxBufferedBytes, config.maxBufferedTotalBytes, connections);
+  const metrics: Metrics = new Metrics(
+    { version, node: config.nodeId },
+    {
+      connections: () => connections.size,
+      rooms: () => hub.roomCount,
+      subscriptions: () => sum(connections, (connection) => connection.rooms),
+      stalled: () => sum(connections, (connection) => (connection.live ? 0 : 1)),
+      bufferedBytes: () => backpressure.sum(),
+      backplaneUp: () => backplane.up,
+    },
+  );
+  const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
+    metrics.heartbeatTimedOut();
+    connection.close(closeCode.heartbeatTimeout);
+  });
+  const demo = config.demo ? new Demo(config) : undefined;
+  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics });
+  const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
+  const admin = new Admin({ metrics, unready, log });
+  const sweep = setInterval(() => {
+    const now = performance.now();
+    for (const connection of connections) connection.checkDeadlines(now);
+    hub.sweep();
+  }, sweepIntervalMs);
+
+  await backplane.start(hub);
+  const users = new UserConnections<Connection>(config.maxConnectionsPerUser);
+  const publisher = new Publisher();
+  const port = await server.listen({
+    config,
+    access,
+    authenticator,
+    backpressure,
+    hub,
+    publisher,
+    users,
+    metrics,
+    log,
+  });
+  const adminPort = await admin.listen(config.adminHost, config.adminPort);
+
+  const stop = async () => {
+    if (stopping) return;
+    stopping = true;
+    server.stopListening();
+    for (const connection of connections) connection.close(closeCode.draining);
+    clearInterval(sweep);
+    heartbeat.close();
+    await delay(closingMs);
+    server.close();
+    authenticator.close();
+    metrics.close();
+    await Promise.all([backplane.close(), admin.close()]);
+  };
+  return { port, adminPort, demo, stop };
+}
+
+function createBackplane(config: Config, log: Logger): Backplane {
+  const { dedupeMs, nodeId: node, redisPrefix: prefix, redisUrl: url } = config;
+  return url === undefined ? new MemoryBackplane(dedupeMs) : new RedisBackplane({ url, prefix, node, dedupeMs }, log);
+}
+
+function sum(connections: Iterable<Connection>, value: (connection: Connection) => number): number {
+  let total = 0;
+  for (const connection of connections) total += value(connection);
+  return total;
+}

@@ -1,0 +1,137 @@
+/**
+ * The hub: a node's rooms and how many members each has here. It ties rooms to the backplane and fans messages out.
+ *
+ * Owns when a room is subscribed (its first member joins) and left (some time after the last). It holds no list of
+ * members: the WebSocket server keeps who listens to what, so a message costs the hub the same for one member or ten
+ * thousand. It never knows Redis, sockets or permissions. Next: gateway/connection.ts.
+ */
+import type { GapFrame } from '../shared/protocol.ts';
+import type { Access, SlowRule } from './access.ts';
+import type { Backplane, BackplaneListener, Publication, Published } from './backplane.ts';
+import type { Backpressure } from './backpressure.ts';
+import type { Metrics } from './metrics.ts';
+
+/** Hands a frame to every live member of a room on this node, in one call. */
+export type Fanout = (room: string, frame: Uint8Array | string) => void;
+
+export interface Room {
+  readonly name: string;
+  readonly slow: SlowRule;
+  /** Members on this node, those that are joining included. */
+  members: number;
+  /** Of these, the ones that get no message now: joining, or too slow. */
+  aside: number;
+  /** Messages fanned out so far; a member put aside remembers it, to know later how many it missed. */
+  sequence: number;
+  /** Times that messages were missed by the whole node. */
+  interruptions: number;
+  emptySince: number;
+}
+
+/** A room is left this long after its last member: a client that flaps does not become Redis traffic. */
+const lingerMs = 2_000;
+
+export class Hub implements BackplaneListener {
+  readonly #backplane: Backplane;
+  readonly #access: Access;
+  readonly #backpressure: Backpressure;
+  readonly #fanout: Fanout;
+  readonly #metrics: Metrics;
+  readonly #rooms = new Map<string, Room>();
+  readonly #empty = new Set<Room>();
+
+  constructor(parts: {
+    backplane: Backplane;
+    access: Access;
+    backpressure: Backpressure;
+    fanout: Fanout;
+    metrics: Metrics;
+  }) {
+    this.#backplane = parts.backplane;
+    this.#access = parts.access;
+    this.#backpressure = parts.backpressure;
+    this.#fanout = parts.fanout;
+    this.#metrics = parts.metrics;
+  }
+
+  get roomCount(): number {
+    return this.#rooms.size - this.#empty.size;
+  }
+
+  /** Counts a member in, aside at first. The caller waits for `subscribed`, then takes it live, or leaves again. */
+  join(name: string): Room {
+    let room = this.#rooms.get(name);
+    if (room === undefined) {
+      const { slow } = this.#access.rule(name);
+      room = { name, slow, members: 0, aside: 0, sequence: 0, interruptions: 0, emptySince: 0 };
+      this.#rooms.set(name, room);
+    }
+    this.#empty.delete(room);
+    room.members++;
+    room.aside++;
+    return room;
+  }
+
+  /** Resolves when whatever is published to the room from now on reaches this node, or is told as missed. */
+  subscribed(room: Room): Promise<void> {
+    return this.#backplane.subscribe(room.name);
+  }
+
+  /** Counts a member out. `live`: it was not aside. */
+  leave(room: Room, live: boolean): void {
+    room.members--;
+    if (!live) room.aside--;
+    if (room.members > 0) return;
+    room.emptySince = performance.now();
+    this.#empty.add(room);
+  }
+
+  publish(publication: Publication): Promise<Published> {
+    return this.#backplane.publish(publication);
+  }
+
+  message(name: string, frame: Uint8Array, at: number): void {
+    const room = this.#rooms.get(name);
+    if (room === undefined || room.members === 0) return;
+    const live = room.members - room.aside;
+    this.#backpressure.beforeFanout(frame.length, live);
+    room.sequence++;
+    this.#fanout(name, frame);
+    this.#metrics.fannedOut(room.members - room.aside, at);
+  }
+
+  missed(name: string, why: 'interrupted' | 'unreadable'): void {
+    const room = this.#rooms.get(name);
+    if (why === 'unreadable') this.#metrics.dropped('unreadable', 1);
+    if (room === undefined || room.members === 0) return;
+    room.interruptions++;
+    const gap = backplaneGap(name);
+    this.#backpressure.beforeFanout(gap.length, room.members - room.aside);
+    this.#fanout(name, gap);
+    this.#metrics.gap('backplane', 1);
+  }
+
+  roundTrip(seconds: number): void {
+    this.#metrics.backplaneRoundTrip(seconds);
+  }
+
+  reconnected(): void {
+    this.#metrics.backplaneReconnected();
+  }
+
+  /** Leaves the rooms that have been empty for a while. To be called about once a second. */
+  sweep(): void {
+    const now = performance.now();
+    for (const room of this.#empty) {
+      if (now - room.emptySince < lingerMs) break;
+      this.#empty.delete(room);
+      this.#rooms.delete(room.name);
+      this.#backplane.unsubscribe(room.name);
+    }
+  }
+}
+
+/** The frame that tells members of an interruption. */
+export function backplaneGap(room: string): string {
+  return JSON.stringify({ type: 'gap', room, reason: 'backplane' } satisfies GapFrame);
+}

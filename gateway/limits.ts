@@ -1,0 +1,88 @@
+/**
+ * Limits on how often and how many: token buckets, and connections by client address and by user.
+ *
+ * Counts only; what happens to the one over a limit is decided where it is asked.
+ */
+
+/** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
+export class TokenBucket {
+  readonly #rate: number;
+  readonly #burst: number;
+  #tokens: number;
+  #at: number;
+
+  /** `rate` 0 is no limit. `now` is in ms, of the same clock as in `take`. */
+  constructor(rate: number, burst: number, now: number) {
+    this.#rate = rate;
+    this.#burst = burst;
+    this.#tokens = burst;
+    this.#at = now;
+  }
+
+  /** Takes one token and returns 0, or takes none and returns the ms until there is one. */
+  take(now: number): number {
+    if (this.#rate === 0) return 0;
+    this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#at) / 1000) * this.#rate);
+    this.#at = now;
+    if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) / this.#rate) * 1000);
+    this.#tokens -= 1;
+    return 0;
+  }
+}
+
+/** Connections by client address. */
+export class AddressCount {
+  readonly #most: number;
+  readonly #counts = new Map<string, number>();
+
+  /** `most` 0 is no limit, and then nothing is counted. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** False if this address has as many as it may; otherwise it is counted until `remove`. */
+  add(address: string): boolean {
+    if (this.#most === 0) return true;
+    const count = this.#counts.get(address) ?? 0;
+    if (count >= this.#most) return false;
+    this.#counts.set(address, count + 1);
+    return true;
+  }
+
+  remove(address: string): void {
+    const count = this.#counts.get(address);
+    if (count === undefined) return;
+    if (count === 1) this.#counts.delete(address);
+    else this.#counts.set(address, count - 1);
+  }
+}
+
+/** Connections by user, the oldest first. */
+export class UserConnections<Connection> {
+  readonly #most: number;
+  readonly #connections = new Map<string, Connection[]>();
+
+  /** `most` 0 is no limit, and then nothing is kept. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Adds one. Returns the user's oldest connection if there is now one too many: it has to go. */
+  add(user: string, connection: Connection): Connection | undefined {
+    if (this.#most === 0) return undefined;
+    const connections = this.#connections.get(user);
+    if (connections === undefined) {
+      this.#connections.set(user, [connection]);
+      return undefined;
+    }
+    connections.push(connection);
+    return connections.length > this.#most ? connections[0] : undefined;
+  }
+
+  remove(user: string, connection: Connection): void {
+    const connections = this.#connections.get(user) ?? [];
+    const index = connections.indexOf(connection);
+    if (index !== -1) connections.splice(index, 1);
+    if (connections.length === 0) this.#connections.delete(user);
+  }
+}

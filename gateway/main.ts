@@ -1,0 +1,66 @@
+/**
+ * The process: environment in, a node out, signals obeyed.
+ */
+import { ConfigError, readConfig } from './config.ts';
+import { createLog } from './log.ts';
+
+const [major = 0] = process.versions.node.split('.').map(Number);
+if (major !== 20 && major !== 22) {
+  fail(`Roomcast runs on Node 20 and 22, not ${process.version}: uWebSockets.js has no binary for it.`);
+}
+// Loads uWebSockets.js, so only now.
+const { startGateway } = await import('./gateway.ts');
+
+const config = configuration();
+const log = createLog(config.logLevel);
+for (const warning of config.warnings) log.warn(warning);
+
+process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'unhandled rejection'));
+process.on('uncaughtException', (error) => {
+  log.fatal({ error: error.stack }, 'uncaught exception; the process ends');
+  process.exit(1);
+});
+
+const gateway = await startGateway(config, log).catch((error: Error) => fail(error.message));
+const { port, adminPort, demo } = gateway;
+log.info({ node: config.nodeId, host: config.host, port, adminHost: config.adminHost, adminPort }, 'listening');
+if (demo !== undefined) {
+  process.stdout.write(
+    [
+      '',
+      'Development mode: no key is configured, so a secret was made for this run.',
+      `  Demo page: http://127.0.0.1:${port}/ (open it in two tabs)`,
+      `  Token:     ${await demo.token('demo')}`,
+      '  Try it, in another terminal in this folder:',
+      '',
+      await demo.example(port),
+      '',
+      '',
+    ].join('\n'),
+  );
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void shutDown(signal));
+
+let asked = false;
+async function shutDown(signal: string): Promise<void> {
+  if (asked) process.exit(1);
+  asked = true;
+  log.info({ signal }, 'stopping; a second signal ends the process at once');
+  await gateway.stop();
+  log.info('stopped');
+  process.exit(0);
+}
+
+function configuration() {
+  try {
+    return readConfig(process.env);
+  } catch (error) {
+    return fail(error instanceof ConfigError ? error.message : String(error));
+  }
+}
+
+function fail(message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,221 @@
+/**
+ * The numbers of a node, in the Prometheus text format. The only file that imports prom-client.
+ *
+ * Counting on the way of a message is adding to a plain integer; the scrape reads it. No label ever holds a room, a user
+ * or anything else that a client can choose. Names are fixed in docs/operations.md.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { closeCode } from '../shared/codes.ts';
+
+/** What only the parts of a running node know; read at each scrape. */
+export interface Gauges {
+  connections(): number;
+  rooms(): number;
+  subscriptions(): number;
+  /** Connections put aside because they read too slowly. */
+  stalled(): number;
+  bufferedBytes(): number;
+  backplaneUp(): boolean;
+}
+
+/** Why a handshake, or the token that came with it, was refused. */
+export type HandshakeRejection =
+  | 'request'
+  | 'version'
+  | 'subprotocol'
+  | 'origin'
+  | 'capacity'
+  | 'address'
+  | 'draining'
+  | `token_${string}`;
+
+const seconds = (...buckets: number[]) => buckets;
+/** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
+const knownCodes = new Set<number>([...Object.values(closeCode), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011]);
+const loopSampleMs = 100;
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #pingRtt: Histogram;
+  readonly #fanout: Histogram;
+  readonly #backplaneRtt: Histogram;
+  readonly #closed: Counter<'code'>;
+  readonly #rejected: Counter<'reason'>;
+  readonly #dropped: Counter<'reason'>;
+  readonly #gaps: Counter<'reason' | 'healed'>;
+  readonly #loopTimer: NodeJS.Timeout;
+  #opened = 0;
+  #published = 0;
+  #delivered = 0;
+  #heartbeatTimeouts = 0;
+  #backplaneReconnects = 0;
+
+  constructor(info: { version: string; node: string }, gauges: Gauges) {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry });
+    new Gauge({ name: 'gateway_info', help: 'Always 1.', labelNames: ['version', 'node'], registers }).set(info, 1);
+    this.#gauge('gateway_connections', 'Open connections.', gauges.connections);
+    this.#gauge('gateway_rooms', 'Rooms with a member on this node.', gauges.rooms);
+    this.#gauge('gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions);
+    this.#gauge('gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes);
+    this.#gauge('gateway_backplane_up', '1 while messages flow through the backplane.', () => +gauges.backplaneUp());
+    this.#slowGauge(gauges);
+    this.#counter('gateway_connections_opened_total', 'Connections opened.', () => this.#opened);
+    this.#counter('gateway_messages_delivered_total', 'Messages handed to sockets.', () => this.#delivered);
+    this.#counter('gateway_heartbeat_timeouts_total', 'Connections closed with 4004.', () => this.#heartbeatTimeouts);
+    this.#counter(
+      'gateway_backplane_reconnects_total',
+      'Lost connections to the backplane that were made again.',
+      () => {
+        return this.#backplaneReconnects;
+      },
+    );
+    this.#publishedCounter();
+    const labelled = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+      new Counter({ name, help, labelNames, registers });
+    this.#closed = labelled('gateway_connections_closed_total', 'Connections closed, by close code.', 'code');
+    this.#rejected = labelled('gateway_handshakes_rejected_total', 'Handshakes refused, by reason.', 'reason');
+    this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; each was told.', 'reason');
+    this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members.', 'reason', 'healed');
+    const histogram = (name: string, help: string, buckets: number[]) =>
+      new Histogram({ name, help, buckets, registers });
+    this.#pingRtt = histogram(
+      'gateway_ping_rtt_seconds',
+      'Round trip of WebSocket pings.',
+      seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    );
+    this.#fanout = histogram(
+      'gateway_fanout_seconds',
+      'From accepted by the publishing node to handed to the sockets.',
+      seconds(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+    );
+    this.#backplaneRtt = histogram(
+      'gateway_backplane_rtt_seconds',
+      'Round trip of the canary through the backplane.',
+      seconds(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    );
+    this.#loopTimer = this.#watchLoop(
+      histogram(
+        'gateway_event_loop_lag_seconds',
+        `Lateness of a timer of ${loopSampleMs} ms.`,
+        seconds(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
+      ),
+    );
+  }
+
+  readonly contentType = this.#registry.contentType;
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  connectionOpened(): void {
+    this.#opened++;
+  }
+
+  connectionClosed(code: number): void {
+    this.#closed.inc({ code: knownCodes.has(code) ? String(code) : 'other' });
+  }
+
+  handshakeRejected(reason: HandshakeRejection): void {
+    this.#rejected.inc({ reason });
+  }
+
+  published(): void {
+    this.#published++;
+  }
+
+  /** `at`: when the publishing node accepted the message, Unix ms; another host's clock may be ahead of ours. */
+  fannedOut(members: number, at: number): void {
+    this.#delivered += members;
+    this.#fanout.observe(Math.max(0, Date.now() - at) / 1000);
+  }
+
+  dropped(reason: 'slow' | 'unreadable', messages: number): void {
+    this.#dropped.inc({ reason }, messages);
+  }
+
+  gap(reason: 'backplane' | 'slow', gaps: number): void {
+    this.#gaps.inc({ reason, healed: 'false' }, gaps);
+  }
+
+  pingRoundTrip(rtt: number): void {
+    this.#pingRtt.observe(rtt);
+  }
+
+  heartbeatTimedOut(): void {
+    this.#heartbeatTimeouts++;
+  }
+
+  backplaneRoundTrip(rtt: number): void {
+    this.#backplaneRtt.observe(rtt);
+  }
+
+  backplaneReconnected(): void {
+    this.#backplaneReconnects++;
+  }
+
+  close(): void {
+    clearInterval(this.#loopTimer);
+    this.#registry.clear();
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    const registers = [this.#registry];
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  }
+
+  #slowGauge(gauges: Gauges): void {
+    new Gauge({
+      name: 'gateway_slow_connections',
+      help: 'Connections put aside because they read too slowly, by the rule of the room.',
+      labelNames: ['policy'],
+      registers: [this.#registry],
+      collect() {
+        this.set({ policy: 'drop' }, gauges.stalled());
+      },
+    });
+  }
+
+  #counter(name: string, help: string, read: () => number): void {
+    new Counter({
+      name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  }
+
+  #publishedCounter(): void {
+    const read = () => this.#published;
+    new Counter({
+      name: 'gateway_messages_published_total',
+      help: 'Messages that the backplane took from this node.',
+      labelNames: ['source'],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        this.inc({ source: 'client' }, read());
+      },
+    });
+  }
+
+  #watchLoop(histogram: Histogram): NodeJS.Timeout {
+    let due = performance.now() + loopSampleMs;
+    return setInterval(() => {
+      const now = performance.now();
+      histogram.observe(Math.max(0, now - due) / 1000);
+      due = now + loopSampleMs;
+    }, loopSampleMs).unref();
+  }
+}

@@ -1,0 +1,12 @@
+-- Publishes a message unless its key is known: one step, so that a retry on another node cannot come between.
+-- KEYS[1] the key; ARGV[1] how long it is remembered in ms, ARGV[2] the channel, ARGV[3] the envelope.
+-- Returns 1 if it was published, 0 if it is a duplicate.
+if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
+  return 0
+end
+local reply = redis.pcall('PUBLISH', ARGV[2], ARGV[3])
+if type(reply) == 'table' and reply.err then
+  redis.call('DEL', KEYS[1])
+  return reply
+end
+return 1

@@ -1,0 +1,296 @@
+/**
+ * The public port: HTTP and WebSocket by uWebSockets.js, and the only file that knows it.
+ *
+ * Turns what the library hands over into Connections, and guards the library's traps: request data is copied before the
+ * handler returns, every handler is wrapped so that an exception costs one connection, and nothing is ever done inside
+ * `dropped`, where touching the socket crashes the process.
+ */
+import type { HttpRequest, HttpResponse, us_listen_socket, us_socket_context_t, WebSocket } from 'uWebSockets.js';
+import { closeCode } from '../shared/codes.ts';
+import { clientAddress } from './client-address.ts';
+import type { Config } from './config.ts';
+import { Connection, type Shared, type Socket } from './connection.ts';
+import type { Demo } from './demo.ts';
+import { type HandshakeRequest, type Refusal, readHandshake } from './handshake.ts';
+import type { Heartbeat } from './heartbeat.ts';
+import type { Fanout } from './hub.ts';
+import { AddressCount } from './limits.ts';
+import type { Logger } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+// Tokens and cookies do not fit into the 4 KiB of the library's default; it reads this when it is loaded.
+process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
+const uws = await import('uWebSockets.js');
+
+interface UserData {
+  token: string | undefined;
+  address: string;
+  connection: Connection | undefined;
+  heartbeatSlot: number;
+}
+
+type Ws = WebSocket<UserData>;
+
+/** Room for the close frame behind a full buffer. */
+const closeFrameRoom = 16_384;
+const retryAfterSeconds = '5';
+
+/** LIBUS_LISTEN_EXCLUSIVE_PORT. */
+const exclusivePort = 1;
+type ListenExclusively = (
+  host: string,
+  port: number,
+  options: number,
+  callback: (socket: us_listen_socket | false) => void,
+) => void;
+
+export interface ServerParts {
+  config: Config;
+  log: Logger;
+  metrics: Metrics;
+  connections: Set<Connection>;
+  heartbeat: Heartbeat<Connection>;
+  /** Answers GET /. */
+  demo: Demo | undefined;
+}
+
+export class Server {
+  readonly #parts: ServerParts;
+  readonly #app;
+  readonly #addresses: AddressCount;
+  readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+  #shared: Shared | undefined;
+  #listening: us_listen_socket | undefined;
+  #count = 0;
+
+  constructor(parts: ServerParts) {
+    const { config } = parts;
+    this.#parts = parts;
+    this.#addresses = new AddressCount(config.maxConnectionsPerIp);
+    this.#app =
+      config.tlsCertFile !== undefined && config.tlsKeyFile !== undefined
+        ? uws.SSLApp({ cert_file_name: config.tlsCertFile, key_file_name: config.tlsKeyFile })
+        : uws.App();
+    this.#routes();
+  }
+
+  /** Hands a frame to all members of a room on this node. */
+  readonly fanout: Fanout = (room, frame) => {
+    this.#app.publish(room, frame, false, false);
+  };
+
+  /** Opens the port. Returns its number. */
+  listen(shared: Shared): Promise<number> {
+    this.#shared = shared;
+    const { host, port } = this.#parts.config;
+    return new Promise((resolve, reject) => {
+      // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
+      const listen = this.#app.listen.bind(this.#app) as unknown as ListenExclusively;
+      listen(host, port, exclusivePort, (socket) => {
+        if (socket === false) {
+          reject(new Error(`cannot listen on ${host}:${port}; is the port taken? GATEWAY_PORT chooses another`));
+          return;
+        }
+        this.#listening = socket;
+        resolve(uws.us_socket_local_port(socket as unknown as Parameters<typeof uws.us_socket_local_port>[0]));
+      });
+    });
+  }
+
+  /** Takes no new connections; those that are open stay. */
+  stopListening(): void {
+    if (this.#listening !== undefined) uws.us_listen_socket_close(this.#listening);
+    this.#listening = undefined;
+  }
+
+  /** Cuts what is still open. */
+  close(): void {
+    this.#app.close();
+  }
+
+  #routes(): void {
+    const { config, demo } = this.#parts;
+    this.#app
+      .ws<UserData>('/ws', {
+        maxPayloadLength: 2 * config.maxMessageBytes,
+        maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + closeFrameRoom,
+        closeOnBackpressureLimit: false,
+        // Heartbeats are our own, with the round trip measured.
+        idleTimeout: 0,
+        sendPingsAutomatically: false,
+        // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
+        compression: 0,
+        upgrade: (res, req, context) => this.#upgrade(res, req, context),
+        open: (ws) => this.#guard(ws, () => this.#open(ws)),
+        message: (ws, message, isBinary) =>
+          this.#guard(ws, (connection) => {
+            if (isBinary) connection?.receiveBinary();
+            else connection?.receive(this.#utf8.decode(message), message.byteLength);
+          }),
+        drain: (ws) => this.#guard(ws, (connection) => connection?.drained()),
+        dropped: (ws) => this.#dropped(ws),
+        ping: (ws) => this.#guard(ws, (connection) => connection?.receiveControl()),
+        pong: (ws, payload) => this.#guard(ws, (connection) => this.#pong(connection, payload)),
+        close: (ws, code) => this.#closed(ws, code),
+      })
+      .any('/ws', (res, req) => this.#refuse(res, refusalOf(readRequest(req), config)))
+      .get('/healthz', (res) => {
+        res.writeHeader('content-type', 'text/plain').end('ok\n');
+      })
+      .any('/*', (res) => {
+        res.writeStatus('404 Not Found').end('Not found. The WebSocket endpoint is /ws.\n');
+      });
+    if (demo !== undefined) this.#app.get('/', (res) => this.#page(res, demo));
+  }
+
+  #upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
+    const { config, connections } = this.#parts;
+    const request = readRequest(req);
+    const handshake = readHandshake(request, config);
+    if ('status' in handshake) {
+      this.#refuse(res, handshake);
+      return;
+    }
+    if (connections.size >= config.maxConnections && config.maxConnections > 0) {
+      this.#refuse(res, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
+      return;
+    }
+    const peer = {
+      address: this.#utf8.decode(res.getRemoteAddressAsText()),
+      proxied: this.#utf8.decode(res.getProxiedRemoteAddressAsText()),
+      forwardedFor: request.headers.get('x-forwarded-for') ?? [],
+    };
+    const address = clientAddress(peer, config.trustedProxies);
+    if (!this.#addresses.add(address)) {
+      this.#refuse(res, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
+      return;
+    }
+    const data: UserData = { token: handshake.token, address, connection: undefined, heartbeatSlot: 0 };
+    res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
+  }
+
+  #refuse(res: HttpResponse, { status, reason, message, headers }: Refusal): void {
+    this.#parts.metrics.handshakeRejected(reason);
+    this.#parts.log.debug({ status, reason }, 'handshake refused');
+    res.cork(() => {
+      res.writeStatus(status);
+      for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
+      res.writeHeader('content-type', 'text/plain').end(`${message}\n`, true);
+    });
+  }
+
+  #open(ws: Ws): void {
+    const { connections, heartbeat, metrics } = this.#parts;
+    const data = ws.getUserData();
+    if (this.#shared === undefined) return;
+    this.#count++;
+    const connection = new Connection(`${this.#parts.config.nodeId}-${this.#count}`, socketOf(ws), this.#shared);
+    data.connection = connection;
+    data.heartbeatSlot = heartbeat.add(connection);
+    connections.add(connection);
+    metrics.connectionOpened();
+    const { token } = data;
+    data.token = undefined;
+    connection.open(token);
+  }
+
+  #pong(connection: Connection | undefined, payload: ArrayBuffer): void {
+    if (connection === undefined) return;
+    connection.receiveControl();
+    const roundTripMs = connection.ponged(this.#utf8.decode(payload), performance.now());
+    if (roundTripMs !== undefined) this.#parts.metrics.pingRoundTrip(roundTripMs / 1000);
+  }
+
+  /** Backpressure keeps this from happening; if it does, something is lost, and the end of the connection tells it. */
+  #dropped(ws: Ws): void {
+    const { connection } = ws.getUserData();
+    this.#parts.log.error(
+      { connection: connection?.id },
+      'a message was dropped by the server; closing its connection',
+    );
+    setImmediate(() => connection?.close(closeCode.slowConsumer));
+  }
+
+  #closed(ws: Ws, code: number): void {
+    const { connections, heartbeat, log, metrics } = this.#parts;
+    const { address, connection, heartbeatSlot } = ws.getUserData();
+    this.#addresses.remove(address);
+    metrics.connectionClosed(code);
+    if (connection === undefined) return;
+    heartbeat.remove(connection, heartbeatSlot);
+    connections.delete(connection);
+    try {
+      connection.closed();
+    } catch (error) {
+      log.error({ connection: connection.id, error: String(error) }, 'closing a connection failed');
+    }
+  }
+
+  /** An exception would end the process: it costs its connection instead. */
+  #guard(ws: Ws, handle: (connection: Connection | undefined) => void): void {
+    const { connection } = ws.getUserData();
+    try {
+      handle(connection);
+    } catch (error) {
+      this.#parts.log.error({ connection: connection?.id, error: (error as Error).stack }, 'a handler failed');
+      if (connection === undefined) ws.close();
+      else connection.close(closeCode.internalError);
+    }
+  }
+
+  #page(res: HttpResponse, demo: Demo): void {
+    let aborted = false;
+    res.onAborted(() => {
+      aborted = true;
+    });
+    demo
+      .page()
+      .then((html) => {
+        if (aborted) return;
+        res.cork(() => res.writeHeader('content-type', 'text/html; charset=utf-8').end(html));
+      })
+      .catch((error: unknown) => {
+        this.#parts.log.error({ error: String(error) }, 'the demo page failed');
+        if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
+      });
+  }
+}
+
+/** Copies a request; after its handler returns it is gone. */
+function readRequest(req: HttpRequest): HandshakeRequest {
+  const headers = new Map<string, string[]>();
+  req.forEach((name, value) => {
+    const lines = headers.get(name);
+    if (lines === undefined) headers.set(name, [value]);
+    else lines.push(value);
+  });
+  return { method: req.getCaseSensitiveMethod(), query: req.getQuery(), headers };
+}
+
+/** The library passes on here what it did not take for a handshake: it lacks at least a key of the right length. */
+function refusalOf(request: HandshakeRequest, config: Config): Refusal {
+  const handshake = readHandshake(request, config);
+  if ('status' in handshake) return handshake;
+  return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
+}
+
+function busy(status: string, reason: Refusal['reason'], message: string): Refusal {
+  return { status, reason, message, headers: { 'retry-after': retryAfterSeconds } };
+}
+
+function socketOf(ws: Ws): Socket {
+  return {
+    send: (text) => ws.send(text, false, false) === 1,
+    ping: (payload) => {
+      ws.ping(payload);
+    },
+    end: (code, reason) => ws.end(code, reason),
+    bufferedBytes: () => ws.getBufferedAmount(),
+    listen: (room) => {
+      ws.subscribe(room);
+    },
+    unlisten: (room) => {
+      ws.unsubscribe(room);
+    },
+  };
+}

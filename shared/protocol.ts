@@ -1,0 +1,106 @@
+/**
+ * The frames of the wire protocol `roomcast.v1.json`: one JSON object per WebSocket text message.
+ *
+ * Types and constants only; it runs in browsers and imports nothing but the codes. The checks of what a client really
+ * sent are in gateway/frame.ts. Both sides ignore unknown fields; clients ignore unknown frame types (docs/protocol.md).
+ */
+import type { ErrorCode } from './codes.ts';
+
+/** The WebSocket subprotocol (RFC 6455 section 1.9) and the only one the gateway ever answers. */
+export const subprotocol = 'roomcast.v1.json';
+
+/** A browser offers `roomcast.token.<jwt>` beside the subprotocol to hand its token over. */
+export const tokenSubprotocolPrefix = 'roomcast.token.';
+
+/** `version` of `welcome`. */
+export const protocolVersion = 1;
+
+/** An integer from 0 to 2^53-1, or a string of at most 64 characters. The answer carries the same value. */
+export type FrameId = number | string;
+
+export type ClientFrame =
+  | { type: 'auth'; id?: FrameId; token: string }
+  | { type: 'subscribe'; id: FrameId; room: string }
+  | { type: 'unsubscribe'; id: FrameId; room: string }
+  | { type: 'publish'; id?: FrameId; room: string; data: unknown; key?: string }
+  | { type: 'ping'; id?: FrameId };
+
+/** Sent once, when the connection is authenticated (or anonymous); times in Unix milliseconds. */
+export interface WelcomeFrame {
+  type: 'welcome';
+  /** That of the `auth` frame, if one was sent with an id. */
+  id?: FrameId;
+  version: number;
+  connection: string;
+  user: string | null;
+  node: string;
+  now: number;
+  expiresAt: number | null;
+  /** A client that has sent nothing for this long sends `ping`. */
+  pingIntervalMs: number;
+  /** The largest frame a client may send, in UTF-8 bytes. */
+  maxMessageBytes: number;
+  /** Rooms per connection; 0 is no limit. */
+  maxRooms: number;
+  features: string[];
+}
+
+export interface OkFrame {
+  type: 'ok';
+  id?: FrameId;
+  room?: string;
+  /** True when a message with this `key` had been taken before. */
+  duplicate?: true;
+  expiresAt?: number | null;
+}
+
+export interface ErrorFrame {
+  type: 'error';
+  id?: FrameId;
+  code: ErrorCode;
+  /** A sentence that says what to do. */
+  message: string;
+  retryAfterMs?: number;
+}
+
+export interface MessageFrame {
+  type: 'message';
+  room: string;
+  /** Unique; a client that moves between nodes dedupes by it. */
+  id: string;
+  data: unknown;
+  /** The publishing user; absent for anonymous ones. */
+  from?: string;
+  /** Clock of the node that accepted the message, Unix milliseconds; it is no order. */
+  at: number;
+  key?: string;
+}
+
+/** Says, in its place in the order of the room, that messages are missing there. */
+export interface GapFrame {
+  type: 'gap';
+  room: string;
+  reason: 'backplane' | 'slow';
+  /** How many messages are missing, where it is known. */
+  count?: number;
+}
+
+export interface UnsubscribedFrame {
+  type: 'unsubscribed';
+  room: string;
+  reason: 'revoked';
+}
+
+export interface PongFrame {
+  type: 'pong';
+  id?: FrameId;
+}
+
+export type GatewayFrame =
+  | WelcomeFrame
+  | OkFrame
+  | ErrorFrame
+  | MessageFrame
+  | GapFrame
+  | UnsubscribedFrame
+  | PongFrame;
