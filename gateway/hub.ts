@@ -5,8 +5,8 @@
  * members: the WebSocket server keeps who listens to what, so a message costs the hub the same for one member or ten
  * thousand. It never knows Redis, sockets or permissions. Next: gateway/connection.ts.
  */
-import type { GapFrame } from '../shared/protocol.ts';
 import type { Access, SlowRule } from './access.ts';
+import { gap } from './answers.ts';
 import type { Backplane, BackplaneListener, Publication, Published } from './backplane.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Metrics } from './metrics.ts';
@@ -105,10 +105,10 @@ export class Hub implements BackplaneListener {
     if (why === 'unreadable') this.#metrics.dropped('unreadable', 1);
     if (room === undefined || room.members === 0) return;
     room.interruptions++;
-    const gap = backplaneGap(name);
-    this.#backpressure.beforeFanout(gap.length, room.members - room.aside);
-    this.#fanout(name, gap);
-    this.#metrics.gap('backplane', 1);
+    const frame = gap(name, 'backplane');
+    this.#backpressure.beforeFanout(frame.length, room.members - room.aside);
+    this.#fanout(name, frame);
+    this.#metrics.gap('backplane');
   }
 
   roundTrip(seconds: number): void {
@@ -129,9 +129,4 @@ export class Hub implements BackplaneListener {
       this.#backplane.unsubscribe(room.name);
     }
   }
-}
-
-/** The frame that tells members of an interruption. */
-export function backplaneGap(room: string): string {
-  return JSON.stringify({ type: 'gap', room, reason: 'backplane' } satisfies GapFrame);
 }

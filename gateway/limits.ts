@@ -30,6 +30,48 @@ export class TokenBucket {
   }
 }
 
+const refusalsBeforeClose = 100;
+/** The server answers control frames itself; only a flood of them is cut. */
+const controlRate = 1_000;
+const controlBurst = 20_000;
+
+export interface RateSettings {
+  publishRate: number;
+  publishBurst: number;
+  requestRate: number;
+}
+
+/** The rates of one connection. */
+export class Rates {
+  readonly #publishes: TokenBucket;
+  readonly #requests: TokenBucket;
+  #controls: TokenBucket | undefined;
+  #refusedInARow = 0;
+
+  constructor({ publishRate, publishBurst, requestRate }: RateSettings, now: number) {
+    this.#publishes = new TokenBucket(publishRate, publishBurst, now);
+    this.#requests = new TokenBucket(requestRate, 2 * requestRate, now);
+  }
+
+  /** True once so many frames in a row were refused that the client evidently does not listen. */
+  get hopeless(): boolean {
+    return this.#refusedInARow >= refusalsBeforeClose;
+  }
+
+  /** Returns 0 if a frame may pass, or the ms until one may. */
+  takeFrame(publish: boolean, now: number): number {
+    const retryAfterMs = (publish ? this.#publishes : this.#requests).take(now);
+    this.#refusedInARow = retryAfterMs === 0 ? 0 : this.#refusedInARow + 1;
+    return retryAfterMs;
+  }
+
+  /** False if this WebSocket ping or pong is part of a flood. */
+  takeControl(now: number): boolean {
+    this.#controls ??= new TokenBucket(controlRate, controlBurst, now);
+    return this.#controls.take(now) === 0;
+  }
+}
+
 /** Connections by client address. */
 export class AddressCount {
   readonly #most: number;

@@ -1,106 +1,119 @@
 /**
  * The rooms of one connection: joining, live, or aside because the reader is too slow.
  *
- * The one owner of a membership's state. A member that is put aside remembers where in the room that was, and is told
- * by a `gap` what it missed when it goes on. It decides nothing about permission and sends only `gap` frames.
+ * The one owner of a membership's state, from `subscribe` to the last frame of the room. Frames for a room that is being
+ * joined are held until it is known how that ended. A member that is put aside remembers where in the room that was, and
+ * is told by a `gap` what it missed when it goes on. Next: gateway/hub.ts.
  */
-import type { GapFrame } from '../shared/protocol.ts';
+import type { FrameId } from '../shared/protocol.ts';
+import type { Identity } from './access.ts';
+import { failure, gap, ok, trouble, unsubscribed } from './answers.ts';
+import type { Shared } from './connection.ts';
 import type { Frame } from './frame.ts';
-import { backplaneGap, type Hub, type Room } from './hub.ts';
-import type { Metrics } from './metrics.ts';
+import type { Room } from './hub.ts';
 
-export interface Membership {
+export type RoomFrame = Extract<Frame, { room: string }>;
+
+/** What memberships need of their connection. */
+export interface Member {
+  /** False while it is over the soft limit of its outgoing buffer, and when it is closed. */
+  readonly live: boolean;
+  readonly closing: boolean;
+  readonly identity: Identity | undefined;
+  send(frame: string): void;
+  /** Takes up a frame that was held. */
+  resume(frame: Frame): void;
+  /** Has the server fan out the room to this connection, or no more. */
+  listen(room: string): void;
+  unlisten(room: string): void;
+}
+
+interface Membership {
   readonly room: Room;
   state: 'joining' | 'live' | 'aside';
   /** The room's sequence and interruptions when the member was put aside. */
   sequence: number;
   interruptions: number;
-  /** Frames for this room that came while it was joining; they take effect afterwards, in order. */
-  waiting: Frame[];
+  held: RoomFrame[];
 }
 
-/** What memberships need of their connection. */
-export interface Member {
-  /** Has the server fan out the room to this connection, or no more. */
-  listen(room: string): void;
-  unlisten(room: string): void;
-  send(frame: string): void;
-  /** False while it is over the soft limit of its outgoing buffer. */
-  readonly live: boolean;
-}
-
-const none: Frame[] = [];
+const nothing: RoomFrame[] = [];
 
 export class Memberships {
   readonly #member: Member;
-  readonly #hub: Hub;
-  readonly #metrics: Metrics;
+  readonly #shared: Shared;
   readonly #byRoom = new Map<string, Membership>();
 
-  constructor(member: Member, hub: Hub, metrics: Metrics) {
+  constructor(member: Member, shared: Shared) {
     this.#member = member;
-    this.#hub = hub;
-    this.#metrics = metrics;
+    this.#shared = shared;
   }
 
   get size(): number {
     return this.#byRoom.size;
   }
 
-  get(room: string): Membership | undefined {
-    return this.#byRoom.get(room);
-  }
-
-  rooms(): IterableIterator<string> {
-    return this.#byRoom.keys();
-  }
-
   /** True if a room of this connection wants slow readers closed. */
-  closesSlow(): boolean {
+  get closesSlow(): boolean {
     for (const { room } of this.#byRoom.values()) if (room.slow === 'close') return true;
     return false;
   }
 
-  /** Begins to join. Afterwards `enter` or `leave` follows. */
-  join(room: string): Membership {
-    const membership: Membership = {
-      room: this.#hub.join(room),
-      state: 'joining',
-      sequence: 0,
-      interruptions: 0,
-      waiting: none,
-    };
-    this.#byRoom.set(room, membership);
-    return membership;
+  /** True while frames for this room have to wait. */
+  isJoining(room: string): boolean {
+    return this.#byRoom.get(room)?.state === 'joining';
   }
 
-  hold(membership: Membership, frame: Frame): void {
-    if (membership.waiting === none) membership.waiting = [];
-    membership.waiting.push(frame);
+  /** Keeps a frame until the joining of its room has ended. */
+  hold(frame: RoomFrame): void {
+    const membership = this.#byRoom.get(frame.room);
+    if (membership === undefined) return;
+    if (membership.held === nothing) membership.held = [];
+    membership.held.push(frame);
   }
 
-  /** The room is subscribed: from here on its messages go to the member. */
-  enter(membership: Membership): void {
-    note(membership);
-    membership.state = 'aside';
-    if (this.#member.live) this.#goOn(membership);
+  subscribe(id: FrameId, name: string): void {
+    const { config, hub } = this.#shared;
+    const most = config.maxRoomsPerConnection;
+    if (!this.#allowed(name)) {
+      this.#member.send(
+        failure(id, 'forbidden', 'Neither a room rule nor the token allows to subscribe to this room.'),
+      );
+    } else if (this.#byRoom.has(name)) {
+      this.#member.send(ok({ id, room: name }));
+    } else if (most > 0 && this.#byRoom.size >= most) {
+      this.#member.send(failure(id, 'limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
+    } else {
+      const room = hub.join(name);
+      const membership: Membership = { room, state: 'joining', sequence: 0, interruptions: 0, held: nothing };
+      this.#byRoom.set(name, membership);
+      hub
+        .subscribed(room)
+        .then(() => this.#member.closing || this.#joined(membership, id))
+        .catch((error: unknown) => this.#member.closing || this.#joinFailed(membership, id, error));
+    }
   }
 
-  leave(membership: Membership): void {
-    const { room, state } = membership;
-    this.#byRoom.delete(room.name);
-    if (state === 'live') this.#member.unlisten(room.name);
-    if (state === 'aside') this.#metrics.dropped('slow', room.sequence - membership.sequence);
-    this.#hub.leave(room, state === 'live');
+  unsubscribe(id: FrameId, name: string): void {
+    // The answer goes first: it takes along what was fanned out in this turn before the member leaves.
+    this.#member.send(ok({ id }));
+    const membership = this.#byRoom.get(name);
+    if (membership !== undefined) this.#leave(membership);
+  }
+
+  /** Leaves the rooms that the identity is no longer allowed in. Those being joined look for themselves. */
+  revoke(): void {
+    for (const membership of [...this.#byRoom.values()]) {
+      const { name } = membership.room;
+      if (membership.state === 'joining' || this.#allowed(name)) continue;
+      this.#member.send(unsubscribed(name));
+      this.#leave(membership);
+    }
   }
 
   /** The connection is gone; the server has forgotten what it listened to. */
   leaveAll(): void {
-    for (const membership of this.#byRoom.values()) {
-      const { room, state } = membership;
-      if (state === 'aside') this.#metrics.dropped('slow', room.sequence - membership.sequence);
-      this.#hub.leave(room, state === 'live');
-    }
+    for (const membership of this.#byRoom.values()) this.#countOut(membership);
     this.#byRoom.clear();
   }
 
@@ -109,9 +122,9 @@ export class Memberships {
     for (const membership of this.#byRoom.values()) {
       if (membership.state !== 'live') continue;
       this.#member.unlisten(membership.room.name);
-      note(membership);
-      membership.state = 'aside';
       membership.room.aside++;
+      membership.state = 'aside';
+      remember(membership);
     }
   }
 
@@ -120,26 +133,70 @@ export class Memberships {
     for (const membership of this.#byRoom.values()) {
       // Telling may fill the buffer again; the rest then waits for the next time.
       if (!this.#member.live) return;
-      if (membership.state === 'aside') this.#goOn(membership);
+      if (membership.state === 'aside') this.#goLive(membership);
     }
   }
 
-  #goOn(membership: Membership): void {
+  #allowed(room: string): boolean {
+    const { identity } = this.#member;
+    return identity !== undefined && this.#shared.access.allows(identity, 'subscribe', room);
+  }
+
+  #joined(membership: Membership, id: FrameId): void {
+    const { name } = membership.room;
+    // A refresh may have taken the right away while Redis was asked.
+    if (this.#allowed(name)) {
+      this.#member.send(ok({ id, room: name }));
+      membership.state = 'aside';
+      remember(membership);
+      if (this.#member.live) this.#goLive(membership);
+    } else {
+      this.#member.send(failure(id, 'forbidden', 'The token no longer allows to subscribe to this room.'));
+      this.#leave(membership);
+    }
+    this.#release(membership);
+  }
+
+  #joinFailed(membership: Membership, id: FrameId, error: unknown): void {
+    this.#leave(membership);
+    this.#member.send(trouble(id, error, 'subscribe again'));
+    this.#release(membership);
+  }
+
+  #release(membership: Membership): void {
+    const { held } = membership;
+    membership.held = nothing;
+    for (const frame of held) this.#member.resume(frame);
+  }
+
+  #leave(membership: Membership): void {
+    const { name } = membership.room;
+    this.#byRoom.delete(name);
+    if (membership.state === 'live') this.#member.unlisten(name);
+    this.#countOut(membership);
+  }
+
+  #countOut({ room, state, sequence }: Membership): void {
+    if (state === 'aside') this.#shared.metrics.dropped('slow', room.sequence - sequence);
+    this.#shared.hub.leave(room, state === 'live');
+  }
+
+  #goLive(membership: Membership): void {
     const { room } = membership;
-    const count = room.sequence - membership.sequence;
+    const missed = room.sequence - membership.sequence;
     membership.state = 'live';
     room.aside--;
     this.#member.listen(room.name);
-    if (count > 0) {
-      this.#metrics.dropped('slow', count);
-      this.#metrics.gap('slow', 1);
-      this.#member.send(JSON.stringify({ type: 'gap', room: room.name, reason: 'slow', count } satisfies GapFrame));
+    if (missed > 0) {
+      this.#shared.metrics.dropped('slow', missed);
+      this.#shared.metrics.gap('slow');
+      this.#member.send(gap(room.name, 'slow', missed));
     }
-    if (room.interruptions > membership.interruptions) this.#member.send(backplaneGap(room.name));
+    if (room.interruptions > membership.interruptions) this.#member.send(gap(room.name, 'backplane'));
   }
 }
 
-function note(membership: Membership): void {
+function remember(membership: Membership): void {
   membership.sequence = membership.room.sequence;
   membership.interruptions = membership.room.interruptions;
 }

@@ -6,6 +6,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { closeCode } from '../shared/codes.ts';
+import type { GapFrame } from '../shared/protocol.ts';
 
 /** What only the parts of a running node know; read at each scrape. */
 export interface Gauges {
@@ -19,15 +20,23 @@ export interface Gauges {
 }
 
 /** Why a handshake, or the token that came with it, was refused. */
-export type HandshakeRejection =
-  | 'request'
-  | 'version'
-  | 'subprotocol'
-  | 'origin'
-  | 'capacity'
-  | 'address'
-  | 'draining'
-  | `token_${string}`;
+export type HandshakeRejection = (typeof rejections)[number];
+
+const rejections = [
+  'request',
+  'version',
+  'subprotocol',
+  'origin',
+  'capacity',
+  'address',
+  'token_malformed',
+  'token_signature',
+  'token_key',
+  'token_expired',
+  'token_claims',
+] as const;
+const dropReasons = ['slow', 'unreadable'] as const;
+const gapReasons: GapFrame['reason'][] = ['backplane', 'slow'];
 
 const seconds = (...buckets: number[]) => buckets;
 /** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
@@ -77,6 +86,11 @@ export class Metrics {
     this.#rejected = labelled('gateway_handshakes_rejected_total', 'Handshakes refused, by reason.', 'reason');
     this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; each was told.', 'reason');
     this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members.', 'reason', 'healed');
+    // A series that appears with its first event has no rate of that event: all begin at 0.
+    for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
+    for (const reason of rejections) this.#rejected.inc({ reason }, 0);
+    for (const reason of dropReasons) this.#dropped.inc({ reason }, 0);
+    for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
     const histogram = (name: string, help: string, buckets: number[]) =>
       new Histogram({ name, help, buckets, registers });
     this.#pingRtt = histogram(
@@ -131,12 +145,13 @@ export class Metrics {
     this.#fanout.observe(Math.max(0, Date.now() - at) / 1000);
   }
 
-  dropped(reason: 'slow' | 'unreadable', messages: number): void {
+  dropped(reason: (typeof dropReasons)[number], messages: number): void {
     this.#dropped.inc({ reason }, messages);
   }
 
-  gap(reason: 'backplane' | 'slow', gaps: number): void {
-    this.#gaps.inc({ reason, healed: 'false' }, gaps);
+  /** A gap was told: to a room's members on this node, or to one slow member. */
+  gap(reason: GapFrame['reason']): void {
+    this.#gaps.inc({ reason, healed: 'false' });
   }
 
   pingRoundTrip(rtt: number): void {

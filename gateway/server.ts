@@ -6,7 +6,7 @@
  * `dropped`, where touching the socket crashes the process.
  */
 import type { HttpRequest, HttpResponse, us_listen_socket, us_socket_context_t, WebSocket } from 'uWebSockets.js';
-import { closeCode } from '../shared/codes.ts';
+import { type CloseCode, closeCode } from '../shared/codes.ts';
 import { clientAddress } from './client-address.ts';
 import type { Config } from './config.ts';
 import { Connection, type Shared, type Socket } from './connection.ts';
@@ -31,6 +31,8 @@ interface UserData {
 
 type Ws = WebSocket<UserData>;
 
+/** What `send` returns when nothing had to be buffered. */
+const sent = 1;
 /** Room for the close frame behind a full buffer. */
 const closeFrameRoom = 16_384;
 const retryAfterSeconds = '5';
@@ -184,7 +186,7 @@ export class Server {
     const data = ws.getUserData();
     if (this.#shared === undefined) return;
     this.#count++;
-    const connection = new Connection(`${this.#parts.config.nodeId}-${this.#count}`, socketOf(ws), this.#shared);
+    const connection = new Connection(`${this.#parts.config.nodeId}-${this.#count}`, new UwsSocket(ws), this.#shared);
     data.connection = connection;
     data.heartbeatSlot = heartbeat.add(connection);
     connections.add(connection);
@@ -278,19 +280,35 @@ function busy(status: string, reason: Refusal['reason'], message: string): Refus
   return { status, reason, message, headers: { 'retry-after': retryAfterSeconds } };
 }
 
-function socketOf(ws: Ws): Socket {
-  return {
-    send: (text) => ws.send(text, false, false) === 1,
-    ping: (payload) => {
-      ws.ping(payload);
-    },
-    end: (code, reason) => ws.end(code, reason),
-    bufferedBytes: () => ws.getBufferedAmount(),
-    listen: (room) => {
-      ws.subscribe(room);
-    },
-    unlisten: (room) => {
-      ws.unsubscribe(room);
-    },
-  };
+/** A WebSocket as connections see it. */
+class UwsSocket implements Socket {
+  readonly #ws: Ws;
+
+  constructor(ws: Ws) {
+    this.#ws = ws;
+  }
+
+  send(text: string): boolean {
+    return this.#ws.send(text, false, false) === sent;
+  }
+
+  ping(payload: string): void {
+    this.#ws.ping(payload);
+  }
+
+  end(code: CloseCode, reason: string): void {
+    this.#ws.end(code, reason);
+  }
+
+  bufferedBytes(): number {
+    return this.#ws.getBufferedAmount();
+  }
+
+  listen(room: string): void {
+    this.#ws.subscribe(room);
+  }
+
+  unlisten(room: string): void {
+    this.#ws.unsubscribe(room);
+  }
 }

@@ -1,0 +1,41 @@
+/**
+ * The texts of what the gateway answers. Pure functions; a field that is undefined is left out.
+ */
+import type { ErrorCode } from '../shared/codes.ts';
+import type { ErrorFrame, FrameId, GapFrame, OkFrame, PongFrame, UnsubscribedFrame } from '../shared/protocol.ts';
+import { BackplaneError } from './backplane.ts';
+
+/** A field may be given as undefined, which JSON leaves out. */
+type Fields<Frame> = { [Key in keyof Omit<Frame, 'type'>]: Frame[Key] | undefined };
+
+export function ok(fields: Fields<OkFrame>): string {
+  return JSON.stringify({ type: 'ok', ...fields });
+}
+
+export function pong(id: FrameId | undefined): string {
+  return JSON.stringify({ type: 'pong', id } satisfies { type: 'pong' } & Fields<PongFrame>);
+}
+
+/** `message` is a sentence that says what to do. */
+export function failure(id: FrameId | undefined, code: ErrorCode, message: string, retryAfterMs?: number): string {
+  return JSON.stringify({ type: 'error', id, code, message, retryAfterMs } satisfies {
+    type: 'error';
+  } & Fields<ErrorFrame>);
+}
+
+/** Trouble that was not the client's. `again` is what it could do again. */
+export function trouble(id: FrameId | undefined, error: unknown, again: string): string {
+  if (!(error instanceof BackplaneError)) {
+    return failure(id, 'internal', `Something went wrong in the gateway; ${again} in a moment.`);
+  }
+  const how = error.code === 'timeout' ? 'with the same key' : 'in a moment';
+  return failure(id, error.code, `${error.message}; ${again} ${how}.`);
+}
+
+export function gap(room: string, reason: GapFrame['reason'], count?: number): string {
+  return JSON.stringify({ type: 'gap', room, reason, count } satisfies { type: 'gap' } & Fields<GapFrame>);
+}
+
+export function unsubscribed(room: string): string {
+  return JSON.stringify({ type: 'unsubscribed', room, reason: 'revoked' } satisfies UnsubscribedFrame);
+}
