@@ -21,7 +21,7 @@ const integer = (least: number, most: number) =>
     .refine((value) => value >= least && value <= most, { error: `must be from ${least} to ${most}` });
 /** For limits 0 means off. */
 const limit = (most = 2 ** 40) => integer(0, most);
-const milliseconds = (least: number) => integer(least, 86_400_000);
+const milliseconds = (least: number, most = 86_400_000) => integer(least, most);
 const flag = z.enum(['true', 'false'], { error: 'must be true or false' }).transform((value) => value === 'true');
 const text = z.string();
 const list = z.string().transform((value) =>
@@ -99,8 +99,14 @@ export const settings = {
     'Origins of web pages, `https://app.example`; `*` any; empty: the same origin only.',
   ),
   roomsFile: optional('ROOMS_FILE', text, 'file', 'Room rules, JSON. Without it only tokens grant access.'),
-  pingIntervalMs: setting('PING_INTERVAL_MS', milliseconds(100), '25000', 'ms', 'Time between WebSocket pings.'),
-  pongTimeoutMs: setting('PONG_TIMEOUT_MS', milliseconds(100), '10000', 'ms', 'No pong for this long: 4004.'),
+  pingIntervalMs: setting(
+    'PING_INTERVAL_MS',
+    milliseconds(100, 600_000),
+    '25000',
+    'ms',
+    'Time between WebSocket pings.',
+  ),
+  pongTimeoutMs: setting('PONG_TIMEOUT_MS', milliseconds(100, 300_000), '10000', 'ms', 'No pong for this long: 4004.'),
   clientTimeoutMs: setting(
     'CLIENT_TIMEOUT_MS',
     milliseconds(0),

@@ -35,6 +35,8 @@ type Ws = WebSocket<UserData>;
 const sent = 1;
 /** Room for the close frame behind a full buffer. */
 const closeFrameRoom = 16_384;
+/** The library's own limit for idleTimeout is 960 s; PING_INTERVAL_MS and PONG_TIMEOUT_MS leave room for this. */
+const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
 
 /** LIBUS_LISTEN_EXCLUSIVE_PORT. */
@@ -117,8 +119,8 @@ export class Server {
         maxPayloadLength: 2 * config.maxMessageBytes,
         maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + closeFrameRoom,
         closeOnBackpressureLimit: false,
-        // Heartbeats are our own, with the round trip measured.
-        idleTimeout: 0,
+        // Heartbeats are our own. This only ends sockets that are closing while their peer has stopped reading.
+        idleTimeout: Math.ceil((config.pingIntervalMs + config.pongTimeoutMs) / 1000) + idleMarginSeconds,
         sendPingsAutomatically: false,
         // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
         compression: 0,
