@@ -120,7 +120,7 @@ export const settings = {
     limit(2 ** 30),
     '1048576',
     'bytes',
-    'Outgoing buffer of a connection, hard limit; slow rules begin at half. At least 4 x MAX_MESSAGE_BYTES.',
+    'Outgoing buffer of a connection, hard limit; slow rules begin at half. At least MAX_MESSAGE_BYTES; better 8 times.',
   ),
   maxBufferedTotalBytes: setting(
     'MAX_BUFFERED_TOTAL_BYTES',
@@ -348,8 +348,8 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   ] as const) {
     if (file !== undefined) readText(file, settingPrefix + name, mistakes);
   }
-  if (values.maxBufferedBytes > 0 && values.maxBufferedBytes < 4 * values.maxMessageBytes) {
-    mistakes.push('GATEWAY_MAX_BUFFERED_BYTES must be at least 4 times GATEWAY_MAX_MESSAGE_BYTES, or 0 for off.');
+  if (values.maxBufferedBytes > 0 && values.maxBufferedBytes < values.maxMessageBytes) {
+    mistakes.push('GATEWAY_MAX_BUFFERED_BYTES must be at least GATEWAY_MAX_MESSAGE_BYTES, or 0 for off.');
   }
   if (values.allowedOrigins?.includes('*') && values.authCookie !== undefined) {
     mistakes.push(

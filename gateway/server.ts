@@ -33,8 +33,6 @@ type Ws = WebSocket<UserData>;
 
 /** What `send` returns when nothing had to be buffered. */
 const sent = 1;
-/** Room for the close frame behind a full buffer. */
-const closeFrameRoom = 16_384;
 /** The library's own limit for idleTimeout is 960 s; PING_INTERVAL_MS and PONG_TIMEOUT_MS leave room for this. */
 const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
@@ -117,7 +115,8 @@ export class Server {
     this.#app
       .ws<UserData>('/ws', {
         maxPayloadLength: 2 * config.maxMessageBytes,
-        maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + closeFrameRoom,
+        // Never reached: our own limit is below it, and one message and a close frame still fit in between.
+        maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + 2 * config.maxMessageBytes,
         closeOnBackpressureLimit: false,
         // Heartbeats are our own. This only ends sockets that are closing while their peer has stopped reading.
         idleTimeout: Math.ceil((config.pingIntervalMs + config.pongTimeoutMs) / 1000) + idleMarginSeconds,
