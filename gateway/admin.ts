@@ -42,9 +42,14 @@ export class Admin {
   /** Opens the port. Returns its number. */
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
+      const refuse = (error: Error) => {
+        reject(
+          new Error(`cannot listen on ${host}:${port}: ${error.message}; GATEWAY_ADMIN_PORT chooses another port`),
+        );
+      };
+      this.#server.once('error', refuse);
       this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
+        this.#server.off('error', refuse);
         resolve((this.#server.address() as AddressInfo).port);
       });
     });

@@ -3,7 +3,7 @@
  */
 import type { ErrorCode } from '../shared/codes.ts';
 import type { ErrorFrame, FrameId, GapFrame, OkFrame, PongFrame, UnsubscribedFrame } from '../shared/protocol.ts';
-import { BackplaneError } from './backplane.ts';
+import type { BackplaneError } from './backplane.ts';
 
 /** A field may be given as undefined, which JSON leaves out. */
 type Fields<Frame> = { [Key in keyof Omit<Frame, 'type'>]: Frame[Key] | undefined };
@@ -23,13 +23,9 @@ export function failure(id: FrameId | undefined, code: ErrorCode, message: strin
   } & Fields<ErrorFrame>);
 }
 
-/** Trouble that was not the client's. `again` is what it could do again. */
-export function trouble(id: FrameId | undefined, error: unknown, again: string): string {
-  if (!(error instanceof BackplaneError)) {
-    return failure(id, 'internal', `Something went wrong in the gateway; ${again} in a moment.`);
-  }
-  const how = error.code === 'timeout' ? 'with the same key' : 'in a moment';
-  return failure(id, error.code, `${error.message}; ${again} ${how}.`);
+/** Trouble with the backplane. `again` is what the client could do again. */
+export function trouble(id: FrameId | undefined, { code, message }: BackplaneError, again: string): string {
+  return failure(id, code, `${message}; ${again} ${code === 'timeout' ? 'with the same key' : 'in a moment'}.`);
 }
 
 export function gap(room: string, reason: GapFrame['reason'], count?: number): string {

@@ -5,6 +5,7 @@
  * and never sent again behind our back (a resent PUBLISH would be a second message). Who is subscribed to what is
  * decided here, in gateway/subscriptions.ts; a canary message every second shows that the way through Redis is open.
  */
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import {
@@ -58,7 +59,8 @@ export class RedisBackplane implements Backplane {
   constructor(options: RedisBackplaneOptions, log: Logger) {
     this.#options = options;
     this.#log = log;
-    this.#canaryChannel = `${options.prefix}:canary:${options.node}`;
+    // Random: two nodes that were given one name would take each other's canaries for their own.
+    this.#canaryChannel = `${options.prefix}:canary:${options.node}:${randomBytes(6).toString('hex')}`;
     this.#publisher = this.#connection('publisher');
     this.#subscriber = this.#connection('subscriber');
     this.#subscriptions = new Subscriptions(
@@ -205,6 +207,7 @@ export class RedisBackplane implements Backplane {
 
   #canaryBack(sentAt: number): void {
     const now = performance.now();
+    if (!(sentAt <= now)) return;
     this.#canaryAt = now;
     this.#listener?.roundTrip((now - sentAt) / 1000);
     this.#noticeState();

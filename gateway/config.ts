@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
+import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
 import { type RoomRule, readRules } from './access.ts';
 import { algorithmsOf, publicAlgorithms, readPublicKey, secretAlgorithms } from './keys.ts';
@@ -342,11 +343,10 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     mistakes.push('GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.');
   }
-  for (const [name, file] of [
-    ['TLS_CERT_FILE', values.tlsCertFile],
-    ['TLS_KEY_FILE', values.tlsKeyFile],
-  ] as const) {
-    if (file !== undefined) readText(file, settingPrefix + name, mistakes);
+  if (values.tlsCertFile !== undefined && values.tlsKeyFile !== undefined) {
+    const cert = readText(values.tlsCertFile, 'GATEWAY_TLS_CERT_FILE', mistakes);
+    const key = readText(values.tlsKeyFile, 'GATEWAY_TLS_KEY_FILE', mistakes);
+    if (cert !== undefined && key !== undefined) checkCertificate(cert, key, mistakes);
   }
   if (values.maxBufferedBytes > 0 && values.maxBufferedBytes < values.maxMessageBytes) {
     mistakes.push('GATEWAY_MAX_BUFFERED_BYTES must be at least GATEWAY_MAX_MESSAGE_BYTES, or 0 for off.');
@@ -355,6 +355,14 @@ function checkTogether(values: Settings, mistakes: string[]): void {
     mistakes.push(
       'GATEWAY_ALLOWED_ORIGINS cannot be * with GATEWAY_AUTH_COOKIE: any web page could act for its visitor.',
     );
+  }
+}
+
+function checkCertificate(cert: string, key: string, mistakes: string[]): void {
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    mistakes.push(`GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE cannot be used: ${(error as Error).message}.`);
   }
 }
 

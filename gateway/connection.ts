@@ -9,7 +9,7 @@ import { type CloseCode, closeCode, closeReason } from '../shared/codes.ts';
 import type { Access, Identity } from './access.ts';
 import { failure, ok, pong, trouble } from './answers.ts';
 import type { Authenticator } from './auth.ts';
-import { BackplaneError } from './backplane.ts';
+import type { BackplaneError } from './backplane.ts';
 import type { Backpressure, Reader } from './backpressure.ts';
 import type { Config } from './config.ts';
 import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
@@ -23,8 +23,7 @@ import { Session, type SessionOwner } from './session.ts';
 
 /** What a connection needs of its WebSocket. Never called after `end`. */
 export interface Socket {
-  /** False when bytes had to be buffered. */
-  send(text: string): boolean;
+  send(text: string): void;
   ping(payload: string): void;
   /** Sends a close frame; `closed` is called from within. */
   end(code: CloseCode, reason: string): void;
@@ -153,6 +152,12 @@ export class Connection implements Reader, Member, SessionOwner {
     this.#socket.end(code, closeReason[code]);
   }
 
+  /** A fault of the gateway in something this connection asked for: it costs the connection, never the process. */
+  fail(error: unknown): void {
+    this.#shared.log.error({ connection: this.id, error: (error as Error).stack ?? String(error) }, 'a handler failed');
+    this.close(closeCode.internalError);
+  }
+
   // Heartbeats and deadlines
 
   /** Sends a WebSocket ping, unless one is not answered yet. */
@@ -265,23 +270,22 @@ export class Connection implements Reader, Member, SessionOwner {
   }
 
   #publish(frame: Extract<Frame, { type: 'publish' }>, identity: Identity): void {
-    const { access, hub, log, metrics, publisher } = this.#shared;
+    const { access, hub, metrics, publisher } = this.#shared;
     const { id, room } = frame;
     if (!access.allows(identity, 'publish', room)) {
       this.send(failure(id, 'forbidden', 'Neither a room rule nor the token allows to publish to this room.'));
       return;
     }
-    hub.publish(publisher.publication(frame, identity.user)).then(
-      ({ duplicate }) => {
-        if (!duplicate) metrics.published();
-        if (id !== undefined) this.send(ok(duplicate ? { id, duplicate } : { id }));
-      },
-      (error: unknown) => {
-        if (!(error instanceof BackplaneError))
-          log.error({ connection: this.id, error: String(error) }, 'publish failed');
-        this.send(trouble(id, error, 'publish again'));
-      },
-    );
+    hub
+      .publish(publisher.publication(frame, identity.user))
+      .then(
+        ({ duplicate }) => {
+          if (!duplicate) metrics.published();
+          if (id !== undefined) this.send(ok(duplicate ? { id, duplicate } : { id }));
+        },
+        (error: BackplaneError) => this.send(trouble(id, error, 'publish again')),
+      )
+      .catch((error: unknown) => this.fail(error));
   }
 
   // What the session reports
@@ -305,7 +309,8 @@ export class Connection implements Reader, Member, SessionOwner {
 
   /** Sends a finished frame. Over the soft limit the reader is put aside; over the hard one it is closed. */
   send(frame: string): void {
-    if (this.#closed || this.#socket.send(frame)) return;
+    if (this.#closed) return;
+    this.#socket.send(frame);
     const buffered = this.#socket.bufferedBytes();
     const { hardBytes, softBytes } = this.#shared.backpressure;
     if (buffered > hardBytes) this.close(closeCode.slowConsumer);

@@ -93,10 +93,8 @@ export class Hub implements BackplaneListener {
   message(name: string, frame: Uint8Array, at: number): void {
     const room = this.#rooms.get(name);
     if (room === undefined || room.members === 0) return;
-    const live = room.members - room.aside;
-    this.#backpressure.beforeFanout(frame.length, live);
+    this.#send(room, frame);
     room.sequence++;
-    this.#fanout(name, frame);
     this.#metrics.fannedOut(room.members - room.aside, at);
   }
 
@@ -104,10 +102,8 @@ export class Hub implements BackplaneListener {
     const room = this.#rooms.get(name);
     if (why === 'unreadable') this.#metrics.dropped('unreadable', 1);
     if (room === undefined || room.members === 0) return;
+    this.#send(room, gap(name, 'backplane'));
     room.interruptions++;
-    const frame = gap(name, 'backplane');
-    this.#backpressure.beforeFanout(frame.length, room.members - room.aside);
-    this.#fanout(name, frame);
     this.#metrics.gap('backplane');
   }
 
@@ -117,6 +113,12 @@ export class Hub implements BackplaneListener {
 
   reconnected(): void {
     this.#metrics.backplaneReconnected();
+  }
+
+  /** Who is put aside by the look before it does not get the frame, and counts it as missed. */
+  #send(room: Room, frame: Uint8Array | string): void {
+    this.#backpressure.beforeFanout(frame.length, room.members - room.aside);
+    this.#fanout(room.name, frame);
   }
 
   /** Leaves the rooms that have been empty for a while. To be called about once a second. */

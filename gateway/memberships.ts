@@ -8,6 +8,7 @@
 import type { FrameId } from '../shared/protocol.ts';
 import type { Identity } from './access.ts';
 import { failure, gap, ok, trouble, unsubscribed } from './answers.ts';
+import type { BackplaneError } from './backplane.ts';
 import type { Shared } from './connection.ts';
 import type { Frame } from './frame.ts';
 import type { Room } from './hub.ts';
@@ -21,6 +22,7 @@ export interface Member {
   readonly closing: boolean;
   readonly identity: Identity | undefined;
   send(frame: string): void;
+  fail(error: unknown): void;
   /** Takes up a frame that was held. */
   resume(frame: Frame): void;
   /** Has the server fan out the room to this connection, or no more. */
@@ -89,8 +91,11 @@ export class Memberships {
       this.#byRoom.set(name, membership);
       hub
         .subscribed(room)
-        .then(() => this.#member.closing || this.#joined(membership, id))
-        .catch((error: unknown) => this.#member.closing || this.#joinFailed(membership, id, error));
+        .then(
+          () => this.#joined(membership, id),
+          (error: BackplaneError) => this.#joinFailed(membership, id, error),
+        )
+        .catch((error: unknown) => this.#member.fail(error));
     }
   }
 
@@ -143,6 +148,7 @@ export class Memberships {
   }
 
   #joined(membership: Membership, id: FrameId): void {
+    if (this.#member.closing) return;
     const { name } = membership.room;
     // A refresh may have taken the right away while Redis was asked.
     if (this.#allowed(name)) {
@@ -157,7 +163,8 @@ export class Memberships {
     this.#release(membership);
   }
 
-  #joinFailed(membership: Membership, id: FrameId, error: unknown): void {
+  #joinFailed(membership: Membership, id: FrameId, error: BackplaneError): void {
+    if (this.#member.closing) return;
     this.#leave(membership);
     this.#member.send(trouble(id, error, 'subscribe again'));
     this.#release(membership);

@@ -31,8 +31,6 @@ interface UserData {
 
 type Ws = WebSocket<UserData>;
 
-/** What `send` returns when nothing had to be buffered. */
-const sent = 1;
 /** The library's own limit for idleTimeout is 960 s; PING_INTERVAL_MS and PONG_TIMEOUT_MS leave room for this. */
 const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
@@ -235,9 +233,11 @@ export class Server {
     try {
       handle(connection);
     } catch (error) {
-      this.#parts.log.error({ connection: connection?.id, error: (error as Error).stack }, 'a handler failed');
-      if (connection === undefined) ws.close();
-      else connection.close(closeCode.internalError);
+      if (connection !== undefined) connection.fail(error);
+      else {
+        this.#parts.log.error({ error: String(error) }, 'a connection could not be opened');
+        ws.close();
+      }
     }
   }
 
@@ -289,8 +289,8 @@ class UwsSocket implements Socket {
     this.#ws = ws;
   }
 
-  send(text: string): boolean {
-    return this.#ws.send(text, false, false) === sent;
+  send(text: string): void {
+    this.#ws.send(text, false, false);
   }
 
   ping(payload: string): void {

@@ -16,6 +16,7 @@ export interface SessionOwner {
   readonly id: string;
   send(frame: string): void;
   close(code: CloseCode): void;
+  fail(error: unknown): void;
   /** It has an identity now, for the first time or, after an anonymous one, of a user. */
   welcomed(identity: Identity): void;
   /** The identity is of the same user and perhaps grants other rooms. */
@@ -62,12 +63,15 @@ export class Session {
     this.#pending = true;
     this.#shared.authenticator
       .verify(token)
-      .then((verified) => this.#ended || this.#verified(verified, id))
-      .catch((error: unknown) => this.#ended || this.#refused(error, id, atHandshake))
-      .finally(() => {
+      .then(
+        (verified) => this.#ended || this.#verified(verified, id),
+        (error: unknown) => this.#ended || this.#refused(error, id, atHandshake),
+      )
+      .then(() => {
         this.#pending = false;
         if (!this.#ended) this.#owner.settled();
-      });
+      })
+      .catch((error: unknown) => this.#owner.fail(error));
   }
 
   /** The connection is gone. Returns the user it spoke for, if any. */
