@@ -4,7 +4,7 @@ const project = (name: string, include: string, options: object = {}) => ({
   test: { name, include: [include], globalSetup: [], ...options },
 });
 
-/** One project per kind of test; `npm test` runs all but `compose`, which needs a Docker engine. */
+/** One project per kind of test; `npm test` runs all but `browser` (needs Chromium) and `compose` (needs Docker). */
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -15,6 +15,7 @@ export default defineConfig({
       project('contract', 'test/contract/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('integration', 'test/integration/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('protocol', 'test/protocol/**/*.test.ts'),
+      project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
       project('compose', 'test/compose/**/*.test.ts', { testTimeout: 300_000, hookTimeout: 900_000 }),
     ],
   },
