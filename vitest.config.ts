@@ -1,7 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 const project = (name: string, include: string, options: object = {}) => ({
-  test: { name, include: [include], globalSetup: [], ...options },
+  extends: true as const,
+  test: { name, include: [include], ...options },
 });
 
 /** One project per kind of test; `npm test` runs all but `browser` (needs Chromium) and `compose` (needs Docker). */

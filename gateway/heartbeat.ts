@@ -12,6 +12,7 @@ export interface Pinged {
 
 const mostTickMs = 100;
 const leastTickMs = 10;
+const mostSlots = 1_000;
 
 export class Heartbeat<Connection extends Pinged> {
   readonly #slots: Set<Connection>[];
@@ -25,8 +26,9 @@ export class Heartbeat<Connection extends Pinged> {
 
   constructor(intervalMs: number, timeoutMs: number, onTimeout: (connection: Connection) => void) {
     const tickMs = Math.min(mostTickMs, Math.max(leastTickMs, intervalMs / 10));
-    this.#slots = Array.from({ length: Math.round(intervalMs / tickMs) }, () => new Set<Connection>());
-    this.#tickMs = intervalMs / this.#slots.length;
+    const slots = Math.min(mostSlots, Math.round(intervalMs / tickMs));
+    this.#slots = Array.from({ length: slots }, () => new Set<Connection>());
+    this.#tickMs = intervalMs / slots;
     this.#timeoutMs = timeoutMs;
     this.#onTimeout = onTimeout;
     this.#due = performance.now() + this.#tickMs;

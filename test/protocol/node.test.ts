@@ -1,0 +1,33 @@
+/**
+ * The protocol suite against a node with nothing before it, and what only such a client can see.
+ */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { startNode } from '../support/node.ts';
+import { buildFrame } from '../support/raw-frame.ts';
+import { handshake, RawSocket } from '../support/raw-socket.ts';
+import { slowHandshakeSuite } from './limits.ts';
+import { protocolSettings, protocolSuite } from './suite.ts';
+import { answerTo, expectServed, pingText } from './target.ts';
+
+const target = { port: 0 };
+
+beforeAll(async () => {
+  target.port = (await startNode(protocolSettings)).port;
+});
+
+describe('a node', () => {
+  protocolSuite(target);
+  slowHandshakeSuite(target, 15);
+
+  test('RFC 6455 4.1: a frame sent before the answer to the handshake is lost; later ones are served', async () => {
+    const socket = await RawSocket.connect(target.port);
+    await socket.write(Buffer.concat([handshake(), buildFrame({ payload: pingText('too early') })]));
+    expect((await socket.response()).status).toBe(101);
+    await expectServed(socket);
+  });
+
+  test('RFC 9112 3.2: two equal Hosts are answered by 400', async () => {
+    const headers = { Host: ['localhost', 'localhost'] };
+    expect((await answerTo(target, handshake({ headers }))).status).toBe(400);
+  });
+});

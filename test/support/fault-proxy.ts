@@ -1,0 +1,120 @@
+/**
+ * A TCP proxy that breaks the way between two programs on demand; it needs no root.
+ *
+ *   pass             bytes flow both ways
+ *   blackhole        nothing flows and nothing ends, like a lost route; back in `pass` the held bytes flow on
+ *   reset            every connection is reset, new ones too
+ *   swallow replies  requests arrive at the target, its answers are thrown away; such a connection ends with the mode
+ *
+ * Owns both sockets of each connection. Knows nothing of what flows through it; memory is bounded by TCP itself.
+ */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { onCleanup } from './cleanup.ts';
+
+export type FaultMode = 'pass' | 'blackhole' | 'reset' | 'swallow replies';
+
+export interface FaultProxy {
+  /** The target's URL, credentials included, with the proxy's address in it. */
+  readonly url: string;
+  readonly port: number;
+  mode: FaultMode;
+  /** Connections open now. */
+  readonly connections: number;
+  /** Destroys all current connections; new ones are taken as the mode says. */
+  cut(): void;
+  close(): Promise<void>;
+}
+
+interface Link {
+  client: Socket;
+  target: Socket;
+  /** An answer was thrown away: the stream has a hole and must not go on. */
+  broken: boolean;
+}
+
+/** Starts a proxy in mode `pass` before `target`, for instance `redis://:secret@127.0.0.1:6379`. */
+export async function faultProxy(target: string): Promise<FaultProxy> {
+  const address = new URL(target);
+  const links = new Set<Link>();
+  let mode: FaultMode = 'pass';
+
+  const destroy = (link: Link) => {
+    links.delete(link);
+    link.client.destroy();
+    link.target.destroy();
+  };
+
+  const apply = (link: Link) => {
+    if (mode === 'reset') {
+      link.client.resetAndDestroy();
+      link.target.resetAndDestroy();
+    } else if (mode === 'blackhole') {
+      link.client.pause();
+      link.target.pause();
+    } else if (link.broken && mode === 'pass') {
+      destroy(link);
+    } else {
+      link.client.resume();
+      link.target.resume();
+    }
+  };
+
+  // Like `pipe`, but stopping and going on is the mode's business, too.
+  const relay = (from: Socket, to: Socket, passes: () => boolean) => {
+    from.on('data', (chunk) => {
+      if (!passes() || to.write(chunk)) return;
+      from.pause();
+      to.once('drain', () => mode === 'blackhole' || from.resume());
+    });
+    from.on('end', () => to.end());
+  };
+
+  const server = createServer({ noDelay: true }, (client) => {
+    const link: Link = { client, target: connect(Number(address.port), address.hostname), broken: false };
+    link.target.setNoDelay(true);
+    links.add(link);
+    relay(client, link.target, () => true);
+    relay(link.target, client, () => {
+      link.broken ||= mode === 'swallow replies';
+      return !link.broken;
+    });
+    for (const socket of [client, link.target]) {
+      // Whatever ended one side, the other side has to end too; the reason is of no interest here.
+      socket.on('error', () => destroy(link));
+      socket.on('close', () => destroy(link));
+    }
+    apply(link);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+
+  const { port } = server.address() as AddressInfo;
+  const cut = () => links.forEach(destroy);
+  const close = async () => {
+    if (!server.listening) return;
+    const closed = once(server, 'close');
+    server.close();
+    cut();
+    await closed;
+  };
+  onCleanup(close);
+  const url = new URL(target);
+  url.hostname = '127.0.0.1';
+  url.port = `${port}`;
+  return {
+    url: url.href,
+    port,
+    get mode() {
+      return mode;
+    },
+    set mode(next) {
+      mode = next;
+      links.forEach(apply);
+    },
+    get connections() {
+      return links.size;
+    },
+    cut,
+    close,
+  };
+}

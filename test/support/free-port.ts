@@ -1,0 +1,15 @@
+/**
+ * A TCP port of the loopback address that nothing listens on, for programs that cannot be asked to choose one
+ * themselves (Redis, HAProxy, a container). Between finding and using it another process may take it: callers try again.
+ */
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}

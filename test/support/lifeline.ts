@@ -1,0 +1,15 @@
+/**
+ * Child processes end with the process that started them, also when that one is killed or crashes and no clean-up of
+ * its own runs: a worker of vitest whose test hangs is ended by a signal.
+ *
+ * A shell per child reads from a pipe that only this process holds open. When the pipe ends, so does the child.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+
+/** Ties `child`, which must just have been started, to this process. */
+export function endWithThisProcess(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  const script = 'read -r never; kill -KILL "$1"';
+  const lifeline = spawn('sh', ['-c', script, 'lifeline', `${child.pid}`], { stdio: ['pipe', 'ignore', 'ignore'] });
+  child.once('exit', () => lifeline.kill('SIGKILL'));
+}
