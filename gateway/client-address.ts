@@ -31,8 +31,9 @@ function isTrusted(address: string, trusted: BlockList): boolean {
   return family !== 0 && trusted.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** An IPv4 address that came over an IPv6 socket is that IPv4 address; both forms of IPv6 text are made one. */
-function plain(address: string): string {
+/** An IPv4 address that came over an IPv6 socket is that IPv4 address; all forms of IPv6 text are made one, no zone. */
+function plain(text: string): string {
+  const [address = ''] = text.split('%');
   const mapped = /^(?:::|(?:0{1,4}:){5})ffff:(?:([0-9a-f]{1,4}):([0-9a-f]{1,4})|(\d+\.\d+\.\d+\.\d+))$/i.exec(address);
   if (mapped === null) return isIP(address) === 6 ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address;
   if (mapped[3] !== undefined) return mapped[3];

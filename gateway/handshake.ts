@@ -88,9 +88,9 @@ function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefine
 function isSameOrigin(origin: string, host: string): boolean {
   if (!URL.canParse(origin)) return false;
   const { protocol, host: originHost } = new URL(origin);
-  const port = protocol === 'https:' ? ':443' : ':80';
+  const port = { 'https:': ':443', 'http:': ':80' }[protocol];
   const wanted = host.toLowerCase();
-  return originHost !== '' && (wanted === originHost || wanted === originHost + port);
+  return port !== undefined && (wanted === originHost || wanted === originHost + port);
 }
 
 function accept(request: HandshakeRequest, settings: HandshakeSettings): Accepted | Refusal {

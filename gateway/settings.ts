@@ -1,0 +1,170 @@
+/**
+ * The one table of every GATEWAY_* setting: name, form, default, unit, meaning.
+ *
+ * docs/configuration.md is held against it by a test. What the values mean together is checked in gateway/config.ts.
+ */
+import { z } from 'zod';
+import { readPublicKey } from './keys.ts';
+
+export const settingPrefix = 'GATEWAY_';
+
+const integer = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, `must be a whole number from ${least} to ${most}`)
+    .transform(Number)
+    .refine((value) => value >= least && value <= most, { error: `must be from ${least} to ${most}` });
+/** For limits 0 means off. */
+const limit = (most = 2 ** 40) => integer(0, most);
+const milliseconds = (least: number, most = 86_400_000) => integer(least, most);
+const flag = z.enum(['true', 'false'], { error: 'must be true or false' }).transform((value) => value === 'true');
+const text = z.string();
+const list = z.string().transform((value) =>
+  value
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean),
+);
+const publicKey = z.string().transform((value, context) => {
+  try {
+    return readPublicKey(value);
+  } catch (error) {
+    context.addIssue((error as TypeError).message);
+    return z.NEVER;
+  }
+});
+const url = (...schemes: string[]) =>
+  z.string().refine((value) => URL.canParse(value) && schemes.includes(new URL(value).protocol), {
+    error: `must be a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`,
+  });
+
+export interface Setting<Value> {
+  /** Without the prefix. */
+  name: string;
+  schema: z.ZodType<Value>;
+  /** As it would be written in the environment; '' is not set, and then the value is undefined. */
+  default: string;
+  unit: string;
+  meaning: string;
+  secret: boolean;
+}
+
+type About = [unit: string, meaning: string];
+
+function setting<Value>(name: string, schema: z.ZodType<Value>, byDefault: string, ...about: About): Setting<Value> {
+  return { name, schema, default: byDefault, unit: about[0], meaning: about[1], secret: false };
+}
+
+function optional<Value>(name: string, schema: z.ZodType<Value>, ...about: About): Setting<Value | undefined> {
+  return { name, schema, default: '', unit: about[0], meaning: about[1], secret: false };
+}
+
+function secret<Value>(name: string, schema: z.ZodType<Value>, ...about: About): Setting<Value | undefined> {
+  return { name, schema, default: '', unit: about[0], meaning: about[1], secret: true };
+}
+
+export const settings = {
+  port: setting('PORT', integer(0, 65535), '8080', 'port', 'Public port; 0 takes a free one.'),
+  host: optional('HOST', text, 'address', '0.0.0.0 in production, else 127.0.0.1.'),
+  adminPort: setting('ADMIN_PORT', integer(0, 65535), '8081', 'port', 'Port of /metrics, /healthz and /readyz.'),
+  adminHost: setting('ADMIN_HOST', text, '127.0.0.1', 'address', 'Never a public address.'),
+  redisUrl: secret(
+    'REDIS_URL',
+    url('redis:', 'rediss:'),
+    'URL',
+    'Empty: memory backplane, one node. `redis://user:password@host:6379/0`; `rediss://` is TLS, `?ca=` its CA file.',
+  ),
+  redisPrefix: setting('REDIS_PREFIX', text.regex(/^[\w:.-]{1,64}$/), 'rc', 'text', 'Begins every key and channel.'),
+  nodeId: optional('NODE_ID', text.regex(/^[\w.-]{1,64}$/), 'text', 'Name of this node; random when empty.'),
+  jwtSecret: secret('JWT_SECRET', text, 'text', 'HS256 secret, at least 32 bytes.'),
+  jwtPublicKey: secret('JWT_PUBLIC_KEY', publicKey, 'PEM or JWK', 'Public key of the token issuer.'),
+  jwtJwksUrl: optional('JWT_JWKS_URL', url('http:', 'https:'), 'URL', "The issuer's JSON Web Key Set."),
+  jwtAlgorithms: optional('JWT_ALGORITHMS', list, 'comma list', 'Allowed `alg`; empty: what the key can do.'),
+  jwtIssuer: optional('JWT_ISSUER', text, 'text', 'Required `iss`.'),
+  jwtAudience: optional('JWT_AUDIENCE', text, 'text', 'Required `aud`.'),
+  authCookie: optional('AUTH_COOKIE', text.regex(/^[\w.-]{1,64}$/), 'cookie name', 'Cookie that may hold the token.'),
+  authQuery: setting('AUTH_QUERY', flag, 'false', 'true, false', 'Accept `?token=`. URLs end up in logs.'),
+  authTimeoutMs: setting('AUTH_TIMEOUT_MS', milliseconds(100), '10000', 'ms', 'A connection without a token: 4502.'),
+  anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
+  allowedOrigins: optional(
+    'ALLOWED_ORIGINS',
+    list,
+    'comma list',
+    'Origins of web pages, `https://app.example`; `*` any; empty: the same origin only.',
+  ),
+  roomsFile: optional('ROOMS_FILE', text, 'file', 'Room rules, JSON. Without it only tokens grant access.'),
+  pingIntervalMs: setting(
+    'PING_INTERVAL_MS',
+    milliseconds(100, 600_000),
+    '25000',
+    'ms',
+    'Time between WebSocket pings.',
+  ),
+  pongTimeoutMs: setting('PONG_TIMEOUT_MS', milliseconds(100, 300_000), '10000', 'ms', 'No pong for this long: 4004.'),
+  clientTimeoutMs: setting(
+    'CLIENT_TIMEOUT_MS',
+    milliseconds(0),
+    '150000',
+    'ms',
+    'A client that sends `ping` frames is silent for this long: 4004. 0: off.',
+  ),
+  maxMessageBytes: setting('MAX_MESSAGE_BYTES', integer(256, 2 ** 24), '65536', 'bytes', 'Largest frame of a client.'),
+  maxBufferedBytes: setting(
+    'MAX_BUFFERED_BYTES',
+    limit(2 ** 30),
+    '1048576',
+    'bytes',
+    'Outgoing buffer of a connection, hard limit; slow rules begin at half. At least MAX_MESSAGE_BYTES; better 8 times.',
+  ),
+  maxBufferedTotalBytes: setting(
+    'MAX_BUFFERED_TOTAL_BYTES',
+    limit(),
+    '268435456',
+    'bytes',
+    'All outgoing buffers together; above it the fullest connections are closed with 4003.',
+  ),
+  maxConnections: optional(
+    'MAX_CONNECTIONS',
+    limit(10_000_000),
+    'connections',
+    'Of this node; empty: from the file descriptor limit. Full: HTTP 503.',
+  ),
+  maxConnectionsPerUser: setting(
+    'MAX_CONNECTIONS_PER_USER',
+    limit(1_000_000),
+    '20',
+    'connections',
+    'Of one user on this node; one more closes the oldest with 4506.',
+  ),
+  maxConnectionsPerIp: setting(
+    'MAX_CONNECTIONS_PER_IP',
+    limit(10_000_000),
+    '0',
+    'connections',
+    'Of one client address on this node; over it: HTTP 429.',
+  ),
+  maxRoomsPerConnection: setting('MAX_ROOMS_PER_CONNECTION', limit(1_000_000), '128', 'rooms', 'Over it: an error.'),
+  publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Of one connection.'),
+  publishBurst: setting('PUBLISH_BURST', integer(1, 10_000_000), '100', 'messages', 'May be published at once.'),
+  requestRate: setting('REQUEST_RATE', limit(1_000_000), '100', 'frames/s', 'All other frames; twice as many at once.'),
+  dedupeMs: setting('DEDUPE_MS', milliseconds(1000), '120000', 'ms', 'How long a `key` is remembered.'),
+  trustedProxies: optional(
+    'TRUSTED_PROXIES',
+    list,
+    'comma list',
+    'Addresses or CIDR ranges whose X-Forwarded-For (or PROXY v2 header) is believed.',
+  ),
+  logLevel: setting(
+    'LOG_LEVEL',
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+    'info',
+    'level',
+    'trace, debug, info, warn, error, fatal or silent.',
+  ),
+  tlsCertFile: optional('TLS_CERT_FILE', text, 'file', 'Certificate chain, PEM. With TLS_KEY_FILE: TLS at the node.'),
+  tlsKeyFile: optional('TLS_KEY_FILE', text, 'file', 'Private key, PEM.'),
+} satisfies Record<string, Setting<unknown>>;
+
+export type Settings = {
+  [Key in keyof typeof settings]: (typeof settings)[Key] extends Setting<infer Value> ? Value : never;
+};
