@@ -6,19 +6,14 @@
  * of its own: heartbeats and a sweep come by. Who it speaks for: gateway/session.ts. Its rooms: gateway/memberships.ts.
  */
 import { type CloseCode, closeCode, closeReason } from '../shared/codes.ts';
-import type { Access, Identity } from './access.ts';
+import type { Identity } from './access.ts';
 import { failure, ok, pong, trouble } from './answers.ts';
-import type { Authenticator } from './auth.ts';
 import type { BackplaneError } from './backplane.ts';
-import type { Backpressure, Reader } from './backpressure.ts';
-import type { Config } from './config.ts';
+import type { Reader } from './backpressure.ts';
 import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
-import type { Hub } from './hub.ts';
-import { Rates, type UserConnections } from './limits.ts';
-import type { Logger } from './log.ts';
+import { Rates } from './limits.ts';
 import { type Member, Memberships, type RoomFrame } from './memberships.ts';
-import type { Metrics } from './metrics.ts';
-import type { Publisher } from './publish.ts';
+import type { Node } from './node.ts';
 import { Session, type SessionOwner } from './session.ts';
 
 /** What a connection needs of its WebSocket. Never called after `end`. */
@@ -32,19 +27,6 @@ export interface Socket {
   unlisten(room: string): void;
 }
 
-/** The parts of a node that its connections share. */
-export interface Shared {
-  config: Config;
-  access: Access;
-  authenticator: Authenticator;
-  backpressure: Backpressure;
-  hub: Hub;
-  publisher: Publisher;
-  users: UserConnections<Connection>;
-  metrics: Metrics;
-  log: Logger;
-}
-
 const malformedBeforeClose = 10;
 /** Frames of one connection that may wait for earlier ones: in number, and in bytes as a multiple of one frame. */
 const maxWaitingFrames = 1_000;
@@ -52,7 +34,7 @@ const maxWaitingMessages = 4;
 
 export class Connection implements Reader, Member, SessionOwner {
   readonly id: string;
-  readonly #shared: Shared;
+  readonly #node: Node;
   readonly #socket: Socket;
   readonly #session: Session;
   readonly #memberships: Memberships;
@@ -72,13 +54,13 @@ export class Connection implements Reader, Member, SessionOwner {
   #stalled = false;
   #closed = false;
 
-  constructor(id: string, socket: Socket, shared: Shared) {
+  constructor(id: string, socket: Socket, node: Node) {
     this.id = id;
     this.#socket = socket;
-    this.#shared = shared;
-    this.#session = new Session(this, shared);
-    this.#memberships = new Memberships(this, shared);
-    this.#rates = new Rates(shared.config, this.#openedAt);
+    this.#node = node;
+    this.#session = new Session(this, node);
+    this.#memberships = new Memberships(this, node);
+    this.#rates = new Rates(node.config, this.#openedAt);
   }
 
   get rooms(): number {
@@ -109,7 +91,7 @@ export class Connection implements Reader, Member, SessionOwner {
     const now = performance.now();
     this.#lastFrameAt = now;
     if (this.#closed || this.#closeIfExpired()) return;
-    const most = this.#shared.config.maxMessageBytes;
+    const most = this.#node.config.maxMessageBytes;
     const frame = bytes > most ? undefined : readFrame(text);
     if (this.#overRate(frame, text, now)) return;
     if (frame === undefined) {
@@ -132,7 +114,7 @@ export class Connection implements Reader, Member, SessionOwner {
   /** The socket wrote some of what was buffered. */
   drained(): void {
     this.#drainedAt = performance.now();
-    if (!this.#stalled || this.#closed || this.bufferedBytes() > this.#shared.backpressure.resumeBytes) return;
+    if (!this.#stalled || this.#closed || this.bufferedBytes() > this.#node.backpressure.resumeBytes) return;
     this.#stalled = false;
     this.#memberships.goOn();
   }
@@ -142,19 +124,19 @@ export class Connection implements Reader, Member, SessionOwner {
     this.#closed = true;
     this.#memberships.leaveAll();
     const user = this.#session.end();
-    if (user !== null) this.#shared.users.remove(user, this);
+    if (user !== null) this.#node.users.remove(user, this);
   }
 
   close(code: CloseCode): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#shared.log.debug({ connection: this.id, code }, 'closing a connection');
+    this.#node.log.debug({ connection: this.id, code }, 'closing a connection');
     this.#socket.end(code, closeReason[code]);
   }
 
   /** A fault of the gateway in something this connection asked for: it costs the connection, never the process. */
   fail(error: unknown): void {
-    this.#shared.log.error({ connection: this.id, error: (error as Error).stack ?? String(error) }, 'a handler failed');
+    this.#node.log.error({ connection: this.id, error: (error as Error).stack ?? String(error) }, 'a handler failed');
     this.close(closeCode.internalError);
   }
 
@@ -182,7 +164,7 @@ export class Connection implements Reader, Member, SessionOwner {
 
   /** Closes it if its time for something is over. */
   checkDeadlines(now: number): void {
-    const { config, metrics } = this.#shared;
+    const { config, metrics } = this.#node;
     if (this.#closeIfExpired()) return;
     if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
@@ -216,7 +198,7 @@ export class Connection implements Reader, Member, SessionOwner {
 
   #mayWait(frame: Frame | Refused): boolean {
     const bytes = sizeOf(frame);
-    const mostBytes = maxWaitingMessages * this.#shared.config.maxMessageBytes;
+    const mostBytes = maxWaitingMessages * this.#node.config.maxMessageBytes;
     if (this.#waitingFrames >= maxWaitingFrames || this.#waitingBytes + bytes > mostBytes) {
       const message = 'Too many frames wait for earlier ones; wait for an answer first.';
       this.send(failure(frame.id, 'limit_exceeded', message));
@@ -270,7 +252,7 @@ export class Connection implements Reader, Member, SessionOwner {
   }
 
   #publish(frame: Extract<Frame, { type: 'publish' }>, identity: Identity): void {
-    const { access, hub, metrics, publisher } = this.#shared;
+    const { access, hub, metrics, publisher } = this.#node;
     const { id, room } = frame;
     if (!access.allows(identity, 'publish', room)) {
       this.send(failure(id, 'forbidden', 'Neither a room rule nor the token allows to publish to this room.'));
@@ -291,7 +273,7 @@ export class Connection implements Reader, Member, SessionOwner {
   // What the session reports
 
   welcomed({ user }: Identity): void {
-    if (user !== null) this.#shared.users.add(user, this)?.close(closeCode.connectionLimit);
+    if (user !== null) this.#node.users.add(user, this)?.close(closeCode.connectionLimit);
   }
 
   refreshed(): void {
@@ -312,7 +294,7 @@ export class Connection implements Reader, Member, SessionOwner {
     if (this.#closed) return;
     this.#socket.send(frame);
     const buffered = this.#socket.bufferedBytes();
-    const { hardBytes, softBytes } = this.#shared.backpressure;
+    const { hardBytes, softBytes } = this.#node.backpressure;
     if (buffered > hardBytes) this.close(closeCode.slowConsumer);
     else if (buffered > softBytes) this.stall();
   }
@@ -342,7 +324,7 @@ export class Connection implements Reader, Member, SessionOwner {
     }
     this.#stalled = true;
     this.#memberships.putAside();
-    this.#shared.log.debug({ connection: this.id }, 'a slow reader was put aside');
+    this.#node.log.debug({ connection: this.id }, 'a slow reader was put aside');
   }
 
   shed(): void {

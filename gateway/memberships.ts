@@ -9,9 +9,9 @@ import type { FrameId } from '../shared/protocol.ts';
 import type { Identity } from './access.ts';
 import { failure, gap, ok, trouble, unsubscribed } from './answers.ts';
 import type { BackplaneError } from './backplane.ts';
-import type { Shared } from './connection.ts';
 import type { Frame } from './frame.ts';
 import type { Room } from './hub.ts';
+import type { Node } from './node.ts';
 
 export type RoomFrame = Extract<Frame, { room: string }>;
 
@@ -43,12 +43,12 @@ const nothing: RoomFrame[] = [];
 
 export class Memberships {
   readonly #member: Member;
-  readonly #shared: Shared;
+  readonly #node: Node;
   readonly #byRoom = new Map<string, Membership>();
 
-  constructor(member: Member, shared: Shared) {
+  constructor(member: Member, node: Node) {
     this.#member = member;
-    this.#shared = shared;
+    this.#node = node;
   }
 
   get size(): number {
@@ -75,7 +75,7 @@ export class Memberships {
   }
 
   subscribe(id: FrameId, name: string): void {
-    const { config, hub } = this.#shared;
+    const { config, hub } = this.#node;
     const most = config.maxRoomsPerConnection;
     if (!this.#allowed(name)) {
       this.#member.send(
@@ -144,7 +144,7 @@ export class Memberships {
 
   #allowed(room: string): boolean {
     const { identity } = this.#member;
-    return identity !== undefined && this.#shared.access.allows(identity, 'subscribe', room);
+    return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
   }
 
   #joined(membership: Membership, id: FrameId): void {
@@ -184,8 +184,8 @@ export class Memberships {
   }
 
   #countOut({ room, state, sequence }: Membership): void {
-    if (state === 'aside') this.#shared.metrics.dropped('slow', room.sequence - sequence);
-    this.#shared.hub.leave(room, state === 'live');
+    if (state === 'aside') this.#node.metrics.dropped('slow', room.sequence - sequence);
+    this.#node.hub.leave(room, state === 'live');
   }
 
   #goLive(membership: Membership): void {
@@ -195,8 +195,8 @@ export class Memberships {
     room.aside--;
     this.#member.listen(room.name);
     if (missed > 0) {
-      this.#shared.metrics.dropped('slow', missed);
-      this.#shared.metrics.gap('slow');
+      this.#node.metrics.dropped('slow', missed);
+      this.#node.metrics.gap('slow');
       this.#member.send(gap(room.name, 'slow', missed));
     }
     if (room.interruptions > membership.interruptions) this.#member.send(gap(room.name, 'backplane'));

@@ -9,7 +9,7 @@ import type { HttpRequest, HttpResponse, us_listen_socket, us_socket_context_t, 
 import { type CloseCode, closeCode } from '../shared/codes.ts';
 import { clientAddress } from './client-address.ts';
 import type { Config } from './config.ts';
-import { Connection, type Shared, type Socket } from './connection.ts';
+import { Connection, type Socket } from './connection.ts';
 import type { Demo } from './demo.ts';
 import { type HandshakeRequest, type Refusal, readHandshake } from './handshake.ts';
 import type { Heartbeat } from './heartbeat.ts';
@@ -17,6 +17,7 @@ import type { Fanout } from './hub.ts';
 import { AddressCount } from './limits.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import type { Node } from './node.ts';
 
 // Tokens and cookies do not fit into the 4 KiB of the library's default; it reads this when it is loaded.
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
@@ -59,7 +60,7 @@ export class Server {
   readonly #app;
   readonly #addresses: AddressCount;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
-  #shared: Shared | undefined;
+  #node: Node | undefined;
   #listening: us_listen_socket | undefined;
   #count = 0;
 
@@ -80,8 +81,8 @@ export class Server {
   };
 
   /** Opens the port. Returns its number. */
-  listen(shared: Shared): Promise<number> {
-    this.#shared = shared;
+  listen(node: Node): Promise<number> {
+    this.#node = node;
     const { host, port } = this.#parts.config;
     return new Promise((resolve, reject) => {
       // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
@@ -183,9 +184,9 @@ export class Server {
   #open(ws: Ws): void {
     const { connections, heartbeat, metrics } = this.#parts;
     const data = ws.getUserData();
-    if (this.#shared === undefined) return;
+    if (this.#node === undefined) return;
     this.#count++;
-    const connection = new Connection(`${this.#parts.config.nodeId}-${this.#count}`, new UwsSocket(ws), this.#shared);
+    const connection = new Connection(`${this.#parts.config.nodeId}-${this.#count}`, new UwsSocket(ws), this.#node);
     data.connection = connection;
     data.heartbeatSlot = heartbeat.add(connection);
     connections.add(connection);

@@ -9,8 +9,8 @@ import { type FrameId, protocolVersion, type WelcomeFrame } from '../shared/prot
 import { anonymous, type Identity } from './access.ts';
 import { failure, ok } from './answers.ts';
 import { KeysUnavailableError, TokenError, type Verified } from './auth.ts';
-import type { Shared } from './connection.ts';
 import { cut } from './log.ts';
+import type { Node } from './node.ts';
 
 export interface SessionOwner {
   readonly id: string;
@@ -27,15 +27,15 @@ export interface SessionOwner {
 
 export class Session {
   readonly #owner: SessionOwner;
-  readonly #shared: Shared;
+  readonly #node: Node;
   #identity: Identity | undefined;
   #expiresAt = Number.POSITIVE_INFINITY;
   #pending = false;
   #ended = false;
 
-  constructor(owner: SessionOwner, shared: Shared) {
+  constructor(owner: SessionOwner, node: Node) {
     this.#owner = owner;
-    this.#shared = shared;
+    this.#node = node;
   }
 
   /** Undefined before `welcome`. */
@@ -56,12 +56,12 @@ export class Session {
   /** `token` is what came with the handshake. */
   begin(token: string | undefined): void {
     if (token !== undefined) this.authenticate(token, undefined, true);
-    else if (this.#shared.config.anonymous) this.#welcome(anonymous, Number.POSITIVE_INFINITY, undefined);
+    else if (this.#node.config.anonymous) this.#welcome(anonymous, Number.POSITIVE_INFINITY, undefined);
   }
 
   authenticate(token: string, id: FrameId | undefined, atHandshake: boolean): void {
     this.#pending = true;
-    this.#shared.authenticator
+    this.#node.authenticator
       .verify(token)
       .then(
         (verified) => this.#ended || this.#verified(verified, id),
@@ -99,7 +99,7 @@ export class Session {
   }
 
   #refused(error: unknown, id: FrameId | undefined, atHandshake: boolean): void {
-    const { log, metrics } = this.#shared;
+    const { log, metrics } = this.#node;
     const connection = this.#owner.id;
     if (error instanceof TokenError) {
       log.info({ connection, reason: error.reason, error: cut(error.message) }, 'token refused');
@@ -116,7 +116,7 @@ export class Session {
   }
 
   #welcome(identity: Identity, expiresAt: number, id: FrameId | undefined): void {
-    const { config } = this.#shared;
+    const { config } = this.#node;
     this.#identity = identity;
     this.#expiresAt = expiresAt;
     const welcome: WelcomeFrame = {

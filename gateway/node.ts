@@ -1,0 +1,25 @@
+/**
+ * What the connections of a node share: its parts, as far as a connection needs them. Types only.
+ */
+import type { CloseCode } from '../shared/codes.ts';
+import type { Access } from './access.ts';
+import type { Authenticator } from './auth.ts';
+import type { Backpressure } from './backpressure.ts';
+import type { Config } from './config.ts';
+import type { Hub } from './hub.ts';
+import type { UserConnections } from './limits.ts';
+import type { Logger } from './log.ts';
+import type { Metrics } from './metrics.ts';
+import type { Publisher } from './publish.ts';
+
+export interface Node {
+  config: Config;
+  access: Access;
+  authenticator: Authenticator;
+  backpressure: Backpressure;
+  hub: Hub;
+  publisher: Publisher;
+  users: UserConnections<{ close(code: CloseCode): void }>;
+  metrics: Metrics;
+  log: Logger;
+}
