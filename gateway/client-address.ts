@@ -15,7 +15,7 @@ export interface Peer {
 
 export function clientAddress({ address, proxied, forwardedFor }: Peer, trusted: BlockList): string {
   let client = plain(address);
-  if (!isTrusted(client, trusted)) return client;
+  if (trusted.rules.length === 0 || !isTrusted(client, trusted)) return client;
   if (isIP(proxied) !== 0) return plain(proxied);
   // Every proxy appends the peer it saw: the last one that is not a proxy of ours is the client.
   const hops = forwardedFor.join(',').split(',');
