@@ -78,7 +78,10 @@ export class Jwks {
       })
       .catch((error: Error) => {
         const known = this.#set?.keys.length ?? 0;
-        this.#log.warn({ host: new URL(this.#url).host, error: error.message, known }, 'jwks fetch failed; known keys stay in use');
+        this.#log.warn(
+          { host: new URL(this.#url).host, error: error.message, known },
+          'jwks fetch failed; known keys stay in use',
+        );
       })
       .finally(() => {
         this.#fetching = undefined;

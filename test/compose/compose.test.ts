@@ -1,0 +1,310 @@
+/**
+ * The deployment as an operator meets it: one scenario, in order, against docker-compose.yml as it stands. Three
+ * replicas start, five run, one is killed, one is stopped, Redis goes and comes, TLS is switched on.
+ *
+ * Owns the story only: containers are in stack.ts, clients in members.ts, Prometheus in prometheus.ts. The tests build
+ * on each other; when the start fails, all do.
+ */
+
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { type IncomingMessage, request } from 'node:http';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { connect } from '../support/client.ts';
+import { until } from '../support/until.ts';
+import { byNode, type Door, enter, join as joinRoom, type Member, publishRound, type Round } from './members.ts';
+import { dashboardQueries, metricNames, Prometheus } from './prometheus.ts';
+import { docker, repository, run, Stack } from './stack.ts';
+
+const room = 'chat:everybody';
+/** A gateway says 404 in plain text, so this page shows that the request did not come so far. */
+const refusalOfHaproxy = /^404 <html><body><h1>404 Not Found/;
+
+let stack: Stack;
+let door: Door;
+let prometheus: Prometheus;
+let members: Member[] = [];
+
+/** Lets clients in until they landed on `count` nodes besides `known`; leastconn picks the node with the fewest. */
+async function enterUntilNodes(count: number, known: readonly Member[] = []): Promise<Member[]> {
+  const entered: Member[] = [];
+  const fresh = () => [...byNode(entered).keys()].filter((node) => !byNode(known).has(node));
+  const enough = async () => {
+    entered.push(await enter(door));
+    return fresh().length === count;
+  };
+  await until(enough, 60_000, `new connections land on ${count} nodes`);
+  return entered;
+}
+
+const leave = (leaving: Member[]) => Promise.all(leaving.map(({ client }) => client.close()));
+
+/** Everybody received everything that was sent, once, in the order in which the others did. */
+function expectOneOrder({ sent, received }: Round): void {
+  expect([...(received[0] ?? [])].sort()).toEqual([...sent].sort());
+  for (const order of received) expect(order).toEqual(received[0]);
+}
+
+async function containerOfNode(node: string): Promise<string> {
+  const [info] = await prometheus.query(`gateway_info{node="${node}"}`);
+  const address = info?.metric.instance?.split(':')[0];
+  const format = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
+  for (const container of await stack.containers('gateway')) {
+    if ((await docker('inspect', '--format', format, container)).trim() === address) return container;
+  }
+  throw new Error(`no container has the address of node ${node}: ${address}`);
+}
+
+/** Finds the ways in, and waits until three replicas serve. */
+async function openDoor(): Promise<void> {
+  prometheus = new Prometheus(await stack.address('prometheus', 9090));
+  const secret = (await stack.exec('cat', '/run/roomcast/jwt-secret')).trim();
+  door = { url: `ws://${await stack.address('haproxy', 8080)}/ws`, secret };
+  await leave(await enterUntilNodes(3));
+}
+
+beforeAll(async () => {
+  stack = await Stack.create();
+  await stack.override('test', {
+    services: {
+      // Soon enough that each client has been measured before Prometheus is asked.
+      gateway: { environment: { GATEWAY_PING_INTERVAL_MS: '2000' } },
+      // For this test only, on the loopback address; the deployment itself publishes nothing but the public door.
+      prometheus: { ports: ['127.0.0.1::9090'] },
+    },
+  });
+  await stack.up('--build', '--scale', 'gateway=3');
+  await openDoor().catch(async (cause) => {
+    throw new Error(`the deployment does not serve:\n${await stack.logs()}`, { cause });
+  });
+  members = await joinRoom(door, room, 100);
+});
+
+afterAll(async () => {
+  for (const { client } of members) client.socket.terminate();
+  await stack?.down();
+  await stack?.removeScratch();
+});
+
+test('with nothing set, only the load balancer is published, on 127.0.0.1:8080', async () => {
+  const file = await readFile(join(repository, 'docker-compose.yml'), 'utf8');
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is Compose that fills it in
+  expect(file).toContain('- 127.0.0.1:${ROOMCAST_PORT:-8080}:8080');
+  const published = async (service: string) => {
+    const [container = ''] = await stack.containers(service);
+    return (await docker('port', container)).trim();
+  };
+  for (const service of ['gateway', 'redis']) expect(await published(service), service).toBe('');
+  expect(await published('haproxy')).toMatch(/^8080\/tcp -> 127\.0\.0\.1:\d+$/);
+});
+
+test('the image runs without rights and holds one native binary and no development dependency', async () => {
+  expect((await stack.exec('id', '--user')).trim()).toBe('1000');
+  const binaries = await stack.exec('ls', 'node_modules/uWebSockets.js/dist/bin');
+  expect(binaries.trim()).toMatch(/^uws_linux_\w+_127\.node$/);
+  const modules = (await stack.exec('ls', 'node_modules')).split('\n');
+  expect(modules).toContain('ioredis');
+  expect(modules).not.toContain('vitest');
+  expect(modules).not.toContain('typescript');
+});
+
+test('every replica becomes healthy by the check of the image', async () => {
+  const replicas = await stack.containers('gateway');
+  const health = () => docker('inspect', '--format', '{{.State.Health.Status}}', ...replicas);
+  await until(async () => (await health()).trim() === 'healthy\nhealthy\nhealthy', 120_000, 'three healthy replicas');
+});
+
+test('the secret is new in every project, and a second start keeps it', async () => {
+  await stack.up('--no-recreate', '--scale', 'gateway=3');
+  expect((await stack.exec('cat', '/run/roomcast/jwt-secret')).trim()).toBe(door.secret);
+  expect(door.secret).toMatch(/^[0-9a-f]{64}$/);
+  const sister = `${stack.project}-sister`;
+  try {
+    await stack.compose(['run', '--rm', 'secrets'], { project: sister });
+    const readIt = ['run', '--rm', '--entrypoint', 'cat', 'secrets', '/secrets/jwt-secret'];
+    const secret = (await stack.compose(readIt, { project: sister })).trim();
+    expect(secret).toMatch(/^[0-9a-f]{64}$/);
+    expect(secret).not.toBe(door.secret);
+  } finally {
+    await stack.down(sister);
+  }
+});
+
+test('a token minted in a replica is welcomed, and grants what it says', async () => {
+  const mint = ['node', 'deploy/mint-token.mjs', '--user', 'alice', '--ttl', '60'];
+  const token = await stack.exec(...mint, '--rooms', '{"orders:*":["subscribe","publish"]}');
+  const alice = await connect(door.url, { token: token.trim() });
+  expect((await alice.next('welcome')).user).toBe('alice');
+  await alice.subscribe('orders:1');
+  await alice.publish('orders:1', 'tea');
+  expect((await alice.next('message')).data).toBe('tea');
+  await expect(alice.subscribe('elsewhere')).rejects.toThrow('forbidden');
+  await expect(stack.exec(...mint, '--rooms', 'orders')).rejects.toThrow('--rooms is not JSON');
+});
+
+test('what any of 100 clients on three replicas publishes, all receive once, in one order', async () => {
+  const nodes = byNode(members);
+  expect(nodes.size).toBe(3);
+  for (const [node, group] of nodes) expect(group.length, `connections of ${node}`).toBeGreaterThan(20);
+  expectOneOrder(await publishRound(members, room, (sent) => sent < 300));
+});
+
+test('the load balancer itself refuses every admin path, however it is written', async () => {
+  const { host, hostname, port } = new URL(door.url);
+  const ask = async (path: string, method = 'GET') => {
+    // By node:http, because fetch would tidy the path up.
+    const question = request({ hostname, port, path, method, headers: { host } }).end();
+    const [answer] = (await once(question, 'response')) as [IncomingMessage];
+    return `${answer.statusCode} ${await text(answer)}`;
+  };
+  expect(await ask('/healthz')).toMatch(/^200 /);
+  for (const name of ['metrics', 'readyz', 'admin', 'api', 'api/stats', 'debug', 'METRICS', 'Api/stats', '%6detrics']) {
+    for (const path of [
+      `/${name}`,
+      `//${name}`,
+      `/${name}/`,
+      `/./${name}`,
+      `/ws/../${name}`,
+      `http://${host}/${name}`,
+    ]) {
+      expect(await ask(path), path).toMatch(refusalOfHaproxy);
+    }
+  }
+  expect(await ask('/metrics?/ws')).toMatch(refusalOfHaproxy);
+  expect(await ask('/metrics', 'POST')).toMatch(refusalOfHaproxy);
+  expect(await ask('http://gateway:8081/metrics')).toMatch(/^40[04] <html>/);
+});
+
+test('Prometheus holds connections and ping latency of each replica', async () => {
+  await until(async () => (await prometheus.healthyReplicas()).length === 3, 60_000, 'three targets');
+  const connections = await until(
+    async () => {
+      const series = await prometheus.query('gateway_connections');
+      return series.reduce((sum, { value }) => sum + Number(value[1]), 0) === members.length && series;
+    },
+    60_000,
+    'Prometheus counts 100 connections',
+  );
+  expect(connections).toHaveLength(3);
+  const measured = () => prometheus.query('gateway_ping_rtt_seconds_count > 0');
+  await until(async () => (await measured()).length === 3, 60_000, 'round trips measured on each replica');
+});
+
+test('two more replicas are taken by HAProxy and Prometheus without a restart', async () => {
+  const services = async () => [...(await stack.containers('haproxy')), ...(await stack.containers('prometheus'))];
+  const started = async () => docker('inspect', '--format', '{{.Id}} {{.State.StartedAt}}', ...(await services()));
+  const before = await started();
+  await stack.up('--no-recreate', '--scale', 'gateway=5');
+  const newcomers = await enterUntilNodes(2, members);
+  await until(async () => (await prometheus.healthyReplicas()).length === 5, 60_000, 'five targets');
+  expect(await started()).toBe(before);
+  expect(members.every(({ client }) => client.socket.readyState === client.socket.OPEN)).toBe(true);
+  await Promise.all(newcomers.map(({ client }) => client.subscribe(room)));
+  expectOneOrder(await publishRound([...members, ...newcomers], room, (sent) => sent < 100));
+});
+
+test('a killed replica cuts off its own clients only; the others notice nothing', async () => {
+  const [[node = '', victims = []] = []] = byNode(members);
+  const survivors = members.filter((member) => !victims.includes(member));
+  const container = await containerOfNode(node);
+  let cut = false;
+  const kill = async () => {
+    await docker('kill', container);
+    for (const { client } of victims) expect((await client.closed).code).toBe(1006);
+    cut = true;
+  };
+  const [round] = await Promise.all([publishRound(survivors, room, (sent) => !cut || sent < 100), kill()]);
+  expectOneOrder(round);
+  expect(survivors.every(({ client }) => client.socket.readyState === client.socket.OPEN)).toBe(true);
+  const gaps = survivors.flatMap(({ client }) => client.frames.filter((frame) => frame.type === 'gap'));
+  expect(gaps).toEqual([]);
+  members = survivors;
+  const again = await joinRoom(door, room, victims.length);
+  expectOneOrder(await publishRound([...members, ...again], room, (sent) => sent < 100));
+});
+
+test('a stopped replica says 4001 to its clients and exits with 0', async () => {
+  const [[node = '', leaving = []] = []] = byNode(members);
+  const container = await containerOfNode(node);
+  await docker('stop', '-t', '30', container);
+  for (const { client } of leaving) expect((await client.closed).code).toBe(4001);
+  expect((await docker('inspect', '--format', '{{.State.ExitCode}}', container)).trim()).toBe('0');
+  members = members.filter((member) => !leaving.includes(member));
+  expectOneOrder(await publishRound(members, room, (sent) => sent < 100));
+});
+
+test('while Redis is away nobody is cut off; when it is back, members are told of the gap and go on', async () => {
+  const [redis = ''] = await stack.containers('redis');
+  await docker('kill', redis);
+  const refused = () => expect(connect(door.url)).rejects.toMatchObject({ status: 503 });
+  await until(() => refused().then(() => true), 30_000, 'HAProxy lets nobody new in');
+  expect(members.every(({ client }) => client.socket.readyState === client.socket.OPEN)).toBe(true);
+  await expect(members[0]?.client.publish(room, 'in vain')).rejects.toThrow('unavailable');
+  await docker('start', redis);
+  await Promise.all(members.map(({ client }) => client.next('gap', 30_000)));
+  await until(async () => leave([await enter(door)]), 30_000, 'HAProxy lets clients in again');
+  for (const [node, [member]] of byNode(members)) {
+    await until(() => member?.client.publish('chat:nobody', 'back'), 5_000, `${node} takes messages again`);
+  }
+  expectOneOrder(await publishRound(members, room, (sent) => sent < 100));
+});
+
+test('every query of the dashboard and the alerts works and asks for metrics that exist', async () => {
+  const exposed = await prometheus.exposedNames();
+  const dashboard = await dashboardQueries();
+  const alerts = await prometheus.alertQueries();
+  expect(alerts.size).toBeGreaterThan(10);
+  for (const [name, query] of [...dashboard, ...alerts]) {
+    await prometheus.query(query);
+    const names = metricNames(query);
+    expect(names, name).not.toEqual([]);
+    for (const metric of names) expect(exposed, name).toContain(metric);
+  }
+  expect(metricNames('sum by (code) (rate(gateway_a{b="c"}[5m])) * 2 > 1e6 and d:e')).toEqual(['gateway_a', 'd:e']);
+  const blank = async () => {
+    const results = await Promise.all([...dashboard.values()].map((query) => prometheus.query(query)));
+    return [...dashboard.keys()].filter((_, index) => results[index]?.length === 0);
+  };
+  await expect.poll(blank, { timeout: 60_000, interval: 1000 }).toEqual([]);
+});
+
+test('each alert fires when its trouble is there, and none when all is well', async () => {
+  const tests = `${join(repository, 'test/compose')}:/tests:ro`;
+  const promtool = ['run', '--rm', '--no-deps', '--entrypoint', 'promtool', '--volume', tests, 'prometheus'];
+  expect(await stack.compose([...promtool, 'test', 'rules', '/tests/alerts.yml'])).toContain('SUCCESS');
+  const tested = await readFile(join(repository, 'test/compose/alerts.yml'), 'utf8');
+  for (const name of (await prometheus.alertQueries()).keys()) expect(tested).toContain(`alertname="${name}"`);
+});
+
+test('with the lines for TLS uncommented, wss:// carries messages', async () => {
+  await leave(members.splice(0));
+  const [key, certificate] = [join(stack.scratch, 'key.pem'), join(stack.scratch, 'certificate.pem')];
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+  await run('openssl', ['req', ...kind, '-keyout', key, '-out', certificate, ...names]);
+  const ca = await readFile(certificate, 'utf8');
+  await writeFile(join(stack.scratch, 'roomcast.pem'), ca + (await readFile(key, 'utf8')));
+  const configuration = await readFile(join(repository, 'deploy/haproxy.cfg'), 'utf8');
+  await writeFile(join(stack.scratch, 'haproxy.cfg'), configuration.replace('# bind :8443', 'bind :8443'));
+  const compose = await readFile(join(repository, 'docker-compose.yml'), 'utf8');
+  const [port = '', volume = ''] = [...compose.matchAll(/# - (\S+) # TLS/g)].map(([, line = '']) => line);
+  await stack.override('tls', {
+    services: {
+      haproxy: {
+        ports: [port.replace('127.0.0.1:8443:', '127.0.0.1::')],
+        volumes: [
+          volume.replace('./deploy', stack.scratch),
+          `${stack.scratch}/haproxy.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro`,
+        ],
+      },
+    },
+  });
+  await stack.up('--no-deps', 'haproxy');
+  const secure: Door = { ...door, url: `wss://${await stack.address('haproxy', 8443)}/ws`, ca };
+  await until(async () => leave([await enter(secure)]), 30_000, 'a client is welcomed over TLS');
+  const pair = await joinRoom(secure, room, 2);
+  expectOneOrder(await publishRound(pair, room, (sent) => sent < 10));
+  await leave(pair);
+});

@@ -1,0 +1,92 @@
+/**
+ * The Prometheus of the deployment, asked through its HTTP API, and the queries an operator sees: those of the Grafana
+ * dashboard and of the alerts.
+ *
+ * Owns how a query is read for the metric names in it. Knows nothing of containers.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { repository } from './stack.ts';
+
+export interface Series {
+  metric: Record<string, string>;
+  value: [time: number, value: string];
+}
+
+interface Dashboard {
+  panels: { title: string; targets: { expr: string }[] }[];
+}
+
+export class Prometheus {
+  readonly #base: string;
+
+  /** `address` is host and port. */
+  constructor(address: string) {
+    this.#base = `http://${address}/api/v1`;
+  }
+
+  async query(expression: string): Promise<Series[]> {
+    return (await this.#get<{ result: Series[] }>('query', { query: expression })).result;
+  }
+
+  /** Addresses of the replicas whose last scrape went well. */
+  async healthyReplicas(): Promise<string[]> {
+    const { activeTargets } = await this.#get<{
+      activeTargets: { health: string; labels: { job: string; instance: string } }[];
+    }>('targets', { state: 'active' });
+    return activeTargets
+      .filter((target) => target.health === 'up' && target.labels.job === 'gateway')
+      .map((target) => target.labels.instance);
+  }
+
+  /** Every metric name that a replica exposes, also those of counters that have not counted yet. */
+  async exposedNames(): Promise<Set<string>> {
+    const families = await this.#get<{ metric: string; type: string }[]>('targets/metadata', {
+      match_target: '{job="gateway"}',
+    });
+    const names = new Set(['up']);
+    for (const { metric, type } of families) {
+      names.add(metric);
+      if (type === 'histogram') for (const suffix of ['bucket', 'sum', 'count']) names.add(`${metric}_${suffix}`);
+    }
+    return names;
+  }
+
+  /** Expressions of all alerts that Prometheus has loaded, by alert name. */
+  async alertQueries(): Promise<Map<string, string>> {
+    const { groups } = await this.#get<{ groups: { rules: { name: string; query: string }[] }[] }>('rules', {});
+    return new Map(groups.flatMap((group) => group.rules.map((rule) => [rule.name, rule.query])));
+  }
+
+  async #get<Data>(path: string, parameters: Record<string, string>): Promise<Data> {
+    const answer = await fetch(`${this.#base}/${path}?${new URLSearchParams(parameters)}`, {
+      signal: AbortSignal.timeout(10_000),
+    });
+    const body = (await answer.json()) as { status: string; data: Data; error?: string };
+    if (body.status !== 'success') throw new Error(`${path} ${JSON.stringify(parameters)}: ${body.error}`);
+    return body.data;
+  }
+}
+
+/** All expressions of the dashboard, by panel and number, with Grafana's variable filled in. */
+export async function dashboardQueries(): Promise<Map<string, string>> {
+  const file = join(repository, 'deploy/grafana/dashboards/roomcast.json');
+  const { panels } = JSON.parse(await readFile(file, 'utf8')) as Dashboard;
+  return new Map(
+    panels.flatMap(({ title, targets }) =>
+      targets.map(({ expr }, index) => [`${title} ${index + 1}`, expr.replaceAll('$__rate_interval', '1m')]),
+    ),
+  );
+}
+
+const operators = new Set(['and', 'or', 'unless', 'bool', 'offset', 'atan2', 'inf', 'nan']);
+
+/** Metric names in a PromQL expression: identifiers that are no function, operator, label, string or duration. */
+export function metricNames(expression: string): string[] {
+  const bare = expression
+    .replace(/"(\\.|[^"\\])*"|'(\\.|[^'\\])*'/g, '')
+    .replace(/\{[^}]*\}|\[[^\]]*\]/g, '')
+    .replace(/\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)/g, '');
+  const identifiers = bare.match(/(?<![\w.:])[a-zA-Z_:][\w:]*(?![\w:]|\s*\()/g) ?? [];
+  return [...new Set(identifiers.filter((name) => !operators.has(name.toLowerCase())))];
+}
