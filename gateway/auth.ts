@@ -112,7 +112,7 @@ function keyFromSet(jwks: Jwks): JWTVerifyGetKey {
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
     }
-    return resolverOf(await jwks.renewed())(header, token);
+    return await resolverOf(await jwks.renewed())(header, token);
   };
 }
 
@@ -132,10 +132,14 @@ function readClaims(payload: JWTPayload): Verified {
   // A token that came inside the tolerance shows that the clocks differ: it is given the tolerance to its end.
   const expired = exp * 1000 <= Date.now();
   const expiresAt = Math.floor((exp + (expired ? toleranceSeconds : 0)) * 1000);
-  return { identity: { user: sub, grants: readGrants(rooms) }, expiresAt };
+  try {
+    return { identity: { user: sub, grants: readGrants(rooms) }, expiresAt };
+  } catch (error) {
+    throw new TokenError('claims', (error as TypeError).message);
+  }
 }
 
-function refusal(error: unknown): unknown {
+function refusal(error: unknown): TokenError | KeysUnavailableError {
   if (error instanceof TokenError || error instanceof KeysUnavailableError) return error;
   if (error instanceof errors.JWTExpired) return new TokenError('expired', error.message);
   if (error instanceof errors.JWTClaimValidationFailed) return new TokenError('claims', error.message);
@@ -144,9 +148,8 @@ function refusal(error: unknown): unknown {
     return new TokenError('key', error.message);
   }
   if (error instanceof errors.JOSEError) return new TokenError('malformed', error.message);
-  // A TypeError comes from readGrants, or from jose for a key that does not fit the token's algorithm.
-  if (error instanceof TypeError) return new TokenError('claims', error.message);
-  return error;
+  // What is left comes from a key of the issuer's set that is broken, or does not fit the algorithm it is for.
+  return new TokenError('key', String(error));
 }
 
 export interface TokenClaims {

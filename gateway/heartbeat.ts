@@ -20,6 +20,8 @@ export class Heartbeat<Connection extends Pinged> {
   readonly #timeoutMs: number;
   readonly #onTimeout: (connection: Connection) => void;
   readonly #timer: NodeJS.Timeout;
+  /** Slots whose pongs are still to be looked at, the oldest ping first. */
+  readonly #pinged: { slot: number; at: number }[] = [];
   #position = 0;
   #next = 0;
   #due: number;
@@ -58,16 +60,22 @@ export class Heartbeat<Connection extends Pinged> {
       this.#step(now);
     }
     if (this.#due <= now) this.#due = now + this.#tickMs;
+    this.#checkPongs(now);
   }
 
   #step(now: number): void {
-    const { length } = this.#slots;
-    this.#position = (this.#position + 1) % length;
+    this.#position = (this.#position + 1) % this.#slots.length;
     for (const connection of this.#slots[this.#position] ?? []) connection.ping(now);
-    const timeoutSlots = Math.ceil(this.#timeoutMs / this.#tickMs);
-    const checked = (((this.#position - timeoutSlots) % length) + length) % length;
-    for (const connection of this.#slots[checked] ?? []) {
-      if (connection.missesPong(now, this.#timeoutMs)) this.#onTimeout(connection);
+    this.#pinged.push({ slot: this.#position, at: now });
+  }
+
+  /** By when a slot was really pinged: a late timer must not make its answers seem early, or the round is missed. */
+  #checkPongs(now: number): void {
+    for (let due = this.#pinged[0]; due !== undefined && now - due.at >= this.#timeoutMs; due = this.#pinged[0]) {
+      this.#pinged.shift();
+      for (const connection of this.#slots[due.slot] ?? []) {
+        if (connection.missesPong(now, this.#timeoutMs)) this.#onTimeout(connection);
+      }
     }
   }
 }

@@ -40,7 +40,8 @@ const gapReasons: GapFrame['reason'][] = ['backplane', 'slow'];
 
 const seconds = (...buckets: number[]) => buckets;
 /** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
-const knownCodes = new Set<number>([...Object.values(closeCode), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011]);
+const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011];
+const knownCodes = new Set<number>([...Object.values(closeCode), ...standardCodes]);
 const loopSampleMs = 100;
 
 export class Metrics {

@@ -86,8 +86,11 @@ export class Subscriptions {
   /** A message came on this channel. Returns its room, or undefined if nobody wants it any more. */
   receive(channel: string): string | undefined {
     const subscription = this.#subscriptions.get(channel);
-    if (subscription?.interrupted) this.#restored(subscription);
-    return subscription?.room;
+    if (subscription === undefined) return undefined;
+    // It may come before the answer to SUBSCRIBE, or after that was given up: it is subscribed, and can get lost again.
+    subscription.state = 'live';
+    if (subscription.interrupted) this.#restored(subscription);
+    return subscription.room;
   }
 
   /** The connection is gone: what was subscribed is not any more. */

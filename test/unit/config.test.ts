@@ -1,0 +1,213 @@
+/**
+ * gateway/config.ts: the defaults of the contract, every mistake told at once, names that are not settings, and what
+ * shows only between settings. Keys and secrets: test/unit/config-keys.test.ts.
+ */
+import { describe, expect, test } from 'vitest';
+import { type Environment, readConfig } from '../../gateway/config.ts';
+import { absentFile, file, mistakesOf, read, secret } from './configuration.ts';
+
+describe('defaults', () => {
+  test('are those of the contract', () => {
+    expect(read()).toMatchObject({
+      port: 8080,
+      host: '127.0.0.1',
+      adminPort: 8081,
+      adminHost: '127.0.0.1',
+      redisUrl: undefined,
+      redisPrefix: 'rc',
+      jwtSecret: secret,
+      jwtPublicKey: undefined,
+      jwtJwksUrl: undefined,
+      jwtAlgorithms: undefined,
+      jwtIssuer: undefined,
+      jwtAudience: undefined,
+      authCookie: undefined,
+      authQuery: false,
+      authTimeoutMs: 10_000,
+      anonymous: false,
+      allowedOrigins: undefined,
+      rules: [],
+      pingIntervalMs: 25_000,
+      pongTimeoutMs: 10_000,
+      clientTimeoutMs: 150_000,
+      maxMessageBytes: 65_536,
+      maxBufferedBytes: 1_048_576,
+      maxBufferedTotalBytes: 268_435_456,
+      maxConnectionsPerUser: 20,
+      maxConnectionsPerIp: 0,
+      maxRoomsPerConnection: 128,
+      publishRate: 50,
+      publishBurst: 100,
+      requestRate: 100,
+      dedupeMs: 120_000,
+      logLevel: 'info',
+      tlsCertFile: undefined,
+      tlsKeyFile: undefined,
+      demo: false,
+      warnings: [],
+    });
+  });
+
+  test('hold for a name that is set to nothing', () => {
+    expect(read({ PORT: '', REDIS_URL: '', MAX_CONNECTIONS_PER_USER: '' })).toEqual(
+      expect.objectContaining({ port: 8080, redisUrl: undefined, maxConnectionsPerUser: 20 }),
+    );
+  });
+
+  test('of the host: all addresses in production, loopback else', () => {
+    expect(read({}, 'production').host).toBe('0.0.0.0');
+    expect(read({}, 'test').host).toBe('127.0.0.1');
+    expect(read({ HOST: '10.0.0.1' }, 'production').host).toBe('10.0.0.1');
+  });
+
+  test('of the node id: random and new each time', () => {
+    expect(read().nodeId).toMatch(/^[0-9a-f]{12}$/);
+    expect(read().nodeId).not.toBe(read().nodeId);
+    expect(read({ NODE_ID: 'node-1' }).nodeId).toBe('node-1');
+  });
+
+  test('of the connections: below the file descriptor limit, and 0 is off', () => {
+    const report = process.report.getReport() as { userLimits?: { open_files?: { soft?: number | string } } };
+    const { maxConnections } = read();
+    expect(maxConnections).toBeGreaterThanOrEqual(64);
+    const soft = Number(report.userLimits?.open_files?.soft);
+    if (soft > 1_000) expect(maxConnections).toBeLessThan(soft);
+    expect(read({ MAX_CONNECTIONS: '0' }).maxConnections).toBe(0);
+    expect(read({ MAX_CONNECTIONS: '5' }).maxConnections).toBe(5);
+  });
+});
+
+describe('mistakes', () => {
+  test('are told all at once', () => {
+    const mistakes = mistakesOf({
+      PORT: '70000',
+      ADMIN_PORT: '-1',
+      ANONYMOUS: 'yes',
+      PING_INTERVAL_MS: '1.5',
+      MAX_MESSAGE_BYTES: '10',
+      LOG_LEVEL: 'loud',
+      REDIS_PREFIX: 'a{b}',
+      JWT_SECRET: '',
+      JWT_JWKS_URL: 'file:///etc/passwd',
+      TRUSTED_PROXIES: '10.0.0.0/33, proxy.example, 10.0.0.1',
+      ROOMS_FILE: absentFile,
+      PROT: '8080',
+      TLS_CERT_FILE: absentFile,
+    });
+    for (const text of [
+      'GATEWAY_PORT must be from 0 to 65535, not "70000"',
+      'GATEWAY_ADMIN_PORT must be a whole number',
+      'GATEWAY_ANONYMOUS must be true or false, not "yes"',
+      'GATEWAY_PING_INTERVAL_MS must be a whole number',
+      'GATEWAY_MAX_MESSAGE_BYTES must be from 256',
+      'GATEWAY_LOG_LEVEL',
+      'GATEWAY_REDIS_PREFIX',
+      'GATEWAY_JWT_JWKS_URL must be a URL that begins with http:// or https://',
+      'GATEWAY_TRUSTED_PROXIES holds "10.0.0.0/33"',
+      'GATEWAY_TRUSTED_PROXIES holds "proxy.example"',
+      'GATEWAY_ROOMS_FILE names a file that cannot be read',
+      'GATEWAY_PROT is not a setting',
+      'GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together',
+    ]) {
+      expect(
+        mistakes.filter((mistake) => mistake.startsWith(text)),
+        text,
+      ).toHaveLength(1);
+    }
+    expect(mistakes).toHaveLength(13);
+  });
+
+  test.each(['0x10', '1e3', ' 8080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
+    expect(mistakesOf({ PORT: port })).toHaveLength(1);
+  });
+
+  test('an outgoing buffer below one message is one, unless it is off', () => {
+    const message = expect.stringContaining('GATEWAY_MAX_BUFFERED_BYTES must be at least GATEWAY_MAX_MESSAGE_BYTES');
+    expect(mistakesOf({ MAX_BUFFERED_BYTES: '65535' })).toEqual([message]);
+    expect(mistakesOf({ MAX_BUFFERED_BYTES: '65536' })).toEqual([]);
+    expect(mistakesOf({ MAX_BUFFERED_BYTES: '0' })).toEqual([]);
+    expect(mistakesOf({ MAX_MESSAGE_BYTES: '1048577' })).toEqual([message]);
+  });
+
+  test('a certificate without its key, with files that are not there, or with no PEM in them is one', () => {
+    const [absent, junk] = [absentFile, file('no certificate')];
+    const names = (settings: Environment) => mistakesOf(settings).map((mistake) => mistake.replace(/:.*/s, ''));
+    expect(names({ TLS_KEY_FILE: junk })).toEqual([
+      'GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.',
+    ]);
+    expect(names({ TLS_CERT_FILE: absent, TLS_KEY_FILE: absent })).toEqual([
+      'GATEWAY_TLS_CERT_FILE names a file that cannot be read',
+      'GATEWAY_TLS_KEY_FILE names a file that cannot be read',
+    ]);
+    expect(names({ TLS_CERT_FILE: junk, TLS_KEY_FILE: junk })).toEqual([
+      'GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE cannot be used',
+    ]);
+  });
+
+  test('any origin together with a cookie is one: a web page could act for its visitor', () => {
+    const message = expect.stringContaining('GATEWAY_ALLOWED_ORIGINS cannot be *');
+    expect(mistakesOf({ ALLOWED_ORIGINS: 'https://a.example, *', AUTH_COOKIE: 'session' })).toEqual([message]);
+    expect(mistakesOf({ ALLOWED_ORIGINS: '*' })).toEqual([]);
+    expect(read({ ALLOWED_ORIGINS: 'https://a.example, https://b.example:8443', AUTH_COOKIE: 's' })).toMatchObject({
+      allowedOrigins: ['https://a.example', 'https://b.example:8443'],
+    });
+  });
+
+  test('of a rooms file stand with the name of the file and the place', () => {
+    const rooms = (value: unknown) => ({ ROOMS_FILE: file(typeof value === 'string' ? value : JSON.stringify(value)) });
+    expect(read(rooms({ rooms: [{ match: 'a:*', subscribe: 'user' }] })).rules).toHaveLength(1);
+    const settings = rooms({
+      rooms: [
+        { match: 'a:*', history: { size: 1 } },
+        { match: 'b', slow: 'latest' },
+      ],
+    });
+    expect(mistakesOf(settings)).toEqual([
+      expect.stringContaining(`${settings.ROOMS_FILE}: rooms.0.history: history is not offered`),
+      expect.stringContaining('rooms.1.slow'),
+    ]);
+    expect(mistakesOf(rooms('{"rooms": ['))).toEqual([expect.stringContaining('is not JSON')]);
+  });
+});
+
+describe('names', () => {
+  test('that are no setting are mistakes; those without the prefix are nobody’s business', () => {
+    expect(mistakesOf({ JWT_SECERT: 'x', REDIS_URI: '' })).toHaveLength(2);
+    expect(readConfig({ GATEWAY_JWT_SECRET: secret, REDIS_URL: 'x', PATH: '/bin', PORT: '1' }).port).toBe(8080);
+    expect(mistakesOf({ 'port ': '1', port: '1' })).toHaveLength(2);
+  });
+
+  test('of Kubernetes service links are ignored with a warning', () => {
+    const config = read({
+      PORT: 'tcp://10.0.0.7:80',
+      PORT_80_TCP: 'tcp://10.0.0.7:80',
+      PORT_80_TCP_ADDR: '10.0.0.7',
+      SERVICE_HOST: '10.0.0.7',
+      SERVICE_PORT: '80',
+    });
+    expect(config.port).toBe(8080);
+    expect(config.warnings).toHaveLength(5);
+    for (const warning of config.warnings) expect(warning).toMatch(/^GATEWAY_\w+ looks like a Kubernetes service link/);
+    expect(mistakesOf({ ADMIN_PORT: 'tcp://10.0.0.7:80' })).toHaveLength(1);
+  });
+
+  test.each(['API_KEY', 'API_KEY_FILE', 'DRAIN_NOTICE_MS', 'DRAIN_MS', 'FLUSH_MS'])(
+    'of a later version warn that they have no effect: %s',
+    (name) => {
+      const { warnings } = read({ [name]: 'never-print-this' });
+      expect(warnings).toEqual([expect.stringContaining(`GATEWAY_${name} has no effect`)]);
+      expect(warnings.join()).not.toContain('never-print-this');
+    },
+  );
+});
+
+test('trusted proxies are addresses and ranges of both families', () => {
+  const { trustedProxies } = read({ TRUSTED_PROXIES: '10.0.0.0/8, 192.168.1.7,fd00::/8 , ::1' });
+  const trusted = (address: string, family: 'ipv4' | 'ipv6') => trustedProxies.check(address, family);
+  expect([trusted('10.255.0.1', 'ipv4'), trusted('192.168.1.7', 'ipv4'), trusted('192.168.1.8', 'ipv4')]).toEqual([
+    true,
+    true,
+    false,
+  ]);
+  expect([trusted('fd12::1', 'ipv6'), trusted('::1', 'ipv6'), trusted('::2', 'ipv6')]).toEqual([true, true, false]);
+});
