@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 const project = (name: string, include: string, options: object = {}) => ({
@@ -9,6 +10,8 @@ const project = (name: string, include: string, options: object = {}) => ({
 export default defineConfig({
   test: {
     pool: 'forks',
+    // These tests mostly wait; the default would be one worker on two cores.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 20_000,
     hookTimeout: 60_000,
     projects: [

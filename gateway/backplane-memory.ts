@@ -48,13 +48,14 @@ export class MemoryBackplane implements Backplane {
 
   async publish(publication: Publication): Promise<Published> {
     if (this.#listener === undefined) throw new BackplaneError('unavailable', 'the node is stopping');
-    if (this.#queue.length >= maxPublishesUnderWay || this.#queuedBytes > maxPublishBytesUnderWay) {
+    const bytes = publication.frame.length;
+    if (this.#queue.length >= maxPublishesUnderWay || this.#queuedBytes + bytes > maxPublishBytesUnderWay) {
       throw new BackplaneError('unavailable', 'too many messages are waiting on this node');
     }
     if (publication.dedupe !== undefined && !this.#remember(publication)) return { duplicate: true };
     if (this.#queue.length === 0) setImmediate(() => this.#deliver());
     this.#queue.push(publication);
-    this.#queuedBytes += publication.frame.length;
+    this.#queuedBytes += bytes;
     return { duplicate: false };
   }
 

@@ -2,6 +2,7 @@
  * The process: environment in, a node out, signals obeyed.
  */
 import { ConfigError, readConfig } from './config.ts';
+import type { Demo } from './demo.ts';
 import { createLog } from './log.ts';
 
 const [major = 0] = process.versions.node.split('.').map(Number);
@@ -21,10 +22,16 @@ process.on('uncaughtException', (error) => {
   process.exit(1);
 });
 
-const gateway = await startGateway(config, log).catch((error: Error) => fail(error.message));
-const { port, adminPort, demo } = gateway;
+let asked = false;
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void shutDown(signal));
+
+const starting = startGateway(config, log).catch((error: Error) => fail(error.message));
+const { port, adminPort, demo } = await starting;
 log.info({ node: config.nodeId, host: config.host, port, adminHost: config.adminHost, adminPort }, 'listening');
-if (demo !== undefined) {
+if (demo !== undefined) await greet(demo);
+
+/** What a newcomer needs to try it. */
+async function greet(demo: Demo): Promise<void> {
   process.stdout.write(
     [
       '',
@@ -40,14 +47,12 @@ if (demo !== undefined) {
   );
 }
 
-for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void shutDown(signal));
-
-let asked = false;
+/** Also while the node is still starting: it is stopped as soon as it has started. */
 async function shutDown(signal: string): Promise<void> {
   if (asked) process.exit(1);
   asked = true;
   log.info({ signal }, 'stopping; a second signal ends the process at once');
-  await gateway.stop();
+  await (await starting).stop();
   log.info('stopped');
   process.exit(0);
 }
