@@ -1,29 +1,26 @@
 /**
  * Reading a configuration in tests: settings by their names without GATEWAY_, files for those that name one, and keys.
  *
- * Owns a folder for these files, which goes with the test file that made it.
+ * Owns these files: each goes with the test that made it.
  */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import { rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { type Config, ConfigError, type Environment, readConfig } from '../../gateway/config.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'roomcast-config-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const newPath = () => join(tmpdir(), `roomcast-test-${randomUUID()}`);
 
-export const absentFile = join(folder, 'absent');
+export const absentFile = newPath();
 /** Begins with what must never be found in anything that is printed. */
 export const secret = 'never-print-this-secret-0123456789abcdef';
 
-let files = 0;
-
 /** The path of a new file with this content. */
 export function file(content: string): string {
-  files += 1;
-  const path = join(folder, `${files}`);
+  const path = newPath();
   writeFileSync(path, content);
+  onTestFinished(() => rmSync(path));
   return path;
 }
 

@@ -115,10 +115,10 @@ function randomFields(random: Random): [string, string][] {
   return fields;
 }
 
-test('a frame is taken exactly when its schema takes it, and every field arrives as it was sent (10,000 frames)', () => {
+test('a frame is taken exactly when its schema takes it, and every field arrives as it was sent (6,000 frames)', () => {
   const random = new Random(1);
   const seen: Record<string, number> = {};
-  for (let round = 0; round < 10_000; round++) {
+  for (let round = 0; round < 6_000; round++) {
     const fields = randomFields(random);
     const wire = assemble(random, fields);
     const value = JSON.parse(wire) as Record<string, unknown>;
@@ -142,7 +142,7 @@ test('a frame is taken exactly when its schema takes it, and every field arrives
   }
   // The input reached every answer there is.
   const kinds = ['auth', 'subscribe', 'unsubscribe', 'publish', 'ping'].map((type) => `frame ${type}`);
-  for (const kind of [...kinds, 'bad_request refused', 'unsupported refused']) expect(seen[kind]).toBeGreaterThan(50);
+  for (const kind of [...kinds, 'bad_request refused', 'unsupported refused']) expect(seen[kind]).toBeGreaterThan(30);
 });
 
 test.each([

@@ -182,6 +182,24 @@ describe('fetches are few', () => {
     expect(server.requests).toHaveLength(2);
   });
 
+  test('the one that nobody asked for is shared too, and none is begun while it is under way', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onCleanup(() => vi.useRealTimers());
+    const server = await jwksServer(answerSet(keyA));
+    const jwks = follow(server, { refreshMs: 1_000, cooldownMs: 60_000 });
+    await jwks.current();
+    let release: () => void = () => undefined;
+    server.answer = (response, path) => {
+      release = () => answerSet(keyB)(response, path);
+    };
+    vi.advanceTimersByTime(5_000);
+    await until(() => server.requests.length === 2, deadlineMs, 'the endpoint was asked');
+    const asked = jwks.renewed();
+    release();
+    expect(idsOf(await asked)).toEqual(['b']);
+    expect(server.requests).toHaveLength(2);
+  });
+
   test('also at the start, while the endpoint is away', async () => {
     const server = await jwksServer((response) => response.writeHead(500).end());
     const jwks = follow(server, { firstCooldownMs: 60_000 });

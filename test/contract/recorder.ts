@@ -1,0 +1,104 @@
+/**
+ * A node as the backplane sees it: a listener that writes down what it is told, in order, and the backplane it is told by.
+ *
+ * Owns the backplane's end. Frames are kept as they came and read only when a test asks, so one that changes later shows.
+ */
+import type { Backplane, BackplaneListener, Publication } from '../../gateway/backplane.ts';
+import { onCleanup } from '../support/cleanup.ts';
+import { until } from '../support/until.ts';
+
+export type Event =
+  | { kind: 'message'; room: string; frame: Uint8Array; at: number }
+  | { kind: 'missed'; room: string; why: 'interrupted' | 'unreadable' };
+
+const deadlineMs = 10_000;
+let count = 0;
+
+/** A publication whose data tells it from every other one. */
+export function publication(room: string, fields: Partial<Publication> = {}): Publication {
+  count += 1;
+  return { room, frame: `{"type":"message","room":"${room}","data":${count}}`, at: Date.now(), ...fields };
+}
+
+export class Recorder implements BackplaneListener {
+  readonly backplane: Backplane;
+  readonly events: Event[] = [];
+  readonly roundTrips: number[] = [];
+  reconnects = 0;
+  /** True while a test calls the backplane. */
+  calling = false;
+  calledFromWithin = 0;
+
+  constructor(backplane: Backplane) {
+    this.backplane = backplane;
+    onCleanup(() => backplane.close());
+  }
+
+  async start(): Promise<this> {
+    await this.backplane.start(this);
+    return this;
+  }
+
+  message(room: string, frame: Uint8Array, at: number): void {
+    this.#told({ kind: 'message', room, frame, at });
+  }
+
+  missed(room: string, why: 'interrupted' | 'unreadable'): void {
+    this.#told({ kind: 'missed', room, why });
+  }
+
+  roundTrip(seconds: number): void {
+    this.roundTrips.push(seconds);
+  }
+
+  reconnected(): void {
+    this.reconnects += 1;
+  }
+
+  /** The frames of a room, as text, in order. */
+  frames(room: string): string[] {
+    return this.events.flatMap((event) =>
+      event.kind === 'message' && event.room === room ? [Buffer.from(event.frame).toString('utf8')] : [],
+    );
+  }
+
+  /** What was told of a room, in order: frames as text, and why messages are missing. */
+  story(room: string): string[] {
+    const ofRoom = this.events.filter((event) => event.room === room);
+    return ofRoom.map((event) => (event.kind === 'missed' ? event.why : Buffer.from(event.frame).toString('utf8')));
+  }
+
+  missedRooms(): string[] {
+    return this.events.flatMap((event) => (event.kind === 'missed' ? [event.room] : []));
+  }
+
+  untilFrames(room: string, number: number): Promise<unknown> {
+    return until(() => this.frames(room).length >= number, deadlineMs, `${number} messages of ${room}`);
+  }
+
+  untilUp(up: boolean): Promise<unknown> {
+    return until(() => this.backplane.up === up, deadlineMs, `the backplane is ${up ? 'up' : 'down'}`);
+  }
+
+  /** Resolves when everything that was published before has arrived, if it was going to: the way is one queue. */
+  async fence(publisher: Recorder = this): Promise<void> {
+    const room = `fence:${count}`;
+    await this.backplane.subscribe(room);
+    await publisher.backplane.publish(publication(room));
+    await this.untilFrames(room, 1);
+    this.backplane.unsubscribe(room);
+  }
+
+  #told(event: Event): void {
+    if (this.calling) this.calledFromWithin += 1;
+    this.events.push(event);
+  }
+}
+
+/** The code with which a publication or subscription was refused, or 'taken'. */
+export function outcome(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => 'taken',
+    (error: { code?: string }) => error.code ?? String(error),
+  );
+}

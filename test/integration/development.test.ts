@@ -1,0 +1,70 @@
+/**
+ * The first minutes: the program with nothing set. Its token, its example and its page must work as printed.
+ */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { connect, errorOf } from '../support/client.ts';
+import { until } from '../support/until.ts';
+import { carrying } from './people.ts';
+import { run } from './program.ts';
+
+const folder = fileURLToPath(new URL('../..', import.meta.url));
+const program = run({ GATEWAY_PORT: '0', GATEWAY_ADMIN_PORT: '0' });
+const text = await until(
+  () => (/Demo page/.test(program.output()) && /'\s*$/.test(program.output()) ? program.output() : ''),
+  10_000,
+  'the banner',
+);
+const page = /http:\/\/127\.0\.0\.1:(\d+)\//.exec(text);
+const url = `ws://127.0.0.1:${page?.[1]}/ws`;
+const token = /Token:\s+(\S+)/.exec(text)?.[1] ?? '';
+
+test('the printed token opens the demo rooms, and no others', async () => {
+  const client = await connect(url, { token });
+  await client.next('welcome');
+  await client.subscribe('demo:lobby');
+  await client.publish('demo:lobby', 'hello');
+  expect(await client.next(carrying('demo:lobby', 'hello'))).toMatchObject({ from: 'demo' });
+  expect(errorOf(await client.request({ type: 'subscribe', room: 'other' })).code).toBe('forbidden');
+});
+
+test('the printed example works when pasted into a shell', async () => {
+  const example = text.slice(text.indexOf('node --input-type'));
+  expect(example).toMatch(/^node /);
+  // It listens until it is stopped; `timeout` is what a person does with Ctrl+C.
+  const shell = promisify(execFile)('timeout', ['--preserve-status', '3', 'bash', '-c', example], { cwd: folder });
+  const { stdout } = await shell.catch((error: { stdout: string }) => error);
+  expect(stdout).toContain('"welcome"');
+  expect(stdout).toContain('"data":"hello"');
+});
+
+test('the demo page holds a token of a user of its own that works with the page’s Origin', async () => {
+  const load = async () => {
+    const response = await fetch(page?.[0] ?? '');
+    expect(response.headers.get('content-type')).toMatch(/^text\/html/);
+    return /roomcast\.token\.([\w.-]+)/.exec(await response.text())?.[1] ?? '';
+  };
+  const tabs = await Promise.all(
+    [await load(), await load()].map((each) =>
+      connect(url, {
+        protocols: ['roomcast.v1.json', `roomcast.token.${each}`],
+        headers: { origin: (page?.[0] ?? '').replace(/\/$/, '') },
+      }),
+    ),
+  );
+  const [one, other] = tabs;
+  const users = await Promise.all(tabs.map(async (tab) => (await tab.next('welcome')).user));
+  expect(new Set(users).size).toBe(2);
+  for (const tab of tabs) await tab.subscribe('demo:lobby');
+  await one?.publish('demo:lobby', 'from the other tab');
+  expect(await other?.next(carrying('demo:lobby', 'from the other tab'))).toMatchObject({ from: users[0] });
+});
+
+test('every run makes a secret of its own', async () => {
+  const again = run({ GATEWAY_PORT: '0', GATEWAY_ADMIN_PORT: '0' });
+  const port = await until(() => /http:\/\/127\.0\.0\.1:(\d+)\//.exec(again.output())?.[1], 10_000, 'another run');
+  const client = await connect(`ws://127.0.0.1:${port}/ws`, { token });
+  expect(await client.closed).toMatchObject({ code: 4501 });
+});

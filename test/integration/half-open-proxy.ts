@@ -1,0 +1,53 @@
+/**
+ * A TCP proxy before Redis that can silence the subscribed connections alone, while all others go on: the fault in which
+ * everything looks healthy and nothing arrives.
+ *
+ * A connection counts as subscribed once its client has sent SUBSCRIBE. Faults that hit all connections alike are the
+ * business of test/support/fault-proxy.ts.
+ */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { onCleanup } from '../support/cleanup.ts';
+
+export interface HalfOpenProxy {
+  readonly url: string;
+  /** From now on nothing reaches the node on connections that are subscribed now, and nothing ends them. */
+  silenceSubscribed(): void;
+}
+
+export async function halfOpenProxy(target: string): Promise<HalfOpenProxy> {
+  const { port } = new URL(target);
+  const subscribed = new Set<Socket>();
+  const open = new Set<Socket>();
+  const server = createServer((client) => {
+    const redis = connect(Number(port), '127.0.0.1');
+    for (const [socket, peer] of [
+      [client, redis],
+      [redis, client],
+    ] as const) {
+      open.add(socket);
+      socket.on('error', () => peer.destroy());
+      socket.on('close', () => {
+        open.delete(socket);
+        subscribed.delete(socket);
+        peer.destroy();
+      });
+    }
+    client.on('data', (bytes) => {
+      if (/\r\nsubscribe\r\n/i.test(bytes.toString('latin1'))) subscribed.add(redis);
+      redis.write(bytes);
+    });
+    redis.on('data', (bytes) => client.write(bytes));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onCleanup(() => {
+    server.close();
+    for (const socket of open) socket.destroy();
+  });
+  return {
+    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    silenceSubscribed: () => {
+      for (const socket of subscribed) socket.pause();
+    },
+  };
+}

@@ -1,0 +1,70 @@
+/**
+ * A publisher that goes on whatever happens: numbered messages to one room, some under way at any time, and what became
+ * of each.
+ *
+ * Owns the record. It neither retries nor judges.
+ */
+import type { Client } from '../support/client.ts';
+
+export interface Outcome {
+  number: number;
+  /** `ok`, or the code of the error. */
+  answer: string;
+  /** From sent to answered. */
+  ms: number;
+}
+
+const underWay = 5;
+
+export class SteadyPublisher {
+  /** In the order of the answers. */
+  readonly outcomes: Outcome[] = [];
+  readonly #client: Client;
+  readonly #room: string;
+  readonly #lanes: Promise<void>[];
+  #next = 0;
+  #stopping = false;
+
+  constructor(client: Client, room: string) {
+    this.#client = client;
+    this.#room = room;
+    this.#lanes = Array.from({ length: underWay }, () => this.#publish());
+  }
+
+  /** In the order in which they were sent. */
+  get answers(): string[] {
+    return this.#inOrder().map(({ answer }) => answer);
+  }
+
+  /** The numbers that were acknowledged, in the order in which they were sent. */
+  get acknowledged(): number[] {
+    return this.#inOrder().flatMap(({ number, answer }) => (answer === 'ok' ? [number] : []));
+  }
+
+  get slowestMs(): number {
+    return Math.max(...this.outcomes.map(({ ms }) => ms));
+  }
+
+  /** Sends no more; resolves when all are answered, with the number of the last one. */
+  async stop(): Promise<number> {
+    this.#stopping = true;
+    await Promise.all(this.#lanes);
+    return this.#next - 1;
+  }
+
+  async #publish(): Promise<void> {
+    while (!this.#stopping) {
+      const number = this.#next++;
+      const sentAt = performance.now();
+      const answer = await this.#client.request({ type: 'publish', room: this.#room, data: [number] }, 10_000);
+      const code = answer.type === 'error' ? answer.code : answer.type;
+      this.outcomes.push({ number, answer: code, ms: performance.now() - sentAt });
+      // A refusal comes at once: without a breath between them there would be nothing else.
+      if (code !== 'ok') await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  #inOrder(): Outcome[] {
+    return this.outcomes.toSorted((one, other) => one.number - other.number);
+  }
+}
