@@ -247,7 +247,7 @@ export class Connection implements Reader, Member, SessionOwner {
     } else if (frame.type === 'publish') {
       this.#publish(frame, identity);
     } else if (frame.type === 'subscribe') {
-      this.#memberships.subscribe(frame.id, frame.room);
+      this.#memberships.subscribe(frame);
     } else this.#memberships.unsubscribe(frame.id, frame.room);
   }
 

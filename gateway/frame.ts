@@ -6,12 +6,13 @@
  * holds it against schemas with random input.
  */
 import type { ErrorCode } from '../shared/codes.ts';
-import type { FrameId } from '../shared/protocol.ts';
+import type { FrameId, Position } from '../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../shared/room.ts';
 
 export type Frame =
   | { type: 'auth'; id: FrameId | undefined; token: string }
-  | { type: 'subscribe' | 'unsubscribe'; id: FrameId; room: string }
+  | { type: 'subscribe'; id: FrameId; room: string; since: Position | undefined }
+  | { type: 'unsubscribe'; id: FrameId; room: string }
   /** `data` is JSON text. */
   | { type: 'publish'; id: FrameId | undefined; room: string; data: string; key: string | undefined }
   | { type: 'ping'; id: FrameId | undefined };
@@ -62,9 +63,7 @@ function readType(fields: Record<string, unknown>, id: FrameId | undefined, data
       return readPublish(fields, id, data);
     case 'subscribe':
     case 'unsubscribe':
-      if (id === undefined) return bad(id, `${fields.type} needs an id; its answer carries it.`);
-      if (!isRoomName(fields.room)) return bad(id, badRoom);
-      return { type: fields.type, id, room: fields.room };
+      return readMembership(fields, fields.type, id);
     case 'ping':
       return { type: 'ping', id };
     case 'auth':
@@ -88,6 +87,20 @@ function readPublish(
   return { type: 'publish', id, room, data, key };
 }
 
+function readMembership(
+  { room, since }: Record<string, unknown>,
+  type: 'subscribe' | 'unsubscribe',
+  id: FrameId | undefined,
+): Frame | Refused {
+  if (id === undefined) return bad(id, `${type} needs an id; its answer carries it.`);
+  if (!isRoomName(room)) return bad(id, badRoom);
+  if (type === 'unsubscribe') return { type, id, room };
+  if (since !== undefined && !isPosition(since)) {
+    return bad(id, 'since must be {epoch, offset}: a string of at most 64 characters and an integer from 0 to 2^53-1.');
+  }
+  return { type, id, room, since: since && { epoch: since.epoch, offset: since.offset } };
+}
+
 const badRoom = `room must be ${roomNameRule}.`;
 
 function bad(id: FrameId | undefined, message: string): Refused {
@@ -98,6 +111,12 @@ export function isFrameId(id: unknown): id is FrameId {
   if (typeof id === 'number') return Number.isSafeInteger(id) && id >= 0;
   // A character beyond the basic plane has a length of two.
   return typeof id === 'string' && (id.length <= maxIdCharacters || [...id.slice(0, 129)].length <= maxIdCharacters);
+}
+
+function isPosition(since: unknown): since is Position {
+  if (typeof since !== 'object' || since === null) return false;
+  const { epoch, offset } = since as Partial<Position>;
+  return typeof epoch === 'string' && isFrameId(epoch) && typeof offset === 'number' && isFrameId(offset);
 }
 
 function isPublishKey(key: unknown): key is string {

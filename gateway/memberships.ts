@@ -14,6 +14,7 @@ import type { Room } from './hub.ts';
 import type { Node } from './node.ts';
 
 export type RoomFrame = Extract<Frame, { room: string }>;
+type SubscribeFrame = Extract<Frame, { type: 'subscribe' }>;
 
 /** What memberships need of their connection. */
 export interface Member {
@@ -74,7 +75,8 @@ export class Memberships {
     membership.held.push(frame);
   }
 
-  subscribe(id: FrameId, name: string): void {
+  subscribe(frame: SubscribeFrame): void {
+    const { id, room: name } = frame;
     const { config, hub } = this.#node;
     const most = config.maxRoomsPerConnection;
     if (!this.#allowed(name)) {
@@ -82,7 +84,7 @@ export class Memberships {
         failure(id, 'forbidden', 'Neither a room rule nor the token allows to subscribe to this room.'),
       );
     } else if (this.#byRoom.has(name)) {
-      this.#member.send(ok({ id, room: name }));
+      this.#member.send(subscribed(frame));
     } else if (most > 0 && this.#byRoom.size >= most) {
       this.#member.send(failure(id, 'limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
     } else {
@@ -92,7 +94,7 @@ export class Memberships {
       hub
         .subscribed(room)
         .then(
-          () => this.#joined(membership, id),
+          () => this.#joined(membership, frame),
           (error: BackplaneError) => this.#joinFailed(membership, id, error),
         )
         .catch((error: unknown) => this.#member.fail(error));
@@ -147,17 +149,17 @@ export class Memberships {
     return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
   }
 
-  #joined(membership: Membership, id: FrameId): void {
+  #joined(membership: Membership, frame: SubscribeFrame): void {
     if (this.#member.closing) return;
     const { name } = membership.room;
     // A refresh may have taken the right away while Redis was asked.
     if (this.#allowed(name)) {
-      this.#member.send(ok({ id, room: name }));
+      this.#member.send(subscribed(frame));
       membership.state = 'aside';
       remember(membership);
       if (this.#member.live) this.#goLive(membership);
     } else {
-      this.#member.send(failure(id, 'forbidden', 'The token no longer allows to subscribe to this room.'));
+      this.#member.send(failure(frame.id, 'forbidden', 'The token no longer allows to subscribe to this room.'));
       this.#leave(membership);
     }
     this.#release(membership);
@@ -201,6 +203,11 @@ export class Memberships {
     }
     if (room.interruptions > membership.interruptions) this.#member.send(gap(room.name, 'backplane'));
   }
+}
+
+/** Every room is a plain one: it has no position, and nothing of what was missed can be given again. */
+function subscribed({ id, room, since }: SubscribeFrame): string {
+  return ok({ id, room, recovered: since === undefined ? undefined : false });
 }
 
 function remember(membership: Membership): void {

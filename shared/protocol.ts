@@ -18,9 +18,15 @@ export const protocolVersion = 1;
 /** An integer from 0 to 2^53-1, or a string of at most 64 characters. The answer carries the same value. */
 export type FrameId = number | string;
 
+/** A place in a room with history: `epoch` is opaque, `offset` the last message seen, 0 the start of the epoch. */
+export interface Position {
+  epoch: string;
+  offset: number;
+}
+
 export type ClientFrame =
   | { type: 'auth'; id?: FrameId; token: string }
-  | { type: 'subscribe'; id: FrameId; room: string }
+  | { type: 'subscribe'; id: FrameId; room: string; since?: Position }
   | { type: 'unsubscribe'; id: FrameId; room: string }
   | { type: 'publish'; id?: FrameId; room: string; data: unknown; key?: string }
   | { type: 'ping'; id?: FrameId };
@@ -49,6 +55,8 @@ export interface OkFrame {
   type: 'ok';
   id?: FrameId;
   room?: string;
+  /** Present exactly when `since` was sent; false: treat what lies between as a gap. A plain room has no history. */
+  recovered?: false;
   /** True when a message with this `key` had been taken before. */
   duplicate?: true;
   expiresAt?: number | null;

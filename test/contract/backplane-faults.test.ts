@@ -12,6 +12,7 @@ import { onCleanup } from '../support/cleanup.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
+import { hangingProxy } from './hanging-proxy.ts';
 import { outcome, publication, Recorder } from './recorder.ts';
 
 const deadlineMs = 10_000;
@@ -192,6 +193,44 @@ describe('Redis hangs', () => {
     const next = await publishWhenBack(other, 'a');
     await until(() => one.frames('a').includes(next), deadlineMs, 'the next message arrives');
     expect(one.story('a')).toEqual(['interrupted', next]);
+  });
+
+  test('only the subscribed connection hangs: that is found out too, and what passed by is told', async () => {
+    const redis = await ownRedis();
+    const proxy = await hangingProxy(redis.url);
+    const one = await started(proxy.url, 'a');
+    const other = await started(redis.url);
+    proxy.hang('roomcast:subscriber');
+    expect(proxy.hanging).toBe(1);
+    await other.backplane.publish(publication('a'));
+    await until(() => one.missedRooms().length > 0, deadlineMs, 'the room is told');
+    await one.untilUp(true);
+    const next = await publishWhenBack(other, 'a');
+    await one.untilFrames('a', 1);
+    expect(one.story('a')).toEqual(['interrupted', next]);
+    expect(proxy.hanging).toBe(0);
+  });
+
+  test('only the publishing connection hangs: publications time out, then work again, and no room misses anything', async () => {
+    const redis = await ownRedis();
+    const proxy = await hangingProxy(redis.url);
+    const one = await started(proxy.url, 'a');
+    proxy.hang('roomcast:publisher');
+    expect(await outcome(one.backplane.publish(publication('a')))).toBe('timeout');
+    const next = await publishWhenBack(one, 'a');
+    await one.untilFrames('a', 1);
+    expect(one.story('a')).toEqual([next]);
+    expect(proxy.hanging).toBe(0);
+  });
+
+  test('new connections that are taken and never answered are given up for others', async () => {
+    const redis = await ownRedis();
+    const proxy = await hangingProxy(redis.url, 4);
+    const one = node(proxy.url);
+    await one.start();
+    await one.untilUp(true);
+    expect(proxy.hanging).toBe(0);
+    await publishWhenBack(one, 'a');
   });
 
   test('a node that starts meanwhile does not wait for it without bound, and is up when it goes on', async () => {

@@ -65,7 +65,8 @@ describe('a peer that does not answer them', () => {
     await silent.write(handshake({ headers: { Authorization: `Bearer ${await tokenOf('silent')}` } }));
     await silent.response();
     const frames = await silent.framesToEnd();
-    expect(frames.map((frame) => frame.opcode)).toEqual([opcode.text, opcode.ping, opcode.close]);
+    expect(frames.filter((frame) => frame.opcode === opcode.ping)).toHaveLength(1);
+    expect(frames.at(-1)?.opcode).toBe(opcode.close);
     expect(frames.at(-1)?.payload.readUInt16BE(0)).toBe(4004);
     expect(await metric(node, timedOut)).toBe(1);
     expect(await metric(node, 'gateway_connections_closed_total{code="4004"}')).toBe(1);

@@ -33,6 +33,25 @@ const keyTexts = [
   ...[text(''), text('a'.repeat(129)), text('é'.repeat(65)), text(`${emoji.repeat(32)}a`), '"\\ud800"', '"\\udc00a"'],
   ...['null', '1', '{}', '[]', 'false'],
 ];
+const sinceTexts = [
+  ...[
+    '{"epoch":"e","offset":0}',
+    '{"offset":9007199254740991,"epoch":"","x":1}',
+    `{"epoch":${text('a'.repeat(64))},"offset":7}`,
+  ],
+  ...[
+    'null',
+    '[]',
+    '{}',
+    '"e"',
+    '{"epoch":"e"}',
+    '{"offset":1}',
+    '{"epoch":1,"offset":1}',
+    '{"epoch":"e","offset":"1"}',
+  ],
+  ...['{"epoch":"e","offset":-1}', '{"epoch":"e","offset":1.5}', '{"epoch":"e","offset":9007199254740992}'],
+  ...['{"epoch":"e","offset":1e309}', `{"epoch":${text('a'.repeat(65))},"offset":7}`],
+];
 const tokenTexts = [text('a.b.c'), text(''), 'null', '1', '{}', '["a.b.c"]'];
 const typeTexts = [
   ...['auth', 'subscribe', 'unsubscribe', 'publish', 'ping', 'history', '__proto__', 'toString', ''].map((t) =>
@@ -51,10 +70,15 @@ const key = z.string().refine((value) => {
   const bytes = new TextEncoder().encode(value).length;
   return bytes >= 1 && bytes <= 128 && !loneSurrogate.test(value);
 });
+const position = z.object({ epoch: z.string().max(64), offset: z.int().min(0) });
 const anyFrame = z.object({ type: z.string(), id: frameId.optional() });
 const schemas: Record<string, z.ZodType> = Object.assign(Object.create(null), {
   auth: z.object({ token: z.string() }),
-  subscribe: z.object({ id: frameId, room }),
+  subscribe: z.object({
+    id: frameId,
+    room,
+    since: position.optional(),
+  }),
   unsubscribe: z.object({ id: frameId, room }),
   publish: z
     .looseObject({ room, key: key.optional() })
@@ -107,6 +131,7 @@ function randomFields(random: Random): [string, string][] {
     random.chance(0.75) ? random.pick(texts.slice(0, good)) : random.pick(texts);
   maybe('type', 0.98, () => mostlyGood(typeTexts, 5));
   maybe('id', 0.8, () => mostlyGood(idTexts, 9));
+  maybe('since', 0.3, () => mostlyGood(sinceTexts, 3));
   maybe('room', 0.85, () => mostlyGood(roomTexts, 6));
   maybe('token', 0.5, () => mostlyGood(tokenTexts, 2));
   maybe('data', 0.8, () => randomJsonText(random));
@@ -130,10 +155,11 @@ test('a frame is taken exactly when its schema takes it, and every field arrives
     if (frame.id !== frameId.safeParse(value.id).data) expect.fail(`the id ${frame.id} for ${wire}`);
     if (frame.type === 'refused') continue;
     const { type, id, room, token, key } = value;
+    const since = position.optional().parse(frame.type === 'subscribe' ? value.since : undefined);
     const data = fields.find(([name]) => name === 'data')?.[1];
     const sent = {
       auth: { token },
-      subscribe: { room },
+      subscribe: { room, since },
       unsubscribe: { room },
       publish: { room, data, key },
       ping: {},
@@ -177,7 +203,8 @@ test('a top-level key twice is bad_request, in whatever spelling and wherever; f
       .set('type', '"publish"')
       .set('room', '"r"')
       .set('data', '{"a":1,"a":2}');
-    fields.set('id', '5').delete('key');
+    for (const name of ['key', 'since']) fields.delete(name);
+    fields.set('id', '5');
     const once = assemble(random, [...fields]);
     const taken = readFrame(once);
     if (taken.type !== 'publish' || taken.data !== '{"a":1,"a":2}') expect.fail(once);
