@@ -76,7 +76,10 @@ const claimSchema = z
 
 /** One line for each thing wrong, `path: message`. */
 function mistakes(error: z.ZodError): string[] {
-  return error.issues.map((issue) => [issue.path.join('.'), issue.message].filter(Boolean).join(': '));
+  return error.issues.map((issue) => {
+    const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+    return [issue.path.join('.'), message].filter(Boolean).join(': ');
+  });
 }
 
 /** Checks the parsed JSON of a rooms file. Returns the rules, or every mistake in it. */

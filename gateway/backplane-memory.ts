@@ -48,7 +48,7 @@ export class MemoryBackplane implements Backplane {
 
   async publish(publication: Publication): Promise<Published> {
     if (this.#listener === undefined) throw new BackplaneError('unavailable', 'the node is stopping');
-    const bytes = publication.frame.length;
+    const bytes = Buffer.byteLength(publication.frame);
     if (this.#queue.length >= maxPublishesUnderWay || this.#queuedBytes + bytes > maxPublishBytesUnderWay) {
       throw new BackplaneError('unavailable', 'too many messages are waiting on this node');
     }

@@ -97,7 +97,7 @@ export class RedisBackplane implements Backplane {
   }
 
   async publish(publication: Publication): Promise<Published> {
-    const bytes = publication.frame.length;
+    const bytes = Buffer.byteLength(publication.frame);
     if (this.#underWay >= maxPublishesUnderWay || this.#bytesUnderWay + bytes > maxPublishBytesUnderWay) {
       throw new BackplaneError('unavailable', 'too many messages are waiting for Redis');
     }
@@ -145,6 +145,7 @@ export class RedisBackplane implements Backplane {
           if (this.#connectedBefore.has(role)) this.#listener?.reconnected();
           this.#connectedBefore.add(role);
           if (connection === this.#subscriber) this.#resubscribe();
+          else this.#sendCanary();
         },
         onLost: () => {
           onLost();

@@ -13,7 +13,7 @@ import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 
 /** Names of the contract for features that this version does not have: when set, they only cause a warning. */
-const laterSettings = new Set(['API_KEY', 'DRAIN_NOTICE_MS', 'DRAIN_MS', 'FLUSH_MS']);
+const laterSettings = new Set(['ACK', 'API_KEY', 'DRAIN_NOTICE_MS', 'DRAIN_MS', 'FLUSH_MS']);
 
 export interface Config extends Omit<Settings, 'roomsFile' | 'trustedProxies'> {
   host: string;
@@ -78,6 +78,8 @@ function checkNames(env: Environment, mistakes: string[]): string[] {
     const name = variable.slice(settingPrefix.length);
     if (isServiceLink(name, env[variable] ?? '')) {
       warnings.push(`${variable} looks like a Kubernetes service link and is ignored (enableServiceLinks: false).`);
+    } else if (name === 'ACK' && env[variable] !== 'stored') {
+      mistakes.push(`${variable} can only be stored: this version does not offer more.`);
     } else if (laterSettings.has(name.replace(/_FILE$/, ''))) {
       warnings.push(`${variable} has no effect: this version does not have that feature yet.`);
     } else if (!known.has(name)) {
@@ -186,6 +188,8 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     mistakes.push('GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.');
   }
+  const ca = values.redisUrl === undefined ? null : new URL(values.redisUrl).searchParams.get('ca');
+  if (ca !== null) readText(ca, 'GATEWAY_REDIS_URL, in ?ca=,', mistakes);
   if (values.tlsCertFile !== undefined && values.tlsKeyFile !== undefined) {
     const cert = readText(values.tlsCertFile, 'GATEWAY_TLS_CERT_FILE', mistakes);
     const key = readText(values.tlsKeyFile, 'GATEWAY_TLS_KEY_FILE', mistakes);

@@ -122,7 +122,7 @@ export class Server {
         sendPingsAutomatically: false,
         // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
         compression: 0,
-        upgrade: (res, req, context) => this.#upgrade(res, req, context),
+        upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(res, req, context)),
         open: (ws) => this.#guard(ws, () => this.#open(ws)),
         message: (ws, message, isBinary) =>
           this.#guard(ws, (connection) => {
@@ -135,7 +135,7 @@ export class Server {
         pong: (ws, payload) => this.#guard(ws, (connection) => this.#pong(connection, payload)),
         close: (ws, code) => this.#closed(ws, code),
       })
-      .any('/ws', (res, req) => this.#refuse(res, refusalOf(readRequest(req), config)))
+      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, refusalOf(readRequest(req), config))))
       .get('/healthz', (res) => {
         res.writeHeader('content-type', 'text/plain').end('ok\n');
       })
@@ -239,6 +239,15 @@ export class Server {
         this.#parts.log.error({ error: String(error) }, 'a connection could not be opened');
         ws.close();
       }
+    }
+  }
+
+  #guardHttp(res: HttpResponse, handle: () => void): void {
+    try {
+      handle();
+    } catch (error) {
+      this.#parts.log.error({ error: (error as Error).stack }, 'a request failed');
+      res.close();
     }
   }
 

@@ -70,7 +70,10 @@ export const settings = {
   adminHost: setting('ADMIN_HOST', text, '127.0.0.1', 'address', 'Never a public address.'),
   redisUrl: secret(
     'REDIS_URL',
-    url('redis:', 'rediss:'),
+    url('redis:', 'rediss:').refine(
+      (value) => /^\/?\d*$/.test(new URL(value).pathname),
+      'must end in a database number',
+    ),
     'URL',
     'Empty: memory backplane, one node. `redis://user:password@host:6379/0`; `rediss://` is TLS, `?ca=` its CA file.',
   ),
@@ -79,7 +82,12 @@ export const settings = {
   jwtSecret: secret('JWT_SECRET', text, 'text', 'HS256 secret, at least 32 bytes.'),
   jwtPublicKey: secret('JWT_PUBLIC_KEY', publicKey, 'PEM or JWK', 'Public key of the token issuer.'),
   jwtJwksUrl: optional('JWT_JWKS_URL', url('http:', 'https:'), 'URL', "The issuer's JSON Web Key Set."),
-  jwtAlgorithms: optional('JWT_ALGORITHMS', list, 'comma list', 'Allowed `alg`; empty: what the key can do.'),
+  jwtAlgorithms: optional(
+    'JWT_ALGORITHMS',
+    list.refine((names) => names.length > 0, 'must name an algorithm'),
+    'comma list',
+    'Allowed `alg`; empty: what the key can do.',
+  ),
   jwtIssuer: optional('JWT_ISSUER', text, 'text', 'Required `iss`.'),
   jwtAudience: optional('JWT_AUDIENCE', text, 'text', 'Required `aud`.'),
   authCookie: optional('AUTH_COOKIE', text.regex(/^[\w.-]{1,64}$/), 'cookie name', 'Cookie that may hold the token.'),

@@ -1,53 +1,23 @@
 /**
- * What gateway/backplane.ts promises while Redis fails, with a Redis of its own for each test that is killed, stopped,
- * cut off or fed with foreign bytes. Nothing here waits for a fixed time: each test waits for what the node is told.
+ * What gateway/backplane.ts promises while Redis fails, with a Redis of its own for each test that is killed, refuses, or
+ * is fed with foreign bytes. Nothing here waits for a fixed time: each test waits for what the node is told. A Redis that
+ * hangs: test/contract/backplane-hangs.test.ts.
  */
-import { randomBytes } from 'node:crypto';
-import { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
-import type { Publication } from '../../gateway/backplane.ts';
-import { RedisBackplane } from '../../gateway/backplane-redis.ts';
-import { createLog } from '../../gateway/log.ts';
-import { onCleanup } from '../support/cleanup.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
-import { hangingProxy } from './hanging-proxy.ts';
-import { outcome, publication, Recorder } from './recorder.ts';
-
-const deadlineMs = 10_000;
-const prefix = `rct:${randomBytes(6).toString('hex')}`;
-let nodes = 0;
-
-/** A node that is not started yet. */
-function node(url: string, dedupeMs = 60_000): Recorder {
-  nodes += 1;
-  const options = { url, prefix, node: `node-${nodes}`, dedupeMs };
-  return new Recorder(new RedisBackplane(options, createLog('silent')));
-}
-
-/** A client of Redis beside the gateway. */
-function client(url: string): Redis {
-  const redis = new Redis(url);
-  onCleanup(() => redis.disconnect());
-  return redis;
-}
-
-/** A started node that is subscribed to these rooms. */
-async function started(url: string, ...rooms: string[]): Promise<Recorder> {
-  const recorder = await node(url).start();
-  await Promise.all(rooms.map((room) => recorder.backplane.subscribe(room)));
-  return recorder;
-}
-
-/** Publishes until Redis takes it, and resolves with its frame. */
-async function publishWhenBack(recorder: Recorder, room: string): Promise<string> {
-  const sent: Publication = publication(room);
-  await until(async () => (await outcome(recorder.backplane.publish(sent))) === 'taken', deadlineMs, 'Redis is back');
-  return sent.frame;
-}
-
-const channelOf = (room: string) => `${prefix}:{${room}}`;
+import { outcome, publication } from './recorder.ts';
+import {
+  channelOf,
+  deadlineMs,
+  prefix,
+  publishWhenBack,
+  redisClient,
+  redisNode,
+  started,
+  untilBack,
+} from './redis-node.ts';
 
 describe('Redis is killed and comes back', () => {
   test('each subscribed room is told once that it missed something, before its next message, and others are not', async () => {
@@ -62,7 +32,7 @@ describe('Redis is killed and comes back', () => {
     await one.untilUp(false);
     one.backplane.unsubscribe('left later');
     await redis.start();
-    await Promise.all([one.untilUp(true), other.untilUp(true)]);
+    await untilBack(one, 'a', 'b');
     const next = await publishWhenBack(other, 'a');
     await one.untilFrames('a', 2);
     await one.fence(other);
@@ -80,7 +50,7 @@ describe('Redis is killed and comes back', () => {
     const one = await started(redis.url, ...rooms);
     await redis.kill();
     await redis.start();
-    const busy = client(redis.url);
+    const busy = redisClient(redis.url);
     const caughtUp = () => rooms.every((room) => one.frames(room).length > 0);
     let at = 0;
     const publishAll = async () => {
@@ -133,8 +103,7 @@ describe('Redis is killed and comes back', () => {
     expect(await outcome(one.backplane.subscribe('given up'))).toBe('unavailable');
     one.backplane.unsubscribe('given up');
     await redis.start();
-    await Promise.all([one.untilUp(true), other.untilUp(true)]);
-    await one.backplane.subscribe('a');
+    await untilBack(one, 'a');
     const next = await publishWhenBack(other, 'a');
     await other.backplane.publish(publication('given up'));
     await one.fence(other);
@@ -149,7 +118,7 @@ describe('Redis is killed and comes back', () => {
       await redis.kill();
       await one.untilUp(false);
       await redis.start();
-      await one.untilUp(true);
+      await untilBack(one, 'a');
       await publishWhenBack(one, 'a');
       await one.untilFrames('a', round);
       expect(one.missedRooms()).toHaveLength(round);
@@ -157,105 +126,15 @@ describe('Redis is killed and comes back', () => {
   });
 });
 
-describe('Redis hangs', () => {
-  test('publications time out, then are unavailable; when it goes on, so does everything, and rooms are told', async () => {
-    const redis = await ownRedis();
-    const one = await started(redis.url, 'a');
-    const other = await started(redis.url, 'a');
-    await redis.pause();
-    const startedAt = performance.now();
-    expect(await outcome(one.backplane.publish(publication('a')))).toBe('timeout');
-    expect(performance.now() - startedAt).toBeLessThan(2_500);
-    const refused = async () => (await outcome(one.backplane.publish(publication('a')))) === 'unavailable';
-    await until(refused, deadlineMs, 'publications are unavailable');
-    await one.untilUp(false);
-    await redis.resume();
-    await Promise.all([one.untilUp(true), other.untilUp(true)]);
-    const next = await publishWhenBack(one, 'a');
-    await until(() => other.frames('a').includes(next), deadlineMs, 'the next message arrives');
-    // Whether it hung long enough for the subscription to be made anew is a matter of timing; told once is enough.
-    expect(other.missedRooms().length).toBeLessThanOrEqual(1);
-    expect(other.story('a').at(-1)).toBe(next);
-  });
-
-  test('a subscribed connection that hears nothing any more is found out and made anew', async () => {
-    const redis = await ownRedis();
-    const proxy = await faultProxy(redis.url);
-    const one = await started(proxy.url, 'a');
-    const other = await started(redis.url);
-    proxy.mode = 'blackhole';
-    await one.untilUp(false);
-    const lost = publication('a');
-    await other.backplane.publish(lost);
-    proxy.cut();
-    proxy.mode = 'pass';
-    await one.untilUp(true);
-    const next = await publishWhenBack(other, 'a');
-    await until(() => one.frames('a').includes(next), deadlineMs, 'the next message arrives');
-    expect(one.story('a')).toEqual(['interrupted', next]);
-  });
-
-  test('only the subscribed connection hangs: that is found out too, and what passed by is told', async () => {
-    const redis = await ownRedis();
-    const proxy = await hangingProxy(redis.url);
-    const one = await started(proxy.url, 'a');
-    const other = await started(redis.url);
-    proxy.hang('roomcast:subscriber');
-    expect(proxy.hanging).toBe(1);
-    await other.backplane.publish(publication('a'));
-    await until(() => one.missedRooms().length > 0, deadlineMs, 'the room is told');
-    await one.untilUp(true);
-    const next = await publishWhenBack(other, 'a');
-    await one.untilFrames('a', 1);
-    expect(one.story('a')).toEqual(['interrupted', next]);
-    expect(proxy.hanging).toBe(0);
-  });
-
-  test('only the publishing connection hangs: publications time out, then work again, and no room misses anything', async () => {
-    const redis = await ownRedis();
-    const proxy = await hangingProxy(redis.url);
-    const one = await started(proxy.url, 'a');
-    proxy.hang('roomcast:publisher');
-    expect(await outcome(one.backplane.publish(publication('a')))).toBe('timeout');
-    const next = await publishWhenBack(one, 'a');
-    await one.untilFrames('a', 1);
-    expect(one.story('a')).toEqual([next]);
-    expect(proxy.hanging).toBe(0);
-  });
-
-  test('new connections that are taken and never answered are given up for others', async () => {
-    const redis = await ownRedis();
-    const proxy = await hangingProxy(redis.url, 4);
-    const one = node(proxy.url);
-    await one.start();
-    await one.untilUp(true);
-    expect(proxy.hanging).toBe(0);
-    await publishWhenBack(one, 'a');
-  });
-
-  test('a node that starts meanwhile does not wait for it without bound, and is up when it goes on', async () => {
-    const redis = await ownRedis();
-    await redis.pause();
-    const one = node(redis.url);
-    const startedAt = performance.now();
-    await one.start();
-    expect(performance.now() - startedAt).toBeLessThan(6_000);
-    expect(one.backplane.up).toBe(false);
-    await redis.resume();
-    await one.untilUp(true);
-    expect(one.missedRooms()).toEqual([]);
-  });
-});
-
 test('a node that starts while Redis is away serves without it, and is up when it comes', async () => {
   const redis = await ownRedis();
   await redis.kill();
-  const one = await node(redis.url).start();
+  const one = await redisNode(redis.url).start();
   expect(one.backplane.up).toBe(false);
   expect(await outcome(one.backplane.publish(publication('a')))).toBe('unavailable');
   expect(await outcome(one.backplane.subscribe('a'))).toBe('unavailable');
   await redis.start();
-  await one.untilUp(true);
+  await untilBack(one, 'a');
   await publishWhenBack(one, 'a');
   await one.untilFrames('a', 1);
   expect(one.missedRooms()).toEqual([]);
@@ -286,7 +165,7 @@ describe('Redis refuses', () => {
   test('a keyed message it has no memory for is not taken, not delivered, and its key is not remembered', async () => {
     const redis = await ownRedis();
     const one = await started(redis.url, 'a');
-    const admin = client(redis.url);
+    const admin = redisClient(redis.url);
     await admin.config('SET', 'maxmemory', '1');
     const keyed = publication('a', { dedupe: { by: 'ann', key: 'k' } });
     expect(await outcome(one.backplane.publish(keyed))).toBe('unavailable');
@@ -299,8 +178,8 @@ describe('Redis refuses', () => {
   test('a node without the password: it starts, is not up, and publishes nothing; with it all is well', async () => {
     const redis = await ownRedis();
     const password = 'p@ss:w/rd%';
-    await client(redis.url).config('SET', 'requirepass', password);
-    const without = await node(redis.url).start();
+    await redisClient(redis.url).config('SET', 'requirepass', password);
+    const without = await redisNode(redis.url).start();
     expect(without.backplane.up).toBe(false);
     expect(await outcome(without.backplane.publish(publication('a')))).not.toBe('taken');
     const one = await started(redis.url.replace('//', `//:${encodeURIComponent(password)}@`), 'a');
@@ -313,7 +192,7 @@ describe('Redis refuses', () => {
 test('bytes that no node of this version wrote are told as unreadable, one by one and in their place', async () => {
   const redis = await ownRedis();
   const one = await started(redis.url, 'a', 'b');
-  const foreign = client(redis.url);
+  const foreign = redisClient(redis.url);
   const [first, last] = [publication('a'), publication('a')];
   await one.backplane.publish(first);
   await foreign.publish(channelOf('a'), 'hello');
@@ -331,7 +210,7 @@ test('10,000 rooms are all subscribed again after a reconnect, each told once, a
   const redis = await ownRedis();
   const rooms = Array.from({ length: 10_000 }, (_, index) => `r${index}`);
   const one = await started(redis.url, ...rooms);
-  const admin = client(redis.url);
+  const admin = redisClient(redis.url);
   await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
   await until(() => one.events.length >= 10_000, deadlineMs, 'all rooms were told');
   expect(one.missedRooms().sort()).toEqual([...rooms].sort());
@@ -360,7 +239,7 @@ describe('the end', () => {
     const redis = await ownRedis();
     const [one, other] = [await started(redis.url, 'a'), await started(redis.url, 'a')];
     const connections = async () => {
-      const list = String(await client(redis.url).call('CLIENT', 'LIST'));
+      const list = String(await redisClient(redis.url).call('CLIENT', 'LIST'));
       return list.split('\n').filter((line) => line.includes('roomcast:')).length;
     };
     expect(await connections()).toBe(4);

@@ -95,6 +95,24 @@ export class Recorder implements BackplaneListener {
   }
 }
 
+/** Makes the backplanes of all nodes that are on one and the same; not started yet. */
+export type CreateBackplanes = (dedupeMs: number) => Backplane[];
+
+/** Starts all nodes. `one` and `other` are the same node where there is only one. */
+export async function startNodes(create: CreateBackplanes, dedupeMs = 60_000) {
+  const nodes = await Promise.all(create(dedupeMs).map((backplane) => new Recorder(backplane).start()));
+  const [one, other] = [nodes[0], nodes.at(-1)];
+  if (one === undefined || other === undefined) throw new Error('create made no backplane');
+  return { nodes, one, other };
+}
+
+/** Starts all nodes and subscribes each to these rooms. */
+export async function subscribedNodes(create: CreateBackplanes, ...rooms: string[]) {
+  const started = await startNodes(create);
+  await Promise.all(started.nodes.flatMap(({ backplane }) => rooms.map((room) => backplane.subscribe(room))));
+  return started;
+}
+
 /** The code with which a publication or subscription was refused, or 'taken'. */
 export function outcome(promise: Promise<unknown>): Promise<string> {
   return promise.then(

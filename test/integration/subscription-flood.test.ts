@@ -98,14 +98,16 @@ test('a room is one subscription of its node, however many members it has, as lo
 test('ten thousand rooms, users and refusals add not one series to the metrics', async () => {
   const go = async (user: string, rooms: string[]) => {
     const client = await enter(roomy, user);
-    await Promise.all(
-      rooms.map(async (room) => {
-        client.send({ type: 'publish', room: `@${room}`, data: 'forbidden' });
-        await client.subscribe(room);
-        await client.publish(room, 1, { key: room });
-        await client.next(carrying(room, 1));
-      }),
-    );
+    for (let start = 0; start < rooms.length; start += 50) {
+      await Promise.all(
+        rooms.slice(start, start + 50).map(async (room) => {
+          client.send({ type: 'publish', room: `@${room}`, data: 'forbidden' });
+          await client.subscribe(room);
+          await client.publish(room, 1, { key: room });
+          await client.next(carrying(room, 1));
+        }),
+      );
+    }
     client.socket.terminate();
   };
   await go('first', [randomRoom()]);

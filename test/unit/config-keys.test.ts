@@ -130,4 +130,8 @@ describe('secrets', () => {
   test('only secrets have a _FILE', () => {
     expect(mistakesOf({ JWT_ISSUER_FILE: file('x') })).toEqual([expect.stringContaining('GATEWAY_JWT_ISSUER_FILE')]);
   });
+
+  test('of no algorithm at all is a mistake: it would refuse every token', () => {
+    expect(mistakesOf({ JWT_ALGORITHMS: ' , ' })).toEqual([expect.stringContaining('must name an algorithm')]);
+  });
 });

@@ -201,6 +201,19 @@ describe('names', () => {
   );
 });
 
+test('GATEWAY_ACK can be stored, which is what this version does, and nothing else', () => {
+  expect(read({ ACK: 'stored' }).warnings).toEqual([expect.stringContaining('GATEWAY_ACK has no effect')]);
+  expect(mistakesOf({ ACK: 'replicated' })).toEqual([expect.stringContaining('can only be stored')]);
+});
+
+test.each([
+  ['redis://h:6379/first', 'must end in a database number'],
+  [`rediss://h:6379?ca=${absentFile}`, 'names a file that cannot be read'],
+  ['http://h:6379', 'must be a URL that begins with redis:// or rediss://'],
+])('a Redis URL that cannot be used is a mistake at the start: %s', (url, mistake) => {
+  expect(mistakesOf({ REDIS_URL: url })).toEqual([expect.stringContaining(mistake)]);
+});
+
 test('trusted proxies are addresses and ranges of both families', () => {
   const { trustedProxies } = read({ TRUSTED_PROXIES: '10.0.0.0/8, 192.168.1.7,fd00::/8 , ::1' });
   const trusted = (address: string, family: 'ipv4' | 'ipv6') => trustedProxies.check(address, family);
