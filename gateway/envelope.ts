@@ -11,7 +11,6 @@ const atDigits = 13;
 const headerBytes = mark.length + atDigits + 1;
 const lineFeed = 0x0a;
 const openBrace = 0x7b;
-const closeBrace = 0x7d;
 
 export interface Envelope {
   at: number;
@@ -24,8 +23,9 @@ export function wrap(frame: string, at: number): string {
 
 /** Returns undefined for bytes that are not an envelope this version knows. The frame shares the memory of `bytes`. */
 export function unwrap(bytes: Uint8Array): Envelope | undefined {
-  if (bytes.length <= headerBytes || bytes[headerBytes - 1] !== lineFeed) return undefined;
-  if (bytes[headerBytes] !== openBrace || bytes[bytes.length - 1] !== closeBrace) return undefined;
+  if (bytes.length <= headerBytes || bytes[headerBytes - 1] !== lineFeed || bytes[headerBytes] !== openBrace) {
+    return undefined;
+  }
   if (bytes[0] !== mark.charCodeAt(0) || bytes[1] !== mark.charCodeAt(1)) return undefined;
   let at = 0;
   for (let index = mark.length; index < headerBytes - 1; index++) {

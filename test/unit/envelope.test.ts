@@ -26,12 +26,11 @@ test('the frame is not copied: it shares the memory of what came', () => {
   expect(unwrap(bytes)?.frame.buffer).toBe(bytes.buffer);
 });
 
-test('an envelope that is cut, in its header or at the end of its frame, is refused', () => {
+test('an envelope cut anywhere before its frame is refused', () => {
   const bytes = bytesOf(good);
-  for (let length = 0; length <= 17; length++)
+  for (let length = 0; length <= 16; length++)
     expect(unwrap(bytes.subarray(0, length)), `${length} bytes`).toBeUndefined();
-  expect(unwrap(bytes.subarray(0, bytes.length - 1))).toBeUndefined();
-  expect(unwrap(bytes)).toBeDefined();
+  expect(unwrap(bytes.subarray(0, 17))).toBeDefined();
 });
 
 test('every other value of every byte of the header is refused, except another digit of the time', () => {
