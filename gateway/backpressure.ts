@@ -34,8 +34,9 @@ export class Backpressure {
   #fannedOut = 0;
   /** By all connections together at the most, since the last look. */
   #handedOver = 0;
-  /** Fanned out in this turn: perhaps not in any buffer yet. */
+  /** Fanned out in this turn: perhaps not in any buffer yet. Per connection, and by all together. */
   #thisTurn = 0;
+  #thisTurnByAll = 0;
 
   /** 0 is no limit. `readers` is the live set of all connections of the node. */
   constructor(hardBytes: number, totalBytes: number, readers: ReadonlySet<Reader>) {
@@ -57,6 +58,7 @@ export class Backpressure {
     // The server flushes between the Redis callbacks of a turn and its immediates.
     if (this.#thisTurn === 0) setImmediate(() => this.#endTurn());
     this.#thisTurn += bytes;
+    this.#thisTurnByAll += bytes * members;
   }
 
   /** Looks at every buffer: puts slow readers aside, sheds the fullest when all are too many. Returns their sum. */
@@ -65,6 +67,11 @@ export class Backpressure {
     this.#handedOver = 0;
     let sum = 0;
     for (const reader of this.#readers) sum += this.#lookAt(reader);
+    if (sum + this.#thisTurnByAll > this.#totalBytes) {
+      for (const reader of this.#readers) reader.flush();
+      this.#thisTurnByAll = 0;
+      sum = this.sum();
+    }
     if (sum > this.#totalBytes) this.#shedFullest(sum - this.#totalBytes);
     return sum;
   }
@@ -90,7 +97,7 @@ export class Backpressure {
     fullest.sort((one, other) => other.bytes - one.bytes);
     let left = excess;
     for (const { reader, bytes } of fullest) {
-      if (left <= 0) return;
+      if (left <= 0 || bytes === 0) return;
       reader.shed();
       left -= bytes;
     }
@@ -98,5 +105,8 @@ export class Backpressure {
 
   #endTurn(): void {
     this.#thisTurn = 0;
+    this.#thisTurnByAll = 0;
+    // One message to very many may alone be more than what may be handed over between two looks.
+    if (this.#handedOver > this.#totalBytes / 4) this.look();
   }
 }

@@ -182,7 +182,9 @@ describe('Redis refuses', () => {
     const without = await redisNode(redis.url).start();
     expect(without.backplane.up).toBe(false);
     expect(await outcome(without.backplane.publish(publication('a')))).not.toBe('taken');
-    const one = await started(redis.url.replace('//', `//:${encodeURIComponent(password)}@`), 'a');
+    const url = new URL(redis.url);
+    url.password = encodeURIComponent(password);
+    const one = await started(url.href, 'a');
     expect(one.backplane.up).toBe(true);
     await one.backplane.publish(publication('a'));
     await one.untilFrames('a', 1);

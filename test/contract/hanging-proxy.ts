@@ -61,8 +61,11 @@ export async function hangingProxy(redisUrl: string, hangingAtFirst = 0): Promis
     for (const { client } of links) client.destroy();
   });
 
+  // The same URL, with what else may stand in it, at another port.
+  const url = new URL(redisUrl);
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: url.href,
     get hanging() {
       return hung.size;
     },

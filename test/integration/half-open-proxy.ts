@@ -44,8 +44,11 @@ export async function halfOpenProxy(target: string): Promise<HalfOpenProxy> {
     server.close();
     for (const socket of open) socket.destroy();
   });
+  // The same URL, with what else may stand in it, at another port.
+  const url = new URL(target);
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: url.href,
     silenceSubscribed: () => {
       for (const socket of subscribed) socket.pause();
     },

@@ -19,7 +19,9 @@ test('no line holds a token, a secret or a line that a client made up, at the mo
   const setup = new Redis(redis.url);
   await setup.config('SET', 'requirepass', password);
   setup.disconnect();
-  const url = redis.url.replace('redis://', `redis://:${password}@`);
+  const address = new URL(redis.url);
+  address.password = password;
+  const url = address.href;
   const node = await spawnNode({ REDIS_URL: url, LOG_LEVEL: 'trace', AUTH_QUERY: true, AUTH_COOKIE: 'session' });
   await until(async () => (await readiness(node)) === 200, 5_000, 'the node is ready');
 
