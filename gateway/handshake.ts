@@ -87,7 +87,8 @@ function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefine
 /** The scheme cannot be known behind a proxy that ends TLS; a host that matches is the same site under either. */
 function isSameOrigin(origin: string, host: string): boolean {
   if (!URL.canParse(origin)) return false;
-  const { protocol, host: originHost } = new URL(origin);
+  const { protocol, host: originHost, origin: asBrowsersWriteIt } = new URL(origin);
+  if (origin !== asBrowsersWriteIt) return false;
   const port = { 'https:': ':443', 'http:': ':80' }[protocol];
   const wanted = host.toLowerCase();
   return port !== undefined && (wanted === originHost || wanted === originHost + port);
