@@ -88,7 +88,7 @@ function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefine
 function isSameOrigin(origin: string, host: string): boolean {
   if (!URL.canParse(origin)) return false;
   const { protocol, host: originHost, origin: asBrowsersWriteIt } = new URL(origin);
-  if (origin !== asBrowsersWriteIt) return false;
+  if (origin.toLowerCase() !== asBrowsersWriteIt) return false;
   const port = { 'https:': ':443', 'http:': ':80' }[protocol];
   const wanted = host.toLowerCase();
   return port !== undefined && (wanted === originHost || wanted === originHost + port);
