@@ -14,14 +14,33 @@ export type Action = 'subscribe' | 'publish';
 /** `anyone`; `user`: any authenticated; `token`: only by the token's `rooms` claim; `server`: no client at all. */
 export type AccessLevel = 'anyone' | 'user' | 'token' | 'server';
 
-/** What becomes of messages for a member whose outgoing buffer is over the soft limit. */
-export type SlowRule = 'drop' | 'close';
+/** What a member may read of a room beside its messages. */
+export type Reading = 'history' | 'presence';
+
+/**
+ * What becomes of messages for a member whose outgoing buffer is over the soft limit: fed from history at its own pace;
+ * dropped and counted; dropped but for the newest; or the member's connection is closed.
+ */
+export type SlowRule = 'catch-up' | 'drop' | 'latest' | 'close';
+
+/** What is kept of a room: at most so many messages and bytes, until so long after the last publish. */
+export interface HistoryRule {
+  size: number;
+  maxBytes: number;
+  ttlSeconds: number;
+}
 
 export interface RoomRule {
   match: string;
   subscribe: AccessLevel;
   publish: AccessLevel;
   slow: SlowRule;
+  /** Undefined in a plain room. */
+  history: HistoryRule | undefined;
+  /** Members may ask who is there. */
+  presence: boolean;
+  /** Members are told who comes and goes. */
+  joinLeave: boolean;
 }
 
 /** One pattern of the `rooms` claim and what it grants, a sum of `actionBit`: a node holds one for every connection. */
@@ -31,16 +50,25 @@ export type Grants = readonly { pattern: string; actions: number }[];
 export interface Identity {
   user: string | null;
   grants: Grants;
+  /** The `info` claim as JSON text, shown in presence. */
+  info?: string;
 }
 
 export const anonymous: Identity = { user: null, grants: [] };
 
 /** Holds for a room that no rule matches. */
-const defaultRule: RoomRule = { match: '*', subscribe: 'token', publish: 'token', slow: 'drop' };
+const defaultRule: RoomRule = {
+  match: '*',
+  subscribe: 'token',
+  publish: 'token',
+  slow: 'drop',
+  history: undefined,
+  presence: false,
+  joinLeave: false,
+};
 
 const maxRules = 1000;
 const maxGrants = 64;
-/** `history` and `presence` may stand in a token; nothing asks for them yet. */
 const actionBit = { subscribe: 1, publish: 2, history: 4, presence: 8 } as const;
 const tokenActions = Object.keys(actionBit) as (keyof typeof actionBit)[];
 
@@ -48,25 +76,40 @@ const pattern = z.string().refine(isRoomPattern, {
   error: `is not a room pattern: 1 to 200 characters of the room grammar, with at most ${maxPatternStars} "*"`,
 });
 const level = z.enum(['anyone', 'user', 'token', 'server']).default('token');
-const notYet = (what: string) =>
-  z.undefined({ error: `${what} is not offered by this version; leave the field out` }).optional();
+const whole = (least: number, most: number) => {
+  const error = `must be a whole number from ${least} to ${most}`;
+  return z.int({ error }).min(least, { error }).max(most, { error });
+};
 
-const ruleSchema = z.strictObject({
-  match: pattern,
-  subscribe: level,
-  publish: level,
-  slow: z
-    .enum(['drop', 'close'], {
-      error: (issue) =>
-        issue.input === 'catch-up' || issue.input === 'latest'
-          ? `"${issue.input}" needs history, which this version does not offer; use "drop" or "close"`
-          : 'must be "drop" or "close"',
-    })
-    .default('drop'),
-  history: notYet('history'),
-  presence: notYet('presence'),
-  joinLeave: notYet('joinLeave (presence)'),
+const historySchema = z.strictObject({
+  size: whole(1, 100_000).default(100),
+  maxBytes: whole(1_024, 1_073_741_824).default(4_194_304),
+  ttlSeconds: whole(1, 31_536_000).default(86_400),
 });
+
+const ruleSchema = z
+  .strictObject({
+    match: pattern,
+    subscribe: level,
+    publish: level,
+    slow: z
+      .enum(['catch-up', 'drop', 'latest', 'close'], { error: 'must be "catch-up", "drop", "latest" or "close"' })
+      .optional(),
+    history: historySchema.optional(),
+    presence: z.boolean().default(false),
+    joinLeave: z.boolean().default(false),
+  })
+  .refine(({ slow, history }) => slow !== 'catch-up' || history !== undefined, {
+    path: ['slow'],
+    error: '"catch-up" needs history; give the room a history, or choose "drop", "latest" or "close"',
+  })
+  .transform(
+    (rule): RoomRule => ({
+      ...rule,
+      history: rule.history,
+      slow: rule.slow ?? (rule.history === undefined ? 'drop' : 'catch-up'),
+    }),
+  );
 
 const roomsFileSchema = z.strictObject({ rooms: z.array(ruleSchema).max(maxRules) });
 
@@ -85,9 +128,7 @@ function mistakes(error: z.ZodError): string[] {
 /** Checks the parsed JSON of a rooms file. Returns the rules, or every mistake in it. */
 export function readRules(json: unknown): { rules: RoomRule[] } | { mistakes: string[] } {
   const result = roomsFileSchema.safeParse(json);
-  return result.success
-    ? { rules: result.data.rooms.map(({ match, subscribe, publish, slow }) => ({ match, subscribe, publish, slow })) }
-    : { mistakes: mistakes(result.error) };
+  return result.success ? { rules: result.data.rooms } : { mistakes: mistakes(result.error) };
 }
 
 /** Checks the `rooms` claim of a token; undefined is no grant. Throws a TypeError that says what is wrong with it. */
@@ -123,8 +164,23 @@ export class Access {
     if (needed === 'server') return false;
     if (needed === 'anyone') return true;
     if (needed === 'user' && identity.user !== null) return true;
-    return identity.grants.some(
-      (grant) => (grant.actions & actionBit[action]) !== 0 && matchesPattern(grant.pattern, room),
-    );
+    return grants(identity, action, room);
   }
+
+  /**
+   * Says whether an identity may read the history or presence of a room. Members may where the rule turns it on; a grant
+   * of that name stands for membership, not for the rule.
+   */
+  allowsReading(identity: Identity, what: Reading, room: string, isMember: boolean): boolean {
+    const rule = this.rule(room);
+    if (what === 'history' ? rule.history === undefined : !rule.presence) return false;
+    if (isMember) return true;
+    return !isPersonalRoom(room) && rule.subscribe !== 'server' && grants(identity, what, room);
+  }
+}
+
+function grants(identity: Identity, action: keyof typeof actionBit, room: string): boolean {
+  return identity.grants.some(
+    (grant) => (grant.actions & actionBit[action]) !== 0 && matchesPattern(grant.pattern, room),
+  );
 }

@@ -133,7 +133,8 @@ function readClaims(payload: JWTPayload): Verified {
   const expired = exp * 1000 <= Date.now();
   const expiresAt = Math.floor((exp + (expired ? toleranceSeconds : 0)) * 1000);
   try {
-    return { identity: { user: sub, grants: readGrants(rooms) }, expiresAt };
+    const shown = info === undefined ? {} : { info: JSON.stringify(info) };
+    return { identity: { user: sub, grants: readGrants(rooms), ...shown }, expiresAt };
   } catch (error) {
     throw new TokenError('claims', (error as TypeError).message);
   }

@@ -13,7 +13,7 @@ import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 
 /** Names of the contract for features that this version does not have: when set, they only cause a warning. */
-const laterSettings = new Set(['ACK', 'API_KEY', 'DRAIN_NOTICE_MS', 'DRAIN_MS', 'FLUSH_MS']);
+const laterSettings = new Set(['API_KEY', 'FLUSH_MS']);
 
 export interface Config extends Omit<Settings, 'roomsFile' | 'trustedProxies'> {
   host: string;
@@ -78,8 +78,6 @@ function checkNames(env: Environment, mistakes: string[]): string[] {
     const name = variable.slice(settingPrefix.length);
     if (isServiceLink(name, env[variable] ?? '')) {
       warnings.push(`${variable} looks like a Kubernetes service link and is ignored (enableServiceLinks: false).`);
-    } else if (name === 'ACK' && env[variable] !== 'stored') {
-      mistakes.push(`${variable} can only be stored: this version does not offer more.`);
     } else if (laterSettings.has(name.replace(/_FILE$/, ''))) {
       warnings.push(`${variable} has no effect: this version does not have that feature yet.`);
     } else if (!known.has(name)) {
@@ -194,6 +192,9 @@ function checkTogether(values: Settings, mistakes: string[]): void {
     const cert = readText(values.tlsCertFile, 'GATEWAY_TLS_CERT_FILE', mistakes);
     const key = readText(values.tlsKeyFile, 'GATEWAY_TLS_KEY_FILE', mistakes);
     if (cert !== undefined && key !== undefined) checkCertificate(cert, key, mistakes);
+  }
+  if (values.ack === 'replicated' && values.redisUrl === undefined) {
+    mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
   }
   if (values.maxBufferedBytes > 0 && values.maxBufferedBytes < values.maxMessageBytes) {
     mistakes.push('GATEWAY_MAX_BUFFERED_BYTES must be at least GATEWAY_MAX_MESSAGE_BYTES, or 0 for off.');

@@ -248,7 +248,9 @@ export class Connection implements Reader, Member, SessionOwner {
       this.#publish(frame, identity);
     } else if (frame.type === 'subscribe') {
       this.#memberships.subscribe(frame);
-    } else this.#memberships.unsubscribe(frame.id, frame.room);
+    } else if (frame.type === 'unsubscribe') {
+      this.#memberships.unsubscribe(frame.id, frame.room);
+    } else this.send(failure(frame.id, 'unsupported', 'This gateway does not offer that frame type.'));
   }
 
   #publish(frame: Extract<Frame, { type: 'publish' }>, identity: Identity): void {

@@ -2,7 +2,7 @@
  * Reads the frames of clients. Pure functions: text in, a checked frame or a refusal out.
  *
  * The value of `data` is never built up again from what was parsed: its text is cut out of the frame, so that members
- * get it byte for byte. A hand-written check of five frame types is the quick way on this path; test/unit/frame.test.ts
+ * get it byte for byte. A hand-written check of seven frame types is the quick way on this path; test/unit/frame.test.ts
  * holds it against schemas with random input.
  */
 import type { ErrorCode } from '../shared/codes.ts';
@@ -15,7 +15,29 @@ export type Frame =
   | { type: 'unsubscribe'; id: FrameId; room: string }
   /** `data` is JSON text. */
   | { type: 'publish'; id: FrameId | undefined; room: string; data: string; key: string | undefined }
+  | HistoryFrame
+  | PresenceFrame
   | { type: 'ping'; id: FrameId | undefined };
+
+/** `after` and `before` are offsets, exclusive. */
+export interface HistoryFrame {
+  type: 'history';
+  id: FrameId;
+  room: string;
+  after: number | undefined;
+  before: number | undefined;
+  epoch: string | undefined;
+  limit: number;
+}
+
+/** `after` is the last connection of the page before. */
+export interface PresenceFrame {
+  type: 'presence';
+  id: FrameId;
+  room: string;
+  limit: number;
+  after: string | undefined;
+}
 
 export interface Refused {
   type: 'refused';
@@ -28,6 +50,10 @@ export interface Refused {
 export const maxDepth = 64;
 export const maxKeyBytes = 128;
 const maxIdCharacters = 64;
+/** Messages or members in one answer. */
+const maxLimit = 1000;
+const defaultLimit = 100;
+const maxConnectionIdCharacters = 200;
 
 /** Checks one text message. Malformed ones are refused with `bad_request`, unknown types with `unsupported`. */
 export function readFrame(text: string): Frame | Refused {
@@ -64,6 +90,10 @@ function readType(fields: Record<string, unknown>, id: FrameId | undefined, data
     case 'subscribe':
     case 'unsubscribe':
       return readMembership(fields, fields.type, id);
+    case 'history':
+      return readHistory(fields, id);
+    case 'presence':
+      return readPresence(fields, id);
     case 'ping':
       return { type: 'ping', id };
     case 'auth':
@@ -101,6 +131,30 @@ function readMembership(
   return { type, id, room, since: since && { epoch: since.epoch, offset: since.offset } };
 }
 
+function readHistory(fields: Record<string, unknown>, id: FrameId | undefined): Frame | Refused {
+  const { room, after, before, epoch, limit = defaultLimit } = fields;
+  if (id === undefined) return bad(id, 'history needs an id; its answer carries it.');
+  if (!isRoomName(room)) return bad(id, badRoom);
+  if (!isOptionalOffset(after) || !isOptionalOffset(before)) {
+    return bad(id, 'after and before must be offsets, integers from 0 to 2^53-1.');
+  }
+  if (epoch !== undefined && !isEpoch(epoch)) return bad(id, 'epoch must be a string of at most 64 characters.');
+  if (!isLimit(limit)) return bad(id, badLimit);
+  return { type: 'history', id, room, after, before, epoch, limit };
+}
+
+function readPresence(fields: Record<string, unknown>, id: FrameId | undefined): Frame | Refused {
+  const { room, after, limit = defaultLimit } = fields;
+  if (id === undefined) return bad(id, 'presence needs an id; its answer carries it.');
+  if (!isRoomName(room)) return bad(id, badRoom);
+  if (after !== undefined && !(typeof after === 'string' && after.length <= maxConnectionIdCharacters)) {
+    return bad(id, 'after must be the connection of a member.');
+  }
+  if (!isLimit(limit)) return bad(id, badLimit);
+  return { type: 'presence', id, room, limit, after };
+}
+
+const badLimit = `limit must be an integer from 1 to ${maxLimit}.`;
 const badRoom = `room must be ${roomNameRule}.`;
 
 function bad(id: FrameId | undefined, message: string): Refused {
@@ -116,7 +170,23 @@ export function isFrameId(id: unknown): id is FrameId {
 function isPosition(since: unknown): since is Position {
   if (typeof since !== 'object' || since === null) return false;
   const { epoch, offset } = since as Partial<Position>;
-  return typeof epoch === 'string' && isFrameId(epoch) && typeof offset === 'number' && isFrameId(offset);
+  return isEpoch(epoch) && isOffset(offset);
+}
+
+function isEpoch(epoch: unknown): epoch is string {
+  return typeof epoch === 'string' && isFrameId(epoch);
+}
+
+function isOffset(offset: unknown): offset is number {
+  return Number.isSafeInteger(offset) && (offset as number) >= 0;
+}
+
+function isOptionalOffset(offset: unknown): offset is number | undefined {
+  return offset === undefined || isOffset(offset);
+}
+
+function isLimit(limit: unknown): limit is number {
+  return isOffset(limit) && limit >= 1 && limit <= maxLimit;
 }
 
 function isPublishKey(key: unknown): key is string {

@@ -156,6 +156,27 @@ export const settings = {
   publishBurst: setting('PUBLISH_BURST', integer(1, 10_000_000), '100', 'messages', 'May be published at once.'),
   requestRate: setting('REQUEST_RATE', limit(1_000_000), '100', 'frames/s', 'All other frames; twice as many at once.'),
   dedupeMs: setting('DEDUPE_MS', milliseconds(1000), '120000', 'ms', 'How long a `key` is remembered.'),
+  ack: setting(
+    'ACK',
+    z.enum(['stored', 'replicated'], { error: 'must be stored or replicated' }),
+    'stored',
+    'level',
+    '`ok` to a publish: Redis took it (stored), or one replica has it too (replicated, by WAIT).',
+  ),
+  drainNoticeMs: setting(
+    'DRAIN_NOTICE_MS',
+    milliseconds(0, 600_000),
+    '3000',
+    'ms',
+    'After SIGTERM: time for load balancers to notice, before the first client is asked to move.',
+  ),
+  drainMs: setting(
+    'DRAIN_MS',
+    milliseconds(0, 3_600_000),
+    '15000',
+    'ms',
+    'Clients are moved over this time, then closed.',
+  ),
   trustedProxies: optional(
     'TRUSTED_PROXIES',
     list,

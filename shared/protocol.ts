@@ -29,6 +29,8 @@ export type ClientFrame =
   | { type: 'subscribe'; id: FrameId; room: string; since?: Position }
   | { type: 'unsubscribe'; id: FrameId; room: string }
   | { type: 'publish'; id?: FrameId; room: string; data: unknown; key?: string }
+  | { type: 'history'; id: FrameId; room: string; after?: number; before?: number; epoch?: string; limit?: number }
+  | { type: 'presence'; id: FrameId; room: string; limit?: number; after?: string }
   | { type: 'ping'; id?: FrameId };
 
 /** Sent once, when the connection is authenticated (or anonymous); times in Unix milliseconds. */
@@ -55,11 +57,30 @@ export interface OkFrame {
   type: 'ok';
   id?: FrameId;
   room?: string;
+  /** In a room with history: the position before the next frame (`subscribe`), of the message (`publish`), the newest. */
+  epoch?: string;
+  offset?: number;
   /** Present exactly when `since` was sent; false: treat what lies between as a gap. A plain room has no history. */
-  recovered?: false;
+  recovered?: boolean;
   /** True when a message with this `key` had been taken before. */
   duplicate?: true;
   expiresAt?: number | null;
+  /** Answer to `history`: the oldest offset that is kept (one above `offset` when none is), and messages, ascending. */
+  first?: number;
+  messages?: MessageFrame[];
+  /** Answer to `presence`: connections and users in all, and a page of members by connection. */
+  count?: number;
+  users?: number;
+  members?: PresentMember[];
+  /** There is more than this answer holds; ask on with `after` (or `before`). */
+  more?: true;
+}
+
+/** A connection in a room. `user` null is anonymous; `info` is the claim of its token. */
+export interface PresentMember {
+  connection: string;
+  user: string | null;
+  info?: unknown;
 }
 
 export interface ErrorFrame {
@@ -74,8 +95,10 @@ export interface ErrorFrame {
 export interface MessageFrame {
   type: 'message';
   room: string;
-  /** Unique; a client that moves between nodes dedupes by it. */
-  id: string;
+  /** In a room with history: rising by one within an epoch. */
+  offset?: number;
+  /** In a plain room: unique; a client that moves between nodes dedupes by it. */
+  id?: string;
   data: unknown;
   /** The publishing user; absent for anonymous ones. */
   from?: string;
@@ -84,13 +107,33 @@ export interface MessageFrame {
   key?: string;
 }
 
+/** Users who came or went, cluster-wide; an anonymous connection stands for itself. Not stored, not resumed. */
+export interface JoinLeaveFrame {
+  type: 'join' | 'leave';
+  room: string;
+  members: ({ user: string; info?: unknown } | { connection: string })[];
+}
+
 /** Says, in its place in the order of the room, that messages are missing there. */
 export interface GapFrame {
   type: 'gap';
   room: string;
-  reason: 'backplane' | 'slow';
+  reason: 'backplane' | 'slow' | 'trimmed' | 'epoch';
+  /** The missing offsets, inclusive, where they are known. */
+  first?: number;
+  last?: number;
   /** How many messages are missing, where it is known. */
   count?: number;
+  /** The position from here, in a room with history. */
+  epoch?: string;
+  offset?: number;
+}
+
+/** Open a new connection after that time, subscribe there with `since`, then close this one. */
+export interface ReconnectFrame {
+  type: 'reconnect';
+  afterMs: number;
+  reason: 'draining';
 }
 
 export interface UnsubscribedFrame {
@@ -109,6 +152,8 @@ export type GatewayFrame =
   | OkFrame
   | ErrorFrame
   | MessageFrame
+  | JoinLeaveFrame
   | GapFrame
+  | ReconnectFrame
   | UnsubscribedFrame
   | PongFrame;
