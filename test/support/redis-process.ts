@@ -88,7 +88,9 @@ async function launchOnFreePort(folder?: string): Promise<{ port: number; server
 }
 
 async function launch(port: number, folder?: string): Promise<ChildProcess> {
-  const kept = folder === undefined ? ['--appendonly', 'no'] : ['--appendonly', 'yes', '--dir', folder];
+  // `everysec` may hold back a write for up to 2 s while it syncs; only `always` survives a kill for sure.
+  const file = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder ?? ''];
+  const kept = folder === undefined ? ['--appendonly', 'no'] : file;
   const settings = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', ...kept];
   const server = spawn('redis-server', settings, { stdio: 'ignore' });
   endWithThisProcess(server);

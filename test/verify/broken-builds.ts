@@ -25,22 +25,11 @@ interface BrokenBuild {
   make(): string;
 }
 
-/** `file` in dist/gateway. */
-function broken(file: string, place: string, change: string): () => string {
-  return () => {
-    const folder = mkdtempSync(join(tmpdir(), 'roomcast-broken-'));
-    onCleanup(() => rmSync(folder, { recursive: true, force: true }));
-    cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
-    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-    cpSync(join(root, 'package.json'), join(folder, 'package.json'));
-    const path = join(folder, 'dist/gateway', file);
-    const [before, after, ...more] = readFileSync(path, 'utf8').split(place);
-    if (after === undefined || more.length > 0) {
-      throw new Error(`dist/gateway/${file} must hold this once, to be broken there: ${place}`);
-    }
-    writeFileSync(path, `${before}${change}${after}`);
-    return join(folder, 'dist/gateway/main.js');
-  };
+/** A place in a file of dist/gateway, and what stands there instead. */
+interface Change {
+  file: string;
+  place: string;
+  change: string;
 }
 
 export const brokenBuilds: BrokenBuild[] = [
@@ -48,16 +37,57 @@ export const brokenBuilds: BrokenBuild[] = [
     breaks: 'skips every 1,000th delivery',
     faults: [],
     expected: ['LOST_GAP', 'LOST_TAIL', 'GAP'],
-    make: broken(
-      'hub.js',
-      '        this.#send(room, frame);\n        room.sequence++;',
-      '        if (++globalThis.deliveries % 1000 !== 0) this.#send(room, frame);\n        room.sequence++;',
-    ),
+    make: broken({
+      file: 'hub.js',
+      place: '        this.#send(room, frame);\n        room.sequence++;',
+      change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.aside;
+        if (globalThis.due >= 1000) globalThis.due -= 1000;
+        else this.#send(room, frame);
+        room.sequence++;`,
+    }),
   },
   {
     breaks: 'forgets the key of a publish',
     faults: ['replies swallowed'],
     expected: ['DOUBLE'],
-    make: broken('publish.lua', "'NX', ", ''),
+    make: broken(
+      { file: 'publish.lua', place: "'NX', ", change: '' },
+      { file: 'history-append.lua', place: 'if first then', change: 'if false then' },
+    ),
+  },
+  {
+    breaks: 'ignores the epoch',
+    faults: ['Redis emptied'],
+    expected: ['EPOCH', 'LOST_GAP', 'DIVERGE', 'BAD_RESUME'],
+    make: broken(
+      { file: 'continuation.js', place: 'if (from.epoch !== epoch) {', change: 'if (false) {' },
+      {
+        file: 'feed.js',
+        place: 'cursor.epoch === here.epoch && cursor.offset <= page.top',
+        change: 'cursor.offset <= page.top',
+      },
+    ),
   },
 ];
+
+function broken(...changes: Change[]): () => string {
+  return () => {
+    const folder = mkdtempSync(join(tmpdir(), 'roomcast-broken-'));
+    onCleanup(() => rmSync(folder, { recursive: true, force: true }));
+    cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
+    cpSync(join(root, 'package.json'), join(folder, 'package.json'));
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    const gateway = join(folder, 'dist/gateway');
+    for (const change of changes) apply(gateway, change);
+    return join(gateway, 'main.js');
+  };
+}
+
+function apply(gateway: string, { file, place, change }: Change): void {
+  const path = join(gateway, file);
+  const [before, after, ...more] = readFileSync(path, 'utf8').split(place);
+  if (after === undefined || more.length > 0) {
+    throw new Error(`dist/gateway/${file} must hold this once, to be broken there: ${place}`);
+  }
+  writeFileSync(path, `${before}${change}${after}`);
+}

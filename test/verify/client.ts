@@ -111,7 +111,11 @@ export class LoadClient {
     if (!membership?.wanted || membership.owner !== link || !link?.usable || this.#links.size > 1) return;
     membership.wanted = false;
     link.ask({ type: 'unsubscribe', room }, (answer) => {
-      if (answer?.type === 'ok') this.#note(link, { event: 'unsubscribe', room });
+      if (answer?.type === 'error') {
+        membership.wanted = true;
+        return;
+      }
+      if (answer) this.#note(link, { event: 'unsubscribe', room });
       delete membership.owner;
       this.#later(awayMs, () => {
         membership.wanted = true;

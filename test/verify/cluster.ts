@@ -43,7 +43,6 @@ const settings = {
   DRAIN_NOTICE_MS: 1_000,
   DRAIN_MS: 3_000,
   MAX_BUFFERED_BYTES: 8_388_608,
-  LOG_LEVEL: 'warn',
 };
 
 export interface Cluster {

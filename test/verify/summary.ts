@@ -36,10 +36,13 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   const [gaps, closes, faults] = [new Map<string, number>(), new Map<string, number>(), new Map<string, number>()];
   const count = (map: Map<string, number>, key: string) => map.set(key, ensure(map, key, () => 0) + 1);
   const [acknowledged, refused, unknown, delivered] = [new Set(), new Set(), new Set<string>(), new Set<string>()];
+  const plans = log[0]?.event === 'run' ? log[0].rooms : [];
+  const withHistory = new Set(plans.filter(({ history }) => history).map(({ name }) => name));
   let [recovered, notRecovered, trimmed, longestAckPauseMs, ackedAt] = [0, 0, 0, 0, 0];
   for (const entry of log) {
     count(events, entry.event);
-    if (entry.event === 'gap') count(gaps, entry.reason);
+    if (entry.event === 'gap')
+      count(gaps, `${entry.reason} in ${withHistory.has(entry.room) ? 'history' : 'plain'} rooms`);
     if (entry.event === 'close') count(closes, `${entry.code}`);
     if (entry.event === 'fault') count(faults, entry.kind);
     if (entry.event === 'deliver') delivered.add(entry.id);
