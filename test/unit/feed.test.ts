@@ -209,3 +209,26 @@ test('while reads fail nothing is read but what is asked for, those that resume 
   await untilAllAreThere(world);
   expect(slow.cursor).toEqual(world.position);
 });
+
+test('more live messages during a read than are kept meanwhile are read too, at once', async () => {
+  const world = await opened(new Random(6));
+  const member = new SimulatedMember(world, 'm', undefined);
+  world.feed.heal();
+  world.carryOut();
+  for (let offset = 1; offset <= 1_500; offset++) world.publish();
+  await settle(world);
+  expect(world.feed.position).toEqual(world.position);
+  expect(member.cursor).toEqual(world.position);
+});
+
+test('a new epoch is told by its first message, though its offset is not above the one the room was at', async () => {
+  const world = await opened(new Random(7));
+  for (let offset = 1; offset <= 5; offset++) world.publish();
+  await settle(world);
+  const member = new SimulatedMember(world, 'm', undefined);
+  world.beginEpoch();
+  world.publish();
+  await settle(world);
+  expect(member.cursor).toEqual(world.position);
+  expect(world.holes).toBe(1);
+});
