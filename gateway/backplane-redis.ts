@@ -2,8 +2,9 @@
  * The Redis backplane: one channel per room. Keeps the contract of gateway/backplane.ts.
  *
  * Two connections (gateway/redis-connection.ts): one publishes and reads, one is subscribed. Which rooms are subscribed
- * is kept in gateway/subscriptions.ts, what rooms with history keep in gateway/history-redis.ts. A canary message every second, from the one to the other, shows that the way through Redis
- * is open in both directions; without it the backplane is down, whatever the connections say.
+ * is kept in gateway/subscriptions.ts, what rooms with history keep in gateway/history-redis.ts. A canary message every
+ * second, from the one to the other, shows that the way through Redis is open in both directions; without it the
+ * backplane is down, whatever the connections say.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -19,7 +20,7 @@ import {
   type Published,
 } from './backplane.ts';
 import { unwrap, wrap } from './envelope.ts';
-import { append, appendScript, readHistory, readHistoryScript } from './history-redis.ts';
+import { append, appendScript, type HistoryKeys, readHistory, readHistoryScript } from './history-redis.ts';
 import type { Logger } from './log.ts';
 import { RedisConnection, type RedisRole, readScript, type Script, tickMs } from './redis-connection.ts';
 import { Subscriptions } from './subscriptions.ts';
@@ -64,9 +65,9 @@ export class RedisBackplane implements Backplane {
   #readsUnderWay = 0;
   /** Of what was written in this turn. */
   #replication: Promise<void> | undefined;
-  /** Epochs of all nodes and runs have different names. */
+  /** What nodes name, epochs for one, has another name on every node and in every run. */
   readonly #run = randomBytes(6).toString('base64url');
-  #epochs = 0;
+  #names = 0;
 
   constructor(options: RedisBackplaneOptions, log: Logger) {
     this.#options = options;
@@ -142,7 +143,7 @@ export class RedisBackplane implements Backplane {
     }
     this.#readsUnderWay++;
     try {
-      return await readHistory(this.#publisher, this.#subscriptions.channelOf(room), query, this.#newEpoch());
+      return await readHistory(this.#publisher, query, this.#historyKeys(room));
     } finally {
       this.#readsUnderWay--;
     }
@@ -154,8 +155,7 @@ export class RedisBackplane implements Backplane {
     const { dedupeMs } = this.#options;
     const dedupeKey = dedupe === undefined ? undefined : `${channel}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
     if (history !== undefined) {
-      const newEpoch = this.#newEpoch();
-      return append(this.#publisher, publication, history, { channel, dedupeKey, dedupeMs, newEpoch });
+      return append(this.#publisher, publication, history, { ...this.#historyKeys(room), dedupeKey, dedupeMs });
     }
     const envelope = wrap(prefix + suffix, at);
     if (dedupeKey === undefined) {
@@ -184,9 +184,13 @@ export class RedisBackplane implements Backplane {
     return this.#replication;
   }
 
-  #newEpoch(): string {
-    this.#epochs++;
-    return `${this.#run}${this.#epochs.toString(36)}`;
+  #historyKeys(room: string): HistoryKeys {
+    this.#names++;
+    return {
+      channel: this.#subscriptions.channelOf(room),
+      lineKey: `${this.#options.prefix}:line`,
+      newName: `${this.#run}${this.#names.toString(36)}`,
+    };
   }
 
   #connection(role: RedisRole, scripts: Script[], onLost: () => void): RedisConnection {

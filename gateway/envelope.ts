@@ -52,7 +52,9 @@ export function unwrap(bytes: Buffer): Envelope | undefined {
 function positionOf(text: string): Position | undefined {
   const space = text.indexOf(' ');
   const offset = Number(text.slice(space + 1));
-  return space > 0 && Number.isSafeInteger(offset) && offset > 0 ? { epoch: text.slice(0, space), offset } : undefined;
+  // Number takes more than digits: what is read must be what was written.
+  const isOffset = Number.isSafeInteger(offset) && offset > 0 && text.slice(space + 1) === String(offset);
+  return space > 0 && isOffset ? { epoch: text.slice(0, space), offset } : undefined;
 }
 
 function digits(at: number): string {

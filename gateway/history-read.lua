@@ -4,7 +4,9 @@
 -- message; ARGV[11] ms to keep the position from now on, ARGV[12] if nothing was published yet.
 -- Returns {epoch, top, oldest offset kept, {offset, frame, offset, frame, ...}}.
 local epoch, top = open()
-redis.call('PEXPIRE', KEYS[1], top > 0 and ARGV[11] or ARGV[12])
+local ttl = top > 0 and ARGV[11] or ARGV[12]
+-- Messages that are kept longer keep the position longer.
+if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
 
 local function offset_of(entry)
   return string.match(entry[1], '^%d+')

@@ -2,7 +2,7 @@
  * The history of rooms in Redis: the arguments and answers of the scripts history-append.lua and history-read.lua.
  *
  * Two keys a room, which share its channel's name and hash tag: the position, a hash that outlives the messages, and the
- * messages, a stream. What is atomic stands in the scripts; when a room begins a new epoch, in history-room.lua.
+ * messages, a stream. One key for all rooms: the line, by which a Redis that has lost writes is found out. What is atomic stands in the scripts; when a room begins a new epoch, in history-room.lua.
  */
 
 import {
@@ -21,13 +21,18 @@ import { type RedisConnection, readScript } from './redis-connection.ts';
 export const appendScript = readScript('history-room.lua', 'history-append.lua');
 export const readHistoryScript = readScript('history-room.lua', 'history-read.lua');
 
-export interface AppendOptions {
+/** The keys and names of a script. */
+export interface HistoryKeys {
   channel: string;
+  lineKey: string;
+  /** Names the epoch or line that begins, if one does: never used before. */
+  newName: string;
+}
+
+export interface AppendOptions extends HistoryKeys {
   /** Where the message has a key. */
   dedupeKey: string | undefined;
   dedupeMs: number;
-  /** Names the epoch that begins with this message, if one does: never used before. */
-  newEpoch: string;
 }
 
 /** Keeps and publishes a message of a room with history. */
@@ -35,17 +40,18 @@ export async function append(
   redis: RedisConnection,
   publication: Publication,
   { size, maxBytes, ttlSeconds }: HistoryRule,
-  { channel, dedupeKey, dedupeMs, newEpoch }: AppendOptions,
+  options: AppendOptions,
 ): Promise<Published> {
   const { prefix, suffix, at, known } = publication;
-  const keys = [...keysOf(channel), ...(dedupeKey === undefined ? [] : [dedupeKey])];
+  const { channel, dedupeKey, dedupeMs, newName } = options;
+  const keys = [...keysOf(options), ...(dedupeKey === undefined ? [] : [dedupeKey])];
   const ttlMs = ttlSeconds * 1000;
   const reply = (await redis.run((commands) =>
     commands.evalsha(
       appendScript.sha,
       keys.length,
       ...keys,
-      ...opening(redis, newEpoch, known),
+      ...opening(redis, newName, known),
       ...[channel, keptHeader(at), prefix, suffix],
       ...[size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), dedupeMs],
     ),
@@ -58,17 +64,16 @@ export async function append(
 /** Reads what is kept of a room. */
 export async function readHistory(
   redis: RedisConnection,
-  channel: string,
   { after, before, limit, maxBytes, known }: HistoryQuery,
-  newEpoch: string,
+  keys: HistoryKeys,
 ): Promise<HistoryPage> {
   const [epoch, top, first, messages] = (await redis.run((commands) =>
     commands.callBuffer(
       'EVALSHA',
       readHistoryScript.sha,
-      2,
-      ...keysOf(channel),
-      ...opening(redis, newEpoch, known),
+      3,
+      ...keysOf(keys),
+      ...opening(redis, keys.newName, known),
       ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
       ...[positionTtlMs, unusedPositionTtlMs],
     ),
@@ -81,13 +86,13 @@ export async function readHistory(
   };
 }
 
-function keysOf(channel: string): string[] {
-  return [`${channel}:position`, `${channel}:messages`];
+function keysOf({ channel, lineKey }: HistoryKeys): string[] {
+  return [`${channel}:position`, `${channel}:messages`, lineKey];
 }
 
 /** The arguments of history-room.lua. */
-function opening({ server }: RedisConnection, newEpoch: string, known: HistoryQuery['known']): (string | number)[] {
-  return [server.run, server.mayHaveLost ? 1 : 0, newEpoch, known?.epoch ?? '', known?.offset ?? 0];
+function opening({ server }: RedisConnection, newName: string, known: HistoryQuery['known']): (string | number)[] {
+  return [server.run, server.mayHaveLost ? 1 : 0, newName, known?.epoch ?? '', known?.offset ?? 0];
 }
 
 /** An epoch may come from a client, so it must not be taken for one of the two marks. */

@@ -177,7 +177,10 @@ export class RedisConnection {
       this.#watched(() => this.#redis.info()),
       ...scripts.map(({ text }) => this.#watched(() => this.#redis.script('LOAD', text))),
     ]);
-    this.#server = readInfo(info);
+    const { isReplica, ...server } = readInfo(info);
+    // It takes PUBLISH, though only its own subscribers get that; and it may be promoted while we are connected.
+    if (isReplica) throw new Error('it is a replica, and the master is wanted');
+    this.#server = server;
   }
 
   /** While Redis is away every attempt fails alike; the log says it once. */
@@ -216,8 +219,12 @@ function addressOf(text: string) {
 }
 
 /** `info` is the answer to INFO. */
-function readInfo(info: string): RedisServer {
+function readInfo(info: string): RedisServer & { isReplica: boolean } {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
   const wasReplica = /[^0]/.test(field('master_replid2'));
-  return { run: field('run_id'), mayHaveLost: wasReplica || field('aof_enabled') !== '1' };
+  return {
+    run: field('run_id'),
+    mayHaveLost: wasReplica || field('aof_enabled') !== '1',
+    isReplica: field('role') !== 'master',
+  };
 }

@@ -2,8 +2,11 @@
  * What tests do to a room with history: publish so many messages, of so many bytes, and read everything that is kept.
  * It knows the contract of a backplane, no implementation.
  */
-import type { Publication, Published } from '../../gateway/backplane.ts';
+import type { HistoryPage, HistoryQuery, Publication, Published } from '../../gateway/backplane.ts';
+import { until } from '../support/until.ts';
 import { keptPublication, type Recorder } from './recorder.ts';
+
+const deadlineMs = 10_000;
 
 /** Publishes one after the other. At least one. */
 export async function publishKept(
@@ -47,4 +50,19 @@ export async function readAll(node: Recorder, room: string): Promise<string[]> {
 /** The whole numbers from `first` to `last`. */
 export function span(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
+
+/** The newest that is kept, at most 1,000 messages. */
+export function pageOf(node: Recorder, room: string, query: Partial<HistoryQuery> = {}): Promise<HistoryPage> {
+  return node.backplane.read(room, { limit: 1_000, maxBytes: 10_485_760, ...query });
+}
+
+/** Publishes until it is taken. */
+export async function keptWhenBack(
+  node: Recorder,
+  room: string,
+  fields: Partial<Publication> = {},
+): Promise<Published> {
+  const publish = () => node.backplane.publish(keptPublication(room, fields));
+  return until(publish, deadlineMs, `a message of ${room} is taken`);
 }

@@ -20,9 +20,9 @@ export function channelOf(room: string): string {
 }
 
 /** A node that is not started yet. */
-export function redisNode(url: string): Recorder {
+export function redisNode(url: string, replicated = false): Recorder {
   nodes += 1;
-  const options = { url, prefix, node: `node-${nodes}`, dedupeMs: 60_000, replicated: false };
+  const options = { url, prefix, node: `node-${nodes}`, dedupeMs: 60_000, replicated };
   return new Recorder(new RedisBackplane(options, createLog('silent')));
 }
 
@@ -36,6 +36,8 @@ export async function started(url: string, ...rooms: string[]): Promise<Recorder
 /** A client of Redis beside the gateway. */
 export function redisClient(url: string): Redis {
   const redis = new Redis(url);
+  // It is killed by the tests; without a listener ioredis prints that.
+  redis.on('error', () => undefined);
   onCleanup(() => redis.disconnect());
   return redis;
 }

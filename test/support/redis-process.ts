@@ -34,10 +34,10 @@ const startAttempts = 3;
 
 /**
  * Starts a Redis process; requires `redis-server` on the PATH. With a folder it keeps an append-only file there, and what
- * was answered before `kill` is there again after `start`.
+ * was answered before `kill` is there again after `start`. `settings` are further arguments; the last of a name holds.
  */
-export async function launchRedisProcess(folder?: string): Promise<OwnRedis> {
-  let { port, server } = await launchOnFreePort(folder);
+export async function launchRedisProcess(folder?: string, settings: readonly string[] = []): Promise<OwnRedis> {
+  let { port, server } = await launchOnFreePort(folder, settings);
   const kill = () => end(server);
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -47,7 +47,7 @@ export async function launchRedisProcess(folder?: string): Promise<OwnRedis> {
     },
     kill,
     async start() {
-      server = await launch(port, folder);
+      server = await launch(port, folder, settings);
     },
     async pause() {
       server.kill('SIGSTOP');
@@ -76,23 +76,23 @@ async function answersPing(url: string): Promise<boolean> {
   }
 }
 
-async function launchOnFreePort(folder?: string): Promise<{ port: number; server: ChildProcess }> {
+async function launchOnFreePort(folder: string | undefined, settings: readonly string[]) {
   for (let attempt = 1; ; attempt++) {
     const port = await freePort();
     try {
-      return { port, server: await launch(port, folder) };
+      return { port, server: await launch(port, folder, settings) };
     } catch (error) {
       if (attempt === startAttempts) throw error;
     }
   }
 }
 
-async function launch(port: number, folder?: string): Promise<ChildProcess> {
+async function launch(port: number, folder: string | undefined, settings: readonly string[]): Promise<ChildProcess> {
   // `everysec` may hold back a write for up to 2 s while it syncs; only `always` survives a kill for sure.
   const file = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder ?? ''];
   const kept = folder === undefined ? ['--appendonly', 'no'] : file;
-  const settings = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', ...kept];
-  const server = spawn('redis-server', settings, { stdio: 'ignore' });
+  const basics = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', ''];
+  const server = spawn('redis-server', [...basics, ...kept, ...settings], { stdio: 'ignore' });
   endWithThisProcess(server);
   const ended = once(server, 'exit').then(([code]) => {
     throw new Error(`redis-server on port ${port} ended with ${code} before it answered`);

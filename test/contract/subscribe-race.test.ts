@@ -1,0 +1,190 @@
+/**
+ * Subscribing while others publish, 10,000 times, over a real Redis and over memory: hubs of two nodes, memberships as
+ * connections have them, rooms that nobody was in before and rooms that are busy already. Each member's story begins at
+ * the position of its `ok` and has every message from there on, once, in order, to the last one.
+ */
+import { randomBytes } from 'node:crypto';
+import { expect, inject, test } from 'vitest';
+import { Access, readRules } from '../../gateway/access.ts';
+import type { Backplane } from '../../gateway/backplane.ts';
+import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
+import { RedisBackplane } from '../../gateway/backplane-redis.ts';
+import { Backpressure } from '../../gateway/backpressure.ts';
+import { Hub } from '../../gateway/hub.ts';
+import { createLog } from '../../gateway/log.ts';
+import { type Member, Memberships } from '../../gateway/memberships.ts';
+import { Metrics } from '../../gateway/metrics.ts';
+import type { Node } from '../../gateway/node.ts';
+import type { Position } from '../../shared/protocol.ts';
+import { onCleanup } from '../support/cleanup.ts';
+import { until } from '../support/until.ts';
+import { Random } from '../unit/random.ts';
+import { keptPublication } from './recorder.ts';
+
+const deadlineMs = 15_000;
+const history = { size: 1_000, maxBytes: 10_485_760, ttlSeconds: 60 };
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+interface RacingNode {
+  node: Node;
+  listeners: Map<string, Set<RacingMember>>;
+}
+
+/** A member that checks its story as it comes. */
+class RacingMember implements Member {
+  readonly live = true;
+  readonly #listeners: RacingNode['listeners'];
+  readonly #memberships: Memberships;
+  readonly #name: string;
+  readonly since: Position | undefined;
+  position: Position | undefined;
+  recovered: boolean | undefined;
+  wrong: string | undefined;
+
+  constructor({ node, listeners }: RacingNode, room: string, since: Position | undefined) {
+    this.#listeners = listeners;
+    this.#memberships = new Memberships(this, node);
+    this.#name = room;
+    this.since = since;
+    this.#memberships.subscribe({ type: 'subscribe', id: 1, room, since });
+  }
+
+  send(frame: string | Uint8Array): void {
+    const told = JSON.parse(typeof frame === 'string' ? frame : Buffer.from(frame).toString()) as Record<
+      string,
+      unknown
+    >;
+    if (this.position === undefined) {
+      if (told.id !== 1 || typeof told.offset !== 'number') this.wrong ??= `${JSON.stringify(told)} before its ok`;
+      this.position = { epoch: `${told.epoch}`, offset: Number(told.offset) };
+      this.recovered = told.recovered as boolean | undefined;
+      return;
+    }
+    const { epoch, offset } = this.position;
+    if (told.offset !== offset + 1) this.wrong ??= `${JSON.stringify(told)} after ${offset}`;
+    this.position = { epoch, offset: Number(told.offset) };
+  }
+
+  takes(): boolean {
+    return true;
+  }
+
+  maySubscribe(): boolean {
+    return true;
+  }
+
+  listen(room: string): void {
+    const listeners = this.#listeners.get(room) ?? new Set();
+    this.#listeners.set(room, listeners.add(this));
+  }
+
+  unlisten(room: string): void {
+    this.#listeners.get(room)?.delete(this);
+  }
+
+  fail(error: unknown): void {
+    this.wrong ??= String(error);
+  }
+
+  resume(): void {
+    this.wrong ??= 'a frame was held that was never sent';
+  }
+
+  leave(): void {
+    this.#memberships.leaveAll();
+    this.unlisten(this.#name);
+  }
+}
+
+async function racingNode(backplane: Backplane): Promise<RacingNode> {
+  const rules = readRules({ rooms: [{ match: '*', subscribe: 'anyone', history }] });
+  const access = new Access('rules' in rules ? rules.rules : []);
+  const [backpressure, log] = [new Backpressure(0, 0, new Set()), createLog('silent')];
+  const none = () => 0;
+  const metrics = new Metrics(
+    { version: '0', node: 'race' },
+    {
+      ...{ connections: none, rooms: none, subscriptions: none, bufferedBytes: none, backplaneUp: () => true },
+      slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }),
+    },
+  );
+  const listeners: RacingNode['listeners'] = new Map();
+  const fanout = (room: string, frame: Uint8Array | string) => {
+    for (const member of [...(listeners.get(room) ?? [])]) member.send(frame);
+  };
+  const hub = new Hub({ backplane, access, backpressure, fanout, metrics, log });
+  onCleanup(() => {
+    metrics.close();
+    return backplane.close();
+  });
+  await backplane.start(hub);
+  // Connections need more of a node than memberships do.
+  const node = { hub, access, backpressure, metrics, log, config: { maxRoomsPerConnection: 0 } } as unknown as Node;
+  return { node, listeners };
+}
+
+/** Members come to a room, at any moment of the life that its publishers give it. Returns the members and the top. */
+async function race(random: Random, nodes: readonly RacingNode[], room: string, members: number, messages: number) {
+  const came: RacingMember[] = [];
+  const published: Promise<Position | undefined>[] = [];
+  let seen: Position | undefined;
+  while (came.length < members || published.length < messages) {
+    for (let burst = random.integer(0, 4); burst > 0 && published.length < messages; burst--) {
+      const { hub } = random.pick(nodes).node;
+      const answer = hub.publish(keptPublication(room, { history })).then(({ position }) => position);
+      published.push(answer);
+      answer.then((position) => {
+        seen = position;
+      }, String);
+    }
+    for (let burst = random.integer(0, 2); burst > 0 && came.length < members; burst--) {
+      const known = came.find(({ position }) => position !== undefined)?.position ?? seen;
+      const since =
+        random.chance(0.4) || known === undefined ? undefined : { ...known, offset: random.integer(0, known.offset) };
+      came.push(new RacingMember(random.pick(nodes), room, since));
+    }
+    if (random.chance(0.7)) await turn();
+  }
+  return { room, came, last: (await Promise.all(published)).length };
+}
+
+test.each([
+  [
+    'two nodes on Redis',
+    (): Backplane[] => {
+      const [url, prefix] = [inject('redisUrl'), `${inject('redisPrefix')}:${randomBytes(6).toString('hex')}`];
+      return ['one', 'two'].map(
+        (node) => new RedisBackplane({ url, prefix, node, dedupeMs: 60_000, replicated: false }, createLog('silent')),
+      );
+    },
+  ],
+  ['one node on memory', (): Backplane[] => [new MemoryBackplane(60_000)]],
+])(
+  'no message is lost or doubled for 10,000 members that subscribe or resume while others publish: %s',
+  async (_, create) => {
+    const random = new Random(10_000);
+    const nodes = await Promise.all(create().map(racingNode));
+    const [rooms, membersEach, messagesEach, beside] = [1_000, 10, 20, 20];
+    let recovered = 0;
+    for (let round = 0; round < rooms; round += beside) {
+      const races = await Promise.all(
+        Array.from({ length: beside }, (_each, index) =>
+          race(random, nodes, `r${round + index}`, membersEach, messagesEach),
+        ),
+      );
+      for (const { room, came, last } of races) {
+        const isWrong = ({ wrong }: RacingMember) => wrong !== undefined;
+        const isThere = (member: RacingMember) => isWrong(member) || member.position?.offset === last;
+        await until(() => came.every(isThere), deadlineMs, `all members of ${room} have ${last} messages`);
+        expect(came.filter(isWrong).map(({ wrong, since }) => `${room}: ${wrong}, since ${since?.offset}`)).toEqual([]);
+        expect(came.every(({ since, recovered: answer }) => answer === (since === undefined ? undefined : true))).toBe(
+          true,
+        );
+        recovered += came.filter((member) => member.recovered).length;
+        for (const member of came) member.leave();
+      }
+    }
+    expect(recovered).toBeGreaterThan(2_000);
+  },
+  60_000,
+);
