@@ -5,7 +5,10 @@
  * Nodes are processes. The kernel takes some megabytes for each reader before the gateway's own buffer begins to fill, so
  * each test publishes until the metric shows that the readers have left the live path.
  */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { describe, expect, inject, test } from 'vitest';
+import { onCleanup } from '../support/cleanup.ts';
 import { type NodeSettings, type SpawnedNode, spawnNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';
@@ -87,6 +90,29 @@ async function untilNobodyIsSlow(node: SpawnedNode): Promise<void> {
   for (const policy of ['catch-up', 'drop', 'latest']) {
     await until(async () => (await metric(node, slow(policy))) === 0, catchingUpMs, `${policy}: all are live again`);
   }
+}
+
+/** The way to a node by a line that takes only so much; what is beyond waits. */
+async function narrowLine(node: SpawnedNode, bytesPerMs: number): Promise<{ url: string }> {
+  const server = createServer((client) => {
+    const target = connect(node.port, '127.0.0.1');
+    target.on('data', (bytes) => {
+      client.write(bytes);
+      target.pause();
+      setTimeout(() => target.resume(), bytes.length / bytesPerMs);
+    });
+    client.on('data', (bytes) => target.write(bytes));
+    for (const [socket, peer] of [
+      [client, target],
+      [target, client],
+    ] as const) {
+      socket.on('error', () => peer.destroy());
+      socket.on('close', () => peer.destroy());
+    }
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onCleanup(() => server.close());
+  return { url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}/ws` };
 }
 
 /** Where a room is when so many numbers were published, in its first epoch. */
@@ -197,6 +223,32 @@ describe('catch-up', () => {
     expect(load.mostBuffered).toBeLessThanOrEqual((readers.length + 2) * hardLimit);
   }, 60_000);
 });
+
+test.each([['drop'], ['strict']])(
+  'a long history on a narrow line does not make its reader a slow one in its other rooms (%s)',
+  async (topic) => {
+    const node = await spawnNode(settings());
+    const [room, side] = [randomRoom('patient'), randomRoom(topic)];
+    const load = await Load.to(node, room);
+    await load.publish(1_200);
+    const asker = await PlacedMember.join(node, 'asker', room);
+    const reader = await PlacedMember.join(await narrowLine(node, 10_000), 'reader', side);
+    await reader.subscribe(room, at(asker, room, 0));
+    const live = await Load.to(node, side);
+    const end = at(asker, room, load.next);
+    while (reader.story(room).position.offset < end.offset && live.next < 4_000) await live.publish(2, 10);
+    await reader.untilAt(room, end, catchingUpMs);
+    await reader.untilAt(side, at(reader, side, live.next), 10_000);
+    for (const [name, count] of [
+      [room, load.next],
+      [side, live.next],
+    ] as const) {
+      expect(reader.numbers(name)).toEqual(range(0, count));
+      expect([reader.faults, reader.story(name).gaps]).toEqual([[], []]);
+    }
+  },
+  60_000,
+);
 
 test.each([
   ['with history', 'latest'],

@@ -275,6 +275,41 @@ describe('a message that never came, although all connections are well', async (
   });
 });
 
+test('what is missed while a read is under way is healed when that has ended, without waiting for a look', async () => {
+  const redis = await ownRedis();
+  const line = await halfOpenProxy(redis.url);
+  const room = randomRoom('long');
+  const { nodes, members } = await crowd([redis.url], room, 1);
+  const node = await spawnNode({ ...settings, REDIS_URL: line.url, NODE_ID: 'cut-off' });
+  const member = await PlacedMember.join(node, 'member', room);
+  const publisher = await enter(nodes[0] as SpawnedNode, 'publisher');
+  const admin = new Redis(redis.url);
+  onCleanup(() => admin.disconnect());
+  const { epoch = '' } = await publisher.publish(room, [0]);
+  for (const each of [member, ...members]) await each.untilAt(room, { epoch, offset: 1 }, 5_000);
+
+  const cutOff = async () => {
+    const clients = String(await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')).split('\n');
+    const id = /^id=(\d+)/.exec(
+      clients.find((client) => client.includes('name=roomcast:subscriber:cut-off')) ?? '',
+    )?.[1];
+    await admin.call('CLIENT', 'KILL', 'ID', id ?? '');
+  };
+  line.silenceOthers();
+  // The answer of the read that this causes is held up.
+  const before = await reconnects(node);
+  await cutOff();
+  await untilReconnected(node, before);
+  await publisher.publish(room, [1]);
+  await cutOff();
+  await publishNumbers(publisher, room, 2, 5);
+  await untilReconnected(node, before + 1);
+  line.wakeOthers();
+  await member.untilAt(room, { epoch, offset: 5 }, 2_000);
+  expect(member.numbers(room)).toEqual(range(0, 5));
+  expect([member.faults, member.story(room).gaps]).toEqual([[], []]);
+}, 30_000);
+
 test('more was missed than history holds: a gap says exactly what, in its place, and then the rest comes', async () => {
   const redis = await ownRedis();
   const line = await halfOpenProxy(redis.url);
