@@ -7,9 +7,11 @@
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { Redis } from 'ioredis';
 import { describe, expect, inject, test } from 'vitest';
 import { onCleanup } from '../support/cleanup.ts';
 import { type NodeSettings, type SpawnedNode, spawnNode } from '../support/node.ts';
+import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';
 import { metric } from './admin.ts';
@@ -174,35 +176,46 @@ describe('catch-up', () => {
     await untilNobodyIsSlow(node);
   }, 90_000);
 
-  test('readers that stop and go on at random while messages are published at full speed: no hole, nothing twice', async () => {
-    const node = await spawnNode(settings());
-    const room = randomRoom('patient');
-    const good = await PlacedMember.join(node, 'good', room);
-    const readers = await joinStopped(node, names('fickle', 12), [room]);
-    const load = await Load.to(node, room);
-    await load.until(slow('catch-up'), readers.length);
-    const random = new Random(7);
-    let mostSlow = 0;
-    for (let round = 0; round < 60; round++) {
-      for (const reader of readers) {
-        if (random.chance(0.4)) reader.stopReading();
-        else reader.readAgain();
+  test.each([
+    ['all else is well', 0],
+    ['the node loses its subscription again and again', 0.15],
+  ])(
+    'readers that stop and go on at random under load, while %s: no hole, nothing twice',
+    async (_, losses) => {
+      const redis = await ownRedis();
+      const admin = new Redis(redis.url);
+      onCleanup(() => admin.disconnect());
+      const node = await spawnNode({ ...settings(), REDIS_URL: redis.url });
+      const room = randomRoom('patient');
+      const good = await PlacedMember.join(node, 'good', room);
+      const readers = await joinStopped(node, names('fickle', 12), [room]);
+      const load = await Load.to(node, room);
+      await load.until(slow('catch-up'), readers.length);
+      const random = new Random(7);
+      let mostSlow = 0;
+      for (let round = 0; round < 60; round++) {
+        for (const reader of readers) {
+          if (random.chance(0.4)) reader.stopReading();
+          else reader.readAgain();
+        }
+        if (random.chance(losses)) await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+        await load.publish(random.integer(1, 60), random.pick([10, 1_000, padding]));
+        mostSlow = Math.max(mostSlow, await metric(node, slow('catch-up')));
       }
-      await load.publish(random.integer(1, 60), random.pick([10, 1_000, padding]));
-      mostSlow = Math.max(mostSlow, await metric(node, slow('catch-up')));
-    }
-    expect(mostSlow).toBeGreaterThan(0);
-    for (const reader of readers) reader.readAgain();
-    await load.publish(10);
-    for (const member of [good, ...readers]) {
-      await member.untilAt(room, at(good, room, load.next), catchingUpMs);
-      expect([member.faults, member.story(room).gaps]).toEqual([[], []]);
-      expect(member.numbers(room)).toEqual(range(0, load.next));
-    }
-    await untilNobodyIsSlow(node);
-    expect(load.mostBuffered).toBeLessThanOrEqual((readers.length + 2) * hardLimit);
-    expect(await metric(node, closedSlow)).toBe(0);
-  }, 120_000);
+      expect(mostSlow).toBeGreaterThan(0);
+      for (const reader of readers) reader.readAgain();
+      await load.publish(10);
+      for (const member of [good, ...readers]) {
+        await member.untilAt(room, at(good, room, load.next), catchingUpMs);
+        expect([member.faults, member.story(room).gaps]).toEqual([[], []]);
+        expect(member.numbers(room)).toEqual(range(0, load.next));
+      }
+      await untilNobodyIsSlow(node);
+      expect(load.mostBuffered).toBeLessThanOrEqual((readers.length + 2) * hardLimit);
+      expect(await metric(node, closedSlow)).toBe(0);
+    },
+    120_000,
+  );
 
   test('a reader that comes back with since to far more than its buffer holds gets all of it, in order', async () => {
     const node = await spawnNode(settings());
@@ -356,4 +369,45 @@ test('rooms of different rules on one connection: each goes on by its own', asyn
   expect(reader.story(latest).gaps).toEqual([]);
   expect(reader.numbers(plain)).toEqual([...range(0, 5), ...range(55, 60)]);
   expect(reader.story(plain).gaps).toMatchObject([{ reason: 'slow', count: 50 }]);
+}, 60_000);
+
+test('a new epoch while readers stand still: each is told of it, with what its rule gives, before the first message', async () => {
+  const redis = await ownRedis();
+  const admin = new Redis(redis.url);
+  onCleanup(() => admin.disconnect());
+  const node = await spawnNode({ ...settings(), REDIS_URL: redis.url });
+  const [patient, drop, latest] = ['patient', 'drop', 'latest'].map((topic) => randomRoom(topic)) as [
+    string,
+    string,
+    string,
+  ];
+  const rooms = [patient, drop, latest];
+  const good = await PlacedMember.enter(node, 'good');
+  for (const room of rooms) await good.subscribe(room);
+  const [reader] = (await joinStopped(node, ['stopped'], rooms)) as [PlacedMember];
+  const loads = (await Promise.all(rooms.map((room) => Load.to(node, room)))) as [Load, Load, Load];
+  for (const load of loads.slice(1)) await load.publish(5);
+  await loads[0].until(slow('catch-up'), 1);
+  const old = loads.map(({ next }) => next);
+  await admin.flushall();
+  for (const load of loads) await load.publish(10);
+  reader.readAgain();
+  await untilNobodyIsSlow(node);
+  for (const load of loads) await load.publish(1);
+  for (const [index, room] of rooms.entries()) {
+    const [before = 0, end = 0] = [old[index], loads[index]?.next];
+    for (const member of [good, reader]) {
+      await until(() => member.numbers(room).at(-1) === end - 1, 10_000, `the end of ${room}`);
+    }
+    expect(good.numbers(room)).toEqual(range(0, end));
+    const { epoch } = good.story(room).position;
+    expect(good.story(room).gaps).toEqual([{ type: 'gap', room, reason: 'epoch', epoch, offset: 0 }]);
+    const [gap, ...more] = reader.story(room).gaps;
+    expect(more).toEqual([]);
+    const offset = room === patient ? 0 : room === drop ? 10 : 9;
+    expect(gap).toEqual({ type: 'gap', room, reason: 'epoch', epoch, offset });
+    const numbers = reader.numbers(room);
+    expect(numbers.slice(numbers.findIndex((number) => number >= before))).toEqual(range(before + offset, end));
+  }
+  expect([good.faults, reader.faults]).toEqual([[], []]);
 }, 60_000);

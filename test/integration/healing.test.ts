@@ -151,6 +151,28 @@ test('Redis drops a subscriber whose output buffer is full: what was in it is he
   expect(await metric(nodes[0] as SpawnedNode, healed)).toBeGreaterThan(0);
 }, 60_000);
 
+test('a node that was frozen for so long that Redis dropped it: its members get all that passed by', async () => {
+  const redis = await ownRedis();
+  const room = randomRoom('long');
+  const { nodes, members } = await crowd([redis.url, redis.url], room);
+  const [frozen, well] = nodes as [SpawnedNode, SpawnedNode];
+  const publisher = await steadyPublisher(well, room);
+  const admin = new Redis(redis.url);
+  onCleanup(() => admin.disconnect());
+  await admin.config('SET', 'client-output-buffer-limit', 'pubsub 65536 32768 1');
+  frozen.kill('SIGSTOP');
+  const filler = await enter(well, 'filler');
+  const subscribers = async () =>
+    String(await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')).match(/subscriber/g)?.length;
+  for (let sent = 0; (await subscribers()) === 2 && sent < 2_000; sent += 40) {
+    await publishNumbers(filler, room, 1_000_000 + sent, 1_000_040 + sent, 12_000);
+  }
+  expect(await subscribers()).toBe(1);
+  frozen.kill('SIGCONT');
+  await untilAcknowledged(publisher, 100);
+  await expectWholeAgain(members, room, publisher);
+}, 60_000);
+
 test('Redis hangs for longer than nodes wait, and goes on: all is healed, late publishes included', async () => {
   const redis = await ownRedis();
   const room = randomRoom('long');
@@ -274,6 +296,34 @@ describe('a message that never came, although all connections are well', async (
     }
   });
 });
+
+test('a message in an envelope of another version is read from history; bytes of a stranger cost nothing', async () => {
+  const redis = await ownRedis();
+  const room = randomRoom('long');
+  const { nodes, members } = await crowd([redis.url, redis.url], room);
+  const publisher = await enter(nodes[0] as SpawnedNode, 'publisher');
+  const admin = new Redis(redis.url);
+  onCleanup(() => admin.disconnect());
+  const channel = `rc:{${room}}`;
+  const { epoch = '' } = await publisher.publish(room, [0]);
+  const frame = `{"type":"message","room":"${room}","offset":2,"data":[1],"at":0}`;
+  await admin
+    .multi()
+    .hset(`${channel}:position`, 'offset', 2)
+    .xadd(`${channel}:messages`, '2-0', 'f', frame)
+    .publish(channel, `2h1700000000000${epoch} 2\n${frame}`)
+    .exec();
+  for (const bytes of ['', 'x', `1h1700000000000${epoch}\n{}`, `1h1700000000000${epoch} 0\n{}`]) {
+    await admin.publish(channel, bytes);
+  }
+  await publisher.publish(room, [2]);
+  for (const member of members) {
+    await member.untilAt(room, { epoch, offset: 3 }, 5_000);
+    expect(member.numbers(room)).toEqual([0, 1, 2]);
+    expect([member.faults, member.story(room).gaps]).toEqual([[], []]);
+  }
+  for (const node of nodes) expect(await metric(node, 'gateway_messages_dropped_total{reason="unreadable"}')).toBe(5);
+}, 30_000);
 
 test('what is missed while a read is under way is healed when that has ended, without waiting for a look', async () => {
   const redis = await ownRedis();

@@ -155,7 +155,10 @@ export class PlacedMember {
  * Checks that everything acknowledged since the story began was heard in its place, or told as missing there, and nothing
  * twice. What was not acknowledged may be there.
  */
-export function expectWhole({ messages, gaps, answer }: Omit<Story, 'position'>, publisher: SteadyPublisher): void {
+export function expectWhole(
+  { messages, gaps, answer }: Omit<Story, 'position'>,
+  publisher: Pick<SteadyPublisher, 'outcomes'>,
+): void {
   const byPlace = new Map(messages.map(({ epoch, offset, number }) => [`${epoch} ${offset}`, number]));
   expect(byPlace.size).toBe(messages.length);
   expect(new Set(messages.map(({ number }) => number)).size).toBe(messages.length);

@@ -5,6 +5,7 @@
  */
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
+import type { OkFrame, Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { connectWelcomed, errorOf, okOf } from '../support/client.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
@@ -155,36 +156,86 @@ test('500 clients that resume a room at once all get everything, and share a few
   expect(await metric(other, 'gateway_resumes_total{result="recovered"}')).toBeGreaterThanOrEqual(500);
 }, 60_000);
 
-test('resuming again and again on both nodes while messages are published at full speed: no hole, nothing twice', async () => {
-  const { room } = await roomWith(1);
-  const steady = new SteadyPublisher(publisher, room);
-  const wanderer = async (index: number) => {
-    const heard: Placed[] = [];
-    let member = await PlacedMember.join([one, other][index % 2] ?? one, `wanderer${index}`, room);
-    const { answer } = member.story(room);
-    for (let round = 0; round < 40; round++) {
-      const { messages } = member.story(room);
-      await until(() => messages.length > round % 7, 10_000, 'messages');
-      const { position } = member.story(room);
-      heard.push(...messages);
-      expect([member.faults, member.story(room).gaps]).toEqual([[], []]);
-      member.leave();
-      member = await PlacedMember.join([other, one][(index + round) % 2] ?? one, `wanderer${index}`, room, position);
-      expect(member.story(room).answer).toMatchObject({ ...position, recovered: true });
+/** Joins until the nodes let it: while a subscription is lost they answer `unavailable`. */
+async function comeBack(member: PlacedMember, room: string, since: Position): Promise<OkFrame> {
+  return until(async () => okOf(await member.request({ type: 'subscribe', room, since })), 10_000, 'the answer ok');
+}
+
+test.each([
+  ['all else is well', false],
+  ['subscriptions are killed', true],
+])(
+  'resuming again and again on both nodes at full speed, while %s: no hole, nothing twice',
+  async (_, kills) => {
+    const { room } = await roomWith(1);
+    const steady = new SteadyPublisher(publisher, room);
+    let wandering = true;
+    const killer = async () => {
+      while (kills && wandering) {
+        const count = steady.acknowledged.length;
+        await until(() => steady.acknowledged.length > count + 300, 10_000, 'the load goes on');
+        await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      }
+    };
+    const wanderer = async (index: number) => {
+      const heard: Placed[] = [];
+      let member = await PlacedMember.join([one, other][index % 2] ?? one, `wanderer${index}`, room);
+      const { answer } = member.story(room);
+      for (let round = 0; round < 40; round++) {
+        const { messages } = member.story(room);
+        await until(() => messages.length > round % 7, 10_000, 'messages');
+        const { position } = member.story(room);
+        heard.push(...messages);
+        expect([member.faults, member.story(room).gaps]).toEqual([[], []]);
+        member.leave();
+        member = await PlacedMember.enter([other, one][(index + round) % 2] ?? one, `wanderer${index}`);
+        expect(await comeBack(member, room, position)).toMatchObject({ ...position, recovered: true });
+      }
+      return { answer, heard, member };
+    };
+    const killing = killer();
+    const wanderers = await Promise.all([...Array(10).keys()].map(wanderer)).finally(() => {
+      wandering = false;
+    });
+    await killing;
+    const end = await steady.stop();
+    for (const { answer, heard, member } of wanderers) {
+      await until(() => member.numbers(room).at(-1) === end, 10_000, 'the last message');
+      const { gaps, messages } = member.story(room);
+      expect([member.faults, gaps]).toEqual([[], []]);
+      const all = [...heard, ...messages];
+      expect(all.map(({ offset }) => offset)).toEqual(range((answer.offset ?? 0) + 1, end + 3));
+      expectWhole({ answer, messages: all, gaps }, steady);
     }
-    return { answer, heard, member };
-  };
-  const wanderers = await Promise.all([...Array(10).keys()].map(wanderer));
-  const end = await steady.stop();
-  for (const { answer, heard, member } of wanderers) {
-    await until(() => member.numbers(room).at(-1) === end, 10_000, 'the last message');
-    const { gaps, messages } = member.story(room);
-    expect([member.faults, gaps]).toEqual([[], []]);
-    const all = [...heard, ...messages];
-    expect(all.map(({ offset }) => offset)).toEqual(range((answer.offset ?? 0) + 1, end + 3));
-    expectWhole({ answer, messages: all, gaps }, steady);
+  },
+  90_000,
+);
+
+test('resuming where history is short, at full speed: complete, told what is missing, or refused', async () => {
+  const { room, epoch } = await roomWith(1, 'short');
+  const steady = new SteadyPublisher(publisher, room);
+  const seen = { recovered: 0, refused: 0 };
+  for (let round = 0; round < 60; round++) {
+    const node = [one, other][round % 2] ?? one;
+    const top = (steady.outcomes.at(-1)?.position?.offset ?? 1) - (round % 10);
+    const member = await PlacedMember.join(node, `member${round}`, room, { epoch, offset: Math.max(0, top) });
+    const { answer, messages } = member.story(room);
+    await until(() => messages.length > 20, 10_000, 'messages');
+    expect(member.faults).toEqual([]);
+    expectWhole(member.story(room), soFar(steady, messages.at(-1)?.offset ?? 0));
+    if (answer.recovered) expect(answer.offset).toBe(Math.max(0, top));
+    else expect(answer.offset).toBeGreaterThan(top);
+    seen[answer.recovered ? 'recovered' : 'refused']++;
+    member.leave();
   }
-}, 90_000);
+  await steady.stop();
+  expect(seen.recovered).toBeGreaterThan(0);
+  expect(seen.refused).toBeGreaterThan(0);
+}, 60_000);
+
+function soFar(steady: SteadyPublisher, offset: number): Pick<SteadyPublisher, 'outcomes'> {
+  return { outcomes: steady.outcomes.filter(({ position }) => (position?.offset ?? 0) <= offset) };
+}
 
 test('a client that is ahead of a node that lags is recovered there, and hears nothing twice when the node’s line wakes up', async () => {
   const line = await halfOpenProxy(redis.url);
@@ -206,6 +257,25 @@ test('a client that is ahead of a node that lags is recovered there, and hears n
   }
   expect(local.numbers(room)).toEqual(range(10, 40));
   expect(traveller.numbers(room)).toEqual(range(30, 40));
+}, 30_000);
+
+test('a history that cannot be read is an error, not a refusal; asked again, all is recovered', async () => {
+  const line = await halfOpenProxy(redis.url);
+  const node = await spawnNode({ ...settings, REDIS_URL: line.url });
+  const { room, epoch } = await roomWith(5);
+  await PlacedMember.join(node, 'local', room);
+  const member = await PlacedMember.enter(node, 'member');
+  const ask = () => member.request({ type: 'subscribe', room, since: { epoch, offset: 2 } });
+  line.silenceOthers();
+  expect(['timeout', 'unavailable']).toContain(errorOf(await ask()).code);
+  line.wakeOthers();
+  expect(await until(async () => okOf(await ask()), 10_000, 'Redis is back')).toMatchObject({
+    offset: 2,
+    recovered: true,
+  });
+  await member.untilAt(room, { epoch, offset: 5 }, 5_000);
+  expect(member.numbers(room)).toEqual(range(2, 5));
+  expect(member.faults).toEqual([]);
 }, 30_000);
 
 test('rights are asked at every resume: a position of a room that one may no longer read is worth nothing', async () => {
