@@ -2,7 +2,8 @@
  * The history of rooms in Redis: the arguments and answers of the scripts history-append.lua and history-read.lua.
  *
  * Two keys a room, which share its channel's name and hash tag: the position, a hash that outlives the messages, and the
- * messages, a stream. One key for all rooms: the line, by which a Redis that has lost writes is found out. What is atomic stands in the scripts; when a room begins a new epoch, in history-room.lua.
+ * messages, a stream. One key for all rooms: the line, by which a Redis that has lost writes is found out. What is atomic
+ * stands in the scripts; when a room begins a new epoch, in history-room.lua.
  */
 
 import {
