@@ -164,6 +164,20 @@ const damages: Record<string, Damage> = {
     (entry) => [{ ...entry, recovered: true, offset: entry.from.offset }],
     ['GAP', 'LOST_GAP'],
   ),
+  'a resume is refused without need': damageOne(
+    'resume',
+    (entry, _, log) =>
+      entry.recovered === true &&
+      log.some(
+        (line) =>
+          line.event === 'history' &&
+          line.room === entry.room &&
+          line.epoch === entry.epoch &&
+          line.first <= entry.from.offset + 1,
+      ),
+    (entry) => [{ ...entry, recovered: false }],
+    ['BAD_RESUME'],
+  ),
   'a plain room claims to be resumed': damageOne('subscribe', isPlain, (entry) => [{ ...entry, recovered: true }], [
     'BAD_RESUME',
   ]),

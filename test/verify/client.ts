@@ -111,11 +111,10 @@ export class LoadClient {
     if (!membership?.wanted || membership.owner !== link || !link?.usable || this.#links.size > 1) return;
     membership.wanted = false;
     link.ask({ type: 'unsubscribe', room }, (answer) => {
-      if (answer?.type === 'error') {
-        membership.wanted = true;
-        return;
-      }
-      if (answer) this.#note(link, { event: 'unsubscribe', room });
+      const refused = typeof answer === 'object' && answer.type === 'error';
+      if (refused) membership.wanted = true;
+      if (refused) return;
+      if (typeof answer === 'object') this.#note(link, { event: 'unsubscribe', room });
       delete membership.owner;
       this.#later(awayMs, () => {
         membership.wanted = true;
@@ -146,8 +145,8 @@ export class LoadClient {
     if (membership === undefined || !link.usable) return;
     const from = membership.position && { ...membership.position };
     link.ask({ type: 'subscribe', room, ...(from ? { since: from } : {}) }, (answer) => {
-      if (answer?.type === 'ok') this.#joined(link, room, membership, answer, from);
-      else if (answer === undefined) link.drop();
+      if (typeof answer === 'string') link.drop();
+      else if (answer.type === 'ok') this.#joined(link, room, membership, answer, from);
       else this.#later(200 + this.#random.integer(0, 600), () => this.#subscribe(link, room));
     });
   }
@@ -238,15 +237,15 @@ export class LoadClient {
     const { id } = data;
     this.#note(link, { event: 'publish', room, id });
     link.ask({ type: 'publish', room, data, key: id }, (answer) => {
-      if (answer?.type === 'ok') {
+      if (typeof answer === 'object' && answer.type === 'ok') {
         const { epoch, offset, duplicate } = answer;
         const position = epoch === undefined || offset === undefined ? {} : { epoch, offset };
         this.#note(link, { event: 'ack', room, id, ...position, ...(duplicate ? { duplicate } : {}) });
         this.unsettled--;
         return;
       }
-      const code = answer?.code ?? 'no answer';
-      const unknown = answer === undefined || code === 'timeout' || code === 'internal';
+      const code = typeof answer === 'string' ? answer : answer.code;
+      const unknown = typeof answer === 'string' || code === 'timeout' || code === 'internal';
       this.#note(link, { event: unknown ? 'unknown' : 'nack', room, id, code });
       const late = performance.now() - one.firstAt > retryForMs;
       if (late || (!unknown && this.#random.chance(0.5))) this.unsettled--;

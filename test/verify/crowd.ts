@@ -21,7 +21,7 @@ const dropsPerSecond = 2;
 const wandersPerSecond = 2;
 /** One in so many stays away long enough for a small history to be trimmed. */
 const longAway = 8;
-const settleDeadlineMs = 40_000;
+const joinDeadlineMs = 40_000;
 const burst = { messages: 24, length: 24_000 };
 
 export interface Crowd {
@@ -30,7 +30,7 @@ export interface Crowd {
   /** Large messages in one go: more than a Redis with a small output limit gets rid of. */
   burst(): void;
   /** No new messages and no more losses; resolves when all are in their rooms again and every outcome is known. */
-  settle(): Promise<void>;
+  settle(deadlineMs: number): Promise<void>;
   end(): void;
 }
 
@@ -90,7 +90,7 @@ export async function gather(url: string, count: number, random: Random, log: En
   });
   const settled = () => clients.every((client) => client.settled && client.unsettled === 0);
   for (const client of clients) client.connect();
-  await until(() => clients.every((client) => client.settled), settleDeadlineMs, 'all clients are in their rooms');
+  await until(() => clients.every((client) => client.settled), joinDeadlineMs, 'all clients are in their rooms');
   return {
     clients,
     start() {
@@ -101,9 +101,9 @@ export async function gather(url: string, count: number, random: Random, log: En
       const client = random.pick(inBurst);
       for (let count = 0; count < burst.messages; count++) client.publish(burstRoom, burst.length);
     },
-    async settle() {
+    async settle(deadlineMs) {
       running = false;
-      await until(settled, settleDeadlineMs, 'all clients are back, and know what became of their messages').catch(
+      await until(settled, deadlineMs, 'all clients are back, and know what became of their messages').catch(
         // What is missing is for the checker to say: it reads who is in which room at the end.
         (error: Error) => process.stderr.write(`${error.message}\n`),
       );
