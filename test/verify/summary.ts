@@ -109,11 +109,12 @@ export function table(summary: Summary, violations: readonly Violation[]): strin
   return rows.map(([name, value]) => `  ${name.padEnd(28)}${value}\n`).join('');
 }
 
-/** The first violations, one of each kind first, with the lines of the log that show them. */
+/** The first violations, one of each kind before all others, with the lines of the log that show them. */
 export function evidence(violations: readonly Violation[]): string {
-  const first = violations.filter(({ kind }, at) => violations.findIndex((other) => other.kind === kind) === at);
-  const shown = [...new Set([...first, ...violations])].slice(0, shownViolations);
-  return shown
+  const kinds = new Map(violations.toReversed().map((violation) => [violation.kind, violation]));
+  const distinct = new Map([...kinds.values(), ...violations].map((violation) => [violation.what, violation]));
+  return [...distinct.values()]
+    .slice(0, shownViolations)
     .map(({ kind, what, lines }) => `${kind} ${what}\n${lines.map((line) => `    ${short(line)}\n`).join('')}`)
     .join('');
 }
