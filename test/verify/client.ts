@@ -51,6 +51,7 @@ export class LoadClient {
   readonly #timers = new Set<NodeJS.Timeout>();
   /** The old one while it moves, then two. */
   readonly #links = new Set<Link>();
+  readonly #vanished: Link[] = [];
   #current: Link | undefined;
   #published = 0;
   #failures = 0;
@@ -98,10 +99,15 @@ export class LoadClient {
     this.#attempt({ room, data, firstAt: performance.now() });
   }
 
-  /** Loses its connection, and stays away for so long. */
-  drop(awayMs: number): void {
+  /** Loses its connection, and stays away for so long. `silently`: the gateway is not told. */
+  lose(awayMs: number, silently: boolean): void {
     this.#awayMs = awayMs;
-    for (const link of this.#links) link.drop();
+    for (const link of [...this.#links]) {
+      if (silently) {
+        this.#vanished.push(link);
+        link.vanish();
+      } else link.drop();
+    }
   }
 
   /** Leaves a room, and comes back after a while with the position it had. */
@@ -129,7 +135,7 @@ export class LoadClient {
     if (link) this.#note(link, { event: 'end', rooms: [...this.#rooms.keys()] });
     this.#stopped = true;
     for (const timer of this.#timers) clearTimeout(timer);
-    for (const each of this.#links) each.drop();
+    for (const each of [...this.#links, ...this.#vanished]) each.drop();
   }
 
   #welcomed(link: Link, node: string): void {
@@ -179,7 +185,11 @@ export class LoadClient {
     if (frame.type === 'message') this.#delivered(link, frame);
     else if (frame.type === 'gap') this.#told(link, frame);
     else if (frame.type === 'unsubscribed') this.#note(link, { event: 'unsubscribe', room: frame.room });
-    else if (frame.type === 'reconnect') this.#later(frame.afterMs, () => link === this.#current && this.connect());
+    else if (frame.type === 'reconnect') this.#later(frame.afterMs, () => this.#move(link));
+  }
+
+  #move(from: Link): void {
+    if (from === this.#current && this.#links.size === 1) this.connect();
   }
 
   #delivered(link: Link, { room, offset, id: wire, data, at }: MessageFrame): void {

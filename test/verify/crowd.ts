@@ -17,7 +17,7 @@ const heartbeatMs = 500;
 const roomsPerClient = 5;
 const messagesPerSecond = 70;
 const messagesInARow = 3;
-const dropsPerSecond = 2;
+const lossesPerSecond = 2;
 const wandersPerSecond = 2;
 /** One in so many stays away long enough for a small history to be trimmed. */
 const longAway = 8;
@@ -49,7 +49,7 @@ export async function gather(url: string, count: number, random: Random, log: En
 
   let running = false;
   let before = 0;
-  let due = { messages: 0, drops: 0, wanders: 0 };
+  let due = { messages: 0, losses: 0, wanders: 0 };
   const heartbeats = setInterval(() => {
     for (const client of clients) client.tick();
   }, heartbeatMs);
@@ -60,11 +60,11 @@ export async function gather(url: string, count: number, random: Random, log: En
     if (!running) return;
     due = {
       messages: due.messages + seconds * messagesPerSecond,
-      drops: due.drops + seconds * dropsPerSecond,
+      losses: due.losses + seconds * lossesPerSecond,
       wanders: due.wanders + seconds * wandersPerSecond,
     };
     for (; due.messages >= messagesInARow; due.messages -= messagesInARow) publish();
-    for (; due.drops >= 1; due.drops--) lose();
+    for (; due.losses >= 1; due.losses--) lose();
     for (; due.wanders >= 1; due.wanders--) {
       const client = random.pick(clients);
       client.wander(random.pick(client.rooms), random.integer(0, 1_500));
@@ -79,8 +79,9 @@ export async function gather(url: string, count: number, random: Random, log: En
   }
 
   function lose(): void {
-    if (random.integer(1, longAway) === 1) random.pick(inTrimmed).drop(6_000);
-    else random.pick(clients).drop(random.integer(0, 500));
+    const silently = random.chance(0.3);
+    if (random.integer(1, longAway) === 1) random.pick(inTrimmed).lose(6_000, silently);
+    else random.pick(clients).lose(random.integer(0, 500), silently);
   }
 
   onCleanup(() => {

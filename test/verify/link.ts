@@ -88,12 +88,19 @@ export class Link {
     this.#socket.close(1000);
   }
 
-  /** Without a word, like a client that lost its network. */
+  /** The end of the TCP connection without a word. */
   drop(): void {
     this.#socket.terminate();
   }
 
+  /** Gone as if the network were: reads nothing any more, and the gateway is told nothing. `drop` ends that, too. */
+  vanish(): void {
+    this.#socket.pause();
+    this.#end(1006);
+  }
+
   #take(frame: GatewayFrame): void {
+    if (this.#closed) return;
     this.#heardAt = performance.now();
     this.#pinged = false;
     if (frame.type === 'welcome') {
@@ -107,6 +114,7 @@ export class Link {
   }
 
   #end(code: number): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#listener.closed(this, code);
     const open = [...this.#questions.values()];

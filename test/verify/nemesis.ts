@@ -81,6 +81,14 @@ export const faults = {
       await cluster.redis.resume();
     },
   },
+  'Redis slow': {
+    holdMs: [1_000, 3_000],
+    async inflict({ cluster }, { holdMs }) {
+      const end = performance.now() + holdMs;
+      // A new pause waits for the end of the one before.
+      while (performance.now() < end) await cluster.tellRedis('CLIENT', 'PAUSE', '300', 'ALL');
+    },
+  },
   'output limit': {
     holdMs: [500, 1_000],
     async inflict({ cluster, crowd }, { holdMs }) {
