@@ -155,8 +155,12 @@ export async function inflict(
     if (performance.now() >= until) return;
     const { kind, node } = fault;
     world.log.push({ t: performance.now(), event: 'fault', kind, node });
-    await faults[kind as FaultKind].inflict(world, fault);
-    await world.cluster.untilHealthy();
+    try {
+      await faults[kind as FaultKind].inflict(world, fault);
+      await world.cluster.untilHealthy();
+    } catch (error) {
+      throw new Error(`no recovery from "${kind}" of node ${node}: ${(error as Error).message}`, { cause: error });
+    }
     world.log.push({ t: performance.now(), event: 'healed', kind, node });
   }
 }
