@@ -3,6 +3,7 @@
  *
  * A `gap` excuses what it names and nothing else: up to `last`, or up to the position that it gives. A message that comes
  * again or too late, a hole, a resume that does not begin where it was asked to, an end before the top: each is reported.
+ * So is a refusal or a gap for what the room still holds at the end: nothing stood in the way of giving it.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { EntryOf } from './log.ts';
@@ -72,6 +73,11 @@ function isNeedless(opened: Stream['opened'], { epoch, first }: Final): boolean 
   return opened.epoch === epoch && from.epoch === epoch && from.offset <= offset && from.offset + 1 >= first;
 }
 
+/** A slow reader may be told by its room's rule; everybody else is healed from what is kept. */
+function isNeedlessGap({ reason, first = 0, epoch: next }: EntryOf<'gap'>, epoch: string, final: Final): boolean {
+  return reason !== 'slow' && (next ?? epoch) === epoch && epoch === final.epoch && first >= final.first;
+}
+
 /** As evidence; the items are too many to be read. */
 function brief(final: Final): Final {
   return { ...final, items: [] };
@@ -105,6 +111,14 @@ function follow(stream: Stream, final: Final | undefined, facts: Facts, reached:
   for (const line of stream.lines) {
     if (line.event === 'deliver') facts.publications.seen(line.id, room, line);
     if (line.event === 'gap') {
+      if (final && isNeedlessGap(line, epoch, final)) {
+        report(
+          'GAP',
+          `${client} was told that ${line.first} of ${room} is gone, which is still held`,
+          line,
+          brief(final),
+        );
+      }
       const after = afterGap(line, { epoch, offset }, facts);
       if (after?.epoch !== epoch) {
         holes.clear();
