@@ -53,6 +53,8 @@ export class Feed {
   #opening: { promise: Promise<void>; resolve(): void; reject(error: BackplaneError): void } | undefined;
   #healing = false;
   #reading = false;
+  /** Something was missed since the read under way was asked for, which may be behind its answer. */
+  #missedMore = false;
   /** The last read failed; nothing is read before the next call from outside. */
   #troubled = false;
   /** Live messages since the read under way was asked for. */
@@ -97,6 +99,7 @@ export class Feed {
   /** Messages may be missing: reads and delivers them. Until then live ones wait. */
   heal(): void {
     this.#healing = true;
+    this.#missedMore = true;
     this.#next();
   }
 
@@ -154,6 +157,7 @@ export class Feed {
     const query = healing ? this.#healingQuery() : this.#followersQuery();
     if (query === undefined) return;
     this.#reading = true;
+    this.#missedMore = false;
     this.#tail = [];
     this.#tailBytes = 0;
     this.#tailCut = false;
@@ -202,7 +206,7 @@ export class Feed {
     // Nobody is live before it is open.
     if (this.#position !== undefined) this.#deliver(steps);
     this.#position = position;
-    if (!complete || this.#tailCut) return;
+    if (!complete || this.#tailCut || this.#missedMore) return;
     this.#healing = false;
     this.#opening?.resolve();
     this.#opening = undefined;
