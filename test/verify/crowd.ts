@@ -17,7 +17,7 @@ const heartbeatMs = 500;
 const roomsPerClient = 5;
 const messagesPerSecond = 70;
 const messagesInARow = 3;
-const lossesPerSecond = 2;
+const lossesPerSecond = 4;
 const wandersPerSecond = 2;
 /** One in so many stays away long enough for a small history to be trimmed. */
 const longAway = 8;
