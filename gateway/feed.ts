@@ -173,7 +173,11 @@ export class Feed {
         },
         (error: BackplaneError) => this.#fail(error),
       )
-      .catch((error: unknown) => this.#owner.fault(error))
+      .catch((error: unknown) => {
+        this.#owner.fault(error);
+        this.#troubled = true;
+        this.#owner.troubled();
+      })
       .finally(() => {
         this.#reading = false;
         if (!this.#troubled) this.#next();
