@@ -7,6 +7,7 @@
  * One suite (test/contract) holds every implementation to this page. A backplane knows rooms and bytes, nothing of
  * connections, permissions or frames.
  */
+import type { JoinLeaveFrame } from '../shared/protocol.ts';
 
 export interface Publication {
   room: string;
@@ -32,6 +33,8 @@ export interface BackplaneListener {
    * one message came that this version cannot read.
    */
   missed(room: string, why: 'interrupted' | 'unreadable'): void;
+  /** Users came to a room or went, as its presence store told; in no order to the messages of the room. */
+  presence(frame: JoinLeaveFrame): void;
   /** The canary came back through the backplane after this time. */
   roundTrip(seconds: number): void;
   /** A connection to the backplane was lost and made again. */

@@ -1,6 +1,7 @@
 /**
  * A node: all its parts, put together and taken apart again. What each of them does stands in its own file.
  */
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
 import { Access } from './access.ts';
@@ -18,6 +19,10 @@ import { Hub } from './hub.ts';
 import { UserConnections } from './limits.ts';
 import type { Logger } from './log.ts';
 import { Metrics } from './metrics.ts';
+import { Presence } from './presence.ts';
+import { MemoryPresence } from './presence-memory.ts';
+import { RedisPresence } from './presence-redis.ts';
+import type { PresenceStore } from './presence-store.ts';
 import { Publisher } from './publish.ts';
 import { Server } from './server.ts';
 import { version } from './version.ts';
@@ -60,8 +65,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     connection.close(closeCode.heartbeatTimeout);
   });
   const demo = config.demo ? new Demo(config) : undefined;
-  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics });
+  // Not the node's name alone: that may be kept through a restart.
+  const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
+  const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
+  const store = createPresenceStore(config, instance, access, log);
+  const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, log });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics, presence });
   const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
@@ -70,6 +79,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     hub.sweep();
   }, sweepIntervalMs);
 
+  store.start(presence);
   await backplane.start(hub);
   const users = new UserConnections<Connection>(config.maxConnectionsPerUser);
   const publisher = new Publisher();
@@ -79,6 +89,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     authenticator,
     backpressure,
     hub,
+    presence,
     publisher,
     users,
     metrics,
@@ -93,7 +104,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     for (const connection of connections) connection.close(closeCode.draining);
     clearInterval(sweep);
     heartbeat.close();
-    await delay(closingMs);
+    await Promise.all([delay(closingMs), presence.close()]);
     server.close();
     authenticator.close();
     metrics.close();
@@ -105,6 +116,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
 function createBackplane(config: Config, log: Logger): Backplane {
   const { dedupeMs, nodeId: node, redisPrefix: prefix, redisUrl: url } = config;
   return url === undefined ? new MemoryBackplane(dedupeMs) : new RedisBackplane({ url, prefix, node, dedupeMs }, log);
+}
+
+function createPresenceStore(config: Config, instance: string, access: Access, log: Logger): PresenceStore {
+  const { redisPrefix: prefix, redisUrl: url } = config;
+  const tells = (room: string) => access.rule(room).joinLeave;
+  return url === undefined ? new MemoryPresence(tells) : new RedisPresence({ url, prefix, instance, tells }, log);
 }
 
 function sum(connections: Iterable<Connection>, value: (connection: Connection) => number): number {

@@ -5,11 +5,13 @@
  * members: the WebSocket server keeps who listens to what, so a message costs the hub the same for one member or ten
  * thousand. It never knows Redis, sockets or permissions. Next: gateway/connection.ts.
  */
+import type { JoinLeaveFrame } from '../shared/protocol.ts';
 import type { Access, SlowRule } from './access.ts';
 import { gap } from './answers.ts';
 import type { Backplane, BackplaneListener, Publication, Published } from './backplane.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Metrics } from './metrics.ts';
+import type { Presence } from './presence.ts';
 
 /** Hands a frame to every live member of a room on this node, in one call. */
 export type Fanout = (room: string, frame: Uint8Array | string) => void;
@@ -37,6 +39,7 @@ export class Hub implements BackplaneListener {
   readonly #backpressure: Backpressure;
   readonly #fanout: Fanout;
   readonly #metrics: Metrics;
+  readonly #presence: Presence;
   readonly #rooms = new Map<string, Room>();
   readonly #empty = new Set<Room>();
 
@@ -46,12 +49,14 @@ export class Hub implements BackplaneListener {
     backpressure: Backpressure;
     fanout: Fanout;
     metrics: Metrics;
+    presence: Presence;
   }) {
     this.#backplane = parts.backplane;
     this.#access = parts.access;
     this.#backpressure = parts.backpressure;
     this.#fanout = parts.fanout;
     this.#metrics = parts.metrics;
+    this.#presence = parts.presence;
   }
 
   get roomCount(): number {
@@ -105,6 +110,10 @@ export class Hub implements BackplaneListener {
     this.#send(room, gap(name, 'backplane'));
     room.interruptions++;
     this.#metrics.gap('backplane');
+  }
+
+  presence(frame: JoinLeaveFrame): void {
+    this.#presence.told(frame);
   }
 
   roundTrip(seconds: number): void {

@@ -6,22 +6,21 @@
  * is told by a `gap` what it missed when it goes on. Next: gateway/hub.ts.
  */
 import type { FrameId } from '../shared/protocol.ts';
-import type { Identity } from './access.ts';
 import { failure, gap, ok, trouble, unsubscribed } from './answers.ts';
 import type { BackplaneError } from './backplane.ts';
 import type { Frame } from './frame.ts';
 import type { Room } from './hub.ts';
 import type { Node } from './node.ts';
+import type { PresentMember } from './presence.ts';
 
 export type RoomFrame = Extract<Frame, { room: string }>;
 type SubscribeFrame = Extract<Frame, { type: 'subscribe' }>;
 
 /** What memberships need of their connection. */
-export interface Member {
+export interface Member extends PresentMember {
   /** False while it is over the soft limit of its outgoing buffer, and when it is closed. */
   readonly live: boolean;
   readonly closing: boolean;
-  readonly identity: Identity | undefined;
   send(frame: string): void;
   fail(error: unknown): void;
   /** Takes up a frame that was held. */
@@ -65,6 +64,11 @@ export class Memberships {
   /** True while frames for this room have to wait. */
   isJoining(room: string): boolean {
     return this.#byRoom.get(room)?.state === 'joining';
+  }
+
+  isMember(room: string): boolean {
+    const state = this.#byRoom.get(room)?.state;
+    return state !== undefined && state !== 'joining';
   }
 
   /** Keeps a frame until the joining of its room has ended. */
@@ -118,6 +122,13 @@ export class Memberships {
     }
   }
 
+  /** Shows in every room who the connection now speaks for. */
+  reenter(): void {
+    for (const { room, state } of this.#byRoom.values()) {
+      if (state !== 'joining') this.#node.presence.enter(room.name, this.#member);
+    }
+  }
+
   /** The connection is gone; the server has forgotten what it listened to. */
   leaveAll(): void {
     for (const membership of this.#byRoom.values()) this.#countOut(membership);
@@ -154,6 +165,8 @@ export class Memberships {
     const { name } = membership.room;
     // A refresh may have taken the right away while Redis was asked.
     if (this.#allowed(name)) {
+      // First: whatever sending brings about, it has entered by then.
+      this.#node.presence.enter(name, this.#member);
       this.#member.send(subscribed(frame));
       membership.state = 'aside';
       remember(membership);
@@ -187,6 +200,7 @@ export class Memberships {
 
   #countOut({ room, state, sequence }: Membership): void {
     if (state === 'aside') this.#node.metrics.dropped('slow', room.sequence - sequence);
+    this.#node.presence.leave(room.name, this.#member.id);
     this.#node.hub.leave(room, state === 'live');
   }
 

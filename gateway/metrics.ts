@@ -59,6 +59,7 @@ export class Metrics {
   #delivered = 0;
   #heartbeatTimeouts = 0;
   #backplaneReconnects = 0;
+  #nodesReaped = 0;
 
   constructor(info: { version: string; node: string }, gauges: Gauges) {
     const registers = [this.#registry];
@@ -80,6 +81,9 @@ export class Metrics {
         return this.#backplaneReconnects;
       },
     );
+    this.#counter('gateway_nodes_reaped_total', 'Dead nodes whose members this node took out of their rooms.', () => {
+      return this.#nodesReaped;
+    });
     this.#publishedCounter();
     const labelled = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
       new Counter({ name, help, labelNames, registers });
@@ -169,6 +173,10 @@ export class Metrics {
 
   backplaneReconnected(): void {
     this.#backplaneReconnects++;
+  }
+
+  nodeReaped(): void {
+    this.#nodesReaped++;
   }
 
   close(): void {
