@@ -59,7 +59,7 @@ export class Metrics {
   #delivered = 0;
   #heartbeatTimeouts = 0;
   #backplaneReconnects = 0;
-  #nodesReaped = 0;
+  #membersReaped = 0;
 
   constructor(info: { version: string; node: string }, gauges: Gauges) {
     const registers = [this.#registry];
@@ -81,8 +81,8 @@ export class Metrics {
         return this.#backplaneReconnects;
       },
     );
-    this.#counter('gateway_nodes_reaped_total', 'Dead nodes whose members this node took out of their rooms.', () => {
-      return this.#nodesReaped;
+    this.#counter('gateway_members_reaped_total', 'Members of dead nodes that this node took out of rooms.', () => {
+      return this.#membersReaped;
     });
     this.#publishedCounter();
     const labelled = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
@@ -175,8 +175,8 @@ export class Metrics {
     this.#backplaneReconnects++;
   }
 
-  nodeReaped(): void {
-    this.#nodesReaped++;
+  membersReaped(members: number): void {
+    this.#membersReaped += members;
   }
 
   close(): void {

@@ -7,7 +7,7 @@
 -- and about so many bytes taken out.
 -- ARGV[9] the number of those who entered; they follow, then those who left.
 -- A member is four lines: connection, life, user as JSON text ('' for anonymous), info as JSON text ('' for none).
--- Returns the last one looked at where the range was not done with, else ''.
+-- Returns the last one looked at where the range was not done with, else ''; and how many of the range were taken out.
 local members, users = KEYS[1], KEYS[2]
 local touched, order = {}, {}
 
@@ -60,7 +60,7 @@ for index = first + entered, #ARGV do
   end
 end
 
-local stoppedAt = ''
+local stoppedAt, takenOut = '', 0
 if ARGV[4] ~= '' then
   local most, bytesLeft = tonumber(ARGV[7]), tonumber(ARGV[8])
   local found = redis.call('ZRANGEBYLEX', members, ARGV[4], ARGV[5], 'LIMIT', 0, most)
@@ -69,6 +69,7 @@ if ARGV[4] ~= '' then
     if not kept[member] and (ARGV[6] == '' or life == ARGV[6]) then
       redis.call('ZREM', members, member)
       count(member, -1)
+      takenOut = takenOut + 1
       bytesLeft = bytesLeft - #member
     end
     if index == most or bytesLeft <= 0 then
@@ -82,4 +83,4 @@ if ARGV[1] ~= '' then
   tell('join', true)
   tell('leave', false)
 end
-return stoppedAt
+return { stoppedAt, takenOut }

@@ -118,7 +118,7 @@ export class RedisPresence implements PresenceStore {
       const to = last === undefined ? end : `${last}\v`;
       if (batch.length > 0) await this.#index(room, life);
       const members = batch.map((each) => memberOf(each, life));
-      const stoppedAt = await this.#run(room, members, [], { from: `(${from}`, to: `(${to}` });
+      const { stoppedAt } = await this.#run(room, members, [], { from: `(${from}`, to: `(${to}` });
       if (stoppedAt === '' && to === end) return;
       from = stoppedAt === '' ? to : stoppedAt;
       await this.#pause(room);
@@ -169,8 +169,8 @@ export class RedisPresence implements PresenceStore {
     this.#indexed.add(room);
   }
 
-  /** Runs presence-change.lua; returns the member it stopped at within the range, or ''. */
-  async #run(room: string, entered: string[], left: string[], range?: Range): Promise<string> {
+  /** Runs presence-change.lua. */
+  async #run(room: string, entered: string[], left: string[], range?: Range) {
     const [members, users, channel] = this.#keys(room);
     const at = String(Date.now()).padStart(13, '0');
     const told = [this.#options.tells(room) ? channel : '', room, at];
@@ -178,7 +178,8 @@ export class RedisPresence implements PresenceStore {
     const reply = await this.#connection.run((redis) =>
       redis.eval(changeScript, 2, members, users, ...told, ...within, entered.length, ...entered, ...left),
     );
-    return String(reply);
+    const [stoppedAt, takenOut] = reply as [string, number];
+    return { stoppedAt, takenOut };
   }
 
   /** Between two writes for one room, where each may cause a frame. */
@@ -239,23 +240,21 @@ export class RedisPresence implements PresenceStore {
 
   async #reapRooms(lease: string): Promise<void> {
     const index = this.#indexKey(lease);
-    let reaped = 0;
     for (;;) {
       const rooms = await this.#connection.run((redis) => redis.srandmember(index, roomsPerReaping));
       if (rooms.length === 0) break;
       await Promise.all(rooms.map((room) => this.#reapRoom(lease, room)));
-      reaped += rooms.length;
     }
-    if (!(await this.#end(lease))) return;
-    this.#log.warn({ lease, rooms: reaped }, 'a node was dead; its members have left their rooms');
-    this.#listener?.reaped();
+    if (await this.#end(lease)) this.#log.warn({ lease }, 'a lease stood still; its members have left their rooms');
   }
 
   async #reapRoom(lease: string, room: string): Promise<void> {
     const { instance, life } = ownerOf(lease);
     let from = `${instance}-`;
     for (;;) {
-      const stoppedAt = await this.#run(room, [], [], { from: `(${from}`, to: `(${instance}.`, life });
+      const range = { from: `(${from}`, to: `(${instance}.`, life };
+      const { stoppedAt, takenOut } = await this.#run(room, [], [], range);
+      if (takenOut > 0) this.#listener?.reaped(takenOut);
       if (stoppedAt === '') break;
       from = stoppedAt;
       await this.#pause(room);

@@ -39,8 +39,8 @@ export interface PresenceListener {
   told(frame: JoinLeaveFrame): void;
   /** The store is back, and what it holds of this node is in doubt: every room has to be synced. */
   doubtful(): void;
-  /** This node took the members of a dead one out of all rooms. */
-  reaped(): void;
+  /** This node took so many members of a dead one out of a room. */
+  reaped(members: number): void;
 }
 
 export interface PresenceStore {

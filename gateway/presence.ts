@@ -105,8 +105,8 @@ export class Presence implements PresenceListener {
     for (const room of this.#rooms.values()) room.doubt(Math.floor(count++ / syncsPerStep) * syncStepMs);
   }
 
-  reaped(): void {
-    this.#parts.metrics.nodeReaped();
+  reaped(members: number): void {
+    this.#parts.metrics.membersReaped(members);
   }
 
   /** To be called when no member is left. What cannot be written within two seconds is reaped by other nodes. */

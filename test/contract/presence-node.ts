@@ -29,7 +29,8 @@ export class PresenceNode implements PresenceListener {
   #connections = 0;
   /** Times that it was told to sync. */
   doubts = 0;
-  reapings = 0;
+  /** Members that it took out for dead nodes. */
+  reapedMembers = 0;
 
   constructor(store: PresenceStore, instance: string, listening?: Recorder) {
     this.store = store;
@@ -55,8 +56,8 @@ export class PresenceNode implements PresenceListener {
     this.doubts += 1;
   }
 
-  reaped(): void {
-    this.reapings += 1;
+  reaped(members: number): void {
+    this.reapedMembers += members;
   }
 
   /** A connection of this node that nobody has seen before. */
