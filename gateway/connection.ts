@@ -10,16 +10,20 @@ import type { Identity } from './access.ts';
 import { failure, ok, pong, present, trouble } from './answers.ts';
 import type { BackplaneError } from './backplane.ts';
 import type { Reader } from './backpressure.ts';
-import { type Frame, type PresenceFrame, type Refused, readFrame, readFrameId } from './frame.ts';
+import { type Frame, type HistoryFrame, type PresenceFrame, type Refused, readFrame, readFrameId } from './frame.ts';
+import { historyAnswer, historyQuery } from './history.ts';
 import { Rates } from './limits.ts';
-import { type Member, Memberships, type RoomFrame } from './memberships.ts';
+import type { RoomFrame } from './membership.ts';
+import { type Member, Memberships } from './memberships.ts';
+import type { SlowPolicy } from './metrics.ts';
 import type { Node } from './node.ts';
 import { presenceTopic } from './presence.ts';
 import { Session, type SessionOwner } from './session.ts';
 
 /** What a connection needs of its WebSocket. Never called after `end`. */
 export interface Socket {
-  send(text: string): void;
+  /** Bytes are UTF-8 text too. */
+  send(text: string | Uint8Array): void;
   ping(payload: string): void;
   /** Sends a close frame; `closed` is called from within. */
   end(code: CloseCode, reason: string): void;
@@ -78,8 +82,9 @@ export class Connection implements Reader, Member, SessionOwner {
     return !this.#stalled && !this.#closed;
   }
 
-  get closing(): boolean {
-    return this.#closed;
+  /** The rules by which rooms of this connection are off the live path now. */
+  slowPolicies(): Set<SlowPolicy> {
+    return this.#memberships.slowPolicies();
   }
 
   // What the server reports
@@ -253,26 +258,9 @@ export class Connection implements Reader, Member, SessionOwner {
       this.#memberships.subscribe(frame);
     } else if (frame.type === 'unsubscribe') {
       this.#memberships.unsubscribe(frame.id, frame.room);
-    } else if (frame.type === 'presence') {
-      this.#tellPresent(frame, identity);
-    } else this.send(failure(frame.id, 'unsupported', 'This gateway does not offer that frame type.'));
-  }
-
-  #tellPresent(frame: PresenceFrame, identity: Identity): void {
-    const { access, presence } = this.#node;
-    const { id, room } = frame;
-    if (!access.allowsReading(identity, 'presence', room, this.#memberships.isMember(room))) {
-      const message = 'Presence is for members of rooms whose rule has it; subscribe first, or ask for a token grant.';
-      this.send(failure(id, 'forbidden', message));
-      return;
-    }
-    presence
-      .page(room, frame)
-      .then(
-        (page) => this.send(present(id, page)),
-        (error: BackplaneError) => this.send(trouble(id, error, 'ask again')),
-      )
-      .catch((error: unknown) => this.fail(error));
+    } else if (frame.type === 'history') {
+      this.#history(frame, identity);
+    } else this.#presence(frame, identity);
   }
 
   #publish(frame: Extract<Frame, { type: 'publish' }>, identity: Identity): void {
@@ -283,13 +271,48 @@ export class Connection implements Reader, Member, SessionOwner {
       return;
     }
     hub
-      .publish(publisher.publication(frame, identity.user))
+      .publish(publisher.publication(frame, identity.user, access.rule(room).history))
       .then(
-        ({ duplicate }) => {
+        ({ duplicate, position }) => {
           if (!duplicate) metrics.published();
-          if (id !== undefined) this.send(ok(duplicate ? { id, duplicate } : { id }));
+          if (id !== undefined) this.send(ok({ id, ...position, ...(duplicate ? { duplicate } : {}) }));
         },
         (error: BackplaneError) => this.send(trouble(id, error, 'publish again')),
+      )
+      .catch((error: unknown) => this.fail(error));
+  }
+
+  #history(frame: HistoryFrame, identity: Identity): void {
+    const { access, hub } = this.#node;
+    const { id, room } = frame;
+    if (!access.allowsReading(identity, 'history', room, this.#memberships.has(room))) {
+      this.send(
+        failure(id, 'forbidden', 'Only members of a room that keeps history may read it, or a token that says so.'),
+      );
+      return;
+    }
+    hub
+      .history(room, historyQuery(frame))
+      .then(
+        (page) => this.send(historyAnswer(frame, page)),
+        (error: BackplaneError) => this.send(trouble(id, error, 'ask again')),
+      )
+      .catch((error: unknown) => this.fail(error));
+  }
+
+  #presence(frame: PresenceFrame, identity: Identity): void {
+    const { access, presence } = this.#node;
+    const { id, room } = frame;
+    if (!access.allowsReading(identity, 'presence', room, this.#memberships.has(room))) {
+      const message = 'Presence is for members of rooms whose rule has it; subscribe first, or ask for a token grant.';
+      this.send(failure(id, 'forbidden', message));
+      return;
+    }
+    presence
+      .page(room, frame)
+      .then(
+        (page) => this.send(present(id, page)),
+        (error: BackplaneError) => this.send(trouble(id, error, 'ask again')),
       )
       .catch((error: unknown) => this.fail(error));
   }
@@ -316,13 +339,26 @@ export class Connection implements Reader, Member, SessionOwner {
   // Out
 
   /** Sends a finished frame. Over the soft limit the reader is put aside; over the hard one it is closed. */
-  send(frame: string): void {
+  send(frame: string | Uint8Array): void {
     if (this.#closed) return;
     this.#socket.send(frame);
     const buffered = this.#socket.bufferedBytes();
     const { hardBytes, softBytes } = this.#node.backpressure;
     if (buffered > hardBytes) this.close(closeCode.slowConsumer);
     else if (buffered > softBytes) this.stall();
+  }
+
+  takes(bytes: number): boolean {
+    if (!this.live) return false;
+    const buffered = this.#socket.bufferedBytes();
+    if (buffered > 0 && buffered + bytes > this.#node.backpressure.hardBytes) this.stall();
+    else this.#node.backpressure.handedOver(bytes);
+    return this.live;
+  }
+
+  maySubscribe(room: string): boolean {
+    const { identity } = this;
+    return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
   }
 
   listen(room: string): void {

@@ -18,7 +18,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { Hub } from './hub.ts';
 import { UserConnections } from './limits.ts';
 import type { Logger } from './log.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, type SlowPolicy } from './metrics.ts';
 import { Presence } from './presence.ts';
 import { MemoryPresence } from './presence-memory.ts';
 import { RedisPresence } from './presence-redis.ts';
@@ -55,7 +55,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       connections: () => connections.size,
       rooms: () => hub.roomCount,
       subscriptions: () => sum(connections, (connection) => connection.rooms),
-      stalled: () => sum(connections, (connection) => (connection.live ? 0 : 1)),
+      slow: () => slowConnections(connections),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.up,
     },
@@ -70,7 +70,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
   const store = createPresenceStore(config, instance, access, log);
   const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, log });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics, presence });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics, presence, log });
   const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
@@ -114,8 +114,16 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
 }
 
 function createBackplane(config: Config, log: Logger): Backplane {
-  const { dedupeMs, nodeId: node, redisPrefix: prefix, redisUrl: url } = config;
-  return url === undefined ? new MemoryBackplane(dedupeMs) : new RedisBackplane({ url, prefix, node, dedupeMs }, log);
+  const { ack, dedupeMs, nodeId: node, redisPrefix: prefix, redisUrl: url } = config;
+  return url === undefined
+    ? new MemoryBackplane(dedupeMs)
+    : new RedisBackplane({ url, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
+}
+
+function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, number> {
+  const counts = { 'catch-up': 0, drop: 0, latest: 0 };
+  for (const connection of connections) for (const policy of connection.slowPolicies()) counts[policy]++;
+  return counts;
 }
 
 function createPresenceStore(config: Config, instance: string, access: Access, log: Logger): PresenceStore {

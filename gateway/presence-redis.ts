@@ -8,7 +8,6 @@
  * own, so that reaping a large room holds up no message.
  */
 
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from './backplane.ts';
 import { beatMs, Lease, ownerOf } from './lease.ts';
@@ -23,11 +22,11 @@ import {
   type Present,
   writeIntervalMs,
 } from './presence-store.ts';
-import { RedisConnection, tickMs } from './redis-connection.ts';
+import { RedisConnection, readScript, tickMs } from './redis-connection.ts';
 import { roomChannel } from './subscriptions.ts';
 
-const changeScript = readFileSync(new URL('./presence-change.lua', import.meta.url), 'utf8');
-const pageScript = readFileSync(new URL('./presence-page.lua', import.meta.url), 'utf8');
+const changeScript = readScript('presence-change.lua');
+const pageScript = readScript('presence-page.lua');
 
 const roomsPerReaping = 100;
 /** Members that one run of the script looks at. */
@@ -77,6 +76,7 @@ export class RedisPresence implements PresenceStore {
         role: 'presence',
         url: options.url,
         name: `roomcast:presence:${options.instance}`,
+        scripts: [changeScript, pageScript],
         onReady: () => this.#beat(),
         onLost: () => {
           this.#inDoubt = true;
@@ -135,7 +135,7 @@ export class RedisPresence implements PresenceStore {
     const from = after === undefined ? '-' : `(${after}\v`;
     const [members, users] = this.#keys(room);
     const reply = await this.#connection.run((redis) =>
-      redis.eval(pageScript, 2, members, users, from, limit, maxBytes, memberOverheadBytes),
+      redis.evalsha(pageScript.sha, 2, members, users, from, limit, maxBytes, memberOverheadBytes),
     );
     const [count, userCount, more, page] = reply as [number, number, number, string[]];
     return { count, users: userCount, more: more === 1, members: page.map(presentOf).filter(isThere) };
@@ -176,7 +176,7 @@ export class RedisPresence implements PresenceStore {
     const told = [this.#options.tells(room) ? channel : '', room, at];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxLookedAt, maxBatchBytes];
     const reply = await this.#connection.run((redis) =>
-      redis.eval(changeScript, 2, members, users, ...told, ...within, entered.length, ...entered, ...left),
+      redis.evalsha(changeScript.sha, 2, members, users, ...told, ...within, entered.length, ...entered, ...left),
     );
     const [stoppedAt, takenOut] = reply as [string, number];
     return { stoppedAt, takenOut };

@@ -23,6 +23,8 @@ export class PresenceRoom<Member> {
   readonly name: string;
   /** By connection. */
   readonly members = new Map<string, { present: Present; member: Member }>();
+  /** Counted by who tells. */
+  timesTold = 0;
   readonly #store: PresenceStore;
   readonly #log: Logger;
   readonly #onIdle: () => void;

@@ -21,7 +21,7 @@ import type { PresenceListener, PresencePage, PresenceStore } from './presence-s
 export interface PresentMember {
   readonly id: string;
   readonly identity: Identity | undefined;
-  send(frame: string): void;
+  send(frame: string | Uint8Array): void;
   /** Leaves the fan-out of the room's topic. False if it is not in it. */
   skipPresence(room: string): boolean;
   hearPresence(room: string): void;
@@ -61,7 +61,12 @@ export class Presence implements PresenceListener {
 
   /** True if members of the room are told who comes and goes. */
   tells(room: string): boolean {
-    return this.#rooms.has(room) && this.#parts.access.rule(room).joinLeave;
+    return this.#parts.access.rule(room).joinLeave;
+  }
+
+  /** How many join and leave frames of the room this node has handed out since it has members there. */
+  timesTold(room: string): number {
+    return this.#rooms.get(room)?.timesTold ?? 0;
   }
 
   /** The member is in the room now, or its identity has changed. */
@@ -96,6 +101,7 @@ export class Presence implements PresenceListener {
     const text = JSON.stringify(frame);
     // First, since it may put members aside.
     this.#parts.backpressure.beforeFanout(Buffer.byteLength(text), room.members.size);
+    room.timesTold++;
     if (frame.type === 'join') this.#tellJoin(room, frame, text);
     else this.#parts.fanout(presenceTopic(frame.room), text);
   }

@@ -113,6 +113,9 @@ export function redisNode(url: string, prefix: string, listenUrl = url): Presenc
   const instance = `node.${randomBytes(3).toString('hex')}`;
   const log = createLog('silent');
   const store = new RedisPresence({ url, prefix, instance, tells }, log);
-  const backplane = new RedisBackplane({ url: listenUrl, prefix, node: instance, dedupeMs: 60_000 }, log);
+  const backplane = new RedisBackplane(
+    { url: listenUrl, prefix, node: instance, dedupeMs: 60_000, replicated: false },
+    log,
+  );
   return new PresenceNode(store, instance, new Recorder(backplane));
 }

@@ -158,12 +158,12 @@ describe('mistakes', () => {
     expect(read(rooms({ rooms: [{ match: 'a:*', subscribe: 'user' }] })).rules).toHaveLength(1);
     const settings = rooms({
       rooms: [
-        { match: 'a:*', history: { size: 1 } },
-        { match: 'b', slow: 'latest' },
+        { match: 'a:*', history: { size: 0 } },
+        { match: 'b', slow: 'last' },
       ],
     });
     expect(mistakesOf(settings)).toEqual([
-      expect.stringContaining(`${settings.ROOMS_FILE}: rooms.0.history: history is not offered`),
+      expect.stringContaining(`${settings.ROOMS_FILE}: rooms.0.history.size: must be a whole number`),
       expect.stringContaining('rooms.1.slow'),
     ]);
     expect(mistakesOf(rooms('{"rooms": ['))).toEqual([expect.stringContaining('is not JSON')]);
