@@ -79,8 +79,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     hub.sweep();
   }, sweepIntervalMs);
 
-  store.start(presence);
-  await backplane.start(hub);
+  await Promise.all([backplane.start(hub), store.start(presence)]);
   const users = new UserConnections<Connection>(config.maxConnectionsPerUser);
   const publisher = new Publisher();
   const port = await server.listen({

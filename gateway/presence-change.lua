@@ -7,9 +7,10 @@
 -- and about so many bytes taken out.
 -- ARGV[9] the number of those who entered; they follow, then those who left.
 -- A member is four lines: connection, life, user as JSON text ('' for anonymous), info as JSON text ('' for none).
--- Returns the last one looked at where the range was not done with, else ''; and how many of the range were taken out.
+-- Returns the last one looked at where the range was not done with, else ''; how many of the range were taken out; and how
+-- many frames were told.
 local members, users = KEYS[1], KEYS[2]
-local touched, order = {}, {}
+local touched, order, frames = {}, {}, 0
 
 local function count(member, by)
   local connection, user, info = string.match(member, '^([^\n]*)\n[^\n]*\n([^\n]*)\n(.*)$')
@@ -42,6 +43,7 @@ local function tell(type, came)
     end
   end
   if #texts > 0 then
+    frames = frames + 1
     local frame = '{"type":"' .. type .. '","room":"' .. ARGV[2] .. '","members":[' .. table.concat(texts, ',') .. ']}'
     redis.call('PUBLISH', ARGV[1], '1p' .. ARGV[3] .. '\n' .. frame)
   end
@@ -83,4 +85,4 @@ if ARGV[1] ~= '' then
   tell('join', true)
   tell('leave', false)
 end
-return { stoppedAt, takenOut }
+return { stoppedAt, takenOut, frames }

@@ -24,7 +24,7 @@ export class MemoryPresence implements PresenceStore {
     this.#tells = tells;
   }
 
-  start(listener: PresenceListener): void {
+  async start(listener: PresenceListener): Promise<void> {
     this.#listener = listener;
   }
 

@@ -28,6 +28,7 @@ import { roomChannel } from './subscriptions.ts';
 const changeScript = readScript('presence-change.lua');
 const pageScript = readScript('presence-page.lua');
 
+const startTimeoutMs = 3_000;
 const roomsPerReaping = 100;
 /** Members that one run of the script looks at. */
 const maxLookedAt = 1_000;
@@ -62,6 +63,7 @@ export class RedisPresence implements PresenceStore {
   readonly #reaping = new Set<string>();
   #listener: PresenceListener | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #onBegun: () => void = () => undefined;
   #beating = false;
   /** The connection is new: Redis may lack the last writes. */
   #inDoubt = true;
@@ -87,7 +89,7 @@ export class RedisPresence implements PresenceStore {
     );
   }
 
-  start(listener: PresenceListener): void {
+  async start(listener: PresenceListener): Promise<void> {
     this.#listener = listener;
     this.#connection.connect();
     let ticks = 0;
@@ -96,6 +98,10 @@ export class RedisPresence implements PresenceStore {
       this.#connection.tick();
       if (ticks % (beatMs / tickMs) === 0) this.#beat();
     }, tickMs);
+    await new Promise<void>((resolve) => {
+      this.#onBegun = resolve;
+      setTimeout(resolve, startTimeoutMs).unref();
+    });
   }
 
   async change(room: string, entered: Present[], left: Present[]): Promise<void> {
@@ -118,10 +124,10 @@ export class RedisPresence implements PresenceStore {
       const to = last === undefined ? end : `${last}\v`;
       if (batch.length > 0) await this.#index(room, life);
       const members = batch.map((each) => memberOf(each, life));
-      const { stoppedAt } = await this.#run(room, members, [], { from: `(${from}`, to: `(${to}` });
+      const { stoppedAt, frames } = await this.#run(room, members, [], { from: `(${from}`, to: `(${to}` });
       if (stoppedAt === '' && to === end) return;
       from = stoppedAt === '' ? to : stoppedAt;
-      await this.#pause(room);
+      if (frames > 0) await pause();
     }
   }
 
@@ -178,13 +184,8 @@ export class RedisPresence implements PresenceStore {
     const reply = await this.#connection.run((redis) =>
       redis.evalsha(changeScript.sha, 2, members, users, ...told, ...within, entered.length, ...entered, ...left),
     );
-    const [stoppedAt, takenOut] = reply as [string, number];
-    return { stoppedAt, takenOut };
-  }
-
-  /** Between two writes for one room, where each may cause a frame. */
-  async #pause(room: string): Promise<void> {
-    if (this.#options.tells(room)) await delay(writeIntervalMs, undefined, { ref: false });
+    const [stoppedAt, takenOut, frames] = reply as [string, number, number];
+    return { stoppedAt, takenOut, frames };
   }
 
   /** Returns false if somebody else has ended the lease. */
@@ -225,6 +226,7 @@ export class RedisPresence implements PresenceStore {
     if (this.#inDoubt) {
       this.#indexed.clear();
       this.#inDoubt = false;
+      this.#onBegun();
       this.#listener?.doubtful();
     }
     for (const lease of this.#lease.dead(beats, now)) this.#reap(lease);
@@ -253,11 +255,11 @@ export class RedisPresence implements PresenceStore {
     let from = `${instance}-`;
     for (;;) {
       const range = { from: `(${from}`, to: `(${instance}.`, life };
-      const { stoppedAt, takenOut } = await this.#run(room, [], [], range);
+      const { stoppedAt, takenOut, frames } = await this.#run(room, [], [], range);
       if (takenOut > 0) this.#listener?.reaped(takenOut);
       if (stoppedAt === '') break;
       from = stoppedAt;
-      await this.#pause(room);
+      if (frames > 0) await pause();
     }
     await this.#connection.run((redis) => redis.srem(this.#indexKey(lease), room));
   }
@@ -270,6 +272,11 @@ export class RedisPresence implements PresenceStore {
     const channel = roomChannel(this.#options.prefix, room);
     return [`${channel}:members`, `${channel}:users`, channel];
   }
+}
+
+/** Between two writes for one room that cause frames. */
+function pause(): Promise<void> {
+  return delay(writeIntervalMs, undefined, { ref: false });
 }
 
 /** Line ends and what lies below them are escaped in JSON, and stand in no connection id. */

@@ -40,7 +40,7 @@ export class PresenceRoom<Member> {
   #waiting: Waiting[] = [];
   #ended = false;
 
-  /** `onIdle`: it has no members and nothing to write; it may be forgotten. */
+  /** `onIdle`: it has no members and nothing to write, and has ended. */
   constructor(name: string, store: PresenceStore, log: Logger, onIdle: () => void) {
     this.name = name;
     this.#store = store;
@@ -66,6 +66,7 @@ export class PresenceRoom<Member> {
 
   /** What the store holds of this node is in doubt. It is synced after `delayMs`. */
   doubt(delayMs: number): void {
+    if (this.#ended) return;
     this.#doubtful = true;
     this.#schedule(delayMs);
   }
@@ -134,7 +135,11 @@ export class PresenceRoom<Member> {
     this.#waiting = waiting.filter(({ changes }) => changes > this.#changesWritten);
     for (const each of waiting) if (each.changes <= this.#changesWritten) each.resolve();
     if (this.#changed.size > 0 || this.#doubtful) this.#schedule(0);
-    else if (this.members.size === 0) this.#onIdle();
+    else if (this.members.size === 0) {
+      // Another one may take its place; from here on it must not write what it holds to be true.
+      this.end();
+      this.#onIdle();
+    }
   }
 
   #failed(error: unknown): void {

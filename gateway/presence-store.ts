@@ -44,7 +44,8 @@ export interface PresenceListener {
 }
 
 export interface PresenceStore {
-  start(listener: PresenceListener): void;
+  /** Resolves when it takes writes, or after a few seconds anyway. */
+  start(listener: PresenceListener): Promise<void>;
 
   /** Writes who came and who went, those who came first. At most `batchOf` of each. Rejects with a BackplaneError. */
   change(room: string, entered: Present[], left: Present[]): Promise<void>;

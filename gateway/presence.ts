@@ -44,6 +44,9 @@ const maxAskedFor = 100_000;
 const syncsPerStep = 50;
 const syncStepMs = 10;
 const closeTimeoutMs = 2_000;
+/** Every room is synced about once in so many steps, whatever is known: a write may take effect long after it failed. */
+const auditSteps = 60;
+const auditStepMs = 1_000;
 
 /** The topic of a room's join and leave frames. No room has such a name. */
 export function presenceTopic(room: string): string {
@@ -53,10 +56,16 @@ export function presenceTopic(room: string): string {
 export class Presence implements PresenceListener {
   readonly #parts: PresenceParts;
   readonly #rooms = new Map<string, PresenceRoom<PresentMember>>();
+  readonly #audit: NodeJS.Timeout;
+  /** Rooms that this round of audits has still to come to. */
+  #toAudit: PresenceRoom<PresentMember>[] = [];
+  #auditStep = 0;
   #askedFor = 0;
+  #closed = false;
 
   constructor(parts: PresenceParts) {
     this.#parts = parts;
+    this.#audit = setInterval(() => this.#auditSome(), auditStepMs).unref();
   }
 
   /** True if members of the room are told who comes and goes. */
@@ -117,16 +126,25 @@ export class Presence implements PresenceListener {
 
   /** To be called when no member is left. What cannot be written within two seconds is reaped by other nodes. */
   async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#audit);
     const written = Promise.allSettled([...this.#rooms.values()].map((room) => room.written()));
     await Promise.race([written, delay(closeTimeoutMs, undefined, { ref: false })]);
     for (const room of this.#rooms.values()) room.end();
     await this.#parts.store.close();
   }
 
+  #auditSome(): void {
+    if (this.#auditStep === 0) this.#toAudit = [...this.#rooms.values()];
+    const share = Math.ceil(this.#toAudit.length / (auditSteps - this.#auditStep));
+    this.#auditStep = (this.#auditStep + 1) % auditSteps;
+    for (const room of this.#toAudit.splice(0, share)) room.doubt(0);
+  }
+
   #open(name: string): PresenceRoom<PresentMember> | undefined {
     const { access, log, store } = this.#parts;
     const rule = access.rule(name);
-    if (!rule.presence && !rule.joinLeave) return undefined;
+    if (this.#closed || (!rule.presence && !rule.joinLeave)) return undefined;
     const room = new PresenceRoom<PresentMember>(name, store, log, () => this.#rooms.delete(name));
     this.#rooms.set(name, room);
     return room;

@@ -41,10 +41,8 @@ export class PresenceNode implements PresenceListener {
 
   /** Starts it and listens in these rooms. */
   async start(...rooms: string[]): Promise<this> {
-    this.store.start(this);
-    await this.#listening?.start();
+    await Promise.all([this.store.start(this), this.#listening?.start()]);
     await Promise.all(rooms.map((room) => this.#listening?.backplane.subscribe(room)));
-    if (this.#listening !== undefined) await until(() => this.doubts > 0, deadlineMs, 'the store is up');
     return this;
   }
 

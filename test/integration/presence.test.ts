@@ -9,6 +9,7 @@ import { type Client, connect, connectWelcomed, errorOf, okOf } from '../support
 import { startNode, type TestNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
+import { metric } from './admin.ts';
 import { names, randomRoom } from './people.ts';
 import { joinLeaveFrames, member, presenceOf, presenceRooms, story, untilTold, usersIn } from './presence-members.ts';
 
@@ -211,6 +212,29 @@ describe.each(clusters)('%s', (_, nodes) => {
     }
   });
 });
+
+test('a slow reader whom join frames passed by is told so when it goes on, though no message is missing', async () => {
+  const [room, side] = [randomRoom('team'), randomRoom('side')];
+  const node = await startNode({ ...settings, MAX_BUFFERED_BYTES: 65_536, MAX_MESSAGE_BYTES: 16_384, PUBLISH_RATE: 0 });
+  const reader = await member(node, 'reader', room);
+  await reader.subscribe(side);
+  const watcher = await member(node, 'watcher', room);
+  await reader.next('join');
+  reader.socket.pause();
+  const aside = async () => (await metric(node, 'gateway_slow_connections{policy="drop"}')) === 1;
+  for (let sent = 0; !(await aside()); sent += 40) {
+    expect(sent).toBeLessThan(4_000);
+    await Promise.all(Array.from({ length: 40 }, () => watcher.publish(side, 'x'.repeat(12_000))));
+  }
+  const ann = await member(node, 'ann', room);
+  await untilTold(watcher, room, ['join ann']);
+  reader.socket.resume();
+  const gap = await reader.next((frame) => frame.type === 'gap' && frame.room === room, 10_000);
+  expect(gap).toEqual({ type: 'gap', room, reason: 'slow', count: 0 });
+  expect(await usersIn(reader, room)).toEqual(['ann', 'reader', 'watcher']);
+  await ann.close();
+  await untilTold(reader, room, ['join watcher', 'leave ann']);
+}, 30_000);
 
 test('a node that stops takes its members along, and the last one leaves nothing in Redis', async () => {
   const prefix = `${inject('redisPrefix')}:stop`;
