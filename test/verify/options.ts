@@ -5,6 +5,8 @@
 export interface Options {
   minutes: number;
   seed: number;
+  /** The readers that stop at full length, their effect on the others measured; nothing else. */
+  slowReaders: boolean;
 }
 
 /** `uncounted`: nothing was found, but too little happened. */
@@ -22,5 +24,5 @@ export function readOptions(env: NodeJS.ProcessEnv): Options {
   const seed = Number(env.VERIFY_SEED ?? Math.floor(Math.random() * 2 ** 31));
   if (!(minutes > 0 && minutes <= 24 * 60)) throw new TypeError('--minutes must be a number above 0, at most 1440');
   if (!Number.isSafeInteger(seed)) throw new TypeError('--seed must be a whole number');
-  return { minutes, seed };
+  return { minutes, seed, slowReaders: env.VERIFY_SLOW_READERS === 'true' };
 }

@@ -15,8 +15,8 @@ export class ReadingMember {
   latencies: number[] = [];
   messages = 0;
   offset = 0;
-  closed: number | undefined;
   readonly #client: Client;
+  #leaving = false;
 
   static async join(node: { url: string }, user: string, room: string): Promise<ReadingMember> {
     const token = await mintToken({ sub: user, exp: Math.floor(Date.now() / 1000) + 3_600 });
@@ -31,9 +31,13 @@ export class ReadingMember {
     // From here on the client's own way of keeping every frame is not wanted.
     client.socket.removeAllListeners('message');
     client.socket.on('message', (bytes: Buffer) => this.#take(bytes));
-    void client.closed.then(({ code }) => {
-      this.closed = code;
-    });
+    void client.closed.then(({ code }) => this.#leaving || this.faults.push(`closed with ${code}`));
+  }
+
+  /** The end of the run: what happens now is no fault. */
+  leave(): Promise<unknown> {
+    this.#leaving = true;
+    return this.#client.close();
   }
 
   stopReading(): void {
