@@ -148,7 +148,6 @@ export class RedisPresence implements PresenceStore {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#timer);
     const listening = this.#listener !== undefined;
     this.#listener = undefined;
     if (listening && this.#connection.ready && this.#indexed.size === 0) {
@@ -156,6 +155,8 @@ export class RedisPresence implements PresenceStore {
         this.#log.warn({ error: error.message }, 'the lease was not ended; other nodes will reap it'),
       );
     }
+    // Until here the watchdog is needed: nothing may wait for a Redis that hangs.
+    clearInterval(this.#timer);
     this.#connection.close();
   }
 
@@ -195,7 +196,7 @@ export class RedisPresence implements PresenceStore {
   }
 
   #beat(): void {
-    if (this.#beating || !this.#connection.ready) return;
+    if (this.#beating || this.#listener === undefined || !this.#connection.ready) return;
     this.#beating = true;
     const sentAt = performance.now();
     const { name } = this.#lease;

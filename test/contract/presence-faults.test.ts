@@ -8,7 +8,7 @@ import { leaseMs } from '../../gateway/lease.ts';
 import type { Present } from '../../gateway/presence-store.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
-import { until } from '../support/until.ts';
+import { until, within } from '../support/until.ts';
 import { type PresenceNode, redisNode } from './presence-node.ts';
 import { outcome } from './recorder.ts';
 import { redisClient } from './redis-node.ts';
@@ -161,6 +161,13 @@ describe('Redis', () => {
     expect(await watcher.page('a')).toMatchObject({ count: 5, users: 5 });
     expect([node, ...rest].map(({ reapedMembers }) => reapedMembers)).toEqual([0, 0, 0]);
   }, 60_000);
+
+  test('hangs while a node ends: it ends all the same', async () => {
+    const { redis, node } = await cluster(1, 'a');
+    await redis.pause();
+    await within(node.store.close(), 5_000, 'the store is closed');
+    await redis.resume();
+  }, 20_000);
 
   test('refuses to store: changes are unavailable, nobody is reaped for that, and then all goes on', async () => {
     const { redis, node, watcher } = await cluster(1, 'a');
