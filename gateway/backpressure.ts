@@ -28,6 +28,8 @@ export class Backpressure {
   readonly softBytes: number;
   /** A reader put aside goes on below this. */
   readonly resumeBytes: number;
+  /** History is handed to a reader up to this: live messages still fit below the soft limit. */
+  readonly feedBytes: number;
   readonly #totalBytes: number;
   readonly #readers: ReadonlySet<Reader>;
   /** Per connection at the most, since the last look. */
@@ -43,6 +45,7 @@ export class Backpressure {
     this.hardBytes = hardBytes === 0 ? Number.POSITIVE_INFINITY : hardBytes;
     this.softBytes = this.hardBytes / 2;
     this.resumeBytes = this.softBytes / 2;
+    this.feedBytes = (this.softBytes * 3) / 4;
     this.#totalBytes = totalBytes === 0 ? Number.POSITIVE_INFINITY : totalBytes;
     this.#readers = readers;
   }

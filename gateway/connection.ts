@@ -59,6 +59,8 @@ export class Connection implements Reader, Member, SessionOwner {
   #waitingBytes = 0;
   #malformedInARow = 0;
   #stalled = false;
+  /** It takes no more history for now. */
+  #full = false;
   #closed = false;
 
   constructor(id: string, socket: Socket, node: Node) {
@@ -122,8 +124,12 @@ export class Connection implements Reader, Member, SessionOwner {
   /** The socket wrote some of what was buffered. */
   drained(): void {
     this.#drainedAt = performance.now();
-    if (!this.#stalled || this.#closed || this.bufferedBytes() > this.#node.backpressure.resumeBytes) return;
+    if (this.#closed || !(this.#stalled || this.#full)) return;
+    const { resumeBytes } = this.#node.backpressure;
+    // Who is full has live messages: to wait longer costs it nothing, and saves reads.
+    if (this.bufferedBytes() > (this.#stalled ? resumeBytes : resumeBytes / 2)) return;
     this.#stalled = false;
+    this.#full = false;
     this.#memberships.goOn();
   }
 
@@ -350,9 +356,13 @@ export class Connection implements Reader, Member, SessionOwner {
 
   takes(bytes: number): boolean {
     if (!this.live) return false;
+    const { backpressure } = this.#node;
     const buffered = this.#socket.bufferedBytes();
-    if (buffered > 0 && buffered + bytes > this.#node.backpressure.hardBytes) this.stall();
-    else this.#node.backpressure.handedOver(bytes);
+    if (buffered > 0 && buffered + bytes > backpressure.feedBytes) {
+      this.#full = true;
+      return false;
+    }
+    backpressure.handedOver(bytes);
     return this.live;
   }
 

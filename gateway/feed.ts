@@ -53,6 +53,8 @@ export class Feed {
   #opening: { promise: Promise<void>; resolve(): void; reject(error: BackplaneError): void } | undefined;
   #healing = false;
   #reading = false;
+  /** Something was missed since the read under way was asked for, which may be behind its answer. */
+  #missedMore = false;
   /** The last read failed; nothing is read before the next call from outside. */
   #troubled = false;
   /** Live messages since the read under way was asked for. */
@@ -97,6 +99,7 @@ export class Feed {
   /** Messages may be missing: reads and delivers them. Until then live ones wait. */
   heal(): void {
     this.#healing = true;
+    this.#missedMore = true;
     this.#next();
   }
 
@@ -148,26 +151,33 @@ export class Feed {
 
   /** The next read, if one is wanted and none is under way. */
   #next(): void {
+    this.#troubled = false;
     if (this.#reading) return;
     const healing = this.#healing;
     const query = healing ? this.#healingQuery() : this.#followersQuery();
     if (query === undefined) return;
     this.#reading = true;
-    this.#troubled = false;
+    this.#missedMore = false;
     this.#tail = [];
     this.#tailBytes = 0;
     this.#tailCut = false;
+    // Of those who come later, the page may be too old to say that their position is no good.
+    const asking = new Set(this.#followers);
     this.#owner
       .read(query)
       .then(
         (page) => {
           // What is called here may ask for the next read, which would take the tail away.
           if (healing) this.#heal(page);
-          else this.#serve(query, page);
+          else this.#serve(query, page, asking);
         },
         (error: BackplaneError) => this.#fail(error),
       )
-      .catch((error: unknown) => this.#owner.fault(error))
+      .catch((error: unknown) => {
+        this.#owner.fault(error);
+        this.#troubled = true;
+        this.#owner.troubled();
+      })
       .finally(() => {
         this.#reading = false;
         if (!this.#troubled) this.#next();
@@ -200,7 +210,7 @@ export class Feed {
     // Nobody is live before it is open.
     if (this.#position !== undefined) this.#deliver(steps);
     this.#position = position;
-    if (!complete || this.#tailCut) return;
+    if (!complete || this.#tailCut || this.#missedMore) return;
     this.#healing = false;
     this.#opening?.resolve();
     this.#opening = undefined;
@@ -216,7 +226,7 @@ export class Feed {
     if (steps.some((step) => !isHole(step))) this.#owner.healed();
   }
 
-  #serve(query: HistoryQuery, page: HistoryPage): void {
+  #serve(query: HistoryQuery, page: HistoryPage, asking: ReadonlySet<Follower>): void {
     const here = this.#position;
     if (here === undefined) return;
     if (page.epoch !== here.epoch) {
@@ -230,6 +240,7 @@ export class Feed {
         // It comes from a node that was quicker than this one.
         this.heal();
       } else if (!known && follower.resuming) {
+        if (!asking.has(follower)) continue;
         this.#followers.delete(follower);
         follower.receive([{ reason: 'epoch', position: here }], true);
       } else if (query.limit > 0 && covers(query, page, cursor)) {

@@ -24,7 +24,7 @@ export interface Reader {
   /** False while it is over the soft limit of its outgoing buffer, and when it is closed. */
   readonly live: boolean;
   send(frame: string | Uint8Array): void;
-  /** False if so many bytes more would be too many; then it is not live until it has read. */
+  /** False if so many bytes of history more would be too many; when it has read, its memberships go on. */
   takes(bytes: number): boolean;
   maySubscribe(room: string): boolean;
   /** Has the server fan out the room to this connection, or no more. */

@@ -1,6 +1,6 @@
 /**
  * A TCP proxy before Redis that can silence the subscribed connections alone, while all others go on: the fault in which
- * everything looks healthy and nothing arrives.
+ * everything looks healthy and nothing arrives. Or the others alone, so that messages arrive and answers do not.
  *
  * A connection counts as subscribed once its client has sent SUBSCRIBE. Faults that hit all connections alike are the
  * business of test/support/fault-proxy.ts.
@@ -13,14 +13,21 @@ export interface HalfOpenProxy {
   readonly url: string;
   /** From now on nothing reaches the node on connections that are subscribed now, and nothing ends them. */
   silenceSubscribed(): void;
+  /** What was held flows on. */
+  wakeSubscribed(): void;
+  /** As `silenceSubscribed`, for all other connections. */
+  silenceOthers(): void;
+  wakeOthers(): void;
 }
 
 export async function halfOpenProxy(target: string): Promise<HalfOpenProxy> {
   const { port } = new URL(target);
   const subscribed = new Set<Socket>();
   const open = new Set<Socket>();
+  const fromRedis = new Set<Socket>();
   const server = createServer((client) => {
     const redis = connect(Number(port), '127.0.0.1');
+    fromRedis.add(redis);
     for (const [socket, peer] of [
       [client, redis],
       [redis, client],
@@ -30,6 +37,7 @@ export async function halfOpenProxy(target: string): Promise<HalfOpenProxy> {
       socket.on('close', () => {
         open.delete(socket);
         subscribed.delete(socket);
+        fromRedis.delete(socket);
         peer.destroy();
       });
     }
@@ -47,10 +55,15 @@ export async function halfOpenProxy(target: string): Promise<HalfOpenProxy> {
   // The same URL, with what else may stand in it, at another port.
   const url = new URL(target);
   url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const others = () => [...fromRedis].filter((socket) => !subscribed.has(socket));
+  const each = (sockets: Iterable<Socket>, what: 'pause' | 'resume') => {
+    for (const socket of sockets) socket[what]();
+  };
   return {
     url: url.href,
-    silenceSubscribed: () => {
-      for (const socket of subscribed) socket.pause();
-    },
+    silenceSubscribed: () => each(subscribed, 'pause'),
+    wakeSubscribed: () => each(subscribed, 'resume'),
+    silenceOthers: () => each(others(), 'pause'),
+    wakeOthers: () => each(others(), 'resume'),
   };
 }

@@ -4,12 +4,15 @@
  *
  * Owns the record. It neither retries nor judges.
  */
+import type { GatewayFrame, Position } from '../../shared/protocol.ts';
 import type { Client } from '../support/client.ts';
 
 export interface Outcome {
   number: number;
   /** `ok`, or the code of the error. */
   answer: string;
+  /** Where it was put, in a room with history. */
+  position: Position | undefined;
   /** From sent to answered. */
   ms: number;
 }
@@ -58,7 +61,7 @@ export class SteadyPublisher {
       const sentAt = performance.now();
       const answer = await this.#client.request({ type: 'publish', room: this.#room, data: [number] }, 10_000);
       const code = answer.type === 'error' ? answer.code : answer.type;
-      this.outcomes.push({ number, answer: code, ms: performance.now() - sentAt });
+      this.outcomes.push({ number, answer: code, position: positionOf(answer), ms: performance.now() - sentAt });
       // A refusal comes at once: without a breath between them there would be nothing else.
       if (code !== 'ok') await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -67,4 +70,9 @@ export class SteadyPublisher {
   #inOrder(): Outcome[] {
     return this.outcomes.toSorted((one, other) => one.number - other.number);
   }
+}
+
+function positionOf(answer: GatewayFrame): Position | undefined {
+  if (answer.type !== 'ok' || answer.epoch === undefined || answer.offset === undefined) return undefined;
+  return { epoch: answer.epoch, offset: answer.offset };
 }
