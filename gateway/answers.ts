@@ -2,8 +2,17 @@
  * The texts of what the gateway answers. Pure functions; a field that is undefined is left out.
  */
 import type { ErrorCode } from '../shared/codes.ts';
-import type { ErrorFrame, FrameId, GapFrame, OkFrame, PongFrame, UnsubscribedFrame } from '../shared/protocol.ts';
+import type {
+  ErrorFrame,
+  FrameId,
+  GapFrame,
+  OkFrame,
+  PongFrame,
+  PresentMember,
+  UnsubscribedFrame,
+} from '../shared/protocol.ts';
 import type { BackplaneError } from './backplane.ts';
+import type { PresencePage } from './presence-store.ts';
 
 /** A field may be given as undefined, which JSON leaves out. */
 type Fields<Frame> = {
@@ -35,6 +44,16 @@ export type Gap = Omit<Partial<Fields<GapFrame>>, 'room' | 'reason'> & Pick<GapF
 
 export function gap(room: string, fields: Gap): string {
   return JSON.stringify({ type: 'gap', room, ...fields });
+}
+
+/** The answer to `presence`. */
+export function present(id: FrameId, { count, users, members, more }: PresencePage): string {
+  const head = JSON.stringify({ type: 'ok', id, count, users } satisfies OkFrame).slice(0, -1);
+  const list = members.map(({ connection, user, info }) => {
+    const fields = JSON.stringify({ connection, user } satisfies PresentMember);
+    return info === undefined ? fields : `${fields.slice(0, -1)},"info":${info}}`;
+  });
+  return `${head},"members":[${list.join(',')}]${more ? ',"more":true' : ''}}`;
 }
 
 export function unsubscribed(room: string): string {

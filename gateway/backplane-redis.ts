@@ -19,7 +19,7 @@ import {
   type Publication,
   type Published,
 } from './backplane.ts';
-import { unwrap, wrap } from './envelope.ts';
+import { isPresence, unwrap, unwrapPresence, wrap } from './envelope.ts';
 import { append, appendScript, type HistoryKeys, readHistory, readHistoryScript } from './history-redis.ts';
 import type { Logger } from './log.ts';
 import { RedisConnection, type RedisRole, readScript, type Script, tickMs } from './redis-connection.ts';
@@ -234,9 +234,19 @@ export class RedisBackplane implements Backplane {
     }
     const room = this.#subscriptions.receive(name);
     if (room === undefined) return;
+    if (isPresence(bytes)) {
+      this.#receivePresence(room, bytes);
+      return;
+    }
     const envelope = unwrap(bytes);
     if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
     else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
+  }
+
+  #receivePresence(room: string, bytes: Buffer): void {
+    const frame = unwrapPresence(bytes, room);
+    if (frame === undefined) this.#listener?.missed(room, 'unreadable');
+    else this.#listener?.presence(frame);
   }
 
   #tick(): void {

@@ -11,7 +11,7 @@
  * One suite (test/contract) holds every implementation to this page. A backplane knows rooms and bytes, nothing of
  * connections, permissions or frames.
  */
-import type { Position } from '../shared/protocol.ts';
+import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
 
 /** What is kept of a room: at most so many messages and bytes, until so long after the last publish. */
 export interface HistoryRule {
@@ -84,6 +84,8 @@ export interface BackplaneListener {
    * one message came that this version cannot read.
    */
   missed(room: string, why: 'interrupted' | 'unreadable'): void;
+  /** Users came to a room or went, as its presence store told; in no order to the messages of the room. */
+  presence(frame: JoinLeaveFrame): void;
   /** The canary came back through the backplane after this time. */
   roundTrip(seconds: number): void;
   /** A connection to the backplane was lost and made again. */

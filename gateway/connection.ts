@@ -7,16 +7,17 @@
  */
 import { type CloseCode, closeCode, closeReason } from '../shared/codes.ts';
 import type { Identity } from './access.ts';
-import { failure, ok, pong, trouble } from './answers.ts';
+import { failure, ok, pong, present, trouble } from './answers.ts';
 import type { BackplaneError } from './backplane.ts';
 import type { Reader } from './backpressure.ts';
-import { type Frame, type HistoryFrame, type Refused, readFrame, readFrameId } from './frame.ts';
+import { type Frame, type HistoryFrame, type PresenceFrame, type Refused, readFrame, readFrameId } from './frame.ts';
 import { historyAnswer, historyQuery } from './history.ts';
 import { Rates } from './limits.ts';
 import type { RoomFrame } from './membership.ts';
 import { type Member, Memberships } from './memberships.ts';
 import type { SlowPolicy } from './metrics.ts';
 import type { Node } from './node.ts';
+import { presenceTopic } from './presence.ts';
 import { Session, type SessionOwner } from './session.ts';
 
 /** What a connection needs of its WebSocket. Never called after `end`. */
@@ -27,8 +28,10 @@ export interface Socket {
   /** Sends a close frame; `closed` is called from within. */
   end(code: CloseCode, reason: string): void;
   bufferedBytes(): number;
-  listen(room: string): void;
-  unlisten(room: string): void;
+  /** To a topic: a room's name, or that of its join and leave frames. */
+  listen(topic: string): void;
+  unlisten(topic: string): void;
+  listensTo(topic: string): boolean;
 }
 
 const malformedBeforeClose = 10;
@@ -263,7 +266,7 @@ export class Connection implements Reader, Member, SessionOwner {
       this.#memberships.unsubscribe(frame.id, frame.room);
     } else if (frame.type === 'history') {
       this.#history(frame, identity);
-    } else this.send(failure(frame.id, 'unsupported', 'This gateway does not offer that frame type.'));
+    } else this.#presence(frame, identity);
   }
 
   #publish(frame: Extract<Frame, { type: 'publish' }>, identity: Identity): void {
@@ -303,14 +306,33 @@ export class Connection implements Reader, Member, SessionOwner {
       .catch((error: unknown) => this.fail(error));
   }
 
+  #presence(frame: PresenceFrame, identity: Identity): void {
+    const { access, presence } = this.#node;
+    const { id, room } = frame;
+    if (!access.allowsReading(identity, 'presence', room, this.#memberships.has(room))) {
+      const message = 'Presence is for members of rooms whose rule has it; subscribe first, or ask for a token grant.';
+      this.send(failure(id, 'forbidden', message));
+      return;
+    }
+    presence
+      .page(room, frame)
+      .then(
+        (page) => this.send(present(id, page)),
+        (error: BackplaneError) => this.send(trouble(id, error, 'ask again')),
+      )
+      .catch((error: unknown) => this.fail(error));
+  }
+
   // What the session reports
 
   welcomed({ user }: Identity): void {
     if (user !== null) this.#node.users.add(user, this)?.close(closeCode.connectionLimit);
+    this.#memberships.reenter();
   }
 
   refreshed(): void {
     this.#memberships.revoke();
+    this.#memberships.reenter();
   }
 
   settled(): void {
@@ -351,10 +373,23 @@ export class Connection implements Reader, Member, SessionOwner {
 
   listen(room: string): void {
     this.#socket.listen(room);
+    if (this.#node.presence.tells(room)) this.#socket.listen(presenceTopic(room));
   }
 
   unlisten(room: string): void {
     this.#socket.unlisten(room);
+    if (this.#node.presence.tells(room)) this.#socket.unlisten(presenceTopic(room));
+  }
+
+  /** Leaves out join and leave frames of the room until `hearPresence`. False if it gets none now, being aside. */
+  skipPresence(room: string): boolean {
+    if (!this.#socket.listensTo(presenceTopic(room))) return false;
+    this.#socket.unlisten(presenceTopic(room));
+    return true;
+  }
+
+  hearPresence(room: string): void {
+    this.#socket.listen(presenceTopic(room));
   }
 
   bufferedBytes(): number {

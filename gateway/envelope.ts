@@ -4,11 +4,14 @@
  * `1` version, `m` (a message) or `h` (a message of a room with history), 13 digits of Unix milliseconds, with `h` the
  * epoch, a space and the offset, and a line feed. The receiving node parses nothing of the frame. An unknown version or
  * kind is reported, not guessed at, so that nodes of two versions can run beside each other in a deploy.
+ *
+ * `p` is a `join` or `leave` frame, under the same header as `m`; presence-change.lua writes it.
  */
-import type { Position } from '../shared/protocol.ts';
+import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
 
 const mark = '1m';
 const keptMark = '1h';
+const presenceMark = '1p';
 const atDigits = 13;
 const markAndTimeBytes = mark.length + atDigits;
 /** Epoch, space and offset are shorter. */
@@ -59,4 +62,20 @@ function positionOf(text: string): Position | undefined {
 
 function digits(at: number): string {
   return at.toString().padStart(atDigits, '0');
+}
+
+export function isPresence(bytes: Uint8Array): boolean {
+  return bytes[0] === presenceMark.charCodeAt(0) && bytes[1] === presenceMark.charCodeAt(1);
+}
+
+/** Returns undefined for bytes that are no frame of this room. */
+export function unwrapPresence(bytes: Buffer, room: string): JoinLeaveFrame | undefined {
+  try {
+    const frame = JSON.parse(bytes.toString('utf8', markAndTimeBytes + 1)) as JoinLeaveFrame;
+    const known = (frame.type === 'join' || frame.type === 'leave') && frame.room === room;
+    const isNamed = (member: object | null) => member !== null && ('user' in member || 'connection' in member);
+    return known && Array.isArray(frame.members) && frame.members.every(isNamed) ? frame : undefined;
+  } catch {
+    return undefined;
+  }
 }

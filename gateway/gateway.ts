@@ -1,6 +1,7 @@
 /**
  * A node: all its parts, put together and taken apart again. What each of them does stands in its own file.
  */
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
 import { Access } from './access.ts';
@@ -18,6 +19,10 @@ import { Hub } from './hub.ts';
 import { UserConnections } from './limits.ts';
 import type { Logger } from './log.ts';
 import { Metrics, type SlowPolicy } from './metrics.ts';
+import { Presence } from './presence.ts';
+import { MemoryPresence } from './presence-memory.ts';
+import { RedisPresence } from './presence-redis.ts';
+import type { PresenceStore } from './presence-store.ts';
 import { Publisher } from './publish.ts';
 import { Server } from './server.ts';
 import { version } from './version.ts';
@@ -60,8 +65,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     connection.close(closeCode.heartbeatTimeout);
   });
   const demo = config.demo ? new Demo(config) : undefined;
-  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics, log });
+  // Not the node's name alone: that may be kept through a restart.
+  const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
+  const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
+  const store = createPresenceStore(config, instance, access, log);
+  const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, log });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics, presence, log });
   const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
@@ -70,7 +79,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     hub.sweep();
   }, sweepIntervalMs);
 
-  await backplane.start(hub);
+  await Promise.all([backplane.start(hub), store.start(presence)]);
   const users = new UserConnections<Connection>(config.maxConnectionsPerUser);
   const publisher = new Publisher();
   const port = await server.listen({
@@ -79,6 +88,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     authenticator,
     backpressure,
     hub,
+    presence,
     publisher,
     users,
     metrics,
@@ -93,7 +103,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     for (const connection of connections) connection.close(closeCode.draining);
     clearInterval(sweep);
     heartbeat.close();
-    await delay(closingMs);
+    await Promise.all([delay(closingMs), presence.close()]);
     server.close();
     authenticator.close();
     metrics.close();
@@ -113,6 +123,12 @@ function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, 
   const counts = { 'catch-up': 0, drop: 0, latest: 0 };
   for (const connection of connections) for (const policy of connection.slowPolicies()) counts[policy]++;
   return counts;
+}
+
+function createPresenceStore(config: Config, instance: string, access: Access, log: Logger): PresenceStore {
+  const { redisPrefix: prefix, redisUrl: url } = config;
+  const tells = (room: string) => access.rule(room).joinLeave;
+  return url === undefined ? new MemoryPresence(tells) : new RedisPresence({ url, prefix, instance, tells }, log);
 }
 
 function sum(connections: Iterable<Connection>, value: (connection: Connection) => number): number {

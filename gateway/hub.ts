@@ -6,7 +6,7 @@
  * thousand. Where a room keeps history, its feed (gateway/feed.ts) decides what is handed out and when. It never knows
  * Redis, sockets or permissions. Next: gateway/membership.ts.
  */
-import type { Position } from '../shared/protocol.ts';
+import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
 import type { Access, SlowRule } from './access.ts';
 import { gap } from './answers.ts';
 import type { Backplane, BackplaneListener, HistoryPage, HistoryQuery, Publication, Published } from './backplane.ts';
@@ -15,6 +15,7 @@ import { missing } from './continuation.ts';
 import { Feed } from './feed.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import type { Presence } from './presence.ts';
 
 /** Hands a frame to every live member of a room on this node, in one call. */
 export type Fanout = (room: string, frame: Uint8Array | string) => void;
@@ -49,6 +50,7 @@ export class Hub implements BackplaneListener {
   readonly #backpressure: Backpressure;
   readonly #fanout: Fanout;
   readonly #metrics: Metrics;
+  readonly #presence: Presence;
   readonly #log: Logger;
   readonly #rooms = new Map<string, Room>();
   readonly #empty = new Set<Room>();
@@ -63,6 +65,7 @@ export class Hub implements BackplaneListener {
     backpressure: Backpressure;
     fanout: Fanout;
     metrics: Metrics;
+    presence: Presence;
     log: Logger;
   }) {
     this.#backplane = parts.backplane;
@@ -70,6 +73,7 @@ export class Hub implements BackplaneListener {
     this.#backpressure = parts.backpressure;
     this.#fanout = parts.fanout;
     this.#metrics = parts.metrics;
+    this.#presence = parts.presence;
     this.#log = parts.log;
   }
 
@@ -133,6 +137,10 @@ export class Hub implements BackplaneListener {
       room.interruptions++;
       this.#metrics.gap('backplane');
     }
+  }
+
+  presence(frame: JoinLeaveFrame): void {
+    this.#presence.told(frame);
   }
 
   roundTrip(seconds: number): void {

@@ -58,6 +58,8 @@ export class Membership implements Follower {
   /** The room's sequence and interruptions when it was put aside. */
   #sequence = 0;
   #interruptions = 0;
+  /** Join and leave frames of the room so far, as of when it left the live path. */
+  #presenceTold = 0;
 
   constructor(room: Room, reader: Reader, node: Node) {
     this.room = room;
@@ -159,6 +161,7 @@ export class Membership implements Follower {
     this.#reader.send(ok({ id, room, ...position, recovered }));
     if (recovered) {
       this.#state = 'behind';
+      this.#presenceTold = this.#node.presence.timesTold(room);
       this.#follow(steps, arrived);
     } else this.#settle(position);
   }
@@ -182,6 +185,7 @@ export class Membership implements Follower {
     this.#cursor = feed?.position ?? nowhere;
     this.#sequence = sequence;
     this.#interruptions = interruptions;
+    this.#presenceTold = this.#node.presence.timesTold(this.room.name);
   }
 
   #catchUp(): void {
@@ -214,6 +218,8 @@ export class Membership implements Follower {
     room.aside--;
     this.#reader.listen(room.name);
     if (wasAside) this.#tellMissed();
+    // No message is missing for that, but who is there may have changed.
+    if (this.#node.presence.timesTold(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });
   }
 
   #tellMissed(): void {

@@ -11,9 +11,10 @@ import type { Frame } from './frame.ts';
 import { Membership, nothingHeld, type Reader, type RoomFrame, type SubscribeFrame } from './membership.ts';
 import type { SlowPolicy } from './metrics.ts';
 import type { Node } from './node.ts';
+import type { PresentMember } from './presence.ts';
 
 /** What memberships need of their connection. */
-export interface Member extends Reader {
+export interface Member extends Reader, PresentMember {
   fail(error: unknown): void;
   /** Takes up a frame that was held. */
   resume(frame: Frame): void;
@@ -92,9 +93,17 @@ export class Memberships {
     }
   }
 
+  /** Shows in every room who the connection now speaks for. */
+  reenter(): void {
+    for (const [name, { joining }] of this.#byRoom) if (!joining) this.#node.presence.enter(name, this.#member);
+  }
+
   /** The connection is gone; the server has forgotten what it listened to. */
   leaveAll(): void {
-    for (const membership of this.#byRoom.values()) membership.leave(true);
+    for (const [name, membership] of this.#byRoom) {
+      membership.leave(true);
+      this.#node.presence.leave(name, this.#member.id);
+    }
     this.#byRoom.clear();
   }
 
@@ -124,7 +133,11 @@ export class Memberships {
       this.#member.send(answer);
       this.#release(membership);
     };
-    const joined = () => this.#release(membership);
+    const joined = () => {
+      // The answer may have been one frame too many, and have closed the connection.
+      if (this.#byRoom.get(name) === membership) this.#node.presence.enter(name, this.#member);
+      this.#release(membership);
+    };
     hub
       .subscribed(room)
       .then(
@@ -137,6 +150,7 @@ export class Memberships {
   #leave(room: string): void {
     this.#byRoom.get(room)?.leave(false);
     this.#byRoom.delete(room);
+    this.#node.presence.leave(room, this.#member.id);
   }
 
   #release(membership: Membership): void {

@@ -64,6 +64,7 @@ export class Metrics {
   #delivered = 0;
   #heartbeatTimeouts = 0;
   #backplaneReconnects = 0;
+  #membersReaped = 0;
 
   constructor(info: { version: string; node: string }, gauges: Gauges) {
     const registers = [this.#registry];
@@ -85,6 +86,9 @@ export class Metrics {
         return this.#backplaneReconnects;
       },
     );
+    this.#counter('gateway_members_reaped_total', 'Members of dead nodes that this node took out of rooms.', () => {
+      return this.#membersReaped;
+    });
     this.#publishedCounter();
     const labelled = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
       new Counter({ name, help, labelNames, registers });
@@ -192,6 +196,10 @@ export class Metrics {
 
   backplaneReconnected(): void {
     this.#backplaneReconnects++;
+  }
+
+  membersReaped(members: number): void {
+    this.#membersReaped += members;
   }
 
   close(): void {

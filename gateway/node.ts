@@ -10,6 +10,7 @@ import type { Hub } from './hub.ts';
 import type { UserConnections } from './limits.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import type { Presence } from './presence.ts';
 import type { Publisher } from './publish.ts';
 
 export interface Node {
@@ -18,6 +19,7 @@ export interface Node {
   authenticator: Authenticator;
   backpressure: Backpressure;
   hub: Hub;
+  presence: Presence;
   publisher: Publisher;
   users: UserConnections<{ close(code: CloseCode): void }>;
   metrics: Metrics;

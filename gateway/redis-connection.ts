@@ -12,7 +12,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { BackplaneError } from './backplane.ts';
 import { cut, type Logger } from './log.ts';
 
-export type RedisRole = 'publisher' | 'subscriber';
+export type RedisRole = 'publisher' | 'subscriber' | 'presence';
 
 export interface RedisConnectionOptions {
   role: RedisRole;

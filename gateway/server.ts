@@ -47,6 +47,8 @@ type ListenExclusively = (
 
 export interface ServerParts {
   config: Config;
+  /** Begins the id of every connection. */
+  instance: string;
   log: Logger;
   metrics: Metrics;
   connections: Set<Connection>;
@@ -186,7 +188,7 @@ export class Server {
     const data = ws.getUserData();
     if (this.#node === undefined) return;
     this.#count++;
-    const connection = new Connection(`${this.#parts.config.nodeId}-${this.#count}`, new UwsSocket(ws), this.#node);
+    const connection = new Connection(`${this.#parts.instance}-${this.#count}`, new UwsSocket(ws), this.#node);
     data.connection = connection;
     data.heartbeatSlot = heartbeat.add(connection);
     connections.add(connection);
@@ -315,11 +317,15 @@ class UwsSocket implements Socket {
     return this.#ws.getBufferedAmount();
   }
 
-  listen(room: string): void {
-    this.#ws.subscribe(room);
+  listen(topic: string): void {
+    this.#ws.subscribe(topic);
   }
 
-  unlisten(room: string): void {
-    this.#ws.unsubscribe(room);
+  unlisten(topic: string): void {
+    this.#ws.unsubscribe(topic);
+  }
+
+  listensTo(topic: string): boolean {
+    return this.#ws.isSubscribed(topic);
   }
 }

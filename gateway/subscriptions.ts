@@ -54,9 +54,8 @@ export class Subscriptions {
     this.#onFailed = onFailed;
   }
 
-  /** The braces are the hash tag of Redis Cluster: all keys of a room live in one slot. */
   channelOf(room: string): string {
-    return `${this.#prefix}:{${room}}`;
+    return roomChannel(this.#prefix, room);
   }
 
   /** Resolves when Redis confirmed; rejects with `unavailable` when it cannot. */
@@ -163,6 +162,11 @@ export class Subscriptions {
     subscription.interrupted = false;
     this.onRestored(subscription.room);
   }
+}
+
+/** Also begins every key of the room. The braces are the hash tag of Redis Cluster: all of them live in one slot. */
+export function roomChannel(prefix: string, room: string): string {
+  return `${prefix}:{${room}}`;
 }
 
 function lose(subscription: Subscription): void {

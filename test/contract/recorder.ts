@@ -4,7 +4,7 @@
  * Owns the backplane's end. Frames are kept as they came and read only when a test asks, so one that changes later shows.
  */
 import type { Backplane, BackplaneListener, Publication } from '../../gateway/backplane.ts';
-import type { Position } from '../../shared/protocol.ts';
+import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { until } from '../support/until.ts';
 
@@ -37,6 +37,8 @@ export function keptPublication(room: string, fields: Partial<Publication> = {})
 export class Recorder implements BackplaneListener {
   readonly backplane: Backplane;
   readonly events: Event[] = [];
+  /** Join and leave frames. */
+  readonly told: JoinLeaveFrame[] = [];
   readonly roundTrips: number[] = [];
   reconnects = 0;
   /** True while a test calls the backplane. */
@@ -59,6 +61,10 @@ export class Recorder implements BackplaneListener {
 
   missed(room: string, why: 'interrupted' | 'unreadable'): void {
     this.#told({ kind: 'missed', room, why });
+  }
+
+  presence(frame: JoinLeaveFrame): void {
+    this.told.push(frame);
   }
 
   roundTrip(seconds: number): void {

@@ -15,6 +15,8 @@ import { createLog } from '../../gateway/log.ts';
 import { type Member, Memberships } from '../../gateway/memberships.ts';
 import { Metrics } from '../../gateway/metrics.ts';
 import type { Node } from '../../gateway/node.ts';
+import { Presence } from '../../gateway/presence.ts';
+import { MemoryPresence } from '../../gateway/presence-memory.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { until } from '../support/until.ts';
@@ -32,6 +34,8 @@ interface RacingNode {
 
 /** A member that checks its story as it comes. */
 class RacingMember implements Member {
+  readonly id = 'member';
+  readonly identity = undefined;
   readonly live = true;
   readonly #listeners: RacingNode['listeners'];
   readonly #memberships: Memberships;
@@ -82,6 +86,14 @@ class RacingMember implements Member {
     this.#listeners.get(room)?.delete(this);
   }
 
+  skipPresence(): boolean {
+    return false;
+  }
+
+  hearPresence(): void {
+    this.wrong ??= 'it left no fan-out of presence, and is put back';
+  }
+
   fail(error: unknown): void {
     this.wrong ??= String(error);
   }
@@ -112,14 +124,24 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   const fanout = (room: string, frame: Uint8Array | string) => {
     for (const member of [...(listeners.get(room) ?? [])]) member.send(frame);
   };
-  const hub = new Hub({ backplane, access, backpressure, fanout, metrics, log });
-  onCleanup(() => {
+  // No rule turns presence on.
+  const presence = new Presence({ store: new MemoryPresence(() => false), access, backpressure, fanout, metrics, log });
+  const hub = new Hub({ backplane, access, backpressure, fanout, metrics, presence, log });
+  onCleanup(async () => {
     metrics.close();
-    return backplane.close();
+    await Promise.all([backplane.close(), presence.close()]);
   });
   await backplane.start(hub);
   // Connections need more of a node than memberships do.
-  const node = { hub, access, backpressure, metrics, log, config: { maxRoomsPerConnection: 0 } } as unknown as Node;
+  const node = {
+    hub,
+    access,
+    backpressure,
+    metrics,
+    presence,
+    log,
+    config: { maxRoomsPerConnection: 0 },
+  } as unknown as Node;
   return { node, listeners };
 }
 

@@ -32,7 +32,7 @@ export function selfSigned(): { certificate: string; key: string } {
   return { certificate, key };
 }
 
-function folder(): string {
+export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), 'roomcast-test-'));
   onCleanup(() => rmSync(path, { recursive: true, force: true }));
   return path;

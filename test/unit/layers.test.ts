@@ -110,8 +110,14 @@ test('the hub reaches neither sockets nor Redis, not even by types', () => {
 /** Each may import from its own line and from those before it. */
 const layers = [
   ['gateway/backplane.ts'],
-  ['gateway/redis-connection.ts', 'gateway/subscriptions.ts'],
-  ['gateway/hub.ts', 'gateway/backplane-memory.ts', 'gateway/backplane-redis.ts'],
+  ['gateway/presence-store.ts', 'gateway/redis-connection.ts', 'gateway/subscriptions.ts'],
+  [
+    'gateway/backplane-memory.ts',
+    'gateway/backplane-redis.ts',
+    'gateway/presence-memory.ts',
+    'gateway/presence-redis.ts',
+  ],
+  ['gateway/presence-room.ts', 'gateway/presence.ts', 'gateway/hub.ts'],
   ['gateway/connection.ts', 'gateway/memberships.ts', 'gateway/session.ts', 'gateway/node.ts'],
   ['gateway/server.ts'],
   ['gateway/gateway.ts'],

@@ -51,6 +51,7 @@ describe('from the first scrape', () => {
       gateway_handshakes_rejected_total: 'counter',
       gateway_rooms: 'gauge',
       gateway_subscriptions: 'gauge',
+      gateway_members_reaped_total: 'counter',
       gateway_messages_published_total: 'counter',
       gateway_messages_delivered_total: 'counter',
       gateway_messages_dropped_total: 'counter',

@@ -36,7 +36,7 @@ export const brokenBuilds: BrokenBuild[] = [
   {
     breaks: 'skips every 1,000th delivery',
     faults: [],
-    expected: ['LOST_GAP', 'LOST_TAIL', 'GAP'],
+    expected: ['LOST_GAP'],
     make: broken({
       file: 'hub.js',
       place: '        this.#send(room, frame);\n        room.sequence++;',
@@ -58,13 +58,13 @@ export const brokenBuilds: BrokenBuild[] = [
   {
     breaks: 'ignores the epoch',
     faults: ['Redis emptied'],
-    expected: ['EPOCH', 'LOST_GAP', 'DIVERGE', 'BAD_RESUME'],
+    expected: ['EPOCH', 'LOST_GAP', 'DIVERGE'],
     make: broken(
-      { file: 'continuation.js', place: 'if (from.epoch !== epoch) {', change: 'if (false) {' },
+      { file: 'hub.js', place: 'tell: (hole) => {', change: "tell: (hole) => { if (hole.reason === 'epoch') return;" },
       {
         file: 'feed.js',
-        place: 'cursor.epoch === here.epoch && cursor.offset <= page.top',
-        change: 'cursor.offset <= page.top',
+        place: "follower.receive([{ reason: 'epoch', position: here }], true)",
+        change: 'follower.receive([], true)',
       },
     ),
   },

@@ -51,6 +51,7 @@ export class LoadClient {
   readonly #timers = new Set<NodeJS.Timeout>();
   /** The old one while it moves, then two. */
   readonly #links = new Set<Link>();
+  readonly #vanished: Link[] = [];
   #current: Link | undefined;
   #published = 0;
   #failures = 0;
@@ -98,10 +99,15 @@ export class LoadClient {
     this.#attempt({ room, data, firstAt: performance.now() });
   }
 
-  /** Loses its connection, and stays away for so long. */
-  drop(awayMs: number): void {
+  /** Loses its connection, and stays away for so long. `silently`: the gateway is not told. */
+  lose(awayMs: number, silently: boolean): void {
     this.#awayMs = awayMs;
-    for (const link of this.#links) link.drop();
+    for (const link of [...this.#links]) {
+      if (silently) {
+        this.#vanished.push(link);
+        link.vanish();
+      } else link.drop();
+    }
   }
 
   /** Leaves a room, and comes back after a while with the position it had. */
@@ -111,11 +117,10 @@ export class LoadClient {
     if (!membership?.wanted || membership.owner !== link || !link?.usable || this.#links.size > 1) return;
     membership.wanted = false;
     link.ask({ type: 'unsubscribe', room }, (answer) => {
-      if (answer?.type === 'error') {
-        membership.wanted = true;
-        return;
-      }
-      if (answer) this.#note(link, { event: 'unsubscribe', room });
+      const refused = typeof answer === 'object' && answer.type === 'error';
+      if (refused) membership.wanted = true;
+      if (refused) return;
+      if (typeof answer === 'object') this.#note(link, { event: 'unsubscribe', room });
       delete membership.owner;
       this.#later(awayMs, () => {
         membership.wanted = true;
@@ -130,7 +135,7 @@ export class LoadClient {
     if (link) this.#note(link, { event: 'end', rooms: [...this.#rooms.keys()] });
     this.#stopped = true;
     for (const timer of this.#timers) clearTimeout(timer);
-    for (const each of this.#links) each.drop();
+    for (const each of [...this.#links, ...this.#vanished]) each.drop();
   }
 
   #welcomed(link: Link, node: string): void {
@@ -146,8 +151,8 @@ export class LoadClient {
     if (membership === undefined || !link.usable) return;
     const from = membership.position && { ...membership.position };
     link.ask({ type: 'subscribe', room, ...(from ? { since: from } : {}) }, (answer) => {
-      if (answer?.type === 'ok') this.#joined(link, room, membership, answer, from);
-      else if (answer === undefined) link.drop();
+      if (typeof answer === 'string') link.drop();
+      else if (answer.type === 'ok') this.#joined(link, room, membership, answer, from);
       else this.#later(200 + this.#random.integer(0, 600), () => this.#subscribe(link, room));
     });
   }
@@ -180,7 +185,11 @@ export class LoadClient {
     if (frame.type === 'message') this.#delivered(link, frame);
     else if (frame.type === 'gap') this.#told(link, frame);
     else if (frame.type === 'unsubscribed') this.#note(link, { event: 'unsubscribe', room: frame.room });
-    else if (frame.type === 'reconnect') this.#later(frame.afterMs, () => link === this.#current && this.connect());
+    else if (frame.type === 'reconnect') this.#later(frame.afterMs, () => this.#move(link));
+  }
+
+  #move(from: Link): void {
+    if (from === this.#current && this.#links.size === 1) this.connect();
   }
 
   #delivered(link: Link, { room, offset, id: wire, data, at }: MessageFrame): void {
@@ -238,15 +247,15 @@ export class LoadClient {
     const { id } = data;
     this.#note(link, { event: 'publish', room, id });
     link.ask({ type: 'publish', room, data, key: id }, (answer) => {
-      if (answer?.type === 'ok') {
+      if (typeof answer === 'object' && answer.type === 'ok') {
         const { epoch, offset, duplicate } = answer;
         const position = epoch === undefined || offset === undefined ? {} : { epoch, offset };
         this.#note(link, { event: 'ack', room, id, ...position, ...(duplicate ? { duplicate } : {}) });
         this.unsettled--;
         return;
       }
-      const code = answer?.code ?? 'no answer';
-      const unknown = answer === undefined || code === 'timeout' || code === 'internal';
+      const code = typeof answer === 'string' ? answer : answer.code;
+      const unknown = typeof answer === 'string' || code === 'timeout' || code === 'internal';
       this.#note(link, { event: unknown ? 'unknown' : 'nack', room, id, code });
       const late = performance.now() - one.firstAt > retryForMs;
       if (late || (!unknown && this.#random.chance(0.5))) this.unsettled--;

@@ -17,11 +17,11 @@ const heartbeatMs = 500;
 const roomsPerClient = 5;
 const messagesPerSecond = 70;
 const messagesInARow = 3;
-const dropsPerSecond = 2;
+const lossesPerSecond = 4;
 const wandersPerSecond = 2;
 /** One in so many stays away long enough for a small history to be trimmed. */
 const longAway = 8;
-const settleDeadlineMs = 40_000;
+const joinDeadlineMs = 40_000;
 const burst = { messages: 24, length: 24_000 };
 
 export interface Crowd {
@@ -30,7 +30,7 @@ export interface Crowd {
   /** Large messages in one go: more than a Redis with a small output limit gets rid of. */
   burst(): void;
   /** No new messages and no more losses; resolves when all are in their rooms again and every outcome is known. */
-  settle(): Promise<void>;
+  settle(deadlineMs: number): Promise<void>;
   end(): void;
 }
 
@@ -49,7 +49,7 @@ export async function gather(url: string, count: number, random: Random, log: En
 
   let running = false;
   let before = 0;
-  let due = { messages: 0, drops: 0, wanders: 0 };
+  let due = { messages: 0, losses: 0, wanders: 0 };
   const heartbeats = setInterval(() => {
     for (const client of clients) client.tick();
   }, heartbeatMs);
@@ -60,11 +60,11 @@ export async function gather(url: string, count: number, random: Random, log: En
     if (!running) return;
     due = {
       messages: due.messages + seconds * messagesPerSecond,
-      drops: due.drops + seconds * dropsPerSecond,
+      losses: due.losses + seconds * lossesPerSecond,
       wanders: due.wanders + seconds * wandersPerSecond,
     };
     for (; due.messages >= messagesInARow; due.messages -= messagesInARow) publish();
-    for (; due.drops >= 1; due.drops--) lose();
+    for (; due.losses >= 1; due.losses--) lose();
     for (; due.wanders >= 1; due.wanders--) {
       const client = random.pick(clients);
       client.wander(random.pick(client.rooms), random.integer(0, 1_500));
@@ -79,8 +79,9 @@ export async function gather(url: string, count: number, random: Random, log: En
   }
 
   function lose(): void {
-    if (random.integer(1, longAway) === 1) random.pick(inTrimmed).drop(6_000);
-    else random.pick(clients).drop(random.integer(0, 500));
+    const silently = random.chance(0.3);
+    if (random.integer(1, longAway) === 1) random.pick(inTrimmed).lose(6_000, silently);
+    else random.pick(clients).lose(random.integer(0, 500), silently);
   }
 
   onCleanup(() => {
@@ -90,7 +91,7 @@ export async function gather(url: string, count: number, random: Random, log: En
   });
   const settled = () => clients.every((client) => client.settled && client.unsettled === 0);
   for (const client of clients) client.connect();
-  await until(() => clients.every((client) => client.settled), settleDeadlineMs, 'all clients are in their rooms');
+  await until(() => clients.every((client) => client.settled), joinDeadlineMs, 'all clients are in their rooms');
   return {
     clients,
     start() {
@@ -101,9 +102,9 @@ export async function gather(url: string, count: number, random: Random, log: En
       const client = random.pick(inBurst);
       for (let count = 0; count < burst.messages; count++) client.publish(burstRoom, burst.length);
     },
-    async settle() {
+    async settle(deadlineMs) {
       running = false;
-      await until(settled, settleDeadlineMs, 'all clients are back, and know what became of their messages').catch(
+      await until(settled, deadlineMs, 'all clients are back, and know what became of their messages').catch(
         // What is missing is for the checker to say: it reads who is in which room at the end.
         (error: Error) => process.stderr.write(`${error.message}\n`),
       );

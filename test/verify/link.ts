@@ -1,14 +1,16 @@
 /**
  * One connection of a load client: the socket, the questions that have no answer yet, and the heartbeat.
  *
- * Every question is answered once: by its frame, or by undefined when none came in time or the connection ended. Owns no
- * room and no position, and never reconnects. Next: client.ts.
+ * Every question is answered once: by its frame, or by the reason why there is none. Owns no room and no position, and
+ * never reconnects. Next: client.ts.
  */
 import { WebSocket } from 'ws';
 import { type GatewayFrame, subprotocol } from '../../shared/protocol.ts';
 
 type Answer = Extract<GatewayFrame, { type: 'ok' | 'error' }>;
-type OnAnswer = (answer: Answer | undefined) => void;
+/** In both cases what was asked for may have been done, or not. */
+export type NoAnswer = 'no answer in time' | 'connection ended';
+type OnAnswer = (answer: Answer | NoAnswer) => void;
 /** Frames that nobody asked for. */
 export type Push = Exclude<GatewayFrame, { type: 'ok' | 'pong' | 'welcome' }>;
 
@@ -55,10 +57,10 @@ export class Link {
     return this.welcomed && !this.#closed;
   }
 
-  /** `frame` without an id. Answered by undefined at once when the connection is gone. */
+  /** `frame` without an id. Answered at once when the connection is gone. */
   ask(frame: object, onAnswer: OnAnswer): void {
     if (!this.usable) {
-      onAnswer(undefined);
+      onAnswer('connection ended');
       return;
     }
     const id = ++this.#lastId;
@@ -73,7 +75,7 @@ export class Link {
     for (const [id, { onAnswer, askedAt }] of this.#questions) {
       if (now - askedAt < answerTimeoutMs) break;
       this.#questions.delete(id);
-      onAnswer(undefined);
+      onAnswer('no answer in time');
     }
     if (now - this.#heardAt > deadMs) this.drop();
     else if (now - this.#heardAt > silentMs && this.welcomed && !this.#pinged) {
@@ -86,12 +88,19 @@ export class Link {
     this.#socket.close(1000);
   }
 
-  /** Without a word, like a client that lost its network. */
+  /** The end of the TCP connection without a word. */
   drop(): void {
     this.#socket.terminate();
   }
 
+  /** Gone as if the network were: reads nothing any more, and the gateway is told nothing. `drop` ends that, too. */
+  vanish(): void {
+    this.#socket.pause();
+    this.#end(1006);
+  }
+
   #take(frame: GatewayFrame): void {
+    if (this.#closed) return;
     this.#heardAt = performance.now();
     this.#pinged = false;
     if (frame.type === 'welcome') {
@@ -105,10 +114,11 @@ export class Link {
   }
 
   #end(code: number): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#listener.closed(this, code);
     const open = [...this.#questions.values()];
     this.#questions.clear();
-    for (const { onAnswer } of open) onAnswer(undefined);
+    for (const { onAnswer } of open) onAnswer('connection ended');
   }
 }

@@ -81,6 +81,14 @@ export const faults = {
       await cluster.redis.resume();
     },
   },
+  'Redis slow': {
+    holdMs: [1_000, 3_000],
+    async inflict({ cluster }, { holdMs }) {
+      const end = performance.now() + holdMs;
+      // A new pause waits for the end of the one before.
+      while (performance.now() < end) await cluster.tellRedis('CLIENT', 'PAUSE', '300', 'ALL');
+    },
+  },
   'output limit': {
     holdMs: [500, 1_000],
     async inflict({ cluster, crowd }, { holdMs }) {
@@ -147,8 +155,12 @@ export async function inflict(
     if (performance.now() >= until) return;
     const { kind, node } = fault;
     world.log.push({ t: performance.now(), event: 'fault', kind, node });
-    await faults[kind as FaultKind].inflict(world, fault);
-    await world.cluster.untilHealthy();
+    try {
+      await faults[kind as FaultKind].inflict(world, fault);
+      await world.cluster.untilHealthy();
+    } catch (error) {
+      throw new Error(`no recovery from "${kind}" of node ${node}: ${(error as Error).message}`, { cause: error });
+    }
     world.log.push({ t: performance.now(), event: 'healed', kind, node });
   }
 }

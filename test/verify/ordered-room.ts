@@ -3,6 +3,7 @@
  *
  * A `gap` excuses what it names and nothing else: up to `last`, or up to the position that it gives. A message that comes
  * again or too late, a hole, a resume that does not begin where it was asked to, an end before the top: each is reported.
+ * So is a refusal or a gap for what the room still holds at the end: nothing stood in the way of giving it.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { EntryOf } from './log.ts';
@@ -25,6 +26,14 @@ export function judgeOrderedRoom(
   const reached = new Map<string, number>();
   for (const stream of streams) follow(stream, final, facts, reached);
   for (const { client, opened } of streams) {
+    if (final && isNeedless(opened, final)) {
+      report(
+        'BAD_RESUME',
+        `${client} was refused in ${room}, which still holds all that it missed`,
+        opened,
+        brief(final),
+      );
+    }
     if (opened.event !== 'resume' || opened.from.offset <= (reached.get(`${client} ${opened.from.epoch}`) ?? 0))
       continue;
     report('BAD_RESUME', `${client} resumed ${room} from a position where it has not been`, opened);
@@ -33,7 +42,7 @@ export function judgeOrderedRoom(
 
 function judgeHistory(final: Final, { publications, places, report }: Facts): void {
   const { room, epoch, first, offset, items } = final;
-  const line = { ...final, items: [] };
+  const line = brief(final);
   let expected = first;
   for (const item of items) {
     publications.seen(item.id, room, line);
@@ -55,6 +64,23 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
       }
     }
   }
+}
+
+/** What is kept at the end was kept all the time. */
+function isNeedless(opened: Stream['opened'], { epoch, first }: Final): boolean {
+  if (opened.event !== 'resume' || opened.recovered) return false;
+  const { from, offset = 0 } = opened;
+  return opened.epoch === epoch && from.epoch === epoch && from.offset <= offset && from.offset + 1 >= first;
+}
+
+/** A slow reader may be told by its room's rule; everybody else is healed from what is kept. */
+function isNeedlessGap({ reason, first = 0, epoch: next }: EntryOf<'gap'>, epoch: string, final: Final): boolean {
+  return reason !== 'slow' && (next ?? epoch) === epoch && epoch === final.epoch && first >= final.first;
+}
+
+/** As evidence; the items are too many to be read. */
+function brief(final: Final): Final {
+  return { ...final, items: [] };
 }
 
 type Facts = Parameters<typeof judgeOrderedRoom>[3];
@@ -85,6 +111,14 @@ function follow(stream: Stream, final: Final | undefined, facts: Facts, reached:
   for (const line of stream.lines) {
     if (line.event === 'deliver') facts.publications.seen(line.id, room, line);
     if (line.event === 'gap') {
+      if (final && isNeedlessGap(line, epoch, final)) {
+        report(
+          'GAP',
+          `${client} was told that ${line.first} of ${room} is gone, which is still held`,
+          line,
+          brief(final),
+        );
+      }
       const after = afterGap(line, { epoch, offset }, facts);
       if (after?.epoch !== epoch) {
         holes.clear();
@@ -165,7 +199,7 @@ function reportHole(
 function judgeEnd(stream: Stream, at: Position, final: Final, { places, report }: Facts): void {
   const { client, room } = stream;
   const line = stream.lines.at(-1) ?? stream.opened;
-  const top = { ...final, items: [] };
+  const top = brief(final);
   if (at.epoch !== final.epoch) {
     // A new epoch is told before its first message: with none there is nothing to tell yet.
     if (final.offset > 0) report('EPOCH', `${client} ends in ${at.epoch} of ${room}, not in ${final.epoch}`, line, top);

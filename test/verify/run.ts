@@ -14,7 +14,6 @@ import { idOf } from './payload.ts';
 
 /** Nothing may have come for so long before the last look. */
 export const quietMs = 2_500;
-const quietDeadlineMs = 30_000;
 const historyPage = 500;
 const answerDeadlineMs = 10_000;
 
@@ -23,6 +22,8 @@ export interface RunPlan {
   minutes: number;
   clients: number;
   schedule: PlannedFault[];
+  /** How long all may take to settle, and then to get quiet; a broken gateway may never do. */
+  patienceMs: number;
   /** As in spawnNode. */
   program?: string;
 }
@@ -32,7 +33,7 @@ export interface Played {
   latencies: number[];
 }
 
-export async function play({ seed, minutes, clients, schedule, program }: RunPlan): Promise<Played> {
+export async function play({ seed, minutes, clients, schedule, patienceMs, program }: RunPlan): Promise<Played> {
   const random = new Random(seed);
   const log: Entry[] = [{ t: performance.now(), event: 'run', seed, minutes, rooms: roomPlans, schedule }];
   const cluster = await startCluster(program);
@@ -41,16 +42,16 @@ export async function play({ seed, minutes, clients, schedule, program }: RunPla
   crowd.start();
   await inflict(schedule, endsAt, new Random(seed), { cluster, crowd, log });
   await until(() => performance.now() >= endsAt, minutes * 60_000, 'the time of the run is over');
-  await crowd.settle();
-  await quiet(log);
+  await crowd.settle(patienceMs);
+  await quiet(log, patienceMs);
   crowd.end();
   log.push(...(await readHistories(cluster.balancer.url)));
   return { log, latencies: crowd.clients.flatMap((client) => client.latencies) };
 }
 
-async function quiet(log: Entry[]): Promise<void> {
+async function quiet(log: Entry[], deadlineMs: number): Promise<void> {
   const lastAt = () => log.at(-1)?.t ?? 0;
-  await until(() => performance.now() - lastAt() > quietMs, quietDeadlineMs, 'nothing comes any more').catch(
+  await until(() => performance.now() - lastAt() > quietMs, deadlineMs, 'nothing comes any more').catch(
     // Somebody still gets messages that nobody publishes: the checker will say which.
     (error: Error) => process.stderr.write(`${error.message}\n`),
   );

@@ -26,6 +26,8 @@ export interface Summary {
   gaps: Map<string, number>;
   closes: Map<string, number>;
   faults: Map<string, number>;
+  /** Publishes that a live connection did not answer at all within 8 s. */
+  unanswered: number;
   longestAckPauseMs: number;
   /** p50, p99, p99.9 */
   latencyMs: number[];
@@ -38,7 +40,7 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   const [acknowledged, refused, unknown, delivered] = [new Set(), new Set(), new Set<string>(), new Set<string>()];
   const plans = log[0]?.event === 'run' ? log[0].rooms : [];
   const withHistory = new Set(plans.filter(({ history }) => history).map(({ name }) => name));
-  let [recovered, notRecovered, trimmed, longestAckPauseMs, ackedAt] = [0, 0, 0, 0, 0];
+  let [recovered, notRecovered, trimmed, unanswered, longestAckPauseMs, ackedAt] = [0, 0, 0, 0, 0, 0];
   for (const entry of log) {
     count(events, entry.event);
     if (entry.event === 'gap')
@@ -48,6 +50,7 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
     if (entry.event === 'deliver') delivered.add(entry.id);
     if (entry.event === 'nack') refused.add(entry.id);
     if (entry.event === 'unknown') unknown.add(entry.id);
+    if (entry.event === 'unknown' && entry.code === 'no answer in time') unanswered++;
     if (entry.event === 'resume' && entry.recovered) recovered++;
     if (entry.event === 'resume' && !entry.recovered) notRecovered++;
     if (entry.event === 'resume' && !entry.recovered && entry.epoch === entry.from.epoch) trimmed++;
@@ -71,6 +74,7 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
     gaps,
     closes,
     faults,
+    unanswered,
     longestAckPauseMs,
     latencyMs: [0.5, 0.99, 0.999].map((share) => sorted[Math.floor(share * (sorted.length - 1))] ?? 0),
   };
@@ -93,6 +97,7 @@ export function table(summary: Summary, violations: readonly Violation[]): strin
     ['deliveries', `${summary.deliveries}`],
     ['publishes', `${summary.publishes} attempts; ${summary.acknowledged} acknowledged, ${summary.refused} refused`],
     ['  unknown', `${summary.unknown}, of which ${summary.unansweredDelivered} were delivered`],
+    ['  not answered in 8 s', `${summary.unanswered}`],
     ['resumes', `${summary.recovered} recovered, ${summary.notRecovered} refused (${summary.trimmed} trimmed)`],
     ['gaps told', list(summary.gaps)],
     ['closes', list(summary.closes)],
@@ -104,11 +109,12 @@ export function table(summary: Summary, violations: readonly Violation[]): strin
   return rows.map(([name, value]) => `  ${name.padEnd(28)}${value}\n`).join('');
 }
 
-/** The first violations, one of each kind first, with the lines of the log that show them. */
+/** The first violations, one of each kind before all others, with the lines of the log that show them. */
 export function evidence(violations: readonly Violation[]): string {
-  const first = violations.filter(({ kind }, at) => violations.findIndex((other) => other.kind === kind) === at);
-  const shown = [...new Set([...first, ...violations])].slice(0, shownViolations);
-  return shown
+  const kinds = new Map(violations.toReversed().map((violation) => [violation.kind, violation]));
+  const distinct = new Map([...kinds.values(), ...violations].map((violation) => [violation.what, violation]));
+  return [...distinct.values()]
+    .slice(0, shownViolations)
     .map(({ kind, what, lines }) => `${kind} ${what}\n${lines.map((line) => `    ${short(line)}\n`).join('')}`)
     .join('');
 }

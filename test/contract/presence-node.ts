@@ -1,0 +1,119 @@
+/**
+ * A node as its presence store sees it: the store, what it told, in order, and the connections this node has entered.
+ *
+ * Owns the store's end. With Redis it listens by the backplane, as a gateway does.
+ */
+import { randomBytes } from 'node:crypto';
+import { RedisBackplane } from '../../gateway/backplane-redis.ts';
+import { createLog } from '../../gateway/log.ts';
+import { MemoryPresence } from '../../gateway/presence-memory.ts';
+import { RedisPresence } from '../../gateway/presence-redis.ts';
+import type { PresenceListener, PresencePage, PresenceStore, Present } from '../../gateway/presence-store.ts';
+import type { JoinLeaveFrame } from '../../shared/protocol.ts';
+import { onCleanup } from '../support/cleanup.ts';
+import { until } from '../support/until.ts';
+import { Recorder } from './recorder.ts';
+
+const deadlineMs = 10_000;
+
+/** Nobody is told who comes and goes in rooms that begin with this. */
+export const quiet = 'quiet';
+const tells = (room: string) => !room.startsWith(quiet);
+
+export class PresenceNode implements PresenceListener {
+  readonly store: PresenceStore;
+  /** Begins the ids of its connections. */
+  readonly instance: string;
+  readonly #listening: Recorder | undefined;
+  readonly #told: JoinLeaveFrame[] = [];
+  #connections = 0;
+  /** Times that it was told to sync. */
+  doubts = 0;
+  /** Members that it took out for dead nodes. */
+  reapedMembers = 0;
+
+  constructor(store: PresenceStore, instance: string, listening?: Recorder) {
+    this.store = store;
+    this.instance = instance;
+    this.#listening = listening;
+    onCleanup(() => store.close());
+  }
+
+  /** Starts it and listens in these rooms. */
+  async start(...rooms: string[]): Promise<this> {
+    await Promise.all([this.store.start(this), this.#listening?.start()]);
+    await Promise.all(rooms.map((room) => this.#listening?.backplane.subscribe(room)));
+    return this;
+  }
+
+  told(frame: JoinLeaveFrame): void {
+    this.#told.push(frame);
+  }
+
+  doubtful(): void {
+    this.doubts += 1;
+  }
+
+  reaped(members: number): void {
+    this.reapedMembers += members;
+  }
+
+  /** A connection of this node that nobody has seen before. */
+  present(user: string | null, info?: unknown): Present {
+    this.#connections += 1;
+    return {
+      connection: `${this.instance}-${this.#connections}`,
+      user,
+      info: info === undefined ? undefined : JSON.stringify(info),
+    };
+  }
+
+  page(room: string, query: { after?: string; limit?: number; maxBytes?: number } = {}): Promise<PresencePage> {
+    return this.store.page(room, { after: undefined, limit: 100, maxBytes: 262_144, ...query });
+  }
+
+  /** Join and leave frames of a room, in the order in which they came. */
+  frames(room: string): JoinLeaveFrame[] {
+    return (this.#listening?.told ?? this.#told).filter((frame) => frame.room === room);
+  }
+
+  /** What was told of a room, one line for each user or anonymous connection: `join ann`. */
+  story(room: string): string[] {
+    return this.frames(room).flatMap(({ type, members }) =>
+      members.map((member) => `${type} ${'user' in member ? member.user : member.connection}`),
+    );
+  }
+
+  /** Everything that was told so far has come, if it was going to. */
+  async fence(): Promise<void> {
+    if (this.#listening !== undefined) await this.#listening.fence();
+    else await new Promise((resolve) => setTimeout(resolve));
+  }
+
+  untilStory(room: string, lines: string[]): Promise<unknown> {
+    const told = () => JSON.stringify(this.story(room).toSorted()) === JSON.stringify(lines.toSorted());
+    return until(told, deadlineMs, `${lines} in ${room}`);
+  }
+
+  /** Its end as a program that is killed: nothing is taken out. `cut` takes its Redis away first. */
+  async die(cut: () => void): Promise<void> {
+    cut();
+    await this.store.close();
+  }
+}
+
+export function memoryNode(): PresenceNode {
+  return new PresenceNode(new MemoryPresence(tells), 'node-0');
+}
+
+/** A node on the Redis at `url`. Nodes that share a prefix share their rooms; it listens at `listenUrl`. */
+export function redisNode(url: string, prefix: string, listenUrl = url): PresenceNode {
+  const instance = `node.${randomBytes(3).toString('hex')}`;
+  const log = createLog('silent');
+  const store = new RedisPresence({ url, prefix, instance, tells }, log);
+  const backplane = new RedisBackplane(
+    { url: listenUrl, prefix, node: instance, dedupeMs: 60_000, replicated: false },
+    log,
+  );
+  return new PresenceNode(store, instance, new Recorder(backplane));
+}
