@@ -47,7 +47,9 @@ export async function launchRedisProcess(folder?: string, settings: readonly str
     },
     kill,
     async start() {
-      server = await launch(port, folder, settings);
+      // While it was away, a connection may have been given its port: even one that was meant for it, which met itself.
+      const again = () => launch(port, folder, settings);
+      server = await until(again, startDeadlineMs, `redis-server has its port ${port} again`);
     },
     async pause() {
       server.kill('SIGSTOP');
