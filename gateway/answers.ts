@@ -2,7 +2,15 @@
  * The texts of what the gateway answers. Pure functions; a field that is undefined is left out.
  */
 import type { ErrorCode } from '../shared/codes.ts';
-import type { ErrorFrame, FrameId, GapFrame, OkFrame, PongFrame, UnsubscribedFrame } from '../shared/protocol.ts';
+import type {
+  ErrorFrame,
+  FrameId,
+  GapFrame,
+  OkFrame,
+  PongFrame,
+  ReconnectFrame,
+  UnsubscribedFrame,
+} from '../shared/protocol.ts';
 import type { BackplaneError } from './backplane.ts';
 
 /** A field may be given as undefined, which JSON leaves out. */
@@ -30,6 +38,10 @@ export function trouble(id: FrameId | undefined, { code, message }: BackplaneErr
 
 export function gap(room: string, reason: GapFrame['reason'], count?: number): string {
   return JSON.stringify({ type: 'gap', room, reason, count } satisfies { type: 'gap' } & Fields<GapFrame>);
+}
+
+export function reconnect(reason: ReconnectFrame['reason'], afterMs: number): string {
+  return JSON.stringify({ type: 'reconnect', afterMs, reason } satisfies ReconnectFrame);
 }
 
 export function unsubscribed(room: string): string {

@@ -59,6 +59,10 @@ export class MemoryBackplane implements Backplane {
     return { duplicate: false };
   }
 
+  renew(): void {
+    // Nothing waits here for longer than a turn of the event loop.
+  }
+
   async close(): Promise<void> {
     this.#listener = undefined;
   }

@@ -61,6 +61,12 @@ export interface Backplane {
    */
   publish(publication: Publication): Promise<Published>;
 
+  /**
+   * The node stood still, and what is on its way to it is old: none of that is delivered from here on. For each
+   * subscribed room it is told by `missed`.
+   */
+  renew(): void;
+
   /** Ends all connections; publications under way are rejected with `timeout`. */
   close(): Promise<void>;
 }

@@ -7,21 +7,24 @@
  */
 import { type CloseCode, closeCode, closeReason } from '../shared/codes.ts';
 import type { Identity } from './access.ts';
-import { failure, ok, pong, trouble } from './answers.ts';
+import { failure, ok, pong, reconnect, trouble } from './answers.ts';
 import type { BackplaneError } from './backplane.ts';
 import type { Reader } from './backpressure.ts';
+import type { Movable } from './drain.ts';
 import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
 import { Rates } from './limits.ts';
 import { type Member, Memberships, type RoomFrame } from './memberships.ts';
 import type { Node } from './node.ts';
 import { Session, type SessionOwner } from './session.ts';
 
-/** What a connection needs of its WebSocket. Never called after `end`. */
+/** What a connection needs of its WebSocket. Never called after `end`, `cut` or `closed`. */
 export interface Socket {
   send(text: string): void;
   ping(payload: string): void;
-  /** Sends a close frame; `closed` is called from within. */
+  /** Sends a close frame; `closed` is called from within. What it cannot write at once is out of our hands. */
   end(code: CloseCode, reason: string): void;
+  /** Ends it without a word, and frees what is buffered; `closed` is called from within. */
+  cut(): void;
   bufferedBytes(): number;
   listen(room: string): void;
   unlisten(room: string): void;
@@ -31,8 +34,10 @@ const malformedBeforeClose = 10;
 /** Frames of one connection that may wait for earlier ones: in number, and in bytes as a multiple of one frame. */
 const maxWaitingFrames = 1_000;
 const maxWaitingMessages = 4;
+/** A peer has this long to read what is buffered when its connection is closed; then it is cut. */
+const closingMs = 2_000;
 
-export class Connection implements Reader, Member, SessionOwner {
+export class Connection implements Reader, Member, Movable, SessionOwner {
   readonly id: string;
   readonly #node: Node;
   readonly #socket: Socket;
@@ -51,8 +56,14 @@ export class Connection implements Reader, Member, SessionOwner {
   #waitingFrames = 0;
   #waitingBytes = 0;
   #malformedInARow = 0;
+  #publishesUnderWay = 0;
   #stalled = false;
+  /** It takes nothing any more and is in no room; its socket may still hold what its peer has not read. */
   #closed = false;
+  /** Once we decided to close it. */
+  #closeCode: CloseCode | undefined;
+  #cutAt = Number.POSITIVE_INFINITY;
+  #socketGone = false;
 
   constructor(id: string, socket: Socket, node: Node) {
     this.id = id;
@@ -79,6 +90,15 @@ export class Connection implements Reader, Member, SessionOwner {
     return this.#closed;
   }
 
+  get publishing(): boolean {
+    return this.#publishesUnderWay > 0;
+  }
+
+  /** Why we closed it, if we did. */
+  get closeCode(): CloseCode | undefined {
+    return this.#closeCode;
+  }
+
   // What the server reports
 
   /** The first thing after the handshake. `token` is what came with it. */
@@ -89,6 +109,7 @@ export class Connection implements Reader, Member, SessionOwner {
   /** A whole text message of so many bytes. */
   receive(text: string, bytes: number): void {
     const now = performance.now();
+    this.#node.freeze.look(now);
     this.#lastFrameAt = now;
     if (this.#closed || this.#closeIfExpired()) return;
     const most = this.#node.config.maxMessageBytes;
@@ -114,6 +135,7 @@ export class Connection implements Reader, Member, SessionOwner {
   /** The socket wrote some of what was buffered. */
   drained(): void {
     this.#drainedAt = performance.now();
+    if (this.#closed) this.#endIfRead();
     if (!this.#stalled || this.#closed || this.bufferedBytes() > this.#node.backpressure.resumeBytes) return;
     this.#stalled = false;
     this.#memberships.goOn();
@@ -121,17 +143,42 @@ export class Connection implements Reader, Member, SessionOwner {
 
   /** The socket is gone, by whichever side. */
   closed(): void {
+    this.#socketGone = true;
+    if (!this.#closed) this.#leave();
+  }
+
+  /**
+   * Leaves everything at once. The close frame follows when the peer has read what is buffered; until then the buffer is
+   * ours to count, and a peer that does not read is cut. The library itself would keep both, uncounted, for 16 s or more.
+   */
+  close(code: CloseCode): void {
+    if (this.#closed) return;
+    this.#node.log.debug({ connection: this.id, code }, 'closing a connection');
+    this.#node.metrics.connectionClosed(code);
+    this.#closeCode = code;
+    // What was fanned out in this turn is still the peer's.
+    if (this.rooms > 0) this.flush();
+    this.#leave();
+    this.#cutAt = performance.now() + closingMs;
+    this.#endIfRead();
+  }
+
+  #leave(): void {
     this.#closed = true;
     this.#memberships.leaveAll();
     const user = this.#session.end();
     if (user !== null) this.#node.users.remove(user, this);
   }
 
-  close(code: CloseCode): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#node.log.debug({ connection: this.id, code }, 'closing a connection');
-    this.#socket.end(code, closeReason[code]);
+  #endIfRead(): void {
+    if (this.#closeCode === undefined || this.#socketGone || this.bufferedBytes() > 0) return;
+    this.#socket.end(this.#closeCode, closeReason[this.#closeCode]);
+  }
+
+  /** The node drains. A client that is not welcomed yet has nothing to take along. */
+  askToMove(): void {
+    if (this.identity === undefined) this.close(closeCode.draining);
+    else this.send(reconnect('draining', 0));
   }
 
   /** A fault of the gateway in something this connection asked for: it costs the connection, never the process. */
@@ -159,12 +206,16 @@ export class Connection implements Reader, Member, SessionOwner {
 
   /** True if a ping went unanswered. A ping waits behind what is buffered: a reader that reads is alive. */
   missesPong(now: number, timeoutMs: number): boolean {
-    return this.#pingSentAt !== 0 && now - Math.max(this.#pingSentAt, this.#drainedAt) >= timeoutMs;
+    return !this.#closed && this.#pingSentAt !== 0 && now - Math.max(this.#pingSentAt, this.#drainedAt) >= timeoutMs;
   }
 
   /** Closes it if its time for something is over. */
   checkDeadlines(now: number): void {
     const { config, metrics } = this.#node;
+    if (this.#closed) {
+      if (now >= this.#cutAt) this.#socket.cut();
+      return;
+    }
     if (this.#closeIfExpired()) return;
     if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
@@ -260,14 +311,19 @@ export class Connection implements Reader, Member, SessionOwner {
       this.send(failure(id, 'forbidden', 'Neither a room rule nor the token allows to publish to this room.'));
       return;
     }
+    this.#publishesUnderWay++;
     hub
       .publish(publisher.publication(frame, identity.user))
       .then(
         ({ duplicate }) => {
+          this.#publishesUnderWay--;
           if (!duplicate) metrics.published();
           if (id !== undefined) this.send(ok(duplicate ? { id, duplicate } : { id }));
         },
-        (error: BackplaneError) => this.send(trouble(id, error, 'publish again')),
+        (error: BackplaneError) => {
+          this.#publishesUnderWay--;
+          this.send(trouble(id, error, 'publish again'));
+        },
       )
       .catch((error: unknown) => this.fail(error));
   }
@@ -306,7 +362,7 @@ export class Connection implements Reader, Member, SessionOwner {
   }
 
   unlisten(room: string): void {
-    this.#socket.unlisten(room);
+    if (!this.#socketGone) this.#socket.unlisten(room);
   }
 
   bufferedBytes(): number {
@@ -330,7 +386,10 @@ export class Connection implements Reader, Member, SessionOwner {
   }
 
   shed(): void {
-    this.close(closeCode.slowConsumer);
+    if (this.#socketGone) return;
+    // It was closed before, and has not read since.
+    if (this.#closed) this.#socket.cut();
+    else this.close(closeCode.slowConsumer);
   }
 }
 

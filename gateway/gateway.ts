@@ -13,6 +13,8 @@ import { Backpressure } from './backpressure.ts';
 import type { Config } from './config.ts';
 import type { Connection } from './connection.ts';
 import { Demo } from './demo.ts';
+import { drain } from './drain.ts';
+import { Freeze } from './freeze.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Hub } from './hub.ts';
 import { UserConnections } from './limits.ts';
@@ -27,7 +29,7 @@ export interface Gateway {
   adminPort: number;
   /** Only in development without a key. */
   demo: Demo | undefined;
-  /** Refuses new connections, closes every open one with 4001, then ends everything else. */
+  /** Refuses new connections, moves the open ones to other nodes (gateway/drain.ts), then ends everything else. */
   stop(): Promise<void>;
 }
 
@@ -50,7 +52,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       connections: () => connections.size,
       rooms: () => hub.roomCount,
       subscriptions: () => sum(connections, (connection) => connection.rooms),
-      stalled: () => sum(connections, (connection) => (connection.live ? 0 : 1)),
+      stalled: () => sum(connections, ({ closing, live }) => (live || closing ? 0 : 1)),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.up,
     },
@@ -61,7 +63,14 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   const demo = config.demo ? new Demo(config) : undefined;
   const server = new Server({ config, log, metrics, connections, heartbeat, demo });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics });
+  const freeze = new Freeze((stoodStillMs) => {
+    metrics.froze();
+    log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
+    // Their clients are elsewhere by now; what still waits here, from them or for them, is old.
+    for (const connection of connections) connection.close(closeCode.overloaded);
+    backplane.renew();
+  });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics });
   const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
@@ -78,6 +87,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     access,
     authenticator,
     backpressure,
+    freeze,
     hub,
     publisher,
     users,
@@ -90,9 +100,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     if (stopping) return;
     stopping = true;
     server.stopListening();
-    for (const connection of connections) connection.close(closeCode.draining);
+    const { drainMs, drainNoticeMs } = config;
+    log.info({ connections: connections.size, drainNoticeMs, drainMs }, 'draining');
+    await drain(connections, config);
     clearInterval(sweep);
     heartbeat.close();
+    freeze.close();
     await delay(closingMs);
     server.close();
     authenticator.close();

@@ -9,6 +9,7 @@ import type { Access, SlowRule } from './access.ts';
 import { gap } from './answers.ts';
 import type { Backplane, BackplaneListener, Publication, Published } from './backplane.ts';
 import type { Backpressure } from './backpressure.ts';
+import type { Freeze } from './freeze.ts';
 import type { Metrics } from './metrics.ts';
 
 /** Hands a frame to every live member of a room on this node, in one call. */
@@ -36,6 +37,7 @@ export class Hub implements BackplaneListener {
   readonly #access: Access;
   readonly #backpressure: Backpressure;
   readonly #fanout: Fanout;
+  readonly #freeze: Freeze;
   readonly #metrics: Metrics;
   readonly #rooms = new Map<string, Room>();
   readonly #empty = new Set<Room>();
@@ -45,12 +47,14 @@ export class Hub implements BackplaneListener {
     access: Access;
     backpressure: Backpressure;
     fanout: Fanout;
+    freeze: Freeze;
     metrics: Metrics;
   }) {
     this.#backplane = parts.backplane;
     this.#access = parts.access;
     this.#backpressure = parts.backpressure;
     this.#fanout = parts.fanout;
+    this.#freeze = parts.freeze;
     this.#metrics = parts.metrics;
   }
 
@@ -91,6 +95,7 @@ export class Hub implements BackplaneListener {
   }
 
   message(name: string, frame: Uint8Array, at: number): void {
+    this.#freeze.look(performance.now());
     const room = this.#rooms.get(name);
     if (room === undefined || room.members === 0) return;
     this.#send(room, frame);

@@ -118,10 +118,9 @@ export class Memberships {
     }
   }
 
-  /** The connection is gone; the server has forgotten what it listened to. */
+  /** The connection takes part in nothing any more. */
   leaveAll(): void {
-    for (const membership of this.#byRoom.values()) this.#countOut(membership);
-    this.#byRoom.clear();
+    for (const membership of this.#byRoom.values()) this.#leave(membership);
   }
 
   /** The reader is too slow: no more messages from here on. */
