@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { isPersonalRoom, isRoomPattern, matchesPattern, maxPatternStars, personalRoom } from '../shared/room.ts';
+import type { HistoryRule } from './backplane.ts';
 
 /** What a client can ask for in a room. */
 export type Action = 'subscribe' | 'publish';
@@ -22,13 +23,6 @@ export type Reading = 'history' | 'presence';
  * dropped and counted; dropped but for the newest; or the member's connection is closed.
  */
 export type SlowRule = 'catch-up' | 'drop' | 'latest' | 'close';
-
-/** What is kept of a room: at most so many messages and bytes, until so long after the last publish. */
-export interface HistoryRule {
-  size: number;
-  maxBytes: number;
-  ttlSeconds: number;
-}
 
 export interface RoomRule {
   match: string;

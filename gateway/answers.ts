@@ -14,7 +14,9 @@ import type {
 import type { BackplaneError } from './backplane.ts';
 
 /** A field may be given as undefined, which JSON leaves out. */
-type Fields<Frame> = { [Key in keyof Omit<Frame, 'type'>]: Frame[Key] | undefined };
+type Fields<Frame> = {
+  [Key in keyof Omit<Frame, 'type'>]: Frame[Key] | undefined;
+};
 
 export function ok(fields: Fields<OkFrame>): string {
   return JSON.stringify({ type: 'ok', ...fields });
@@ -36,8 +38,11 @@ export function trouble(id: FrameId | undefined, { code, message }: BackplaneErr
   return failure(id, code, `${message}; ${again} ${code === 'timeout' ? 'with the same key' : 'in a moment'}.`);
 }
 
-export function gap(room: string, reason: GapFrame['reason'], count?: number): string {
-  return JSON.stringify({ type: 'gap', room, reason, count } satisfies { type: 'gap' } & Fields<GapFrame>);
+/** The fields of a `gap` frame but its room. */
+export type Gap = Omit<Partial<Fields<GapFrame>>, 'room' | 'reason'> & Pick<GapFrame, 'reason'>;
+
+export function gap(room: string, fields: Gap): string {
+  return JSON.stringify({ type: 'gap', room, ...fields });
 }
 
 export function reconnect(reason: ReconnectFrame['reason'], afterMs: number): string {

@@ -4,26 +4,38 @@
  * Messages go out one turn of the event loop after `publish`: the hub must never fan out inside a handler of the
  * WebSocket server, where it is many times slower (docs/architecture.md).
  */
+import type { Position } from '../shared/protocol.ts';
 import {
   type Backplane,
   BackplaneError,
   type BackplaneListener,
+  type HistoryPage,
+  type HistoryQuery,
   maxPublishBytesUnderWay,
   maxPublishesUnderWay,
   type Publication,
   type Published,
 } from './backplane.ts';
+import { MemoryHistory } from './history-memory.ts';
 
 /** Keys remembered at once; beyond, a publish with a key is refused rather than a promise broken. */
 const maxKeys = 1_000_000;
 
+interface Delivery {
+  room: string;
+  frame: Buffer;
+  at: number;
+  position: Position | undefined;
+}
+
 export class MemoryBackplane implements Backplane {
   readonly #dedupeMs: number;
   readonly #rooms = new Set<string>();
-  /** Key to the time it is forgotten; in the order of that time, since all live equally long. */
-  readonly #keys = new Map<string, number>();
+  readonly #history = new MemoryHistory();
+  /** In the order in which keys are forgotten, since all live equally long. */
+  readonly #keys = new Map<string, { forgetAt: number; position: Position | undefined }>();
   #listener: BackplaneListener | undefined;
-  #queue: Publication[] = [];
+  #queue: Delivery[] = [];
   #queuedBytes = 0;
 
   constructor(dedupeMs: number) {
@@ -48,15 +60,26 @@ export class MemoryBackplane implements Backplane {
 
   async publish(publication: Publication): Promise<Published> {
     if (this.#listener === undefined) throw new BackplaneError('unavailable', 'the node is stopping');
-    const bytes = Buffer.byteLength(publication.frame);
+    const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
     if (this.#queue.length >= maxPublishesUnderWay || this.#queuedBytes + bytes > maxPublishBytesUnderWay) {
       throw new BackplaneError('unavailable', 'too many messages are waiting on this node');
     }
-    if (publication.dedupe !== undefined && !this.#remember(publication)) return { duplicate: true };
+    const key = this.#keyOf(publication);
+    const first = key === undefined ? undefined : this.#keys.get(key);
+    if (first !== undefined) return { duplicate: true, position: first.position };
+    const delivery = this.#keep(publication);
+    if (key !== undefined) {
+      this.#keys.set(key, { forgetAt: performance.now() + this.#dedupeMs, position: delivery.position });
+    }
     if (this.#queue.length === 0) setImmediate(() => this.#deliver());
-    this.#queue.push(publication);
+    this.#queue.push(delivery);
     this.#queuedBytes += bytes;
-    return { duplicate: false };
+    return { duplicate: false, position: delivery.position };
+  }
+
+  async read(room: string, query: HistoryQuery): Promise<HistoryPage> {
+    if (this.#listener === undefined) throw new BackplaneError('unavailable', 'the node is stopping');
+    return this.#history.read(room, query);
   }
 
   renew(): void {
@@ -71,22 +94,30 @@ export class MemoryBackplane implements Backplane {
     const queue = this.#queue;
     this.#queue = [];
     this.#queuedBytes = 0;
-    for (const { room, frame, at } of queue) {
-      if (this.#rooms.has(room)) this.#listener?.message(room, Buffer.from(frame), at);
+    for (const { room, frame, at, position } of queue) {
+      if (this.#rooms.has(room)) this.#listener?.message(room, frame, at, position);
     }
   }
 
-  /** False if the key is known already. */
-  #remember({ room, dedupe }: Publication): boolean {
+  #keep(publication: Publication): Delivery {
+    const { room, at, history, prefix, suffix } = publication;
+    if (history === undefined) return { room, frame: Buffer.from(prefix + suffix), at, position: undefined };
+    const { frame, ...position } = this.#history.append(publication, history);
+    return { room, frame, at, position };
+  }
+
+  /** Undefined where the message has no key. Refuses when too many keys are remembered. */
+  #keyOf({ room, dedupe }: Publication): string | undefined {
+    if (dedupe === undefined) return undefined;
     const now = performance.now();
-    for (const [known, forgetAt] of this.#keys) {
+    for (const [known, { forgetAt }] of this.#keys) {
       if (forgetAt > now) break;
       this.#keys.delete(known);
     }
-    const key = JSON.stringify([room, dedupe?.by, dedupe?.key]);
-    if (this.#keys.has(key)) return false;
-    if (this.#keys.size >= maxKeys) throw new BackplaneError('unavailable', 'too many keys are remembered already');
-    this.#keys.set(key, now + this.#dedupeMs);
-    return true;
+    const key = JSON.stringify([room, dedupe.by, dedupe.key]);
+    if (!this.#keys.has(key) && this.#keys.size >= maxKeys) {
+      throw new BackplaneError('unavailable', 'too many keys are remembered already');
+    }
+    return key;
   }
 }

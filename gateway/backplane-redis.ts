@@ -1,24 +1,26 @@
 /**
  * The Redis backplane: one channel per room. Keeps the contract of gateway/backplane.ts.
  *
- * Two connections (gateway/redis-connection.ts): one publishes, one is subscribed. Which rooms are subscribed is kept in
- * gateway/subscriptions.ts. A canary message every second, from the one to the other, shows that the way through Redis
+ * Two connections (gateway/redis-connection.ts): one publishes and reads, one is subscribed. Which rooms are subscribed
+ * is kept in gateway/subscriptions.ts, what rooms with history keep in gateway/history-redis.ts. A canary message every second, from the one to the other, shows that the way through Redis
  * is open in both directions; without it the backplane is down, whatever the connections say.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import {
   type Backplane,
   BackplaneError,
   type BackplaneListener,
+  type HistoryPage,
+  type HistoryQuery,
   maxPublishBytesUnderWay,
   maxPublishesUnderWay,
   type Publication,
   type Published,
 } from './backplane.ts';
 import { unwrap, wrap } from './envelope.ts';
+import { append, appendScript, readHistory, readHistoryScript } from './history-redis.ts';
 import type { Logger } from './log.ts';
-import { RedisConnection, type RedisRole, tickMs } from './redis-connection.ts';
+import { RedisConnection, type RedisRole, readScript, type Script, tickMs } from './redis-connection.ts';
 import { Subscriptions } from './subscriptions.ts';
 
 const canaryEveryTicks = 4;
@@ -27,7 +29,10 @@ const canaryLostTicks = 12;
 const canaryLateTicks = 6;
 const startTimeoutMs = 3_000;
 
-const publishOnce = readFileSync(new URL('./publish.lua', import.meta.url), 'utf8');
+/** Within it a replica has to confirm, with ACK=replicated. Shorter than the watchdog of the connection. */
+const replicationTimeoutMs = 1_000;
+
+const publishOnce = readScript('publish.lua');
 
 export interface RedisBackplaneOptions {
   url: string;
@@ -35,6 +40,8 @@ export interface RedisBackplaneOptions {
   prefix: string;
   node: string;
   dedupeMs: number;
+  /** A publish resolves only when one replica has it too. */
+  replicated: boolean;
 }
 
 export class RedisBackplane implements Backplane {
@@ -53,14 +60,20 @@ export class RedisBackplane implements Backplane {
   #onFirstUp: () => void = () => undefined;
   #underWay = 0;
   #bytesUnderWay = 0;
+  /** Of what was written in this turn. */
+  #replication: Promise<void> | undefined;
+  /** Epochs of all nodes and runs have different names. */
+  readonly #run = randomBytes(6).toString('base64url');
+  #epochs = 0;
 
   constructor(options: RedisBackplaneOptions, log: Logger) {
     this.#options = options;
     this.#log = log;
     // Random: two nodes that were given one name would take each other's canaries for their own.
     this.#canaryChannel = `${options.prefix}:canary:${options.node}:${randomBytes(6).toString('hex')}`;
-    this.#publisher = this.#connection('publisher', () => undefined);
-    this.#subscriber = this.#connection('subscriber', () => this.#subscriptions.lost());
+    const scripts = [publishOnce, appendScript, readHistoryScript];
+    this.#publisher = this.#connection('publisher', scripts, () => undefined);
+    this.#subscriber = this.#connection('subscriber', [], () => this.#subscriptions.lost());
     this.#subscriptions = new Subscriptions(
       options.prefix,
       {
@@ -97,14 +110,16 @@ export class RedisBackplane implements Backplane {
   }
 
   async publish(publication: Publication): Promise<Published> {
-    const bytes = Buffer.byteLength(publication.frame);
+    const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
     if (this.#underWay >= maxPublishesUnderWay || this.#bytesUnderWay + bytes > maxPublishBytesUnderWay) {
       throw new BackplaneError('unavailable', 'too many messages are waiting for Redis');
     }
     this.#underWay++;
     this.#bytesUnderWay += bytes;
     try {
-      return await this.#write(publication);
+      const written = this.#write(publication);
+      if (this.#options.replicated) await Promise.all([written, this.#replicated()]);
+      return await written;
     } finally {
       this.#underWay--;
       this.#bytesUnderWay -= bytes;
@@ -123,28 +138,59 @@ export class RedisBackplane implements Backplane {
     this.#subscriber.close();
   }
 
-  async #write({ room, frame, at, dedupe }: Publication): Promise<Published> {
+  read(room: string, query: HistoryQuery): Promise<HistoryPage> {
+    return readHistory(this.#publisher, this.#subscriptions.channelOf(room), query, this.#newEpoch());
+  }
+
+  async #write(publication: Publication): Promise<Published> {
+    const { room, prefix, suffix, at, dedupe, history } = publication;
     const channel = this.#subscriptions.channelOf(room);
-    const envelope = wrap(frame, at);
-    if (dedupe === undefined) {
+    const { dedupeMs } = this.#options;
+    const dedupeKey = dedupe === undefined ? undefined : `${channel}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
+    if (history !== undefined) {
+      const newEpoch = this.#newEpoch();
+      return append(this.#publisher, publication, history, { channel, dedupeKey, dedupeMs, newEpoch });
+    }
+    const envelope = wrap(prefix + suffix, at);
+    if (dedupeKey === undefined) {
       await this.#publisher.run((redis) => redis.publish(channel, envelope));
       return { duplicate: false };
     }
-    const key = `${channel}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
-    const { dedupeMs } = this.#options;
     const published = await this.#publisher.run((redis) =>
-      redis.eval(publishOnce, 1, key, dedupeMs, channel, envelope),
+      redis.evalsha(publishOnce.sha, 1, dedupeKey, dedupeMs, channel, envelope),
     );
     return { duplicate: published === 0 };
   }
 
-  #connection(role: RedisRole, onLost: () => void): RedisConnection {
+  /** WAIT holds up the connection, so one is written for everything that this turn writes. */
+  #replicated(): Promise<void> {
+    this.#replication ??= new Promise<void>((resolve, reject) => {
+      setImmediate(() => {
+        this.#replication = undefined;
+        this.#publisher
+          .run((redis) => redis.wait(1, replicationTimeoutMs))
+          .then((replicas) => {
+            if (replicas >= 1) resolve();
+            else reject(new BackplaneError('timeout', 'no replica confirmed it in time'));
+          }, reject);
+      });
+    });
+    return this.#replication;
+  }
+
+  #newEpoch(): string {
+    this.#epochs++;
+    return `${this.#run}${this.#epochs.toString(36)}`;
+  }
+
+  #connection(role: RedisRole, scripts: Script[], onLost: () => void): RedisConnection {
     const { node, url } = this.#options;
     const connection: RedisConnection = new RedisConnection(
       {
         role,
         url,
         name: `roomcast:${role}:${node}`,
+        scripts,
         onReady: () => {
           if (this.#connectedBefore.has(role)) this.#listener?.reconnected();
           this.#connectedBefore.add(role);
@@ -182,7 +228,7 @@ export class RedisBackplane implements Backplane {
     if (room === undefined) return;
     const envelope = unwrap(bytes);
     if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
-    else this.#listener?.message(room, envelope.frame, envelope.at);
+    else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
   }
 
   #tick(): void {

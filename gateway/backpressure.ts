@@ -66,6 +66,12 @@ export class Backpressure {
     this.#thisTurnByAll += bytes * members;
   }
 
+  /** To be called before bytes are sent to one reader from history. */
+  handedOver(bytes: number): void {
+    this.#handedOver += bytes + frameHeaderBytes;
+    if (this.#handedOver > this.#totalBytes / 4) this.look();
+  }
+
   /** Looks at every buffer: puts slow readers aside, sheds the fullest when all are too many. Returns their sum. */
   look(): number {
     this.#fannedOut = 0;

@@ -11,15 +11,19 @@ import { failure, ok, pong, reconnect, trouble } from './answers.ts';
 import type { BackplaneError } from './backplane.ts';
 import type { Reader } from './backpressure.ts';
 import type { Movable } from './drain.ts';
-import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
+import { type Frame, type HistoryFrame, type Refused, readFrame, readFrameId } from './frame.ts';
+import { historyAnswer, historyQuery } from './history.ts';
 import { Rates } from './limits.ts';
-import { type Member, Memberships, type RoomFrame } from './memberships.ts';
+import type { RoomFrame } from './membership.ts';
+import { type Member, Memberships } from './memberships.ts';
+import type { SlowPolicy } from './metrics.ts';
 import type { Node } from './node.ts';
 import { Session, type SessionOwner } from './session.ts';
 
 /** What a connection needs of its WebSocket. Never called after `end`, `cut` or `closed`. */
 export interface Socket {
-  send(text: string): void;
+  /** Bytes are UTF-8 text too. */
+  send(text: string | Uint8Array): void;
   ping(payload: string): void;
   /** Sends a close frame; `closed` is called from within. What it cannot write at once is out of our hands. */
   end(code: CloseCode, reason: string): void;
@@ -86,8 +90,9 @@ export class Connection implements Reader, Member, Movable, SessionOwner {
     return !this.#stalled && !this.#closed;
   }
 
-  get closing(): boolean {
-    return this.#closed;
+  /** The rules by which rooms of this connection are off the live path now. */
+  slowPolicies(): Set<SlowPolicy> {
+    return this.#memberships.slowPolicies();
   }
 
   get publishing(): boolean {
@@ -301,6 +306,8 @@ export class Connection implements Reader, Member, Movable, SessionOwner {
       this.#memberships.subscribe(frame);
     } else if (frame.type === 'unsubscribe') {
       this.#memberships.unsubscribe(frame.id, frame.room);
+    } else if (frame.type === 'history') {
+      this.#history(frame, identity);
     } else this.send(failure(frame.id, 'unsupported', 'This gateway does not offer that frame type.'));
   }
 
@@ -313,17 +320,35 @@ export class Connection implements Reader, Member, Movable, SessionOwner {
     }
     this.#publishesUnderWay++;
     hub
-      .publish(publisher.publication(frame, identity.user))
+      .publish(publisher.publication(frame, identity.user, access.rule(room).history))
       .then(
-        ({ duplicate }) => {
+        ({ duplicate, position }) => {
           this.#publishesUnderWay--;
           if (!duplicate) metrics.published();
-          if (id !== undefined) this.send(ok(duplicate ? { id, duplicate } : { id }));
+          if (id !== undefined) this.send(ok({ id, ...position, ...(duplicate ? { duplicate } : {}) }));
         },
         (error: BackplaneError) => {
           this.#publishesUnderWay--;
           this.send(trouble(id, error, 'publish again'));
         },
+      )
+      .catch((error: unknown) => this.fail(error));
+  }
+
+  #history(frame: HistoryFrame, identity: Identity): void {
+    const { access, hub } = this.#node;
+    const { id, room } = frame;
+    if (!access.allowsReading(identity, 'history', room, this.#memberships.has(room))) {
+      this.send(
+        failure(id, 'forbidden', 'Only members of a room that keeps history may read it, or a token that says so.'),
+      );
+      return;
+    }
+    hub
+      .history(room, historyQuery(frame))
+      .then(
+        (page) => this.send(historyAnswer(frame, page)),
+        (error: BackplaneError) => this.send(trouble(id, error, 'ask again')),
       )
       .catch((error: unknown) => this.fail(error));
   }
@@ -348,7 +373,7 @@ export class Connection implements Reader, Member, Movable, SessionOwner {
   // Out
 
   /** Sends a finished frame. Over the soft limit the reader is put aside; over the hard one it is closed. */
-  send(frame: string): void {
+  send(frame: string | Uint8Array): void {
     if (this.#closed) return;
     this.#socket.send(frame);
     const buffered = this.#socket.bufferedBytes();
@@ -357,10 +382,24 @@ export class Connection implements Reader, Member, Movable, SessionOwner {
     else if (buffered > softBytes) this.stall();
   }
 
+  takes(bytes: number): boolean {
+    if (!this.live) return false;
+    const buffered = this.#socket.bufferedBytes();
+    if (buffered > 0 && buffered + bytes > this.#node.backpressure.hardBytes) this.stall();
+    else this.#node.backpressure.handedOver(bytes);
+    return this.live;
+  }
+
+  maySubscribe(room: string): boolean {
+    const { identity } = this;
+    return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
+  }
+
   listen(room: string): void {
     this.#socket.listen(room);
   }
 
+  /** A socket that is gone has been forgotten by the server. */
   unlisten(room: string): void {
     if (!this.#socketGone) this.#socket.unlisten(room);
   }

@@ -19,7 +19,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { Hub } from './hub.ts';
 import { UserConnections } from './limits.ts';
 import type { Logger } from './log.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, type SlowPolicy } from './metrics.ts';
 import { Publisher } from './publish.ts';
 import { Server } from './server.ts';
 import { version } from './version.ts';
@@ -52,7 +52,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       connections: () => connections.size,
       rooms: () => hub.roomCount,
       subscriptions: () => sum(connections, (connection) => connection.rooms),
-      stalled: () => sum(connections, ({ closing, live }) => (live || closing ? 0 : 1)),
+      slow: () => slowConnections(connections),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.up,
     },
@@ -70,7 +70,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     for (const connection of connections) connection.close(closeCode.overloaded);
     backplane.renew();
   });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics, log });
   const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
@@ -116,8 +116,16 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
 }
 
 function createBackplane(config: Config, log: Logger): Backplane {
-  const { dedupeMs, nodeId: node, redisPrefix: prefix, redisUrl: url } = config;
-  return url === undefined ? new MemoryBackplane(dedupeMs) : new RedisBackplane({ url, prefix, node, dedupeMs }, log);
+  const { ack, dedupeMs, nodeId: node, redisPrefix: prefix, redisUrl: url } = config;
+  return url === undefined
+    ? new MemoryBackplane(dedupeMs)
+    : new RedisBackplane({ url, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
+}
+
+function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, number> {
+  const counts = { 'catch-up': 0, drop: 0, latest: 0 };
+  for (const connection of connections) for (const policy of connection.slowPolicies()) counts[policy]++;
+  return counts;
 }
 
 function sum(connections: Iterable<Connection>, value: (connection: Connection) => number): number {

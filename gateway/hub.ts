@@ -3,13 +3,18 @@
  *
  * Owns when a room is subscribed (its first member joins) and left (some time after the last). It holds no list of
  * members: the WebSocket server keeps who listens to what, so a message costs the hub the same for one member or ten
- * thousand. It never knows Redis, sockets or permissions. Next: gateway/connection.ts.
+ * thousand. Where a room keeps history, its feed (gateway/feed.ts) decides what is handed out and when. It never knows
+ * Redis, sockets or permissions. Next: gateway/membership.ts.
  */
+import type { Position } from '../shared/protocol.ts';
 import type { Access, SlowRule } from './access.ts';
 import { gap } from './answers.ts';
-import type { Backplane, BackplaneListener, Publication, Published } from './backplane.ts';
+import type { Backplane, BackplaneListener, HistoryPage, HistoryQuery, Publication, Published } from './backplane.ts';
 import type { Backpressure } from './backpressure.ts';
+import { missing } from './continuation.ts';
+import { Feed } from './feed.ts';
 import type { Freeze } from './freeze.ts';
+import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
 /** Hands a frame to every live member of a room on this node, in one call. */
@@ -20,8 +25,12 @@ export interface Room {
   readonly slow: SlowRule;
   /** Members on this node, those that are joining included. */
   members: number;
-  /** Of these, the ones that get no message now: joining, or too slow. */
+  /** Undefined in a plain room. */
+  feed: Feed | undefined;
+  /** Of the members, the ones that get no live message now: joining, behind, or too slow. */
   aside: number;
+  /** The last message, kept while somebody is aside who wants only that. */
+  newest: Uint8Array | undefined;
   /** Messages fanned out so far; a member put aside remembers it, to know later how many it missed. */
   sequence: number;
   /** Times that messages were missed by the whole node. */
@@ -31,6 +40,9 @@ export interface Room {
 
 /** A room is left this long after its last member: a client that flaps does not become Redis traffic. */
 const lingerMs = 2_000;
+/** How often a quiet room with history is looked after, and how many of them in one sweep. */
+const lookAfterMs = 2_000;
+const lookAfterRooms = 250;
 
 export class Hub implements BackplaneListener {
   readonly #backplane: Backplane;
@@ -39,8 +51,13 @@ export class Hub implements BackplaneListener {
   readonly #fanout: Fanout;
   readonly #freeze: Freeze;
   readonly #metrics: Metrics;
+  readonly #log: Logger;
   readonly #rooms = new Map<string, Room>();
   readonly #empty = new Set<Room>();
+  /** Their last read failed. */
+  readonly #troubled = new Set<Feed>();
+  #round: Iterator<Room> | undefined;
+  #roundBeganAt = 0;
 
   constructor(parts: {
     backplane: Backplane;
@@ -49,6 +66,7 @@ export class Hub implements BackplaneListener {
     fanout: Fanout;
     freeze: Freeze;
     metrics: Metrics;
+    log: Logger;
   }) {
     this.#backplane = parts.backplane;
     this.#access = parts.access;
@@ -56,6 +74,7 @@ export class Hub implements BackplaneListener {
     this.#fanout = parts.fanout;
     this.#freeze = parts.freeze;
     this.#metrics = parts.metrics;
+    this.#log = parts.log;
   }
 
   get roomCount(): number {
@@ -66,8 +85,7 @@ export class Hub implements BackplaneListener {
   join(name: string): Room {
     let room = this.#rooms.get(name);
     if (room === undefined) {
-      const { slow } = this.#access.rule(name);
-      room = { name, slow, members: 0, aside: 0, sequence: 0, interruptions: 0, emptySince: 0 };
+      room = this.#create(name);
       this.#rooms.set(name, room);
     }
     this.#empty.delete(room);
@@ -76,9 +94,13 @@ export class Hub implements BackplaneListener {
     return room;
   }
 
-  /** Resolves when whatever is published to the room from now on reaches this node, or is told as missed. */
-  subscribed(room: Room): Promise<void> {
-    return this.#backplane.subscribe(room.name);
+  /**
+   * Resolves when whatever is published to the room from now on reaches this node, or is told as missed; with history,
+   * its position is known then.
+   */
+  async subscribed(room: Room): Promise<void> {
+    await this.#backplane.subscribe(room.name);
+    await room.feed?.open();
   }
 
   /** Counts a member out. `live`: it was not aside. */
@@ -91,25 +113,31 @@ export class Hub implements BackplaneListener {
   }
 
   publish(publication: Publication): Promise<Published> {
+    if (publication.history !== undefined) publication.known = this.#rooms.get(publication.room)?.feed?.position;
     return this.#backplane.publish(publication);
   }
 
-  message(name: string, frame: Uint8Array, at: number): void {
+  history(room: string, query: HistoryQuery): Promise<HistoryPage> {
+    return this.#backplane.read(room, query);
+  }
+
+  message(name: string, frame: Uint8Array, at: number, position: Position | undefined): void {
     this.#freeze.look(performance.now());
     const room = this.#rooms.get(name);
-    if (room === undefined || room.members === 0) return;
-    this.#send(room, frame);
-    room.sequence++;
-    this.#metrics.fannedOut(room.members - room.aside, at);
+    if (room === undefined) return;
+    if (room.feed !== undefined && position !== undefined) room.feed.message(position, frame, at);
+    else if (room.members > 0) this.#deliver(room, frame, at);
   }
 
   missed(name: string, why: 'interrupted' | 'unreadable'): void {
     const room = this.#rooms.get(name);
     if (why === 'unreadable') this.#metrics.dropped('unreadable', 1);
-    if (room === undefined || room.members === 0) return;
-    this.#send(room, gap(name, 'backplane'));
-    room.interruptions++;
-    this.#metrics.gap('backplane');
+    if (room?.feed !== undefined) room.feed.heal();
+    else if (room !== undefined && room.members > 0) {
+      this.#send(room, gap(name, { reason: 'backplane' }));
+      room.interruptions++;
+      this.#metrics.gap('backplane');
+    }
   }
 
   roundTrip(seconds: number): void {
@@ -120,13 +148,53 @@ export class Hub implements BackplaneListener {
     this.#metrics.backplaneReconnected();
   }
 
-  /** Who is put aside by the look before it does not get the frame, and counts it as missed. */
-  #send(room: Room, frame: Uint8Array | string): void {
-    this.#backpressure.beforeFanout(frame.length, room.members - room.aside);
-    this.#fanout(room.name, frame);
+  #create(name: string): Room {
+    const { slow, history } = this.#access.rule(name);
+    const room: Room = {
+      name,
+      slow,
+      feed: undefined,
+      members: 0,
+      aside: 0,
+      newest: undefined,
+      sequence: 0,
+      interruptions: 0,
+      emptySince: 0,
+    };
+    if (history !== undefined) room.feed = this.#feed(room);
+    return room;
   }
 
-  /** Leaves the rooms that have been empty for a while. To be called about once a second. */
+  #feed(room: Room): Feed {
+    const feed: Feed = new Feed({
+      read: (query) => this.#backplane.read(room.name, query),
+      deliver: (frame, at) => this.#deliver(room, frame, at),
+      tell: (hole) => {
+        this.#send(room, gap(room.name, missing(hole)));
+        this.#metrics.gap(hole.reason);
+      },
+      healed: () => this.#metrics.healed(),
+      troubled: () => void this.#troubled.add(feed),
+      fault: (error) => this.#log.error({ error: (error as Error).stack }, 'a feed failed'),
+    });
+    return feed;
+  }
+
+  #deliver(room: Room, frame: Uint8Array, at: number | undefined): void {
+    this.#send(room, frame);
+    room.sequence++;
+    if (room.slow === 'latest') room.newest = room.aside > 0 ? frame : undefined;
+    this.#metrics.fannedOut(room.members - room.aside, at);
+  }
+
+  /** Who is put aside by the look before it does not get the frame, and counts it as missed. */
+  #send(room: Room, frame: Uint8Array | string): void {
+    const live = room.members - room.aside;
+    this.#backpressure.beforeFanout(frame.length, live);
+    if (live > 0) this.#fanout(room.name, frame);
+  }
+
+  /** Leaves the rooms that have been empty for a while, and looks after the others. To be called about twice a second. */
   sweep(): void {
     const now = performance.now();
     for (const room of this.#empty) {
@@ -134,6 +202,26 @@ export class Hub implements BackplaneListener {
       this.#empty.delete(room);
       this.#rooms.delete(room.name);
       this.#backplane.unsubscribe(room.name);
+    }
+    const troubled = [...this.#troubled];
+    this.#troubled.clear();
+    for (const feed of troubled) feed.retry();
+    if (this.#backplane.up) this.#lookAfter(now);
+  }
+
+  #lookAfter(now: number): void {
+    if (this.#round === undefined) {
+      if (now - this.#roundBeganAt < lookAfterMs) return;
+      this.#roundBeganAt = now;
+      this.#round = this.#rooms.values();
+    }
+    for (let looked = 0; looked < lookAfterRooms; looked++) {
+      const { value: room, done } = this.#round.next();
+      if (done) {
+        this.#round = undefined;
+        return;
+      }
+      if (room.members > 0) room.feed?.lookAfter();
     }
   }
 }

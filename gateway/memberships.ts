@@ -1,46 +1,23 @@
 /**
- * The rooms of one connection: joining, live, or aside because the reader is too slow.
+ * The rooms of one connection.
  *
- * The one owner of a membership's state, from `subscribe` to the last frame of the room. Frames for a room that is being
- * joined are held until it is known how that ended. A member that is put aside remembers where in the room that was, and
- * is told by a `gap` what it missed when it goes on. Next: gateway/hub.ts.
+ * Owns which memberships there are: it makes one for a `subscribe` that is allowed, and ends it. Frames for a room that is
+ * being joined are held until it is known how that ended. What happens in between is gateway/membership.ts.
  */
 import type { FrameId } from '../shared/protocol.ts';
-import type { Identity } from './access.ts';
-import { failure, gap, ok, trouble, unsubscribed } from './answers.ts';
+import { failure, ok, trouble, unsubscribed } from './answers.ts';
 import type { BackplaneError } from './backplane.ts';
 import type { Frame } from './frame.ts';
-import type { Room } from './hub.ts';
+import { Membership, nothingHeld, type Reader, type RoomFrame, type SubscribeFrame } from './membership.ts';
+import type { SlowPolicy } from './metrics.ts';
 import type { Node } from './node.ts';
 
-export type RoomFrame = Extract<Frame, { room: string }>;
-type SubscribeFrame = Extract<Frame, { type: 'subscribe' }>;
-
 /** What memberships need of their connection. */
-export interface Member {
-  /** False while it is over the soft limit of its outgoing buffer, and when it is closed. */
-  readonly live: boolean;
-  readonly closing: boolean;
-  readonly identity: Identity | undefined;
-  send(frame: string): void;
+export interface Member extends Reader {
   fail(error: unknown): void;
   /** Takes up a frame that was held. */
   resume(frame: Frame): void;
-  /** Has the server fan out the room to this connection, or no more. */
-  listen(room: string): void;
-  unlisten(room: string): void;
 }
-
-interface Membership {
-  readonly room: Room;
-  state: 'joining' | 'live' | 'aside';
-  /** The room's sequence and interruptions when the member was put aside. */
-  sequence: number;
-  interruptions: number;
-  held: RoomFrame[];
-}
-
-const nothing: RoomFrame[] = [];
 
 export class Memberships {
   readonly #member: Member;
@@ -62,154 +39,109 @@ export class Memberships {
     return false;
   }
 
+  /** The rules by which rooms of this connection are off the live path now. */
+  slowPolicies(): Set<SlowPolicy> {
+    const policies = new Set<SlowPolicy>();
+    for (const { slowBy } of this.#byRoom.values()) if (slowBy !== undefined) policies.add(slowBy);
+    return policies;
+  }
+
+  has(room: string): boolean {
+    return this.#byRoom.has(room);
+  }
+
   /** True while frames for this room have to wait. */
   isJoining(room: string): boolean {
-    return this.#byRoom.get(room)?.state === 'joining';
+    return this.#byRoom.get(room)?.joining ?? false;
   }
 
   /** Keeps a frame until the joining of its room has ended. */
   hold(frame: RoomFrame): void {
     const membership = this.#byRoom.get(frame.room);
     if (membership === undefined) return;
-    if (membership.held === nothing) membership.held = [];
+    if (membership.held === nothingHeld) membership.held = [];
     membership.held.push(frame);
   }
 
   subscribe(frame: SubscribeFrame): void {
     const { id, room: name } = frame;
-    const { config, hub } = this.#node;
-    const most = config.maxRoomsPerConnection;
-    if (!this.#allowed(name)) {
+    const most = this.#node.config.maxRoomsPerConnection;
+    if (!this.#member.maySubscribe(name)) {
       this.#member.send(
         failure(id, 'forbidden', 'Neither a room rule nor the token allows to subscribe to this room.'),
       );
     } else if (this.#byRoom.has(name)) {
-      this.#member.send(subscribed(frame));
+      this.#member.send(ok({ id, room: name, recovered: frame.since === undefined ? undefined : false }));
     } else if (most > 0 && this.#byRoom.size >= most) {
       this.#member.send(failure(id, 'limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
-    } else {
-      const room = hub.join(name);
-      const membership: Membership = { room, state: 'joining', sequence: 0, interruptions: 0, held: nothing };
-      this.#byRoom.set(name, membership);
-      hub
-        .subscribed(room)
-        .then(
-          () => this.#joined(membership, frame),
-          (error: BackplaneError) => this.#joinFailed(membership, id, error),
-        )
-        .catch((error: unknown) => this.#member.fail(error));
-    }
+    } else this.#join(frame);
   }
 
   unsubscribe(id: FrameId, name: string): void {
     // The answer goes first: it takes along what was fanned out in this turn before the member leaves.
     this.#member.send(ok({ id }));
-    const membership = this.#byRoom.get(name);
-    if (membership !== undefined) this.#leave(membership);
+    this.#leave(name);
   }
 
   /** Leaves the rooms that the identity is no longer allowed in. Those being joined look for themselves. */
   revoke(): void {
-    for (const membership of [...this.#byRoom.values()]) {
-      const { name } = membership.room;
-      if (membership.state === 'joining' || this.#allowed(name)) continue;
+    for (const [name, { joining }] of [...this.#byRoom]) {
+      if (joining || this.#member.maySubscribe(name)) continue;
+      this.#leave(name);
       this.#member.send(unsubscribed(name));
-      this.#leave(membership);
     }
   }
 
   /** The connection takes part in nothing any more. */
   leaveAll(): void {
-    for (const membership of this.#byRoom.values()) this.#leave(membership);
+    for (const membership of this.#byRoom.values()) membership.leave();
+    this.#byRoom.clear();
   }
 
   /** The reader is too slow: no more messages from here on. */
   putAside(): void {
-    for (const membership of this.#byRoom.values()) {
-      if (membership.state !== 'live') continue;
-      this.#member.unlisten(membership.room.name);
-      membership.room.aside++;
-      membership.state = 'aside';
-      remember(membership);
-    }
+    for (const membership of this.#byRoom.values()) membership.putAside();
   }
 
-  /** The reader has read: tells what was missed, room by room, and goes on live. */
+  /** The reader has read: room by room it goes on where it was. */
   goOn(): void {
     for (const membership of this.#byRoom.values()) {
-      // Telling may fill the buffer again; the rest then waits for the next time.
+      // Going on may fill the buffer again; the rest then waits for the next time.
       if (!this.#member.live) return;
-      if (membership.state === 'aside') this.#goLive(membership);
+      membership.goOn();
     }
   }
 
-  #allowed(room: string): boolean {
-    const { identity } = this.#member;
-    return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
+  #join(frame: SubscribeFrame): void {
+    const { hub } = this.#node;
+    const { id, room: name } = frame;
+    const room = hub.join(name);
+    const membership = new Membership(room, this.#member, this.#node);
+    this.#byRoom.set(name, membership);
+    const failed = (answer: string) => {
+      if (this.#byRoom.get(name) !== membership) return;
+      this.#leave(name);
+      this.#member.send(answer);
+      this.#release(membership);
+    };
+    const joined = () => this.#release(membership);
+    hub
+      .subscribed(room)
+      .then(
+        () => membership.begin({ frame, joined, failed }),
+        (error: BackplaneError) => failed(trouble(id, error, 'subscribe again')),
+      )
+      .catch((error: unknown) => this.#member.fail(error));
   }
 
-  #joined(membership: Membership, frame: SubscribeFrame): void {
-    if (this.#member.closing) return;
-    const { name } = membership.room;
-    // A refresh may have taken the right away while Redis was asked.
-    if (this.#allowed(name)) {
-      this.#member.send(subscribed(frame));
-      membership.state = 'aside';
-      remember(membership);
-      if (this.#member.live) this.#goLive(membership);
-    } else {
-      this.#member.send(failure(frame.id, 'forbidden', 'The token no longer allows to subscribe to this room.'));
-      this.#leave(membership);
-    }
-    this.#release(membership);
-  }
-
-  #joinFailed(membership: Membership, id: FrameId, error: BackplaneError): void {
-    if (this.#member.closing) return;
-    this.#leave(membership);
-    this.#member.send(trouble(id, error, 'subscribe again'));
-    this.#release(membership);
+  #leave(room: string): void {
+    this.#byRoom.get(room)?.leave();
+    this.#byRoom.delete(room);
   }
 
   #release(membership: Membership): void {
     const { held } = membership;
-    membership.held = nothing;
+    membership.held = nothingHeld;
     for (const frame of held) this.#member.resume(frame);
   }
-
-  #leave(membership: Membership): void {
-    const { name } = membership.room;
-    this.#byRoom.delete(name);
-    if (membership.state === 'live') this.#member.unlisten(name);
-    this.#countOut(membership);
-  }
-
-  #countOut({ room, state, sequence }: Membership): void {
-    if (state === 'aside') this.#node.metrics.dropped('slow', room.sequence - sequence);
-    this.#node.hub.leave(room, state === 'live');
-  }
-
-  #goLive(membership: Membership): void {
-    const { room } = membership;
-    const missed = room.sequence - membership.sequence;
-    membership.state = 'live';
-    room.aside--;
-    this.#member.listen(room.name);
-    if (missed > 0) {
-      this.#node.metrics.dropped('slow', missed);
-      this.#node.metrics.gap('slow');
-      this.#member.send(gap(room.name, 'slow', missed));
-    }
-    if (room.interruptions > membership.interruptions) this.#member.send(gap(room.name, 'backplane'));
-  }
-}
-
-/** Every room is a plain one: it has no position, and nothing of what was missed can be given again. */
-function subscribed({ id, room, since }: SubscribeFrame): string {
-  return ok({ id, room, recovered: since === undefined ? undefined : false });
-}
-
-function remember(membership: Membership): void {
-  membership.sequence = membership.room.sequence;
-  membership.interruptions = membership.room.interruptions;
 }

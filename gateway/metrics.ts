@@ -7,17 +7,21 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { closeCode } from '../shared/codes.ts';
 import type { GapFrame } from '../shared/protocol.ts';
+import type { SlowRule } from './access.ts';
 
 /** What only the parts of a running node know; read at each scrape. */
 export interface Gauges {
   connections(): number;
   rooms(): number;
   subscriptions(): number;
-  /** Connections put aside because they read too slowly. */
-  stalled(): number;
+  /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
+  slow(): Record<SlowPolicy, number>;
   bufferedBytes(): number;
   backplaneUp(): boolean;
 }
+
+/** Where the rule is `close` there is nobody to count. */
+export type SlowPolicy = Exclude<SlowRule, 'close'>;
 
 /** Why a handshake, or the token that came with it, was refused. */
 export type HandshakeRejection = (typeof rejections)[number];
@@ -37,7 +41,7 @@ const rejections = [
   'token_claims',
 ] as const;
 const dropReasons = ['slow', 'unreadable'] as const;
-const gapReasons: GapFrame['reason'][] = ['backplane', 'slow'];
+const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
 
 const seconds = (...buckets: number[]) => buckets;
 /** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
@@ -54,6 +58,7 @@ export class Metrics {
   readonly #rejected: Counter<'reason'>;
   readonly #dropped: Counter<'reason'>;
   readonly #gaps: Counter<'reason' | 'healed'>;
+  readonly #resumes: Counter<'result'>;
   readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
   #published = 0;
@@ -89,12 +94,15 @@ export class Metrics {
     this.#closed = labelled('gateway_connections_closed_total', 'Connections closed, by close code.', 'code');
     this.#rejected = labelled('gateway_handshakes_rejected_total', 'Handshakes refused, by reason.', 'reason');
     this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; each was told.', 'reason');
-    this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members.', 'reason', 'healed');
+    this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members, or healed from history.', 'reason', 'healed');
+    this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of rejections) this.#rejected.inc({ reason }, 0);
     for (const reason of dropReasons) this.#dropped.inc({ reason }, 0);
     for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
+    this.#gaps.inc({ reason: 'backplane', healed: 'true' }, 0);
+    for (const result of ['recovered', 'refused']) this.#resumes.inc({ result }, 0);
     const histogram = (name: string, help: string, buckets: number[]) =>
       new Histogram({ name, help, buckets, registers });
     this.#pingRtt = histogram(
@@ -144,18 +152,33 @@ export class Metrics {
   }
 
   /** `at`: when the publishing node accepted the message, Unix ms; another host's clock may be ahead of ours. */
-  fannedOut(members: number, at: number): void {
+  fannedOut(members: number, at: number | undefined): void {
     this.#delivered += members;
-    this.#fanout.observe(Math.max(0, Date.now() - at) / 1000);
+    if (at !== undefined) this.#fanout.observe(Math.max(0, Date.now() - at) / 1000);
+  }
+
+  /** A message from history was handed to one member that is behind. */
+  fed(): void {
+    this.#delivered++;
   }
 
   dropped(reason: (typeof dropReasons)[number], messages: number): void {
     this.#dropped.inc({ reason }, messages);
   }
 
-  /** A gap was told: to a room's members on this node, or to one slow member. */
+  /** A gap was told: to a room's members on this node, or to one member. */
   gap(reason: GapFrame['reason']): void {
     this.#gaps.inc({ reason, healed: 'false' });
+  }
+
+  /** A gap was healed in place: messages that had not come were delivered from history. */
+  healed(): void {
+    this.#gaps.inc({ reason: 'backplane', healed: 'true' });
+  }
+
+  /** A `subscribe` with `since` to a room with history was answered. */
+  resumed(result: 'recovered' | 'refused'): void {
+    this.#resumes.inc({ result });
   }
 
   pingRoundTrip(rtt: number): void {
@@ -202,7 +225,7 @@ export class Metrics {
       labelNames: ['policy'],
       registers: [this.#registry],
       collect() {
-        this.set({ policy: 'drop' }, gauges.stalled());
+        for (const [policy, connections] of Object.entries(gauges.slow())) this.set({ policy }, connections);
       },
     });
   }

@@ -5,7 +5,7 @@
  * are stamped here and nowhere else, so a client cannot forge them.
  */
 import { randomBytes } from 'node:crypto';
-import type { Publication } from './backplane.ts';
+import type { HistoryRule, Publication } from './backplane.ts';
 import type { Frame } from './frame.ts';
 
 /** Makes publications; one per node and run. */
@@ -15,19 +15,29 @@ export class Publisher {
   #count = 0;
 
   /** `user` null is an anonymous publisher. The frame is checked and allowed. */
-  publication(frame: Extract<Frame, { type: 'publish' }>, user: string | null): Publication {
+  publication(
+    frame: Extract<Frame, { type: 'publish' }>,
+    user: string | null,
+    history: HistoryRule | undefined,
+  ): Publication {
     const { room, data, key } = frame;
     const at = Date.now();
-    this.#count += 1;
     const from = user === null ? '' : `,"from":${JSON.stringify(user)}`;
-    // A room name and an id need no escaping: their grammars hold neither quotes nor backslashes.
-    const head = `{"type":"message","room":"${room}","id":"${this.#run}${this.#count.toString(36)}"`;
     const tail = key === undefined ? '}' : `,"key":${JSON.stringify(key)}}`;
+    // A room name and an id need no escaping: their grammars hold neither quotes nor backslashes.
+    const head = `{"type":"message","room":"${room}"`;
     return {
       room,
-      frame: `${head},"data":${data}${from},"at":${at}${tail}`,
+      prefix: history === undefined ? `${head},"id":"${this.#nextId()}"` : `${head},"offset":`,
+      suffix: `,"data":${data}${from},"at":${at}${tail}`,
       at,
+      history,
       ...(key === undefined ? {} : { dedupe: { by: user ?? '', key } }),
     };
+  }
+
+  #nextId(): string {
+    this.#count += 1;
+    return `${this.#run}${this.#count.toString(36)}`;
   }
 }

@@ -6,6 +6,7 @@
  * the event loop: a stall of our own is not taken for silence of the peer, since its answers are read before the next
  * tick. It knows no channels and no rooms.
  */
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { BackplaneError } from './backplane.ts';
@@ -18,8 +19,33 @@ export interface RedisConnectionOptions {
   url: string;
   /** Shown by CLIENT LIST. */
   name: string;
+  /** Loaded on every new connection, before `onReady`. */
+  scripts?: readonly Script[];
   onReady(): void;
   onLost(): void;
+}
+
+/** A Lua script: run by EVALSHA, so that its text is sent once a connection. */
+export interface Script {
+  text: string;
+  sha: string;
+}
+
+/** Reads files of this folder as one script, one behind the other. */
+export function readScript(...files: string[]): Script {
+  const text = files.map((file) => readFileSync(new URL(`./${file}`, import.meta.url), 'utf8')).join('');
+  return { text, sha: createHash('sha1').update(text).digest('hex') };
+}
+
+/** What is known of the Redis process at the other end. */
+export interface RedisServer {
+  /** Another one after every restart. */
+  run: string;
+  /**
+   * It may lack the last writes of the run before: it was a replica and became the master, or it keeps no append only
+   * file, and loaded what was saved some time ago.
+   */
+  mayHaveLost: boolean;
 }
 
 /** How often `tick` is to be called. */
@@ -40,11 +66,13 @@ export class RedisConnection {
   /** `#sent` at each of the last ticks, the oldest first. */
   #sentBefore: number[] = [];
   #ticksInHandshake = 0;
+  #prepared = false;
+  #server: RedisServer = { run: '', mayHaveLost: true };
   #lastError = '';
   /** It is being given up, for a new one or for good. */
   #leaving = false;
 
-  constructor({ role, url, name, onReady, onLost }: RedisConnectionOptions, log: Logger) {
+  constructor({ role, url, name, scripts = [], onReady, onLost }: RedisConnectionOptions, log: Logger) {
     this.#role = role;
     this.#log = log;
     this.#redis = new Redis({
@@ -62,11 +90,18 @@ export class RedisConnection {
     });
     this.#redis.on('error', (error: Error) => this.#failed(error));
     this.#redis.on('ready', () => {
-      this.#lastError = '';
-      this.#log.info({ role }, 'redis connected');
-      onReady();
+      this.#prepare(scripts).then(
+        () => {
+          this.#lastError = '';
+          this.#prepared = true;
+          this.#log.info({ role }, 'redis connected');
+          onReady();
+        },
+        (error: Error) => this.reconnect(error.message),
+      );
     });
     this.#redis.on('close', () => {
+      this.#prepared = false;
       this.#leaving = false;
       this.#ticksInHandshake = 0;
       this.#sentBefore = [];
@@ -75,7 +110,12 @@ export class RedisConnection {
   }
 
   get ready(): boolean {
-    return this.#redis.status === 'ready' && !this.#leaving;
+    return this.#redis.status === 'ready' && this.#prepared && !this.#leaving;
+  }
+
+  /** Of the connection that is ready, or the last one that was. */
+  get server(): RedisServer {
+    return this.#server;
   }
 
   /** Begins to connect, and goes on trying until `close`. What goes wrong is told by the error event. */
@@ -93,13 +133,10 @@ export class RedisConnection {
    */
   async run<Reply>(command: (redis: Redis) => Promise<Reply>): Promise<Reply> {
     if (!this.ready) throw new BackplaneError('unavailable', 'Redis is away');
-    this.#sent++;
     try {
-      return await command(this.#redis);
+      return await this.#watched(() => command(this.#redis));
     } catch (error) {
       throw this.#outcome(error as Error);
-    } finally {
-      this.#answered++;
     }
   }
 
@@ -125,6 +162,24 @@ export class RedisConnection {
     this.#redis.disconnect();
   }
 
+  async #watched<Reply>(command: () => Promise<Reply>): Promise<Reply> {
+    this.#sent++;
+    try {
+      return await command();
+    } finally {
+      this.#answered++;
+    }
+  }
+
+  async #prepare(scripts: readonly Script[]): Promise<void> {
+    if (scripts.length === 0) return;
+    const [info] = await Promise.all([
+      this.#watched(() => this.#redis.info()),
+      ...scripts.map(({ text }) => this.#watched(() => this.#redis.script('LOAD', text))),
+    ]);
+    this.#server = readInfo(info);
+  }
+
   /** While Redis is away every attempt fails alike; the log says it once. */
   #failed(error: Error): void {
     if (error.message === this.#lastError) return;
@@ -134,6 +189,8 @@ export class RedisConnection {
 
   #outcome(error: Error): BackplaneError {
     if (error.name === 'ReplyError') {
+      // It has become a replica, or has forgotten its scripts: a new connection finds the master, and loads them again.
+      if (/^(READONLY|NOSCRIPT)/.test(error.message)) this.reconnect(error.message);
       this.#log.error({ role: this.#role, error: cut(error.message) }, 'redis refused a command');
       return new BackplaneError('unavailable', 'Redis refused it');
     }
@@ -156,4 +213,11 @@ function addressOf(text: string) {
     db: Number(url.pathname.slice(1)),
     ...(url.protocol === 'rediss:' ? { tls: ca === null ? {} : { ca: readFileSync(ca) } } : {}),
   } satisfies RedisOptions;
+}
+
+/** `info` is the answer to INFO. */
+function readInfo(info: string): RedisServer {
+  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+  const wasReplica = /[^0]/.test(field('master_replid2'));
+  return { run: field('run_id'), mayHaveLost: wasReplica || field('aof_enabled') !== '1' };
 }

@@ -306,7 +306,7 @@ class UwsSocket implements Socket {
     this.#ws = ws;
   }
 
-  send(text: string): void {
+  send(text: string | Uint8Array): void {
     this.#ws.send(text, false, false);
   }
 

@@ -27,6 +27,8 @@ describe.skipIf(!runs)(`in a container${runs ? '' : ' (not run: no Docker engine
     if (redis === undefined) throw new Error('the container is started before the tests');
     const { url } = redis;
     const prefix = `rct:${randomBytes(6).toString('hex')}`;
-    return ['one', 'two'].map((node) => new RedisBackplane({ url, prefix, node, dedupeMs }, createLog('silent')));
+    return ['one', 'two'].map(
+      (node) => new RedisBackplane({ url, prefix, node, dedupeMs, replicated: false }, createLog('silent')),
+    );
   });
 });

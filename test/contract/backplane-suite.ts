@@ -4,10 +4,18 @@
  * that can lose its connection has to keep is in test/contract/backplane-faults.test.ts and backplane-hangs.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import { maxPublishBytesUnderWay, maxPublishesUnderWay, type Publication } from '../../gateway/backplane.ts';
+import { maxPublishBytesUnderWay, maxPublishesUnderWay } from '../../gateway/backplane.ts';
 import { until } from '../support/until.ts';
 import { keys } from './backplane-keys.ts';
-import { type CreateBackplanes, outcome, publication, Recorder, startNodes, subscribedNodes } from './recorder.ts';
+import {
+  type CreateBackplanes,
+  outcome,
+  type PlainPublication,
+  publication,
+  Recorder,
+  startNodes,
+  subscribedNodes,
+} from './recorder.ts';
 
 const deadlineMs = 10_000;
 
@@ -91,7 +99,7 @@ function order(create: CreateBackplanes): void {
       const { nodes } = await subscribedNodes(create, 'a');
       const sent = nodes.map(() => Array.from({ length: 4_000 / nodes.length }, () => publication('a')));
       // Publications with a key go another way to Redis, and must not overtake.
-      const keyed = (each: Publication, index: number) =>
+      const keyed = (each: PlainPublication, index: number) =>
         index % 3 === 0 ? { ...each, dedupe: { by: 'ann', key: each.frame } } : each;
       await Promise.all(
         nodes.flatMap(({ backplane }, node) => sent[node]?.map(keyed).map((each) => backplane.publish(each)) ?? []),

@@ -4,20 +4,34 @@
  * Owns the backplane's end. Frames are kept as they came and read only when a test asks, so one that changes later shows.
  */
 import type { Backplane, BackplaneListener, Publication } from '../../gateway/backplane.ts';
+import type { Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { until } from '../support/until.ts';
 
 export type Event =
-  | { kind: 'message'; room: string; frame: Uint8Array; at: number }
+  | { kind: 'message'; room: string; frame: Uint8Array; at: number; position: Position | undefined }
   | { kind: 'missed'; room: string; why: 'interrupted' | 'unreadable' };
 
 const deadlineMs = 10_000;
 let count = 0;
 
-/** A publication whose data tells it from every other one. */
-export function publication(room: string, fields: Partial<Publication> = {}): Publication {
+/** A publication to a plain room, with its finished frame. */
+export interface PlainPublication extends Publication {
+  frame: string;
+}
+
+/** A publication to a plain room whose data tells it from every other one. */
+export function publication(room: string, fields: Partial<PlainPublication> = {}): PlainPublication {
   count += 1;
-  return { room, frame: `{"type":"message","room":"${room}","data":${count}}`, at: Date.now(), ...fields };
+  const frame = fields.frame ?? `{"type":"message","room":"${room}","data":${count}}`;
+  return { room, frame, prefix: frame, suffix: '', at: Date.now(), ...fields };
+}
+
+/** A publication to a room with history, whose data tells it from every other one. */
+export function keptPublication(room: string, fields: Partial<Publication> = {}): Publication {
+  count += 1;
+  const history = { size: 100, maxBytes: 1_048_576, ttlSeconds: 60 };
+  return { room, prefix: '{"offset":', suffix: `,"data":${count}}`, at: Date.now(), history, ...fields };
 }
 
 export class Recorder implements BackplaneListener {
@@ -39,8 +53,8 @@ export class Recorder implements BackplaneListener {
     return this;
   }
 
-  message(room: string, frame: Uint8Array, at: number): void {
-    this.#told({ kind: 'message', room, frame, at });
+  message(room: string, frame: Uint8Array, at: number, position: Position | undefined): void {
+    this.#told({ kind: 'message', room, frame, at, position });
   }
 
   missed(room: string, why: 'interrupted' | 'unreadable'): void {

@@ -22,7 +22,7 @@ export function channelOf(room: string): string {
 /** A node that is not started yet. */
 export function redisNode(url: string): Recorder {
   nodes += 1;
-  const options = { url, prefix, node: `node-${nodes}`, dedupeMs: 60_000 };
+  const options = { url, prefix, node: `node-${nodes}`, dedupeMs: 60_000, replicated: false };
   return new Recorder(new RedisBackplane(options, createLog('silent')));
 }
 

@@ -125,17 +125,28 @@ describe('personal rooms', () => {
 
 describe('a rooms file', () => {
   test('has defaults: only by token, slow readers are dropped', () => {
-    expect(rulesOf({ match: 'a:*' })).toEqual([{ match: 'a:*', subscribe: 'token', publish: 'token', slow: 'drop' }]);
+    const byToken = { match: 'a:*', subscribe: 'token', publish: 'token', presence: false, joinLeave: false };
+    expect(rulesOf({ match: 'a:*' })).toEqual([{ ...byToken, slow: 'drop', history: undefined }]);
     expect(rulesOf()).toEqual([]);
   });
 
+  test('with history has bounds by default, and lets slow readers catch up', () => {
+    const history = { size: 100, maxBytes: 4_194_304, ttlSeconds: 86_400 };
+    expect(rulesOf({ match: 'a:*', history: {} })).toMatchObject([{ history, slow: 'catch-up' }]);
+    expect(rulesOf({ match: 'a:*', history: { size: 7 }, slow: 'latest' })).toMatchObject([
+      { history: { ...history, size: 7 }, slow: 'latest' },
+    ]);
+  });
+
   test.each([
-    ['history', { history: { size: 10 } }, /history is not offered by this version/],
-    ['presence', { presence: true }, /presence is not offered by this version/],
-    ['joinLeave', { joinLeave: true }, /joinLeave.* not offered by this version/],
-    ['slow catch-up', { slow: 'catch-up' }, /"catch-up" needs history, which this version does not offer/],
-    ['slow latest', { slow: 'latest' }, /"latest" needs history, which this version does not offer/],
-    ['another slow rule', { slow: 'quick' }, /must be "drop" or "close"/],
+    ['a history of no messages', { history: { size: 0 } }, /history\.size: must be a whole number from 1 to 100000/],
+    ['half a message', { history: { size: 1.5 } }, /history\.size: must be a whole number/],
+    ['too many bytes', { history: { maxBytes: 2 ** 31 } }, /history\.maxBytes: must be a whole number from 1024 to/],
+    ['a time of the wrong type', { history: { ttlSeconds: '1 day' } }, /history\.ttlSeconds: must be a whole number/],
+    ['an unknown field of history', { history: { ttl: 60 } }, /rooms\.0\.history.*ttl/],
+    ['presence of the wrong type', { presence: 'yes' }, /rooms\.0\.presence/],
+    ['catch-up without history', { slow: 'catch-up' }, /rooms\.0\.slow: "catch-up" needs history/],
+    ['another slow rule', { slow: 'quick' }, /must be "catch-up", "drop", "latest" or "close"/],
     ['an unknown field', { subscirbe: 'user' }, /subscirbe/],
     ['an unknown level', { subscribe: 'everyone' }, /rooms\.0\.subscribe/],
     ['a level of the wrong type', { publish: true }, /rooms\.0\.publish/],
@@ -150,9 +161,9 @@ describe('a rooms file', () => {
   });
 
   test('tells every mistake at once, with the place of each', () => {
-    const mistakes = mistakesOf({ match: 'a', history: {} }, { match: 'b' }, { match: 'c d', slow: 'latest' });
+    const mistakes = mistakesOf({ match: 'a', presence: 1 }, { match: 'b' }, { match: 'c d', slow: 'last' });
     expect(mistakes.map((mistake) => mistake.split(':')[0])).toEqual([
-      'rooms.0.history',
+      'rooms.0.presence',
       'rooms.2.match',
       'rooms.2.slow',
     ]);
@@ -234,4 +245,34 @@ test('random rules and grants never open a server room, nor a personal one to an
       expect(access.allows(bob, action, '@ann')).toBe(false);
     }
   }
+});
+
+describe('reading history and presence', () => {
+  const access = new Access(
+    rulesOf(
+      { match: 'kept:server', subscribe: 'server', history: {}, presence: true },
+      { match: 'kept:*', history: {}, presence: true },
+      { match: '@*', history: {}, presence: true },
+      { match: 'plain:*', joinLeave: true },
+    ),
+  );
+  const granted = user('ann', { '*': ['history', 'presence'], '@*': ['history', 'presence'] });
+  const read = (identity: Identity, room: string, isMember: boolean) =>
+    (['history', 'presence'] as const).map((what) => access.allowsReading(identity, what, room, isMember));
+
+  test('is for members, and without membership for whom the token says so, where the rule turns it on', () => {
+    expect(read(user('ann'), 'kept:1', true)).toEqual([true, true]);
+    expect(read(user('ann'), 'kept:1', false)).toEqual([false, false]);
+    expect(read(granted, 'kept:1', false)).toEqual([true, true]);
+    expect(read(user('ann', { 'kept:*': ['history'] }), 'kept:1', false)).toEqual([true, false]);
+    expect(read(user('ann', { '*': ['subscribe', 'publish'] }), 'kept:1', false)).toEqual([false, false]);
+    expect(read(granted, 'plain:1', true)).toEqual([false, false]);
+    expect(read(granted, 'elsewhere', true)).toEqual([false, false]);
+  });
+
+  test('of a server room or of a personal one no grant opens', () => {
+    expect(read(granted, 'kept:server', false)).toEqual([false, false]);
+    expect(read(granted, '@bob', false)).toEqual([false, false]);
+    expect(read(user('bob'), '@bob', true)).toEqual([true, true]);
+  });
 });

@@ -55,13 +55,17 @@ afterEach(() => {
 });
 
 describe('a good token', () => {
-  test('becomes the user, his grants and the end of his time', async () => {
+  test('becomes the user, his grants, his info as text and the end of his time', async () => {
     const token = await mintToken(
       { ...claims, rooms: { 'chat:*': ['subscribe', 'publish'] }, info: { name: 'Ann' } },
       secret,
     );
     expect(await bySecret.verify(token)).toEqual({
-      identity: { user: 'ann', grants: [{ pattern: 'chat:*', actions: expect.any(Number) }] },
+      identity: {
+        user: 'ann',
+        grants: [{ pattern: 'chat:*', actions: expect.any(Number) }],
+        info: '{"name":"Ann"}',
+      },
       expiresAt: (now + 60) * 1000,
     });
   });

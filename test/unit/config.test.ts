@@ -167,7 +167,7 @@ describe('mistakes', () => {
     const settings = rooms({
       rooms: [
         { match: 'a:*', history: { size: 0 } },
-        { match: 'b', slow: 'sometimes' },
+        { match: 'b', slow: 'last' },
       ],
     });
     expect(mistakesOf(settings)).toEqual([

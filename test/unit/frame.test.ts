@@ -52,11 +52,25 @@ const sinceTexts = [
   ...['{"epoch":"e","offset":-1}', '{"epoch":"e","offset":1.5}', '{"epoch":"e","offset":9007199254740992}'],
   ...['{"epoch":"e","offset":1e309}', `{"epoch":${text('a'.repeat(65))},"offset":7}`],
 ];
+const offsetTexts = ['0', '7', '9007199254740991', '-1', '1.5', '9007199254740992', '"7"', 'null'];
+const connectionTexts = [text('node-1'), text('a'.repeat(200)), text('a'.repeat(201)), '7', 'null'];
+const epochTexts = [text('e'), text('a'.repeat(64)), text('a'.repeat(65)), '7'];
+const limitTexts = ['1', '100', '1000', '0', '1001', '1.5', '"7"'];
 const tokenTexts = [text('a.b.c'), text(''), 'null', '1', '{}', '["a.b.c"]'];
 const typeTexts = [
-  ...['auth', 'subscribe', 'unsubscribe', 'publish', 'ping', 'history', '__proto__', 'toString', ''].map((t) =>
-    text(t),
-  ),
+  ...[
+    'auth',
+    'subscribe',
+    'unsubscribe',
+    'publish',
+    'ping',
+    'history',
+    'presence',
+    'kick',
+    '__proto__',
+    'toString',
+    '',
+  ].map((t) => text(t)),
   ...['null', '5', '["ping"]', '{"type":"ping"}'],
 ];
 
@@ -70,7 +84,9 @@ const key = z.string().refine((value) => {
   const bytes = new TextEncoder().encode(value).length;
   return bytes >= 1 && bytes <= 128 && !loneSurrogate.test(value);
 });
-const position = z.object({ epoch: z.string().max(64), offset: z.int().min(0) });
+const offset = z.int().min(0);
+const limit = z.int().min(1).max(1000);
+const position = z.object({ epoch: z.string().max(64), offset });
 const anyFrame = z.object({ type: z.string(), id: frameId.optional() });
 const schemas: Record<string, z.ZodType> = Object.assign(Object.create(null), {
   auth: z.object({ token: z.string() }),
@@ -84,6 +100,15 @@ const schemas: Record<string, z.ZodType> = Object.assign(Object.create(null), {
     .looseObject({ room, key: key.optional() })
     .refine((frame) => Object.hasOwn(frame, 'data'), { error: 'data is missing' }),
   ping: z.object({}),
+  history: z.object({
+    id: frameId,
+    room,
+    after: offset.optional(),
+    before: offset.optional(),
+    epoch: z.string().max(64).optional(),
+    limit: limit.optional(),
+  }),
+  presence: z.object({ id: frameId, room, limit: limit.optional(), after: z.string().max(200).optional() }),
 });
 
 type Outcome = 'frame' | 'bad_request' | 'unsupported';
@@ -129,12 +154,18 @@ function randomFields(random: Random): [string, string][] {
   };
   const mostlyGood = (texts: readonly string[], good: number) =>
     random.chance(0.75) ? random.pick(texts.slice(0, good)) : random.pick(texts);
-  maybe('type', 0.98, () => mostlyGood(typeTexts, 5));
+  maybe('type', 0.98, () => mostlyGood(typeTexts, 7));
   maybe('id', 0.8, () => mostlyGood(idTexts, 9));
   maybe('since', 0.3, () => mostlyGood(sinceTexts, 3));
   maybe('room', 0.85, () => mostlyGood(roomTexts, 6));
   maybe('token', 0.5, () => mostlyGood(tokenTexts, 2));
   maybe('data', 0.8, () => randomJsonText(random));
+  // The type is known by now or never: `after` of one is not that of the other.
+  const isPresence = fields.some(([, value]) => value === text('presence'));
+  maybe('after', 0.3, () => (isPresence ? mostlyGood(connectionTexts, 2) : mostlyGood(offsetTexts, 3)));
+  maybe('before', 0.3, () => mostlyGood(offsetTexts, 3));
+  maybe('epoch', 0.3, () => mostlyGood(epochTexts, 2));
+  maybe('limit', 0.3, () => mostlyGood(limitTexts, 3));
   maybe('key', 0.4, () => mostlyGood(keyTexts, 6));
   for (const name of unknownFields) maybe(name, 0.08, () => randomJsonText(random));
   return fields;
@@ -163,11 +194,15 @@ test('a frame is taken exactly when its schema takes it, and every field arrives
       unsubscribe: { room },
       publish: { room, data, key },
       ping: {},
+      history: { room, after: value.after, before: value.before, epoch: value.epoch, limit: value.limit ?? 100 },
+      presence: { room, after: value.after, limit: value.limit ?? 100 },
     };
     expect(frame, wire).toEqual({ type, id, ...sent[frame.type] });
   }
   // The input reached every answer there is.
-  const kinds = ['auth', 'subscribe', 'unsubscribe', 'publish', 'ping'].map((type) => `frame ${type}`);
+  const kinds = ['auth', 'subscribe', 'unsubscribe', 'publish', 'ping', 'history', 'presence'].map(
+    (type) => `frame ${type}`,
+  );
   for (const kind of [...kinds, 'bad_request refused', 'unsupported refused']) expect(seen[kind]).toBeGreaterThan(30);
 });
 

@@ -9,7 +9,8 @@ import { closeCode } from '../../shared/codes.ts';
 /** RFC 6455 section 7.4.1, as far as an end of a connection can have them. */
 const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011];
 
-const values = { connections: 3, rooms: 4, subscriptions: 5, stalled: 1, bufferedBytes: 6 };
+const values = { connections: 3, rooms: 4, subscriptions: 5, bufferedBytes: 6 };
+const slow = { 'catch-up': 2, drop: 1, latest: 0 };
 let up = true;
 let metrics: Metrics;
 
@@ -19,7 +20,7 @@ beforeEach(() => {
     connections: () => values.connections,
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
-    stalled: () => values.stalled,
+    slow: () => slow,
     bufferedBytes: () => values.bufferedBytes,
     backplaneUp: () => up,
   };
@@ -61,6 +62,7 @@ describe('from the first scrape', () => {
       gateway_freezes_total: 'counter',
       gateway_fanout_seconds: 'histogram',
       gateway_gaps_total: 'counter',
+      gateway_resumes_total: 'counter',
       gateway_slow_connections: 'gauge',
       gateway_buffered_bytes: 'gauge',
       gateway_event_loop_lag_seconds: 'histogram',
@@ -78,7 +80,12 @@ describe('from the first scrape', () => {
     'gateway_backplane_reconnects_total',
     'gateway_freezes_total',
     'gateway_gaps_total{reason="backplane",healed="false"}',
+    'gateway_gaps_total{reason="backplane",healed="true"}',
     'gateway_gaps_total{reason="slow",healed="false"}',
+    'gateway_gaps_total{reason="trimmed",healed="false"}',
+    'gateway_gaps_total{reason="epoch",healed="false"}',
+    'gateway_resumes_total{result="recovered"}',
+    'gateway_resumes_total{result="refused"}',
     'gateway_ping_rtt_seconds_count',
     'gateway_backplane_rtt_seconds_count',
     'gateway_fanout_seconds_count',

@@ -1,0 +1,45 @@
+-- Reads messages that are kept, in ascending order.
+-- ARGV[6] and ARGV[7] the position after which to read (epoch '*': the present one; '': the newest messages are asked
+-- for); ARGV[8] only offsets below it (0: all); ARGV[9] most messages; ARGV[10] most bytes, but for the first message;
+-- ARGV[11] ms to keep the position from now on, ARGV[12] if nothing was published yet.
+-- Returns {epoch, top, oldest offset kept, {offset, frame, offset, frame, ...}}.
+local epoch, top = open()
+redis.call('PEXPIRE', KEYS[1], top > 0 and ARGV[11] or ARGV[12])
+
+local function offset_of(entry)
+  return string.match(entry[1], '^%d+')
+end
+
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local before = tonumber(ARGV[8])
+local newest = ARGV[6] == ''
+local low = (ARGV[6] == epoch or ARGV[6] == '*') and tonumber(ARGV[7]) + 1 or 1
+local high = before > 0 and before - 1 or top
+local limit, most = tonumber(ARGV[9]), tonumber(ARGV[10])
+local messages, count, bytes, full = {}, 0, 0, limit == 0
+
+while not full and low <= high do
+  local range = newest and { 'XREVRANGE', KEYS[2], integer(high), integer(low) }
+    or { 'XRANGE', KEYS[2], integer(low), integer(high) }
+  local entries = redis.call(range[1], range[2], range[3], range[4], 'COUNT', math.min(limit - count, 50))
+  for _, entry in ipairs(entries) do
+    local frame = entry[2][2]
+    full = count > 0 and bytes + #frame > most
+    if full then break end
+    messages[#messages + 1] = offset_of(entry)
+    messages[#messages + 1] = frame
+    count, bytes = count + 1, bytes + #frame
+    if newest then high = tonumber(offset_of(entry)) - 1 else low = tonumber(offset_of(entry)) + 1 end
+  end
+  full = full or count >= limit or #entries == 0
+end
+
+if newest then
+  local ascending = {}
+  for index = #messages - 1, 1, -2 do
+    ascending[#ascending + 1] = messages[index]
+    ascending[#ascending + 1] = messages[index + 1]
+  end
+  messages = ascending
+end
+return { epoch, integer(top), oldest and offset_of(oldest) or integer(top + 1), messages }

@@ -1,0 +1,100 @@
+/**
+ * The history of rooms in Redis: the arguments and answers of the scripts history-append.lua and history-read.lua.
+ *
+ * Two keys a room, which share its channel's name and hash tag: the position, a hash that outlives the messages, and the
+ * messages, a stream. What is atomic stands in the scripts; when a room begins a new epoch, in history-room.lua.
+ */
+
+import {
+  type HistoryPage,
+  type HistoryQuery,
+  type HistoryRule,
+  type KeptMessage,
+  type Publication,
+  type Published,
+  positionTtlMs,
+  unusedPositionTtlMs,
+} from './backplane.ts';
+import { keptHeader } from './envelope.ts';
+import { type RedisConnection, readScript } from './redis-connection.ts';
+
+export const appendScript = readScript('history-room.lua', 'history-append.lua');
+export const readHistoryScript = readScript('history-room.lua', 'history-read.lua');
+
+export interface AppendOptions {
+  channel: string;
+  /** Where the message has a key. */
+  dedupeKey: string | undefined;
+  dedupeMs: number;
+  /** Names the epoch that begins with this message, if one does: never used before. */
+  newEpoch: string;
+}
+
+/** Keeps and publishes a message of a room with history. */
+export async function append(
+  redis: RedisConnection,
+  publication: Publication,
+  { size, maxBytes, ttlSeconds }: HistoryRule,
+  { channel, dedupeKey, dedupeMs, newEpoch }: AppendOptions,
+): Promise<Published> {
+  const { prefix, suffix, at, known } = publication;
+  const keys = [...keysOf(channel), ...(dedupeKey === undefined ? [] : [dedupeKey])];
+  const ttlMs = ttlSeconds * 1000;
+  const reply = (await redis.run((commands) =>
+    commands.evalsha(
+      appendScript.sha,
+      keys.length,
+      ...keys,
+      ...opening(redis, newEpoch, known),
+      ...[channel, keptHeader(at), prefix, suffix],
+      ...[size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), dedupeMs],
+    ),
+  )) as [kept: number, epoch: string, offset: string];
+  const [kept, epoch, offset] = reply;
+  // The first one of a key may be from a time when the room was a plain one.
+  return { duplicate: kept === 0, position: epoch === '' ? undefined : { epoch, offset: Number(offset) } };
+}
+
+/** Reads what is kept of a room. */
+export async function readHistory(
+  redis: RedisConnection,
+  channel: string,
+  { after, before, limit, maxBytes, known }: HistoryQuery,
+  newEpoch: string,
+): Promise<HistoryPage> {
+  const [epoch, top, first, messages] = (await redis.run((commands) =>
+    commands.callBuffer(
+      'EVALSHA',
+      readHistoryScript.sha,
+      2,
+      ...keysOf(channel),
+      ...opening(redis, newEpoch, known),
+      ...[after === undefined ? '' : (after.epoch ?? '*'), after?.offset ?? 0, before ?? 0, limit, maxBytes],
+      ...[positionTtlMs, unusedPositionTtlMs],
+    ),
+  )) as [Buffer, Buffer, Buffer, Buffer[]];
+  return {
+    epoch: epoch.toString(),
+    top: Number(top.toString()),
+    first: Number(first.toString()),
+    messages: pairs(messages),
+  };
+}
+
+function keysOf(channel: string): string[] {
+  return [`${channel}:position`, `${channel}:messages`];
+}
+
+/** The arguments of history-room.lua. */
+function opening({ server }: RedisConnection, newEpoch: string, known: HistoryQuery['known']): (string | number)[] {
+  return [server.run, server.mayHaveLost ? 1 : 0, newEpoch, known?.epoch ?? '', known?.offset ?? 0];
+}
+
+function pairs(flat: Buffer[]): KeptMessage[] {
+  const messages: KeptMessage[] = [];
+  for (let index = 0; index + 1 < flat.length; index += 2) {
+    const [offset, frame] = [flat[index], flat[index + 1]];
+    if (offset !== undefined && frame !== undefined) messages.push({ offset: Number(offset.toString()), frame });
+  }
+  return messages;
+}
