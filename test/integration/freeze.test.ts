@@ -2,9 +2,9 @@
  * A node that is stopped (SIGSTOP) for longer than its clients wait, and goes on: it obeys nothing and delivers nothing
  * that waited in the meantime, tells its clients to go elsewhere, and then serves like new. A short stop harms nobody.
  */
-import { expect, inject, test } from 'vitest';
+import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import type { Client } from '../support/client.ts';
-import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { type SpawnedNode, spawnNode, startNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
 import { metric, readiness } from './admin.ts';
 import { carrying, dataOf, enter, join, names, randomRoom } from './people.ts';
@@ -59,6 +59,39 @@ test('after more than 5 s every client gets 4005, nothing old is obeyed or deliv
   }
   expect(dataOf(witness, room)).not.toContain('stale');
 }, 40_000);
+
+describe('what comes in before any timer has run finds it out, too:', () => {
+  /** As it is where the process is thawed with its sockets full: the clock is far ahead, and timers are not yet due. */
+  function clockJumps(): void {
+    const now = performance.now.bind(performance);
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + 60_000);
+    onTestFinished(() => void vi.restoreAllMocks());
+  }
+
+  test('a frame of a client is not obeyed', async () => {
+    const [node, other] = [await startNode(redis()), await spawnNode(redis())];
+    const room = randomRoom();
+    const witness = await join(other, 'witness', room);
+    const client = await enter(node, 'user');
+    clockJumps();
+    client.send({ type: 'publish', room, data: 'stale' });
+    expect(await client.closed).toMatchObject({ code: 4005 });
+    await witness.publish(room, 'after');
+    await witness.next(carrying(room, 'after'));
+    expect(dataOf(witness, room)).toEqual(['after']);
+  });
+
+  test('a message from Redis is not delivered', async () => {
+    const [node, other] = [await startNode(redis()), await spawnNode(redis())];
+    const room = randomRoom();
+    const publisher = await enter(other, 'publisher');
+    const member = await join(node, 'member', room);
+    clockJumps();
+    await publisher.publish(room, 'stale');
+    expect(await member.closed).toMatchObject({ code: 4005 });
+    expect(dataOf(member, room)).toEqual([]);
+  });
+});
 
 test('after less, clients receive what was published meanwhile, in order, and what they sent is done', async () => {
   const paused = await spawnNode(redis());
