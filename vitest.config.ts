@@ -6,7 +6,7 @@ const project = (name: string, include: string, options: object = {}) => ({
   test: { name, include: [include], ...options },
 });
 
-/** One project per kind of test; `npm test` runs all but `browser` (needs Chromium) and `compose` (needs Docker). */
+/** One project per kind of test; `npm test` runs all but `browser` (needs Chromium), `compose` (needs Docker) and `verify` (takes minutes). */
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -20,6 +20,7 @@ export default defineConfig({
       project('integration', 'test/integration/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('protocol', 'test/protocol/**/*.test.ts'),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
+      project('verify', 'test/verify/**/*.test.ts', { hookTimeout: 120_000 }),
       project('compose', 'test/compose/**/*.test.ts', { testTimeout: 300_000, hookTimeout: 900_000 }),
     ],
   },

@@ -14,6 +14,7 @@ import {
   type HistoryQuery,
   maxPublishBytesUnderWay,
   maxPublishesUnderWay,
+  maxReadsUnderWay,
   type Publication,
   type Published,
 } from './backplane.ts';
@@ -60,6 +61,7 @@ export class RedisBackplane implements Backplane {
   #onFirstUp: () => void = () => undefined;
   #underWay = 0;
   #bytesUnderWay = 0;
+  #readsUnderWay = 0;
   /** Of what was written in this turn. */
   #replication: Promise<void> | undefined;
   /** Epochs of all nodes and runs have different names. */
@@ -138,8 +140,16 @@ export class RedisBackplane implements Backplane {
     this.#subscriber.close();
   }
 
-  read(room: string, query: HistoryQuery): Promise<HistoryPage> {
-    return readHistory(this.#publisher, this.#subscriptions.channelOf(room), query, this.#newEpoch());
+  async read(room: string, query: HistoryQuery): Promise<HistoryPage> {
+    if (this.#readsUnderWay >= maxReadsUnderWay) {
+      throw new BackplaneError('unavailable', 'too many reads are waiting for Redis');
+    }
+    this.#readsUnderWay++;
+    try {
+      return await readHistory(this.#publisher, this.#subscriptions.channelOf(room), query, this.#newEpoch());
+    } finally {
+      this.#readsUnderWay--;
+    }
   }
 
   async #write(publication: Publication): Promise<Published> {

@@ -140,6 +140,8 @@ export class BackplaneError extends Error {
 /** Publications of one node that may be under way at once; one more is `unavailable`. */
 export const maxPublishesUnderWay = 10_000;
 export const maxPublishBytesUnderWay = 67_108_864;
+/** Reads of one node that may be under way at once; one more is `unavailable`. */
+export const maxReadsUnderWay = 1_000;
 
 /** A room's epoch and offset are kept this long after it was last used, and as long as its messages. */
 export const positionTtlMs = 7 * 86_400_000;

@@ -43,7 +43,7 @@ export interface SpawnedNode extends TestNode {
   exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
-const program = fileURLToPath(new URL('../../dist/gateway/main.js', import.meta.url));
+const builtProgram = fileURLToPath(new URL('../../dist/gateway/main.js', import.meta.url));
 const startDeadlineMs = 15_000;
 const stopDeadlineMs = 10_000;
 
@@ -58,8 +58,8 @@ export async function startNode(settings: NodeSettings = {}): Promise<TestNode> 
 }
 
 /** Starts the built program with the same defaults; `stop` is SIGTERM, and SIGKILL when that does not end it. */
-export async function spawnNode(settings: NodeSettings = {}): Promise<SpawnedNode> {
-  if (!existsSync(program)) throw new Error('dist/gateway/main.js is not there: run `npm run build` first');
+export async function spawnNode(settings: NodeSettings = {}, program = builtProgram): Promise<SpawnedNode> {
+  if (!existsSync(program)) throw new Error(`${program} is not there: run \`npm run build\` first`);
   const child = spawn(process.execPath, [program], {
     env: { PATH: process.env.PATH, ...environment(settings) },
     stdio: ['ignore', 'pipe', 'pipe'],

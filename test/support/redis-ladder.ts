@@ -36,7 +36,7 @@ const hasRedisServer = () => succeeds('redis-server', ['--version'], commandTime
 
 // testcontainers takes a while to load, and most runs never need it.
 const rungs: Rung[] = [
-  { name: 'process', reach: hasRedisServer, launch: launchRedisProcess },
+  { name: 'process', reach: hasRedisServer, launch: () => launchRedisProcess() },
   {
     name: 'docker',
     reach: async () => (await import('./redis-container.ts')).dockerHasRedis(),
@@ -45,7 +45,7 @@ const rungs: Rung[] = [
   {
     name: 'apt',
     reach: async () => (await installPackage('redis-server')) && (await hasRedisServer()),
-    launch: launchRedisProcess,
+    launch: () => launchRedisProcess(),
   },
 ];
 

@@ -1,5 +1,5 @@
 /**
- * A Redis as a child process on a free loopback port, without persistence: started again it is empty.
+ * A Redis as a child process on a free loopback port. Started again it is empty, unless it was given a folder.
  *
  * Owns the process: its signals, its port, and its end, by its own pid and at the latest with this process. Knows
  * nothing of the ladder that decides whether a process or a container is used.
@@ -19,7 +19,7 @@ export interface OwnRedis {
   readonly pid?: number | undefined;
   /** SIGKILL. */
   kill(): Promise<void>;
-  /** Again on the same port, and empty. */
+  /** Again on the same port, and empty, unless it keeps a file. */
   start(): Promise<void>;
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): Promise<void>;
@@ -32,9 +32,12 @@ export interface OwnRedis {
 const startDeadlineMs = 10_000;
 const startAttempts = 3;
 
-/** Starts a Redis process; requires `redis-server` on the PATH. */
-export async function launchRedisProcess(): Promise<OwnRedis> {
-  let { port, server } = await launchOnFreePort();
+/**
+ * Starts a Redis process; requires `redis-server` on the PATH. With a folder it keeps an append-only file there, and what
+ * was answered before `kill` is there again after `start`.
+ */
+export async function launchRedisProcess(folder?: string): Promise<OwnRedis> {
+  let { port, server } = await launchOnFreePort(folder);
   const kill = () => end(server);
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -44,7 +47,7 @@ export async function launchRedisProcess(): Promise<OwnRedis> {
     },
     kill,
     async start() {
-      server = await launch(port);
+      server = await launch(port, folder);
     },
     async pause() {
       server.kill('SIGSTOP');
@@ -73,19 +76,22 @@ async function answersPing(url: string): Promise<boolean> {
   }
 }
 
-async function launchOnFreePort(): Promise<{ port: number; server: ChildProcess }> {
+async function launchOnFreePort(folder?: string): Promise<{ port: number; server: ChildProcess }> {
   for (let attempt = 1; ; attempt++) {
     const port = await freePort();
     try {
-      return { port, server: await launch(port) };
+      return { port, server: await launch(port, folder) };
     } catch (error) {
       if (attempt === startAttempts) throw error;
     }
   }
 }
 
-async function launch(port: number): Promise<ChildProcess> {
-  const settings = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+async function launch(port: number, folder?: string): Promise<ChildProcess> {
+  // `everysec` may hold back a write for up to 2 s while it syncs; only `always` survives a kill for sure.
+  const file = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder ?? ''];
+  const kept = folder === undefined ? ['--appendonly', 'no'] : file;
+  const settings = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', ...kept];
   const server = spawn('redis-server', settings, { stdio: 'ignore' });
   endWithThisProcess(server);
   const ended = once(server, 'exit').then(([code]) => {

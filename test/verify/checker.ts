@@ -1,0 +1,56 @@
+/**
+ * The judge: reads the log of a run and returns every promise that was broken. Pure, and offline.
+ *
+ * Built like the kafka workload of Jepsen, cut down to rooms. Violations, by the file that finds them:
+ *   publications.ts   PHANTOM, LEAK, UNDEAD
+ *   streams.ts        LEAK (not a member), LOST_TAIL (not back at the end)
+ *   places.ts         DIVERGE, DOUBLE, EPOCH, FIFO
+ *   ordered-room.ts   LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, BAD_RESUME, EPOCH, HISTORY
+ *   plain-room.ts     LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, DIVERGE, DOUBLE, FIFO, BAD_RESUME
+ * A publish without an answer may be there or not, but at most once. What is told is no violation.
+ */
+import type { Entry, EntryOf } from './log.ts';
+import { judgeOrderedRoom } from './ordered-room.ts';
+import { Places } from './places.ts';
+import { judgePlainRoom } from './plain-room.ts';
+import { Publications, type Report, type Violation, type ViolationKind } from './publications.ts';
+import { readStreams } from './streams.ts';
+
+/** A broken build breaks its promise with every message; the first ones show it. */
+const mostOfAKind = 1_000;
+
+/** In the order of the lines that show them, at most 1,000 of a kind. Throws a TypeError for a log that does not begin with its plan. */
+export function check(entries: readonly Entry[]): Violation[] {
+  const [plan] = entries;
+  if (plan?.event !== 'run') throw new TypeError('the first line of the log must be the plan of the run');
+  const violations: Violation[] = [];
+  const counts = new Map<ViolationKind, number>();
+  const report: Report = (kind, what, ...lines) => {
+    const count = (counts.get(kind) ?? 0) + 1;
+    counts.set(kind, count);
+    if (count > mostOfAKind) return;
+    violations.push({ kind, what, lines: lines.filter((line) => line !== undefined) });
+  };
+  const publications = new Publications(entries, report);
+  const places = new Places(publications, report);
+  const streams = readStreams(entries, report);
+  const histories = new Map<string, EntryOf<'history'>>();
+  for (const entry of entries) if (entry.event === 'history') histories.set(entry.room, entry);
+  const withHistory = new Set(plan.rooms.filter(({ history }) => history).map(({ name }) => name));
+
+  for (const { room, acks, id } of publications.all()) {
+    for (const ack of acks) {
+      const { epoch, offset } = ack;
+      if (epoch !== undefined && offset !== undefined && withHistory.has(room))
+        places.put(room, { epoch, offset }, id, ack);
+    }
+  }
+  for (const { name, history } of plan.rooms) {
+    const own = streams.get(name) ?? [];
+    if (history) judgeOrderedRoom(name, own, histories.get(name), { publications, places, report });
+    else judgePlainRoom(name, own, { publications, report });
+  }
+  places.judgeEpochs();
+  places.judgeFifo();
+  return violations.sort((one, other) => (one.lines.at(-1)?.t ?? 0) - (other.lines.at(-1)?.t ?? 0));
+}

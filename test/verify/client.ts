@@ -1,0 +1,272 @@
+/**
+ * A load client that behaves as the protocol asks, and logs all it does and sees.
+ *
+ * It comes back after the end of a connection (full jitter), with `since` where it has a position; opens a new connection
+ * when it is asked to move, and leaves the old one when the new one is in all rooms; publishes with a key, and publishes
+ * again what has no certain outcome. Judges nothing. The sockets are link.ts's business, the load crowd.ts's.
+ */
+import type { GapFrame, MessageFrame, OkFrame, Position } from '../../shared/protocol.ts';
+import { Random } from '../unit/random.ts';
+import { Link, type Push } from './link.ts';
+import type { Entry } from './log.ts';
+import { idOf, type Payload, payload } from './payload.ts';
+
+const longestBackoffMs = 2_000;
+/** Well under the time for which a key is remembered. */
+const retryForMs = 45_000;
+
+interface Membership {
+  wanted: boolean;
+  position?: Position;
+  /** The connection that gave the position. */
+  owner?: Link;
+}
+
+interface Unsettled {
+  room: string;
+  data: Payload;
+  firstAt: number;
+}
+
+export interface LoadClientOptions {
+  name: string;
+  url: string;
+  token: string;
+  rooms: readonly string[];
+  seed: number;
+  log: Entry[];
+}
+
+export class LoadClient {
+  readonly name: string;
+  /** Publications without a certain outcome, and still to be tried. */
+  unsettled = 0;
+  /** Of all messages, from the acceptance by a node to here, in ms. Those that were caught up are in it. */
+  readonly latencies: number[] = [];
+  readonly #options: LoadClientOptions;
+  readonly #log: Entry[];
+  readonly #random: Random;
+  readonly #rooms = new Map<string, Membership>();
+  readonly #waiting: Unsettled[] = [];
+  readonly #timers = new Set<NodeJS.Timeout>();
+  /** The old one while it moves, then two. */
+  readonly #links = new Set<Link>();
+  #current: Link | undefined;
+  #published = 0;
+  #failures = 0;
+  #awayMs = 0;
+  #stopped = false;
+
+  constructor(options: LoadClientOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.#log = options.log;
+    this.#random = new Random(options.seed);
+    for (const room of options.rooms) this.#rooms.set(room, { wanted: true });
+  }
+
+  get rooms(): readonly string[] {
+    return this.#options.rooms;
+  }
+
+  /** In all rooms it wants, on one connection. */
+  get settled(): boolean {
+    return (
+      this.#links.size === 1 && this.#isIn(this.#current) && [...this.#rooms.values()].every(({ wanted }) => wanted)
+    );
+  }
+
+  connect(): void {
+    if (this.#stopped) return;
+    const { url, token } = this.#options;
+    const link = new Link(url, token, {
+      welcome: (_, node) => this.#welcomed(link, node),
+      push: (_, frame) => this.#pushed(link, frame),
+      closed: (_, code) => this.#ended(link, code),
+    });
+    this.#links.add(link);
+  }
+
+  tick(): void {
+    for (const link of this.#links) link.tick();
+  }
+
+  /** Publishes when it is connected; else later. */
+  publish(room: string, length: number): void {
+    const data = payload(room, `${this.name}-${++this.#published}`, length);
+    this.unsettled++;
+    this.#attempt({ room, data, firstAt: performance.now() });
+  }
+
+  /** Loses its connection, and stays away for so long. */
+  drop(awayMs: number): void {
+    this.#awayMs = awayMs;
+    for (const link of this.#links) link.drop();
+  }
+
+  /** Leaves a room, and comes back after a while with the position it had. */
+  wander(room: string, awayMs: number): void {
+    const membership = this.#rooms.get(room);
+    const link = this.#current;
+    if (!membership?.wanted || membership.owner !== link || !link?.usable || this.#links.size > 1) return;
+    membership.wanted = false;
+    link.ask({ type: 'unsubscribe', room }, (answer) => {
+      if (answer?.type === 'error') {
+        membership.wanted = true;
+        return;
+      }
+      if (answer) this.#note(link, { event: 'unsubscribe', room });
+      delete membership.owner;
+      this.#later(awayMs, () => {
+        membership.wanted = true;
+        for (const each of this.#links) this.#subscribe(each, room);
+      });
+    });
+  }
+
+  /** Logs that it is still there, and goes. */
+  end(): void {
+    const link = this.#current;
+    if (link) this.#note(link, { event: 'end', rooms: [...this.#rooms.keys()] });
+    this.#stopped = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const each of this.#links) each.drop();
+  }
+
+  #welcomed(link: Link, node: string): void {
+    this.#failures = 0;
+    this.#note(link, { event: 'open', node });
+    if (!this.#current?.usable) this.#current = link;
+    for (const [room, { wanted }] of this.#rooms) if (wanted) this.#subscribe(link, room);
+    this.#publishWaiting();
+  }
+
+  #subscribe(link: Link, room: string): void {
+    const membership = this.#rooms.get(room);
+    if (membership === undefined || !link.usable) return;
+    const from = membership.position && { ...membership.position };
+    link.ask({ type: 'subscribe', room, ...(from ? { since: from } : {}) }, (answer) => {
+      if (answer?.type === 'ok') this.#joined(link, room, membership, answer, from);
+      else if (answer === undefined) link.drop();
+      else this.#later(200 + this.#random.integer(0, 600), () => this.#subscribe(link, room));
+    });
+  }
+
+  #joined(link: Link, room: string, membership: Membership, ok: OkFrame, from: Position | undefined): void {
+    const { epoch, offset, recovered } = ok;
+    const said = {
+      room,
+      ...(epoch === undefined ? {} : { epoch }),
+      ...(offset === undefined ? {} : { offset }),
+      ...(recovered === undefined ? {} : { recovered }),
+    };
+    this.#note(link, from ? { event: 'resume', from, ...said } : { event: 'subscribe', ...said });
+    if (membership.owner?.usable && membership.owner.number > link.number) return;
+    membership.owner = link;
+    if (epoch === undefined || offset === undefined) delete membership.position;
+    else membership.position = { epoch, offset };
+    if (link === this.#current || !this.#isIn(link)) return;
+    // Make before break: it is in all rooms here, so the old connection can go.
+    const old = this.#current;
+    this.#current = link;
+    old?.close();
+  }
+
+  #isIn(link: Link | undefined): boolean {
+    return link?.usable === true && [...this.#rooms.values()].every(({ wanted, owner }) => !wanted || owner === link);
+  }
+
+  #pushed(link: Link, frame: Push): void {
+    if (frame.type === 'message') this.#delivered(link, frame);
+    else if (frame.type === 'gap') this.#told(link, frame);
+    else if (frame.type === 'unsubscribed') this.#note(link, { event: 'unsubscribe', room: frame.room });
+    else if (frame.type === 'reconnect') this.#later(frame.afterMs, () => link === this.#current && this.connect());
+  }
+
+  #delivered(link: Link, { room, offset, id: wire, data, at }: MessageFrame): void {
+    const id = idOf(room, data);
+    this.latencies.push(Date.now() - at);
+    this.#note(link, {
+      event: 'deliver',
+      room,
+      id,
+      ...(offset === undefined ? {} : { offset }),
+      ...(wire === undefined ? {} : { wire }),
+    });
+    const membership = this.#rooms.get(room);
+    if (membership?.owner === link && membership.position && offset !== undefined) membership.position.offset = offset;
+  }
+
+  #told(link: Link, { type: _, ...gap }: GapFrame): void {
+    this.#note(link, { event: 'gap', ...gap });
+    const membership = this.#rooms.get(gap.room);
+    if (membership?.owner !== link || !membership.position) return;
+    const { epoch = membership.position.epoch, offset = gap.last ?? membership.position.offset } = gap;
+    membership.position = { epoch, offset };
+  }
+
+  #ended(link: Link, code: number): void {
+    this.#links.delete(link);
+    if (link.welcomed) this.#note(link, { event: 'close', code });
+    if (link !== this.#current && this.#current?.usable) {
+      // The way to another node failed; the old connection may end soon, so it tries again.
+      if (!link.welcomed || !this.#isIn(this.#current)) this.#reconnect();
+      return;
+    }
+    this.#current = [...this.#links].find((other) => other.usable);
+    if (this.#links.size === 0) this.#reconnect();
+    this.#publishWaiting();
+  }
+
+  #publishWaiting(): void {
+    for (const one of this.#current?.usable ? this.#waiting.splice(0) : []) this.#attempt(one);
+  }
+
+  #reconnect(): void {
+    const most = Math.min(longestBackoffMs, 100 * 2 ** this.#failures++);
+    this.#later(this.#awayMs + this.#random.integer(0, most), () => this.#links.size < 2 && this.connect());
+    this.#awayMs = 0;
+  }
+
+  #attempt(one: Unsettled): void {
+    const link = this.#current;
+    if (!link?.usable) {
+      this.#waiting.push(one);
+      return;
+    }
+    const { room, data } = one;
+    const { id } = data;
+    this.#note(link, { event: 'publish', room, id });
+    link.ask({ type: 'publish', room, data, key: id }, (answer) => {
+      if (answer?.type === 'ok') {
+        const { epoch, offset, duplicate } = answer;
+        const position = epoch === undefined || offset === undefined ? {} : { epoch, offset };
+        this.#note(link, { event: 'ack', room, id, ...position, ...(duplicate ? { duplicate } : {}) });
+        this.unsettled--;
+        return;
+      }
+      const code = answer?.code ?? 'no answer';
+      const unknown = answer === undefined || code === 'timeout' || code === 'internal';
+      this.#note(link, { event: unknown ? 'unknown' : 'nack', room, id, code });
+      const late = performance.now() - one.firstAt > retryForMs;
+      if (late || (!unknown && this.#random.chance(0.5))) this.unsettled--;
+      else this.#later(this.#random.integer(50, 800), () => this.#attempt(one));
+    });
+  }
+
+  #later(ms: number, run: () => unknown): void {
+    if (this.#stopped) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      run();
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  #note(link: Link, what: DistributiveOmit<Entry, 't' | 'client' | 'conn'>): void {
+    if (this.#stopped) return;
+    this.#log.push({ t: performance.now(), client: this.name, conn: link.number, ...what } as Entry);
+  }
+}
+
+type DistributiveOmit<Union, Keys extends PropertyKey> = Union extends unknown ? Omit<Union, Keys> : never;

@@ -1,0 +1,114 @@
+/**
+ * What is put under load and broken: a Redis of its own that keeps an append-only file, three node processes, and the
+ * load balancer before them. The first node reaches Redis through a proxy that can be told to fail.
+ *
+ * Owns their settings, and how each is started again. Which of them is broken when is the business of nemesis.ts.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { onCleanup } from '../support/cleanup.ts';
+import { type FaultProxy, faultProxy } from '../support/fault-proxy.ts';
+import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { launchRedisProcess, type OwnRedis } from '../support/redis-process.ts';
+import { until } from '../support/until.ts';
+import { type Balancer, startBalancer } from './balancer.ts';
+import type { RoomPlan } from './log.ts';
+
+export const nodeCount = 3;
+const healthyDeadlineMs = 20_000;
+
+/** One room keeps so little that clients who stay away are refused; the bursts of large messages go to another one. */
+export const trimmedRoom = 'small:0';
+export const burstRoom = 'h:0';
+
+export const roomPlans: RoomPlan[] = [
+  ...Array.from({ length: 14 }, (_, index) => ({ name: `h:${index}`, history: true })),
+  { name: trimmedRoom, history: true },
+  ...Array.from({ length: 5 }, (_, index) => ({ name: `p:${index}`, history: false })),
+];
+
+const open = { subscribe: 'user', publish: 'user' };
+const rules = [
+  { match: 'small:*', ...open, history: { size: 8 } },
+  { match: 'h:*', ...open, history: { size: 20_000, maxBytes: 268_435_456 } },
+  { match: 'p:*', ...open },
+];
+
+/** The drain is short, so that a run sees several. Rates are off: the load is known, and a refusal would hide a fault. */
+const settings = {
+  PUBLISH_RATE: 0,
+  REQUEST_RATE: 0,
+  DRAIN_NOTICE_MS: 1_000,
+  DRAIN_MS: 3_000,
+  MAX_BUFFERED_BYTES: 8_388_608,
+};
+
+export interface Cluster {
+  redis: OwnRedis;
+  proxy: FaultProxy;
+  nodes: SpawnedNode[];
+  balancer: Balancer;
+  /** Starts the node of this index again, after it has ended. */
+  restartNode(index: number): Promise<void>;
+  /** Kills Redis and starts it with nothing. */
+  emptyRedis(): Promise<void>;
+  /** A command of an administrator. */
+  tellRedis(command: string, ...args: string[]): Promise<unknown>;
+  /** Resolves when the balancer sees every node ready. */
+  untilHealthy(): Promise<void>;
+}
+
+/** `program` as in spawnNode. */
+export async function startCluster(program?: string): Promise<Cluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'roomcast-verify-'));
+  onCleanup(() => rmSync(folder, { recursive: true, force: true }));
+  const roomsFile = join(folder, 'rooms.json');
+  writeFileSync(roomsFile, JSON.stringify({ rooms: rules }));
+  const data = mkdtempSync(join(folder, 'redis-'));
+  const redis = await launchRedisProcess(data);
+  onCleanup(() => redis.stop());
+  const proxy = await faultProxy(redis.url);
+  const balancer = await startBalancer();
+  const nodes: SpawnedNode[] = [];
+
+  const restartNode = async (index: number) => {
+    const REDIS_URL = index === 0 ? proxy.url : redis.url;
+    const own = { ...settings, ROOMS_FILE: roomsFile, REDIS_URL, NODE_ID: `n${index}` };
+    const node = await spawnNode(own, program);
+    nodes[index] = node;
+    balancer.ready[index] = false;
+    balancer.targets[index] = node;
+  };
+  await Promise.all(Array.from({ length: nodeCount }, (_, index) => restartNode(index)));
+
+  const untilHealthy = () =>
+    until(
+      () => nodes.every((node, index) => balancer.targets[index] === node && balancer.ready[index]),
+      healthyDeadlineMs,
+      'every node is ready again',
+    ).then(() => undefined);
+  await untilHealthy();
+  return {
+    redis,
+    proxy,
+    nodes,
+    balancer,
+    restartNode,
+    untilHealthy,
+    async emptyRedis() {
+      await redis.kill();
+      rmSync(join(data, 'appendonlydir'), { recursive: true, force: true });
+      await redis.start();
+    },
+    async tellRedis(command, ...args) {
+      const admin = new Redis(redis.url, { maxRetriesPerRequest: 1 });
+      try {
+        return await admin.call(command, ...args);
+      } finally {
+        admin.disconnect();
+      }
+    },
+  };
+}

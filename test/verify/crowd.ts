@@ -1,0 +1,115 @@
+/**
+ * The crowd: some hundred load clients, and how they behave. Some publish, in small bursts at a steady rate whatever the
+ * gateway does (open loop); now and then one loses its connection, stays away for a while, or leaves a room and returns.
+ *
+ * Owns the load, all of it drawn from one seed. Knows nothing of faults.
+ */
+import { onCleanup } from '../support/cleanup.ts';
+import { mintToken } from '../support/token.ts';
+import { until } from '../support/until.ts';
+import type { Random } from '../unit/random.ts';
+import { LoadClient } from './client.ts';
+import { burstRoom, roomPlans, trimmedRoom } from './cluster.ts';
+import type { Entry } from './log.ts';
+
+const tickMs = 50;
+const heartbeatMs = 500;
+const roomsPerClient = 5;
+const messagesPerSecond = 70;
+const messagesInARow = 3;
+const dropsPerSecond = 2;
+const wandersPerSecond = 2;
+/** One in so many stays away long enough for a small history to be trimmed. */
+const longAway = 8;
+const settleDeadlineMs = 40_000;
+const burst = { messages: 24, length: 24_000 };
+
+export interface Crowd {
+  readonly clients: readonly LoadClient[];
+  start(): void;
+  /** Large messages in one go: more than a Redis with a small output limit gets rid of. */
+  burst(): void;
+  /** No new messages and no more losses; resolves when all are in their rooms again and every outcome is known. */
+  settle(): Promise<void>;
+  end(): void;
+}
+
+export async function gather(url: string, count: number, random: Random, log: Entry[]): Promise<Crowd> {
+  const names = roomPlans.map(({ name }) => name);
+  const clients: LoadClient[] = [];
+  for (let index = 0; index < count; index++) {
+    const name = `c${index}`;
+    const token = await mintToken({ sub: name });
+    const seed = random.integer(0, 2 ** 31);
+    const rooms = random.shuffled(names).slice(0, roomsPerClient);
+    clients.push(new LoadClient({ name, url, token, rooms, seed, log }));
+  }
+  const inTrimmed = clients.filter(({ rooms }) => rooms.includes(trimmedRoom));
+  const inBurst = clients.filter(({ rooms }) => rooms.includes(burstRoom));
+
+  let running = false;
+  let before = 0;
+  let due = { messages: 0, drops: 0, wanders: 0 };
+  const heartbeats = setInterval(() => {
+    for (const client of clients) client.tick();
+  }, heartbeatMs);
+  const timer = setInterval(() => {
+    const now = performance.now();
+    const seconds = (now - before) / 1000;
+    before = now;
+    if (!running) return;
+    due = {
+      messages: due.messages + seconds * messagesPerSecond,
+      drops: due.drops + seconds * dropsPerSecond,
+      wanders: due.wanders + seconds * wandersPerSecond,
+    };
+    for (; due.messages >= messagesInARow; due.messages -= messagesInARow) publish();
+    for (; due.drops >= 1; due.drops--) lose();
+    for (; due.wanders >= 1; due.wanders--) {
+      const client = random.pick(clients);
+      client.wander(random.pick(client.rooms), random.integer(0, 1_500));
+    }
+  }, tickMs);
+
+  function publish(): void {
+    const client = random.pick(clients);
+    // A room with a small history is busy, so that it is trimmed while somebody is away.
+    const room = client.rooms.includes(trimmedRoom) && random.chance(0.4) ? trimmedRoom : random.pick(client.rooms);
+    for (let count = 0; count < messagesInARow; count++) client.publish(room, random.integer(20, 400));
+  }
+
+  function lose(): void {
+    if (random.integer(1, longAway) === 1) random.pick(inTrimmed).drop(6_000);
+    else random.pick(clients).drop(random.integer(0, 500));
+  }
+
+  onCleanup(() => {
+    clearInterval(timer);
+    clearInterval(heartbeats);
+    for (const client of clients) client.end();
+  });
+  const settled = () => clients.every((client) => client.settled && client.unsettled === 0);
+  for (const client of clients) client.connect();
+  await until(() => clients.every((client) => client.settled), settleDeadlineMs, 'all clients are in their rooms');
+  return {
+    clients,
+    start() {
+      before = performance.now();
+      running = true;
+    },
+    burst() {
+      const client = random.pick(inBurst);
+      for (let count = 0; count < burst.messages; count++) client.publish(burstRoom, burst.length);
+    },
+    async settle() {
+      running = false;
+      await until(settled, settleDeadlineMs, 'all clients are back, and know what became of their messages').catch(
+        // What is missing is for the checker to say: it reads who is in which room at the end.
+        (error: Error) => process.stderr.write(`${error.message}\n`),
+      );
+    },
+    end() {
+      for (const client of clients) client.end();
+    },
+  };
+}

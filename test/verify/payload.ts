@@ -1,0 +1,28 @@
+/**
+ * What is published: data whose id holds its own checksum, so that a message that was changed on its way is found, and
+ * an id that no other publication of the run has.
+ */
+import { createHash } from 'node:crypto';
+
+export interface Payload {
+  id: string;
+  pad: string;
+}
+
+/** `name` is unique in the run; `length` characters of ballast. */
+export function payload(room: string, name: string, length: number): Payload {
+  const pad = name.padEnd(length, '·x');
+  return { id: `${name}-${checksum(room, name, pad)}`, pad };
+}
+
+/** The id of what was received, or `corrupt …`. */
+export function idOf(room: string, data: unknown): string {
+  const { id, pad } = (data ?? {}) as Partial<Payload>;
+  if (typeof id !== 'string' || typeof pad !== 'string') return `corrupt ${JSON.stringify(data)}`;
+  const name = id.slice(0, id.lastIndexOf('-'));
+  return id === `${name}-${checksum(room, name, pad)}` ? id : `corrupt ${id}`;
+}
+
+function checksum(room: string, name: string, pad: string): string {
+  return createHash('sha1').update(`${room} ${name} ${pad}`).digest('hex').slice(0, 12);
+}

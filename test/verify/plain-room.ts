@@ -1,0 +1,153 @@
+/**
+ * Judges the streams of a plain room: messages carry no offset, so what is missing is found by comparing.
+ *
+ * A stream is cut into segments at each `gap`. A segment is a window of the room's one order without a hole, so:
+ * - behind one message all segments have the same next one (else GAP, LOST_GAP or REORDER);
+ * - a message that was sent after the segment began, and acknowledged before another was sent that is in the segment, is
+ *   in it as well (LOST_GAP); and without the latter, when the segment lasts to the end (LOST_TAIL).
+ */
+import type { EntryOf } from './log.ts';
+import type { Publication, Publications, Report } from './publications.ts';
+import { ensure, type Stream } from './streams.ts';
+
+interface Segment {
+  client: string;
+  startedAt: number;
+  began: Stream['opened'] | EntryOf<'gap'>;
+  lines: EntryOf<'deliver'>[];
+  ids: Set<string>;
+  alive: boolean;
+}
+
+interface Facts {
+  publications: Publications;
+  report: Report;
+}
+
+export function judgePlainRoom(room: string, streams: readonly Stream[], facts: Facts): void {
+  const segments = streams.flatMap((stream) => cut(stream, facts));
+  judgeNames(segments, facts);
+  judgeSuccessors(room, segments, facts);
+  const acknowledged = [...facts.publications.all()].filter((one) => one.room === room && one.acks.length > 0);
+  for (const segment of segments) {
+    judgeAcknowledged(room, segment, acknowledged, facts);
+    judgeFifo(room, segment, facts);
+  }
+}
+
+function cut({ client, room, opened, lines, alive }: Stream, { publications, report }: Facts): Segment[] {
+  if (opened.epoch !== undefined || opened.recovered) {
+    report('BAD_RESUME', `${client} was given a position in ${room}, which has no history`, opened);
+  }
+  const begin = (began: Segment['began']): Segment => {
+    return { client, startedAt: began.t, began, lines: [], ids: new Set(), alive: false };
+  };
+  let segment = begin(opened);
+  const segments = [segment];
+  const seen = new Map<string, EntryOf<'deliver'>>();
+  for (const line of lines) {
+    if (line.event === 'gap') {
+      segment = begin(line);
+      segments.push(segment);
+      continue;
+    }
+    publications.seen(line.id, room, line);
+    const before = seen.get(line.wire ?? '');
+    if (before) report('DUP', `${client} got ${line.wire} of ${room} twice`, before, line);
+    else {
+      seen.set(line.wire ?? '', line);
+      segment.lines.push(line);
+      segment.ids.add(line.id);
+    }
+  }
+  segment.alive = alive;
+  return segments;
+}
+
+/** One message, one id of the gateway. */
+function judgeNames(segments: Segment[], { publications, report }: Facts): void {
+  const byWire = new Map<string, EntryOf<'deliver'>>();
+  const byId = new Map<string, EntryOf<'deliver'>>();
+  for (const line of segments.flatMap((segment) => segment.lines)) {
+    const sameWire = ensure(byWire, line.wire ?? '', () => line);
+    if (sameWire.id !== line.id)
+      report('DIVERGE', `${sameWire.id} and ${line.id} are both ${line.wire}`, sameWire, line);
+    const sameId = ensure(byId, line.id, () => line);
+    const publication = publications.get(line.id);
+    if (sameId.wire === line.wire || (publication && publications.mayBeDouble(publication))) continue;
+    report('DOUBLE', `${line.id} was published as ${sameId.wire} and as ${line.wire}`, sameId, line);
+  }
+}
+
+function judgeSuccessors(room: string, segments: Segment[], { publications, report }: Facts): void {
+  const next = new Map<string, Map<string, { segment: Segment; index: number }>>();
+  for (const segment of segments) {
+    for (let index = 1; index < segment.lines.length; index++) {
+      const after = ensure(next, segment.lines[index - 1]?.wire ?? '', () => new Map());
+      ensure(after, segment.lines[index]?.wire ?? '', () => ({ segment, index }));
+    }
+  }
+  for (const after of next.values()) {
+    const [one, ...others] = after.values();
+    for (const other of one ? others : []) judgePair(one as NonNullable<typeof one>, other);
+  }
+
+  function judgePair(one: { segment: Segment; index: number }, other: { segment: Segment; index: number }): void {
+    const [mine, theirs] = [one.segment.lines[one.index], other.segment.lines[other.index]];
+    const lines = [one.segment.lines[one.index - 1], mine, other.segment.lines[other.index - 1], theirs];
+    const [haveBoth, theyHaveBoth] = [one.segment.ids.has(theirs?.id ?? ''), other.segment.ids.has(mine?.id ?? '')];
+    const who = `after the same message of ${room} ${one.segment.client} got ${mine?.id}, ${other.segment.client} ${theirs?.id}`;
+    if (haveBoth && theyHaveBoth) report('REORDER', who, ...lines);
+    else {
+      const lost = publications.get((haveBoth ? mine?.id : theirs?.id) ?? '');
+      report(lost?.acks.length ? 'LOST_GAP' : 'GAP', who, ...lines);
+    }
+  }
+}
+
+/** `acknowledged` in the order of first attempts. */
+function judgeAcknowledged(
+  room: string,
+  segment: Segment,
+  acknowledged: Publication[],
+  { publications, report }: Facts,
+): void {
+  let lastSent = 0;
+  for (const { id } of segment.lines) lastSent = Math.max(lastSent, publications.get(id)?.firstAt ?? 0);
+  for (let index = firstAfter(acknowledged, segment.startedAt); index < acknowledged.length; index++) {
+    const { id, ackedAt, attempts, firstAt } = acknowledged[index] as Publication;
+    if (firstAt > lastSent && !segment.alive) return;
+    if (segment.ids.has(id) || (ackedAt >= lastSent && !segment.alive)) continue;
+    const kind = ackedAt < lastSent ? 'LOST_GAP' : 'LOST_TAIL';
+    report(kind, `${segment.client} was not given ${id} of ${room}`, segment.began, ...attempts, segment.lines.at(-1));
+  }
+}
+
+function firstAfter(publications: Publication[], time: number): number {
+  let [low, high] = [0, publications.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((publications[middle]?.firstAt ?? 0) > time) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** A message that was tried again may have been taken by any attempt. */
+function judgeFifo(room: string, segment: Segment, { publications, report }: Facts): void {
+  const last = new Map<number, { publication: Publication; line: EntryOf<'deliver'> }>();
+  for (const line of segment.lines) {
+    const publication = publications.get(line.id);
+    if (publication?.attempts.length !== 1) continue;
+    const before = last.get(publication.conn);
+    if (before && before.publication.firstAt > publication.firstAt) {
+      report(
+        'FIFO',
+        `${line.id} was sent before ${before.publication.id} of ${room}, and came later`,
+        before.line,
+        line,
+      );
+    }
+    last.set(publication.conn, { publication, line });
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What publishers did, read from the log: every message, how often it was tried, and what they were told.
+ *
+ * Owns the judgement of a message by itself: PHANTOM (nobody published it, or its payload changed), LEAK (of another
+ * room), UNDEAD (refused every time, and there anyway), and the excuse for DOUBLE: a Redis that lost its memory between
+ * two attempts cannot know the key of the first one. Knows nothing of who received what, and in which order.
+ */
+import type { Entry, EntryOf } from './log.ts';
+
+export type ViolationKind =
+  | 'LOST_GAP'
+  | 'LOST_TAIL'
+  | 'GAP'
+  | 'DUP'
+  | 'REORDER'
+  | 'DIVERGE'
+  | 'DOUBLE'
+  | 'PHANTOM'
+  | 'UNDEAD'
+  | 'LEAK'
+  | 'EPOCH'
+  | 'BAD_RESUME'
+  | 'FIFO'
+  | 'HISTORY';
+
+export interface Violation {
+  kind: ViolationKind;
+  what: string;
+  /** The lines of the log that show it. */
+  lines: Entry[];
+}
+
+export type Report = (kind: ViolationKind, what: string, ...lines: (Entry | undefined)[]) => void;
+
+export interface Publication {
+  id: string;
+  room: string;
+  /** Of the first attempt. */
+  conn: number;
+  attempts: EntryOf<'publish'>[];
+  acks: EntryOf<'ack'>[];
+  nacks: number;
+  firstAt: number;
+  /** Of the first `ok`; infinite without one. */
+  ackedAt: number;
+}
+
+export class Publications {
+  readonly #byId = new Map<string, Publication>();
+  readonly #wipes: EntryOf<'wipe'>[] = [];
+  readonly #report: Report;
+
+  constructor(entries: readonly Entry[], report: Report) {
+    this.#report = report;
+    for (const entry of entries) {
+      if (entry.event === 'wipe') this.#wipes.push(entry);
+      if (entry.event === 'publish') this.#attempt(entry);
+      if (entry.event === 'nack') this.#published(entry).nacks++;
+      if (entry.event === 'ack') this.#acked(entry);
+    }
+  }
+
+  get wipes(): number {
+    return this.#wipes.length;
+  }
+
+  /** In the order of their first attempts. */
+  all(): IterableIterator<Publication> {
+    return this.#byId.values();
+  }
+
+  get(id: string): Publication | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Judges that this message was seen in this room. Returns it, unless nobody published it. */
+  seen(id: string, room: string, line: Entry): Publication | undefined {
+    const publication = this.#byId.get(id);
+    if (publication === undefined) {
+      this.#report('PHANTOM', `${id} in ${room} was never published`, line);
+      return undefined;
+    }
+    if (publication.room !== room) {
+      this.#report('LEAK', `${id} of ${publication.room} came in ${room}`, publication.attempts[0], line);
+    }
+    if (publication.nacks === publication.attempts.length) {
+      this.#report('UNDEAD', `${id} was refused every time, and is there`, ...publication.attempts, line);
+    }
+    return publication;
+  }
+
+  /** True when Redis forgot all keys between the first and the last attempt. */
+  mayBeDouble({ attempts, firstAt }: Publication): boolean {
+    const lastAt = attempts.at(-1)?.t ?? firstAt;
+    return this.#wipes.some(({ from, t }) => firstAt <= t && lastAt >= from);
+  }
+
+  #attempt(entry: EntryOf<'publish'>): void {
+    const known = this.#byId.get(entry.id);
+    if (known !== undefined) {
+      known.attempts.push(entry);
+      return;
+    }
+    const { id, room, conn, t } = entry;
+    const publication = { id, room, conn, attempts: [entry], acks: [], nacks: 0, firstAt: t, ackedAt: Infinity };
+    this.#byId.set(id, publication);
+  }
+
+  #acked(entry: EntryOf<'ack'>): void {
+    const publication = this.#published(entry);
+    publication.acks.push(entry);
+    publication.ackedAt = Math.min(publication.ackedAt, entry.t);
+  }
+
+  #published(entry: EntryOf<'ack' | 'nack'>): Publication {
+    const publication = this.#byId.get(entry.id);
+    if (publication === undefined) throw new TypeError(`the log has an answer before its publish: ${entry.id}`);
+    return publication;
+  }
+}

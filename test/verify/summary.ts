@@ -1,0 +1,118 @@
+/**
+ * What a run amounts to: its numbers, whether they are enough for it to count, and all of it as a table to be read.
+ *
+ * A run that delivered little, never resumed, or was never refused proves nothing, however clean it is. Judges no promise.
+ */
+import type { Entry } from './log.ts';
+import type { Violation } from './publications.ts';
+import { ensure } from './streams.ts';
+
+const enough = { deliveries: 100_000, recovered: 100, trimmed: 1 };
+const shownViolations = 12;
+const shownCharacters = 600;
+
+export interface Summary {
+  deliveries: number;
+  publishes: number;
+  acknowledged: number;
+  refused: number;
+  unknown: number;
+  /** Unknown to the end, but delivered. */
+  unansweredDelivered: number;
+  recovered: number;
+  notRecovered: number;
+  /** Of these, refusals in the same epoch: what was missed had been trimmed. */
+  trimmed: number;
+  gaps: Map<string, number>;
+  closes: Map<string, number>;
+  faults: Map<string, number>;
+  longestAckPauseMs: number;
+  /** p50, p99, p99.9 */
+  latencyMs: number[];
+}
+
+export function summarize(log: readonly Entry[], latencies: readonly number[]): Summary {
+  const events = new Map<string, number>();
+  const [gaps, closes, faults] = [new Map<string, number>(), new Map<string, number>(), new Map<string, number>()];
+  const count = (map: Map<string, number>, key: string) => map.set(key, ensure(map, key, () => 0) + 1);
+  const [acknowledged, refused, unknown, delivered] = [new Set(), new Set(), new Set<string>(), new Set<string>()];
+  const plans = log[0]?.event === 'run' ? log[0].rooms : [];
+  const withHistory = new Set(plans.filter(({ history }) => history).map(({ name }) => name));
+  let [recovered, notRecovered, trimmed, longestAckPauseMs, ackedAt] = [0, 0, 0, 0, 0];
+  for (const entry of log) {
+    count(events, entry.event);
+    if (entry.event === 'gap')
+      count(gaps, `${entry.reason} in ${withHistory.has(entry.room) ? 'history' : 'plain'} rooms`);
+    if (entry.event === 'close') count(closes, `${entry.code}`);
+    if (entry.event === 'fault') count(faults, entry.kind);
+    if (entry.event === 'deliver') delivered.add(entry.id);
+    if (entry.event === 'nack') refused.add(entry.id);
+    if (entry.event === 'unknown') unknown.add(entry.id);
+    if (entry.event === 'resume' && entry.recovered) recovered++;
+    if (entry.event === 'resume' && !entry.recovered) notRecovered++;
+    if (entry.event === 'resume' && !entry.recovered && entry.epoch === entry.from.epoch) trimmed++;
+    if (entry.event !== 'ack') continue;
+    acknowledged.add(entry.id);
+    if (ackedAt > 0) longestAckPauseMs = Math.max(longestAckPauseMs, entry.t - ackedAt);
+    ackedAt = entry.t;
+  }
+  const open = [...unknown].filter((id) => !acknowledged.has(id));
+  const sorted = Float64Array.from(latencies).sort();
+  return {
+    deliveries: events.get('deliver') ?? 0,
+    publishes: events.get('publish') ?? 0,
+    acknowledged: acknowledged.size,
+    refused: [...refused].filter((id) => !acknowledged.has(id) && !unknown.has(id as string)).length,
+    unknown: open.length,
+    unansweredDelivered: open.filter((id) => delivered.has(id)).length,
+    recovered,
+    notRecovered,
+    trimmed,
+    gaps,
+    closes,
+    faults,
+    longestAckPauseMs,
+    latencyMs: [0.5, 0.99, 0.999].map((share) => sorted[Math.floor(share * (sorted.length - 1))] ?? 0),
+  };
+}
+
+/** What a run lacks to count; empty when it counts. */
+export function lacks({ deliveries, recovered, trimmed }: Summary): string[] {
+  return [
+    deliveries < enough.deliveries ? `${deliveries} deliveries, ${enough.deliveries} are needed` : '',
+    recovered < enough.recovered ? `${recovered} resumes recovered, ${enough.recovered} are needed` : '',
+    trimmed < enough.trimmed ? 'no resume was refused because of trimming' : '',
+  ].filter(Boolean);
+}
+
+export function table(summary: Summary, violations: readonly Violation[]): string {
+  const list = (map: Map<string, number>) => [...map].map(([key, count]) => `${key} ${count}`).join(', ') || 'none';
+  const kinds = new Map<string, number>();
+  for (const { kind } of violations) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  const rows: [string, string][] = [
+    ['deliveries', `${summary.deliveries}`],
+    ['publishes', `${summary.publishes} attempts; ${summary.acknowledged} acknowledged, ${summary.refused} refused`],
+    ['  unknown', `${summary.unknown}, of which ${summary.unansweredDelivered} were delivered`],
+    ['resumes', `${summary.recovered} recovered, ${summary.notRecovered} refused (${summary.trimmed} trimmed)`],
+    ['gaps told', list(summary.gaps)],
+    ['closes', list(summary.closes)],
+    ['faults', list(summary.faults)],
+    ['longest time without an ok', `${summary.longestAckPauseMs.toFixed(0)} ms`],
+    ['latency', `p50 ${summary.latencyMs[0]} ms, p99 ${summary.latencyMs[1]} ms, p99.9 ${summary.latencyMs[2]} ms`],
+    ['violations', violations.length === 0 ? '0' : `${violations.length}: ${list(kinds)}`],
+  ];
+  return rows.map(([name, value]) => `  ${name.padEnd(28)}${value}\n`).join('');
+}
+
+/** The first violations, one of each kind first, with the lines of the log that show them. */
+export function evidence(violations: readonly Violation[]): string {
+  const first = violations.filter(({ kind }, at) => violations.findIndex((other) => other.kind === kind) === at);
+  const shown = [...new Set([...first, ...violations])].slice(0, shownViolations);
+  return shown
+    .map(({ kind, what, lines }) => `${kind} ${what}\n${lines.map((line) => `    ${short(line)}\n`).join('')}`)
+    .join('');
+}
+
+function short(line: Entry): string {
+  return JSON.stringify(line).slice(0, shownCharacters);
+}
