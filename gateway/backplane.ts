@@ -117,8 +117,8 @@ export interface Backplane {
   read(room: string, query: HistoryQuery): Promise<HistoryPage>;
 
   /**
-   * The node stood still, and what is on its way to it is old: none of that is delivered from here on. For each
-   * subscribed room it is told by `missed`.
+   * The node stood still, and what was published meanwhile is old: what waits of it is not delivered from here on. Where
+   * there may be such, the subscribed rooms are told by `missed`.
    */
   renew(): void;
 
