@@ -91,9 +91,9 @@ export function upTo(steps: readonly Step[], limit: Position): Step[] {
     const { epoch, offset } = step.position;
     if (epoch !== limit.epoch || offset <= limit.offset) within.push(step);
     else {
-      if (isHole(step) && step.first !== undefined && step.first <= limit.offset) {
-        within.push({ ...step, last: limit.offset, position: limit });
-      }
+      if (!isHole(step)) break;
+      if (step.first === undefined) within.push({ ...step, position: limit });
+      else if (step.first <= limit.offset) within.push({ ...step, last: limit.offset, position: limit });
       break;
     }
   }

@@ -148,22 +148,24 @@ export class Feed {
 
   /** The next read, if one is wanted and none is under way. */
   #next(): void {
+    this.#troubled = false;
     if (this.#reading) return;
     const healing = this.#healing;
     const query = healing ? this.#healingQuery() : this.#followersQuery();
     if (query === undefined) return;
     this.#reading = true;
-    this.#troubled = false;
     this.#tail = [];
     this.#tailBytes = 0;
     this.#tailCut = false;
+    // Of those who come later, the page may be too old to say that their position is no good.
+    const asking = new Set(this.#followers);
     this.#owner
       .read(query)
       .then(
         (page) => {
           // What is called here may ask for the next read, which would take the tail away.
           if (healing) this.#heal(page);
-          else this.#serve(query, page);
+          else this.#serve(query, page, asking);
         },
         (error: BackplaneError) => this.#fail(error),
       )
@@ -216,7 +218,7 @@ export class Feed {
     if (steps.some((step) => !isHole(step))) this.#owner.healed();
   }
 
-  #serve(query: HistoryQuery, page: HistoryPage): void {
+  #serve(query: HistoryQuery, page: HistoryPage, asking: ReadonlySet<Follower>): void {
     const here = this.#position;
     if (here === undefined) return;
     if (page.epoch !== here.epoch) {
@@ -230,6 +232,7 @@ export class Feed {
         // It comes from a node that was quicker than this one.
         this.heal();
       } else if (!known && follower.resuming) {
+        if (!asking.has(follower)) continue;
         this.#followers.delete(follower);
         follower.receive([{ reason: 'epoch', position: here }], true);
       } else if (query.limit > 0 && covers(query, page, cursor)) {

@@ -53,14 +53,14 @@ export class MemoryHistory {
     return { epoch: room.epoch, offset: room.top, frame };
   }
 
-  read(name: string, { after, before = 0, limit, maxBytes }: HistoryQuery): HistoryPage {
+  read(name: string, { after, before = Number.POSITIVE_INFINITY, limit, maxBytes }: HistoryQuery): HistoryPage {
     const now = performance.now();
     const room = this.#open(name, now);
     room.expireAt = Math.max(room.expireAt, now + (room.top > 0 ? positionTtlMs : unusedPositionTtlMs));
     this.#forget();
     const { epoch, top } = room;
     const low = after !== undefined && (after.epoch ?? epoch) === epoch ? after.offset : 0;
-    const wanted = room.messages.filter(({ offset }) => offset > low && (before === 0 || offset < before));
+    const wanted = room.messages.filter(({ offset }) => offset > low && offset < before);
     if (after === undefined) wanted.reverse();
     const messages: KeptMessage[] = [];
     let bytes = 0;

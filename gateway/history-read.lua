@@ -1,7 +1,7 @@
 -- Reads messages that are kept, in ascending order.
--- ARGV[6] and ARGV[7] the position after which to read (epoch '*': the present one; '': the newest messages are asked
--- for); ARGV[8] only offsets below it (0: all); ARGV[9] most messages; ARGV[10] most bytes, but for the first message;
--- ARGV[11] ms to keep the position from now on, ARGV[12] if nothing was published yet.
+-- ARGV[6] and ARGV[7] the position after which to read (the epoch behind a '='; '*': the present one; '': the newest
+-- messages are asked for); ARGV[8] only offsets below it; ARGV[9] most messages; ARGV[10] most bytes, but for the first
+-- message; ARGV[11] ms to keep the position from now on, ARGV[12] if nothing was published yet.
 -- Returns {epoch, top, oldest offset kept, {offset, frame, offset, frame, ...}}.
 local epoch, top = open()
 redis.call('PEXPIRE', KEYS[1], top > 0 and ARGV[11] or ARGV[12])
@@ -11,10 +11,9 @@ local function offset_of(entry)
 end
 
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
-local before = tonumber(ARGV[8])
 local newest = ARGV[6] == ''
-local low = (ARGV[6] == epoch or ARGV[6] == '*') and tonumber(ARGV[7]) + 1 or 1
-local high = before > 0 and before - 1 or top
+local low = (ARGV[6] == '=' .. epoch or ARGV[6] == '*') and tonumber(ARGV[7]) + 1 or 1
+local high = math.min(tonumber(ARGV[8]) - 1, top)
 local limit, most = tonumber(ARGV[9]), tonumber(ARGV[10])
 local messages, count, bytes, full = {}, 0, 0, limit == 0
 

@@ -69,7 +69,7 @@ export async function readHistory(
       2,
       ...keysOf(channel),
       ...opening(redis, newEpoch, known),
-      ...[after === undefined ? '' : (after.epoch ?? '*'), after?.offset ?? 0, before ?? 0, limit, maxBytes],
+      ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
       ...[positionTtlMs, unusedPositionTtlMs],
     ),
   )) as [Buffer, Buffer, Buffer, Buffer[]];
@@ -88,6 +88,12 @@ function keysOf(channel: string): string[] {
 /** The arguments of history-room.lua. */
 function opening({ server }: RedisConnection, newEpoch: string, known: HistoryQuery['known']): (string | number)[] {
   return [server.run, server.mayHaveLost ? 1 : 0, newEpoch, known?.epoch ?? '', known?.offset ?? 0];
+}
+
+/** An epoch may come from a client, so it must not be taken for one of the two marks. */
+function epochAsked(after: HistoryQuery['after']): string {
+  if (after === undefined) return '';
+  return after.epoch === undefined ? '*' : `=${after.epoch}`;
 }
 
 function pairs(flat: Buffer[]): KeptMessage[] {

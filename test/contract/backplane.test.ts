@@ -5,13 +5,20 @@ import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
 import { RedisBackplane } from '../../gateway/backplane-redis.ts';
 import { createLog } from '../../gateway/log.ts';
 import { backplaneSuite } from './backplane-suite.ts';
+import { historySuite } from './history-suite.ts';
+import type { CreateBackplanes } from './recorder.ts';
 
-backplaneSuite('the memory backplane', (dedupeMs) => [new MemoryBackplane(dedupeMs)]);
+const memory: CreateBackplanes = (dedupeMs) => [new MemoryBackplane(dedupeMs)];
 
-backplaneSuite('the Redis backplane, two nodes', (dedupeMs) => {
+const redis: CreateBackplanes = (dedupeMs) => {
   const prefix = `${inject('redisPrefix')}:${randomBytes(6).toString('hex')}`;
   return ['one', 'two'].map(
     (node) =>
       new RedisBackplane({ url: inject('redisUrl'), prefix, node, dedupeMs, replicated: false }, createLog('silent')),
   );
-});
+};
+
+for (const suite of [backplaneSuite, historySuite]) {
+  suite('the memory backplane', memory);
+  suite('the Redis backplane, two nodes', redis);
+}
