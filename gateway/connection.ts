@@ -11,7 +11,7 @@ import { failure, pong, reconnect } from './answers.ts';
 import type { Reader } from './backpressure.ts';
 import type { Movable } from './drain.ts';
 import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
-import { Rates } from './limits.ts';
+import { Backlog, Rates } from './limits.ts';
 import type { RoomFrame } from './membership.ts';
 import { type Member, Memberships } from './memberships.ts';
 import type { SlowPolicy } from './metrics.ts';
@@ -37,8 +37,7 @@ export interface Socket {
 }
 
 const malformedBeforeClose = 10;
-/** Frames of one connection that may wait for earlier ones: in number, and in bytes as a multiple of one frame. */
-const maxWaitingFrames = 1_000;
+/** Frames that wait for earlier ones may together be as large as so many of the largest. */
 const maxWaitingMessages = 4;
 /** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
 const closingMs = 10_000;
@@ -58,9 +57,8 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   #drainedAt = 0;
   /** Frames that wait for a token to be verified. */
   #waiting: (Frame | Refused)[] = [];
-  /** Of these and the ones that memberships hold. */
-  #waitingFrames = 0;
-  #waitingBytes = 0;
+  /** These and the ones that memberships hold. */
+  readonly #backlog = new Backlog();
   #malformedInARow = 0;
   publishesUnderWay = 0;
   #stalled = false;
@@ -261,21 +259,14 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   }
 
   #mayWait(frame: Frame | Refused): boolean {
-    const mostBytes = maxWaitingMessages * this.#node.config.maxMessageBytes;
-    if (this.#waitingFrames >= maxWaitingFrames || this.#waitingBytes + sizeOf(frame) > mostBytes) {
-      const message = 'Too many frames wait for earlier ones; wait for an answer first.';
-      this.send(failure(frame.id, 'limit_exceeded', message));
-      return false;
-    }
-    this.#waitingFrames++;
-    this.#waitingBytes += sizeOf(frame);
-    return true;
+    if (this.#backlog.add(sizeOf(frame), maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
+    this.send(failure(frame.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.'));
+    return false;
   }
 
   /** Takes up a frame that had to wait. */
   resume(frame: Frame | Refused): void {
-    this.#waitingFrames--;
-    this.#waitingBytes -= sizeOf(frame);
+    this.#backlog.remove(sizeOf(frame));
     this.#handle(frame);
   }
 
