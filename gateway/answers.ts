@@ -9,6 +9,7 @@ import type {
   OkFrame,
   PongFrame,
   PresentMember,
+  ReconnectFrame,
   UnsubscribedFrame,
 } from '../shared/protocol.ts';
 import type { BackplaneError } from './backplane.ts';
@@ -34,9 +35,14 @@ export function failure(id: FrameId | undefined, code: ErrorCode, message: strin
   } & Fields<ErrorFrame>);
 }
 
-/** Trouble with the backplane. `again` is what the client could do again. */
-export function trouble(id: FrameId | undefined, { code, message }: BackplaneError, again: string): string {
-  return failure(id, code, `${message}; ${again} ${code === 'timeout' ? 'with the same key' : 'in a moment'}.`);
+/** Trouble with the backplane. `again` is what the client could do again; `how`, where the outcome is unknown. */
+export function trouble(
+  id: FrameId | undefined,
+  { code, message }: BackplaneError,
+  again: string,
+  how = 'in a moment',
+): string {
+  return failure(id, code, `${message}; ${again} ${code === 'timeout' ? how : 'in a moment'}.`);
 }
 
 /** The fields of a `gap` frame but its room. */
@@ -54,6 +60,10 @@ export function present(id: FrameId, { count, users, members, more }: PresencePa
     return info === undefined ? fields : `${fields.slice(0, -1)},"info":${info}}`;
   });
   return `${head},"members":[${list.join(',')}]${more ? ',"more":true' : ''}}`;
+}
+
+export function reconnect(reason: ReconnectFrame['reason'], afterMs: number): string {
+  return JSON.stringify({ type: 'reconnect', afterMs, reason } satisfies ReconnectFrame);
 }
 
 export function unsubscribed(room: string): string {

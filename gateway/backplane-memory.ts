@@ -82,6 +82,10 @@ export class MemoryBackplane implements Backplane {
     return this.#history.read(room, query);
   }
 
+  renew(): void {
+    // Nothing waits here for longer than a turn of the event loop.
+  }
+
   async close(): Promise<void> {
     this.#listener = undefined;
   }

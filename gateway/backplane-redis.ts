@@ -129,6 +129,10 @@ export class RedisBackplane implements Backplane {
     }
   }
 
+  renew(): void {
+    this.#subscriber.reconnect('the node stood still');
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#listener = undefined;
@@ -227,6 +231,8 @@ export class RedisBackplane implements Backplane {
   }
 
   #receive(channel: Buffer, bytes: Buffer): void {
+    // What a connection that is being given up still brings is told as missed.
+    if (!this.#subscriber.ready) return;
     const name = channel.toString('latin1');
     if (name === this.#canaryChannel) {
       this.#canaryBack(Number(bytes.toString('latin1')));

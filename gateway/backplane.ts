@@ -118,6 +118,12 @@ export interface Backplane {
   /** What is kept of a room with history; begins its first epoch where there is none. Rejects with a BackplaneError. */
   read(room: string, query: HistoryQuery): Promise<HistoryPage>;
 
+  /**
+   * The node stood still, and what was published meanwhile is old: what waits of it is not delivered from here on. Where
+   * there may be such, the subscribed rooms are told by `missed`.
+   */
+  renew(): void;
+
   /** Ends all connections; publications under way are rejected with `timeout`. */
   close(): Promise<void>;
 }

@@ -16,12 +16,17 @@ export interface Reader {
   readonly live: boolean;
   /** It is over the soft limit: no more messages to it until it has read. */
   stall(): void;
-  /** The node is over its total limit, and this one holds most. */
+  /** The node is over its total limit, and this one holds most. Still so at the next look: it has to let go at once. */
   shed(): void;
 }
 
 /** A full WebSocket frame header from the server (RFC 6455 section 5.2). */
 const frameHeaderBytes = 10;
+/**
+ * Looks in the time in which as much is handed over as all buffers may hold. A reader that is shed may hold its buffer
+ * to the next look, so at the most two of these shares are over the limit.
+ */
+const looksPerTotal = 8;
 
 export class Backpressure {
   readonly hardBytes: number;
@@ -54,7 +59,7 @@ export class Backpressure {
   beforeFanout(frameBytes: number, members: number): void {
     const bytes = frameBytes + frameHeaderBytes;
     const tooMuchForOne = this.#fannedOut + bytes > this.hardBytes - this.softBytes;
-    const tooMuchForAll = this.#handedOver + bytes * members > this.#totalBytes / 4;
+    const tooMuchForAll = this.#handedOver + bytes * members > this.#totalBytes / looksPerTotal;
     if (tooMuchForOne || tooMuchForAll) this.look();
     this.#fannedOut += bytes;
     this.#handedOver += bytes * members;
@@ -116,6 +121,6 @@ export class Backpressure {
     this.#thisTurn = 0;
     this.#thisTurnByAll = 0;
     // One message to very many may alone be more than what may be handed over between two looks.
-    if (this.#handedOver > this.#totalBytes / 4) this.look();
+    if (this.#handedOver > this.#totalBytes / looksPerTotal) this.look();
   }
 }

@@ -188,11 +188,10 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   }
   const ca = values.redisUrl === undefined ? null : new URL(values.redisUrl).searchParams.get('ca');
   if (ca !== null) readText(ca, 'GATEWAY_REDIS_URL, in ?ca=,', mistakes);
-  if (values.tlsCertFile !== undefined && values.tlsKeyFile !== undefined) {
-    const cert = readText(values.tlsCertFile, 'GATEWAY_TLS_CERT_FILE', mistakes);
-    const key = readText(values.tlsKeyFile, 'GATEWAY_TLS_KEY_FILE', mistakes);
-    if (cert !== undefined && key !== undefined) checkCertificate(cert, key, mistakes);
-  }
+  const pem = (file: string | undefined, variable: string) => file && readText(file, variable, mistakes);
+  const cert = pem(values.tlsCertFile, 'GATEWAY_TLS_CERT_FILE');
+  const key = pem(values.tlsKeyFile, 'GATEWAY_TLS_KEY_FILE');
+  if (cert !== undefined && key !== undefined) checkCertificate(cert, key, mistakes);
   if (values.ack === 'replicated' && values.redisUrl === undefined) {
     mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
   }

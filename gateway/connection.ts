@@ -7,26 +7,28 @@
  */
 import { type CloseCode, closeCode, closeReason } from '../shared/codes.ts';
 import type { Identity } from './access.ts';
-import { failure, ok, pong, present, trouble } from './answers.ts';
-import type { BackplaneError } from './backplane.ts';
+import { failure, pong, reconnect } from './answers.ts';
 import type { Reader } from './backpressure.ts';
-import { type Frame, type HistoryFrame, type PresenceFrame, type Refused, readFrame, readFrameId } from './frame.ts';
-import { historyAnswer, historyQuery } from './history.ts';
-import { Rates } from './limits.ts';
+import type { Movable } from './drain.ts';
+import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
+import { Backlog, Rates } from './limits.ts';
 import type { RoomFrame } from './membership.ts';
 import { type Member, Memberships } from './memberships.ts';
 import type { SlowPolicy } from './metrics.ts';
 import type { Node } from './node.ts';
 import { presenceTopic } from './presence.ts';
+import { type Asker, request } from './requests.ts';
 import { Session, type SessionOwner } from './session.ts';
 
-/** What a connection needs of its WebSocket. Never called after `end`. */
+/** What a connection needs of its WebSocket. Never called after `end`, `cut` or `closed`. */
 export interface Socket {
   /** Bytes are UTF-8 text too. */
   send(text: string | Uint8Array): void;
   ping(payload: string): void;
-  /** Sends a close frame; `closed` is called from within. */
+  /** Sends a close frame; `closed` is called from within. What it cannot write at once is out of our hands. */
   end(code: CloseCode, reason: string): void;
+  /** Ends it without a word, and frees what is buffered; `closed` is called from within. */
+  cut(): void;
   bufferedBytes(): number;
   /** To a topic: a room's name, or that of its join and leave frames. */
   listen(topic: string): void;
@@ -35,11 +37,12 @@ export interface Socket {
 }
 
 const malformedBeforeClose = 10;
-/** Frames of one connection that may wait for earlier ones: in number, and in bytes as a multiple of one frame. */
-const maxWaitingFrames = 1_000;
+/** Frames that wait for earlier ones may together be as large as so many of the largest. */
 const maxWaitingMessages = 4;
+/** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
+const closingMs = 10_000;
 
-export class Connection implements Reader, Member, SessionOwner {
+export class Connection implements Reader, Member, Movable, Asker, SessionOwner {
   readonly id: string;
   readonly #node: Node;
   readonly #socket: Socket;
@@ -54,14 +57,19 @@ export class Connection implements Reader, Member, SessionOwner {
   #drainedAt = 0;
   /** Frames that wait for a token to be verified. */
   #waiting: (Frame | Refused)[] = [];
-  /** Of these and the ones that memberships hold. */
-  #waitingFrames = 0;
-  #waitingBytes = 0;
+  /** These and the ones that memberships hold. */
+  readonly #backlog = new Backlog();
   #malformedInARow = 0;
+  publishesUnderWay = 0;
   #stalled = false;
   /** It takes no more history for now. */
   #full = false;
+  /** It takes nothing any more and is in no room; its socket may still hold what its peer has not read. */
   #closed = false;
+  /** Once we decided to close it. */
+  #closeCode: CloseCode | undefined;
+  #cutAt = Number.POSITIVE_INFINITY;
+  #socketGone = false;
 
   constructor(id: string, socket: Socket, node: Node) {
     this.id = id;
@@ -89,6 +97,15 @@ export class Connection implements Reader, Member, SessionOwner {
     return this.#memberships.slowPolicies();
   }
 
+  isMember(room: string): boolean {
+    return this.#memberships.has(room);
+  }
+
+  /** Why we closed it, if we did. */
+  get closeCode(): CloseCode | undefined {
+    return this.#closeCode;
+  }
+
   // What the server reports
 
   /** The first thing after the handshake. `token` is what came with it. */
@@ -99,6 +116,7 @@ export class Connection implements Reader, Member, SessionOwner {
   /** A whole text message of so many bytes. */
   receive(text: string, bytes: number): void {
     const now = performance.now();
+    this.#node.freeze.look(now);
     this.#lastFrameAt = now;
     if (this.#closed || this.#closeIfExpired()) return;
     const most = this.#node.config.maxMessageBytes;
@@ -124,6 +142,7 @@ export class Connection implements Reader, Member, SessionOwner {
   /** The socket wrote some of what was buffered. */
   drained(): void {
     this.#drainedAt = performance.now();
+    if (this.#closed) this.#endIfRead();
     if (this.#closed || !(this.#stalled || this.#full)) return;
     const { resumeBytes } = this.#node.backpressure;
     // Who is full has live messages: to wait longer costs it nothing, and saves reads.
@@ -135,17 +154,42 @@ export class Connection implements Reader, Member, SessionOwner {
 
   /** The socket is gone, by whichever side. */
   closed(): void {
+    this.#socketGone = true;
+    if (!this.#closed) this.#leave();
+  }
+
+  /**
+   * Leaves everything at once. The close frame follows when the peer has read what is buffered; until then the buffer is
+   * ours to count, and a peer that does not read is cut. The library itself would keep both for 16 s or more, uncounted.
+   */
+  close(code: CloseCode): void {
+    if (this.#closed) return;
+    this.#node.log.debug({ connection: this.id, code }, 'closing a connection');
+    this.#node.metrics.connectionClosed(code);
+    this.#closeCode = code;
+    // What was fanned out in this turn is still the peer's.
+    if (this.rooms > 0) this.flush();
+    this.#leave();
+    this.#cutAt = performance.now() + closingMs;
+    this.#endIfRead();
+  }
+
+  #leave(): void {
     this.#closed = true;
     this.#memberships.leaveAll();
     const user = this.#session.end();
     if (user !== null) this.#node.users.remove(user, this);
   }
 
-  close(code: CloseCode): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#node.log.debug({ connection: this.id, code }, 'closing a connection');
-    this.#socket.end(code, closeReason[code]);
+  #endIfRead(): void {
+    if (this.#closeCode === undefined || this.#socketGone || this.bufferedBytes() > 0) return;
+    this.#socket.end(this.#closeCode, closeReason[this.#closeCode]);
+  }
+
+  /** The node drains. A client that is not welcomed yet has nothing to take along. */
+  askToMove(): void {
+    if (this.identity === undefined) this.close(closeCode.draining);
+    else this.send(reconnect('draining', 0));
   }
 
   /** A fault of the gateway in something this connection asked for: it costs the connection, never the process. */
@@ -173,12 +217,16 @@ export class Connection implements Reader, Member, SessionOwner {
 
   /** True if a ping went unanswered. A ping waits behind what is buffered: a reader that reads is alive. */
   missesPong(now: number, timeoutMs: number): boolean {
-    return this.#pingSentAt !== 0 && now - Math.max(this.#pingSentAt, this.#drainedAt) >= timeoutMs;
+    return !this.#closed && this.#pingSentAt !== 0 && now - Math.max(this.#pingSentAt, this.#drainedAt) >= timeoutMs;
   }
 
   /** Closes it if its time for something is over. */
   checkDeadlines(now: number): void {
     const { config, metrics } = this.#node;
+    if (this.#closed) {
+      if (now >= this.#cutAt) this.#socket.cut();
+      return;
+    }
     if (this.#closeIfExpired()) return;
     if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
@@ -211,22 +259,14 @@ export class Connection implements Reader, Member, SessionOwner {
   }
 
   #mayWait(frame: Frame | Refused): boolean {
-    const bytes = sizeOf(frame);
-    const mostBytes = maxWaitingMessages * this.#node.config.maxMessageBytes;
-    if (this.#waitingFrames >= maxWaitingFrames || this.#waitingBytes + bytes > mostBytes) {
-      const message = 'Too many frames wait for earlier ones; wait for an answer first.';
-      this.send(failure(frame.id, 'limit_exceeded', message));
-      return false;
-    }
-    this.#waitingFrames++;
-    this.#waitingBytes += bytes;
-    return true;
+    if (this.#backlog.add(sizeOf(frame), maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
+    this.send(failure(frame.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.'));
+    return false;
   }
 
   /** Takes up a frame that had to wait. */
   resume(frame: Frame | Refused): void {
-    this.#waitingFrames--;
-    this.#waitingBytes -= sizeOf(frame);
+    this.#backlog.remove(sizeOf(frame));
     this.#handle(frame);
   }
 
@@ -258,69 +298,11 @@ export class Connection implements Reader, Member, SessionOwner {
   #handleInRoom(frame: RoomFrame, identity: Identity): void {
     if (this.#memberships.isJoining(frame.room)) {
       if (this.#mayWait(frame)) this.#memberships.hold(frame);
-    } else if (frame.type === 'publish') {
-      this.#publish(frame, identity);
     } else if (frame.type === 'subscribe') {
       this.#memberships.subscribe(frame);
     } else if (frame.type === 'unsubscribe') {
       this.#memberships.unsubscribe(frame.id, frame.room);
-    } else if (frame.type === 'history') {
-      this.#history(frame, identity);
-    } else this.#presence(frame, identity);
-  }
-
-  #publish(frame: Extract<Frame, { type: 'publish' }>, identity: Identity): void {
-    const { access, hub, metrics, publisher } = this.#node;
-    const { id, room } = frame;
-    if (!access.allows(identity, 'publish', room)) {
-      this.send(failure(id, 'forbidden', 'Neither a room rule nor the token allows to publish to this room.'));
-      return;
-    }
-    hub
-      .publish(publisher.publication(frame, identity.user, access.rule(room).history))
-      .then(
-        ({ duplicate, position }) => {
-          if (!duplicate) metrics.published();
-          if (id !== undefined) this.send(ok({ id, ...position, ...(duplicate ? { duplicate } : {}) }));
-        },
-        (error: BackplaneError) => this.send(trouble(id, error, 'publish again')),
-      )
-      .catch((error: unknown) => this.fail(error));
-  }
-
-  #history(frame: HistoryFrame, identity: Identity): void {
-    const { access, hub } = this.#node;
-    const { id, room } = frame;
-    if (!access.allowsReading(identity, 'history', room, this.#memberships.has(room))) {
-      this.send(
-        failure(id, 'forbidden', 'Only members of a room that keeps history may read it, or a token that says so.'),
-      );
-      return;
-    }
-    hub
-      .history(room, historyQuery(frame))
-      .then(
-        (page) => this.send(historyAnswer(frame, page)),
-        (error: BackplaneError) => this.send(trouble(id, error, 'ask again')),
-      )
-      .catch((error: unknown) => this.fail(error));
-  }
-
-  #presence(frame: PresenceFrame, identity: Identity): void {
-    const { access, presence } = this.#node;
-    const { id, room } = frame;
-    if (!access.allowsReading(identity, 'presence', room, this.#memberships.has(room))) {
-      const message = 'Presence is for members of rooms whose rule has it; subscribe first, or ask for a token grant.';
-      this.send(failure(id, 'forbidden', message));
-      return;
-    }
-    presence
-      .page(room, frame)
-      .then(
-        (page) => this.send(present(id, page)),
-        (error: BackplaneError) => this.send(trouble(id, error, 'ask again')),
-      )
-      .catch((error: unknown) => this.fail(error));
+    } else request(frame, identity, this, this.#node);
   }
 
   // What the session reports
@@ -377,6 +359,8 @@ export class Connection implements Reader, Member, SessionOwner {
   }
 
   unlisten(room: string): void {
+    // The server forgets with the socket what it listened to.
+    if (this.#socketGone) return;
     this.#socket.unlisten(room);
     if (this.#node.presence.tells(room)) this.#socket.unlisten(presenceTopic(room));
   }
@@ -413,7 +397,10 @@ export class Connection implements Reader, Member, SessionOwner {
   }
 
   shed(): void {
-    this.close(closeCode.slowConsumer);
+    if (this.#socketGone) return;
+    // It was closed before, and has not read since.
+    if (this.#closed) this.#socket.cut();
+    else this.close(closeCode.slowConsumer);
   }
 }
 

@@ -14,6 +14,8 @@ import { Backpressure } from './backpressure.ts';
 import type { Config } from './config.ts';
 import type { Connection } from './connection.ts';
 import { Demo } from './demo.ts';
+import { drain } from './drain.ts';
+import { Freeze } from './freeze.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Hub } from './hub.ts';
 import { UserConnections } from './limits.ts';
@@ -32,7 +34,7 @@ export interface Gateway {
   adminPort: number;
   /** Only in development without a key. */
   demo: Demo | undefined;
-  /** Refuses new connections, closes every open one with 4001, then ends everything else. */
+  /** Refuses new connections, moves the open ones to other nodes (gateway/drain.ts), then ends everything else. */
   stop(): Promise<void>;
 }
 
@@ -68,9 +70,16 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
   const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
+  const freeze = new Freeze((stoodStillMs) => {
+    metrics.froze();
+    log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
+    // Their clients are elsewhere by now; what still waits here, from them or for them, is old.
+    for (const connection of connections) connection.close(closeCode.overloaded);
+    backplane.renew();
+  });
   const store = createPresenceStore(config, instance, access, log);
   const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, log });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, metrics, presence, log });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics, presence, log });
   const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
@@ -87,6 +96,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     access,
     authenticator,
     backpressure,
+    freeze,
     hub,
     presence,
     publisher,
@@ -100,9 +110,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     if (stopping) return;
     stopping = true;
     server.stopListening();
-    for (const connection of connections) connection.close(closeCode.draining);
+    const { drainMs, drainNoticeMs } = config;
+    log.info({ connections: connections.size, drainNoticeMs, drainMs }, 'draining');
+    await drain(connections, config);
     clearInterval(sweep);
     heartbeat.close();
+    freeze.close();
     await Promise.all([delay(closingMs), presence.close()]);
     server.close();
     authenticator.close();

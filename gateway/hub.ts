@@ -13,6 +13,7 @@ import type { Backplane, BackplaneListener, HistoryPage, HistoryQuery, Publicati
 import type { Backpressure } from './backpressure.ts';
 import { missing } from './continuation.ts';
 import { Feed } from './feed.ts';
+import type { Freeze } from './freeze.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { Presence } from './presence.ts';
@@ -49,6 +50,7 @@ export class Hub implements BackplaneListener {
   readonly #access: Access;
   readonly #backpressure: Backpressure;
   readonly #fanout: Fanout;
+  readonly #freeze: Freeze;
   readonly #metrics: Metrics;
   readonly #presence: Presence;
   readonly #log: Logger;
@@ -64,6 +66,7 @@ export class Hub implements BackplaneListener {
     access: Access;
     backpressure: Backpressure;
     fanout: Fanout;
+    freeze: Freeze;
     metrics: Metrics;
     presence: Presence;
     log: Logger;
@@ -72,6 +75,7 @@ export class Hub implements BackplaneListener {
     this.#access = parts.access;
     this.#backpressure = parts.backpressure;
     this.#fanout = parts.fanout;
+    this.#freeze = parts.freeze;
     this.#metrics = parts.metrics;
     this.#presence = parts.presence;
     this.#log = parts.log;
@@ -122,6 +126,7 @@ export class Hub implements BackplaneListener {
   }
 
   message(name: string, frame: Uint8Array, at: number, position: Position | undefined): void {
+    this.#freeze.look(performance.now());
     const room = this.#rooms.get(name);
     if (room === undefined) return;
     if (room.feed !== undefined && position !== undefined) room.feed.message(position, frame, at);
@@ -131,8 +136,12 @@ export class Hub implements BackplaneListener {
   missed(name: string, why: 'interrupted' | 'unreadable'): void {
     const room = this.#rooms.get(name);
     if (why === 'unreadable') this.#metrics.dropped('unreadable', 1);
-    if (room?.feed !== undefined) room.feed.heal();
-    else if (room !== undefined && room.members > 0) {
+    if (room?.feed !== undefined) {
+      room.feed.heal();
+      // No message will be missing, but join and leave frames are not kept.
+      if (room.members > 0 && this.#presence.tells(name))
+        this.#send(room, gap(name, { reason: 'backplane', count: 0 }));
+    } else if (room !== undefined && room.members > 0) {
       this.#send(room, gap(name, { reason: 'backplane' }));
       room.interruptions++;
       this.#metrics.gap('backplane');

@@ -72,6 +72,27 @@ export class Rates {
   }
 }
 
+const maxWaitingFrames = 1_000;
+
+/** Frames of one connection that wait for earlier ones, in number and in bytes. */
+export class Backlog {
+  #frames = 0;
+  #bytes = 0;
+
+  /** False if this one would be too many; otherwise it is counted until `remove`. */
+  add(bytes: number, mostBytes: number): boolean {
+    if (this.#frames >= maxWaitingFrames || this.#bytes + bytes > mostBytes) return false;
+    this.#frames++;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  remove(bytes: number): void {
+    this.#frames--;
+    this.#bytes -= bytes;
+  }
+}
+
 /** Connections by client address. */
 export class AddressCount {
   readonly #most: number;

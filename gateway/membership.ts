@@ -135,14 +135,14 @@ export class Membership implements Follower {
     else if (this.#state === 'behind') this.#catchUp();
   }
 
-  /** No frame of the room follows. `gone`: the connection is, and the server has forgotten what it listened to. */
-  leave(gone: boolean): void {
+  /** No frame of the room follows. */
+  leave(): void {
     const { room } = this;
     const state = this.#state;
     if (state === 'left') return;
     this.#state = 'left';
     room.feed?.unfollow(this);
-    if (state === 'live' && !gone) this.#reader.unlisten(room.name);
+    if (state === 'live') this.#reader.unlisten(room.name);
     if (state === 'aside') this.#node.metrics.dropped('slow', room.sequence - this.#sequence);
     this.#node.hub.leave(room, state === 'live');
   }

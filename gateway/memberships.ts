@@ -98,10 +98,10 @@ export class Memberships {
     for (const [name, { joining }] of this.#byRoom) if (!joining) this.#node.presence.enter(name, this.#member);
   }
 
-  /** The connection is gone; the server has forgotten what it listened to. */
+  /** The connection takes part in nothing any more. */
   leaveAll(): void {
     for (const [name, membership] of this.#byRoom) {
-      membership.leave(true);
+      membership.leave();
       this.#node.presence.leave(name, this.#member.id);
     }
     this.#byRoom.clear();
@@ -148,7 +148,7 @@ export class Memberships {
   }
 
   #leave(room: string): void {
-    this.#byRoom.get(room)?.leave(false);
+    this.#byRoom.get(room)?.leave();
     this.#byRoom.delete(room);
     this.#node.presence.leave(room, this.#member.id);
   }

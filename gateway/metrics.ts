@@ -32,6 +32,7 @@ const rejections = [
   'subprotocol',
   'origin',
   'capacity',
+  'draining',
   'address',
   'token_malformed',
   'token_signature',
@@ -63,6 +64,7 @@ export class Metrics {
   #published = 0;
   #delivered = 0;
   #heartbeatTimeouts = 0;
+  #freezes = 0;
   #backplaneReconnects = 0;
   #membersReaped = 0;
 
@@ -79,6 +81,7 @@ export class Metrics {
     this.#counter('gateway_connections_opened_total', 'Connections opened.', () => this.#opened);
     this.#counter('gateway_messages_delivered_total', 'Messages handed to sockets.', () => this.#delivered);
     this.#counter('gateway_heartbeat_timeouts_total', 'Connections closed with 4004.', () => this.#heartbeatTimeouts);
+    this.#counter('gateway_freezes_total', 'Times the process stood still.', () => this.#freezes);
     this.#counter(
       'gateway_backplane_reconnects_total',
       'Lost connections to the backplane that were made again.',
@@ -188,6 +191,10 @@ export class Metrics {
 
   heartbeatTimedOut(): void {
     this.#heartbeatTimeouts++;
+  }
+
+  froze(): void {
+    this.#freezes++;
   }
 
   backplaneRoundTrip(rtt: number): void {

@@ -6,6 +6,7 @@ import type { Access } from './access.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Config } from './config.ts';
+import type { Freeze } from './freeze.ts';
 import type { Hub } from './hub.ts';
 import type { UserConnections } from './limits.ts';
 import type { Logger } from './log.ts';
@@ -18,6 +19,7 @@ export interface Node {
   access: Access;
   authenticator: Authenticator;
   backpressure: Backpressure;
+  freeze: Freeze;
   hub: Hub;
   presence: Presence;
   publisher: Publisher;

@@ -64,6 +64,7 @@ export class Server {
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   #node: Node | undefined;
   #listening: us_listen_socket | undefined;
+  #draining = false;
   #count = 0;
 
   constructor(parts: ServerParts) {
@@ -100,8 +101,9 @@ export class Server {
     });
   }
 
-  /** Takes no new connections; those that are open stay. */
+  /** Takes no new connections, those whose handshake is under way included; those that are open stay. */
   stopListening(): void {
+    this.#draining = true;
     if (this.#listening !== undefined) uws.us_listen_socket_close(this.#listening);
     this.#listening = undefined;
   }
@@ -153,6 +155,10 @@ export class Server {
     const handshake = readHandshake(request, config);
     if ('status' in handshake) {
       this.#refuse(res, handshake);
+      return;
+    }
+    if (this.#draining) {
+      this.#refuse(res, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
       return;
     }
     if (connections.size >= config.maxConnections && config.maxConnections > 0) {
@@ -219,7 +225,8 @@ export class Server {
     const { connections, heartbeat, log, metrics } = this.#parts;
     const { address, connection, heartbeatSlot } = ws.getUserData();
     this.#addresses.remove(address);
-    metrics.connectionClosed(code);
+    // One that we closed was counted then, and its peer may have been too far behind to see the close frame.
+    if (connection?.closeCode === undefined) metrics.connectionClosed(code);
     if (connection === undefined) return;
     heartbeat.remove(connection, heartbeatSlot);
     connections.delete(connection);
@@ -311,6 +318,10 @@ class UwsSocket implements Socket {
 
   end(code: CloseCode, reason: string): void {
     this.#ws.end(code, reason);
+  }
+
+  cut(): void {
+    this.#ws.close();
   }
 
   bufferedBytes(): number {

@@ -256,3 +256,22 @@ describe('the end', () => {
     expect([third.backplane.up, other.backplane.up]).toEqual([true, false]);
   });
 });
+
+test('renewed after the node stood still, it delivers nothing that was on its way: each room is told, then new messages come', async () => {
+  const redis = await ownRedis();
+  const one = await started(redis.url, 'a', 'quiet');
+  const other = await started(redis.url);
+  const old = Array.from({ length: 500 }, () => publication('a', { frame: `{"data":"${'x'.repeat(50_000)}"}` }));
+  const taken = Promise.all(old.map((each) => other.backplane.publish(each)));
+  await one.untilFrames('a', 1);
+  one.backplane.renew();
+  const come = one.events.length;
+  expect(one.backplane.up).toBe(false);
+  await taken;
+  await untilBack(one, 'a', 'quiet');
+  const next = await publishWhenBack(other, 'a');
+  await until(() => one.frames('a').includes(next), deadlineMs, 'the new message');
+  const afterwards = one.events.slice(come).filter(({ room }) => room === 'a');
+  expect(afterwards[0]).toMatchObject({ kind: 'missed', why: 'interrupted' });
+  expect(one.missedRooms().sort()).toEqual(['a', 'quiet']);
+});

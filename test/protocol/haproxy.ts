@@ -1,7 +1,7 @@
 /**
  * HAProxy as a process, with the rules of deploy/haproxy.cfg before one node.
  *
- * Owns the generated configuration (in a temporary directory) and the process. Only the addresses are changed: the port
+ * Owns the generated configuration (in a temporary directory) and the process. Only the addresses are changed: the ports
  * it listens on, and one server in the place of those that Docker's DNS would find. A line that is not found is an
  * error, so that the rules under test are those that are deployed.
  */
@@ -26,7 +26,7 @@ export async function startHaproxy(node: TestNode): Promise<{ port: number }> {
   const port = await freePort();
   const directory = await mkdtemp(join(tmpdir(), 'roomcast-haproxy-'));
   const file = join(directory, 'haproxy.cfg');
-  await writeFile(file, withAddresses(await readFile(deployed, 'utf8'), port, node));
+  await writeFile(file, withAddresses(await readFile(deployed, 'utf8'), { port, statePort: await freePort() }, node));
   const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
   endWithThisProcess(haproxy);
   let complaints = '';
@@ -53,10 +53,15 @@ async function requireHaproxy(): Promise<void> {
   throw new Error('The protocol tests need haproxy on the PATH, or root on Debian or Ubuntu to install it by apt.');
 }
 
-function withAddresses(configuration: string, port: number, node: TestNode): string {
+function withAddresses(
+  configuration: string,
+  { port, statePort }: { port: number; statePort: number },
+  node: TestNode,
+): string {
   const listening = replaceOne(configuration, /^ *bind :8080$/m, `  bind 127.0.0.1:${port}`);
+  const both = replaceOne(listening, /^ *bind :8404$/m, `  bind 127.0.0.1:${statePort}`);
   return replaceOne(
-    listening,
+    both,
     /^ *server-template gateway 1-20 gateway:8080 check port 8081 (.*) resolvers docker init-addr none$/m,
     `  server gateway 127.0.0.1:${node.port} check port ${node.adminPort} $1`,
   );

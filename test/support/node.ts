@@ -2,7 +2,8 @@
  * Gateway nodes for tests: one in this process, or the built program as a child process.
  *
  * Owns their settings for tests and their end, also when a test fails. Settings are named as in the documentation,
- * without GATEWAY_: `startNode({ REDIS_URL: url, PUBLISH_RATE: 5 })`; '' takes a default away.
+ * without GATEWAY_: `startNode({ REDIS_URL: url, PUBLISH_RATE: 5 })`; '' takes a default away. A stop does not drain unless
+ * a test says so.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -103,7 +104,7 @@ export async function spawnNode(settings: NodeSettings = {}, program = builtProg
 }
 
 function environment(settings: NodeSettings): Record<string, string> {
-  const all = { PORT: 0, ADMIN_PORT: 0, JWT_SECRET: testSecret, ...settings };
+  const all = { PORT: 0, ADMIN_PORT: 0, JWT_SECRET: testSecret, DRAIN_NOTICE_MS: 0, DRAIN_MS: 0, ...settings };
   return Object.fromEntries(Object.entries(all).map(([name, value]) => [`GATEWAY_${name}`, `${value}`]));
 }
 

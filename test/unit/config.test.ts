@@ -40,6 +40,9 @@ describe('defaults', () => {
       publishBurst: 100,
       requestRate: 100,
       dedupeMs: 120_000,
+      ack: 'stored',
+      drainNoticeMs: 3_000,
+      drainMs: 15_000,
       logLevel: 'info',
       tlsCertFile: undefined,
       tlsKeyFile: undefined,
@@ -108,13 +111,14 @@ describe('mistakes', () => {
       'GATEWAY_ROOMS_FILE names a file that cannot be read',
       'GATEWAY_PROT is not a setting',
       'GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together',
+      'GATEWAY_TLS_CERT_FILE names a file that cannot be read',
     ]) {
       expect(
         mistakes.filter((mistake) => mistake.startsWith(text)),
         text,
       ).toHaveLength(1);
     }
-    expect(mistakes).toHaveLength(13);
+    expect(mistakes).toHaveLength(14);
   });
 
   test.each(['0x10', '1e3', ' 8080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
@@ -134,6 +138,10 @@ describe('mistakes', () => {
     const names = (settings: Environment) => mistakesOf(settings).map((mistake) => mistake.replace(/:.*/s, ''));
     expect(names({ TLS_KEY_FILE: junk })).toEqual([
       'GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.',
+    ]);
+    expect(names({ TLS_KEY_FILE: absent })).toEqual([
+      'GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.',
+      'GATEWAY_TLS_KEY_FILE names a file that cannot be read',
     ]);
     expect(names({ TLS_CERT_FILE: absent, TLS_KEY_FILE: absent })).toEqual([
       'GATEWAY_TLS_CERT_FILE names a file that cannot be read',
@@ -191,19 +199,18 @@ describe('names', () => {
     expect(mistakesOf({ ADMIN_PORT: 'tcp://10.0.0.7:80' })).toHaveLength(1);
   });
 
-  test.each(['API_KEY', 'API_KEY_FILE', 'DRAIN_NOTICE_MS', 'DRAIN_MS', 'FLUSH_MS'])(
-    'of a later version warn that they have no effect: %s',
-    (name) => {
-      const { warnings } = read({ [name]: 'never-print-this' });
-      expect(warnings).toEqual([expect.stringContaining(`GATEWAY_${name} has no effect`)]);
-      expect(warnings.join()).not.toContain('never-print-this');
-    },
-  );
+  test.each(['API_KEY', 'API_KEY_FILE', 'FLUSH_MS'])('of a later version warn that they have no effect: %s', (name) => {
+    const { warnings } = read({ [name]: 'never-print-this' });
+    expect(warnings).toEqual([expect.stringContaining(`GATEWAY_${name} has no effect`)]);
+    expect(warnings.join()).not.toContain('never-print-this');
+  });
 });
 
-test('GATEWAY_ACK can be stored, which is what this version does, and nothing else', () => {
-  expect(read({ ACK: 'stored' }).warnings).toEqual([expect.stringContaining('GATEWAY_ACK has no effect')]);
-  expect(mistakesOf({ ACK: 'replicated' })).toEqual([expect.stringContaining('can only be stored')]);
+test('GATEWAY_ACK is stored or, with a Redis that could have a replica, replicated', () => {
+  expect(read({ ACK: 'stored' })).toMatchObject({ ack: 'stored', warnings: [] });
+  expect(read({ ACK: 'replicated', REDIS_URL: 'redis://h' })).toMatchObject({ ack: 'replicated', warnings: [] });
+  expect(mistakesOf({ ACK: 'replicated' })).toEqual([expect.stringContaining('needs GATEWAY_REDIS_URL')]);
+  expect(mistakesOf({ ACK: 'maybe' })).toEqual([expect.stringContaining('GATEWAY_ACK must be stored or replicated')]);
 });
 
 test.each([

@@ -60,6 +60,7 @@ describe('from the first scrape', () => {
       gateway_backplane_up: 'gauge',
       gateway_backplane_rtt_seconds: 'histogram',
       gateway_backplane_reconnects_total: 'counter',
+      gateway_freezes_total: 'counter',
       gateway_fanout_seconds: 'histogram',
       gateway_gaps_total: 'counter',
       gateway_resumes_total: 'counter',
@@ -78,6 +79,7 @@ describe('from the first scrape', () => {
     'gateway_messages_dropped_total{reason="unreadable"}',
     'gateway_heartbeat_timeouts_total',
     'gateway_backplane_reconnects_total',
+    'gateway_freezes_total',
     'gateway_gaps_total{reason="backplane",healed="false"}',
     'gateway_gaps_total{reason="backplane",healed="true"}',
     'gateway_gaps_total{reason="slow",healed="false"}',
@@ -89,7 +91,7 @@ describe('from the first scrape', () => {
     'gateway_backplane_rtt_seconds_count',
     'gateway_fanout_seconds_count',
     'gateway_connections_closed_total{code="other"}',
-    ...['request', 'version', 'subprotocol', 'origin', 'capacity', 'address'].map(rejected),
+    ...['request', 'version', 'subprotocol', 'origin', 'capacity', 'draining', 'address'].map(rejected),
     ...['malformed', 'signature', 'key', 'expired', 'claims'].map((reason) => rejected(`token_${reason}`)),
   ])('%s is 0', async (series) => {
     expect((await scrape()).get(series)).toBe(0);

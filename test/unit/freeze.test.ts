@@ -1,0 +1,57 @@
+/**
+ * gateway/freeze.ts: a process that stood still finds it out before its first act, once, and a busy one is left alone.
+ */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Freeze, frozenAfterMs } from '../../gateway/freeze.ts';
+
+let thaws: number[];
+let freeze: Freeze;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+  thaws = [];
+  freeze = new Freeze((stoodStillMs) => thaws.push(stoodStillMs));
+});
+
+afterEach(() => {
+  freeze.close();
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+/** What a stopped process sees: the clock jumps, and no timer has run. */
+function standStill(ms: number): number {
+  const now = performance.now() + ms;
+  vi.spyOn(performance, 'now').mockReturnValue(now);
+  return now;
+}
+
+test('whoever looks first after the thaw finds it, before any timer ran, and only once', () => {
+  vi.advanceTimersByTime(60_000);
+  const now = standStill(60_000);
+  expect(thaws).toEqual([]);
+  freeze.look(now);
+  freeze.look(now);
+  expect(thaws).toHaveLength(1);
+  expect(thaws[0]).toBeGreaterThanOrEqual(60_000);
+});
+
+test('where nothing comes in, the timer finds it', () => {
+  vi.advanceTimersByTime(1_000);
+  standStill(frozenAfterMs + 1);
+  vi.advanceTimersByTime(500);
+  expect(thaws).toHaveLength(1);
+});
+
+test('an event loop that is late by less is not taken for a frozen process', () => {
+  vi.advanceTimersByTime(1_000);
+  freeze.look(standStill(frozenAfterMs - 600));
+  expect(thaws).toEqual([]);
+});
+
+test('each time is told', () => {
+  for (let times = 1; times <= 3; times++) {
+    freeze.look(standStill(10_000));
+    expect(thaws).toHaveLength(times);
+  }
+});
