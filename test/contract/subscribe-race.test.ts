@@ -10,6 +10,7 @@ import type { Backplane } from '../../gateway/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
 import { RedisBackplane } from '../../gateway/backplane-redis.ts';
 import { Backpressure } from '../../gateway/backpressure.ts';
+import { Freeze } from '../../gateway/freeze.ts';
 import { Hub } from '../../gateway/hub.ts';
 import { createLog } from '../../gateway/log.ts';
 import { type Member, Memberships } from '../../gateway/memberships.ts';
@@ -126,9 +127,11 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   };
   // No rule turns presence on.
   const presence = new Presence({ store: new MemoryPresence(() => false), access, backpressure, fanout, metrics, log });
-  const hub = new Hub({ backplane, access, backpressure, fanout, metrics, presence, log });
+  const freeze = new Freeze(() => undefined);
+  const hub = new Hub({ backplane, access, backpressure, fanout, freeze, metrics, presence, log });
   onCleanup(async () => {
     metrics.close();
+    freeze.close();
     await Promise.all([backplane.close(), presence.close()]);
   });
   await backplane.start(hub);
