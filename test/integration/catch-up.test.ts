@@ -29,8 +29,9 @@ const settings = (): NodeSettings => ({
   MAX_BUFFERED_BYTES: hardLimit,
   MAX_MESSAGE_BYTES: 16_384,
   PUBLISH_RATE: 0,
-  // A stopped reader answers no ping either.
+  // A stopped reader answers no ping either, and the first one may come at once.
   PING_INTERVAL_MS: 600_000,
+  PONG_TIMEOUT_MS: 300_000,
   ROOMS_FILE: roomsFile(
     { match: 'patient:*', history: long },
     { match: 'short:*', history: { size: 50 } },
