@@ -30,7 +30,7 @@ export interface FeedOwner {
   deliver(frame: Uint8Array, at: number | undefined): void;
   /** Tells the live members of a hole. */
   tell(hole: Hole): void;
-  /** Messages that had not come were delivered from history. */
+  /** Messages that had not come have been delivered from history, all of them. */
   healed(): void;
   /** Call `retry` in a moment. */
   troubled(): void;
@@ -55,6 +55,8 @@ export class Feed {
   #reading = false;
   /** Something was missed since the read under way was asked for, which may be behind its answer. */
   #missedMore = false;
+  /** Since it began to heal, messages were delivered from history. */
+  #filled = false;
   /** The last read failed; nothing is read before the next call from outside. */
   #troubled = false;
   /** Live messages since the read under way was asked for. */
@@ -212,6 +214,8 @@ export class Feed {
     this.#position = position;
     if (!complete || this.#tailCut || this.#missedMore) return;
     this.#healing = false;
+    if (this.#filled) this.#owner.healed();
+    this.#filled = false;
     this.#opening?.resolve();
     this.#opening = undefined;
   }
@@ -219,11 +223,13 @@ export class Feed {
   #deliver(steps: readonly Step[]): void {
     for (const step of steps) {
       if (isHole(step)) this.#owner.tell(step);
-      else this.#owner.deliver(step.frame, undefined);
+      else {
+        this.#owner.deliver(step.frame, undefined);
+        this.#filled = true;
+      }
       // Whoever is put aside by the next step was given this one.
       this.#position = step.position;
     }
-    if (steps.some((step) => !isHole(step))) this.#owner.healed();
   }
 
   #serve(query: HistoryQuery, page: HistoryPage, asking: ReadonlySet<Follower>): void {

@@ -15,7 +15,8 @@ const reservedBytes = 2_048;
 export function historyQuery({ after, before, epoch, limit }: HistoryFrame): HistoryQuery {
   return {
     after: after === undefined ? undefined : { epoch, offset: after },
-    before,
+    // Below 1 there is as little as below 0, which a query takes for no limit.
+    before: before === 0 ? 1 : before,
     limit,
     maxBytes: maxAnswerBytes - reservedBytes,
   };

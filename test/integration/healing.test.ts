@@ -325,6 +325,22 @@ test('a message in an envelope of another version is read from history; bytes of
   for (const node of nodes) expect(await metric(node, 'gateway_messages_dropped_total{reason="unreadable"}')).toBe(5);
 }, 30_000);
 
+test('one interruption is counted as one gap that was healed, however much was missed', async () => {
+  const redis = await ownRedis();
+  const line = await halfOpenProxy(redis.url);
+  const room = randomRoom('long');
+  const { nodes, members } = await crowd([line.url, redis.url], room, 1);
+  const publisher = await enter(nodes[1] as SpawnedNode, 'publisher');
+  const epoch = members[0]?.story(room).answer.epoch ?? '';
+  line.silenceSubscribed();
+  await publishNumbers(publisher, room, 0, 1_800);
+  for (const member of members) {
+    await member.untilAt(room, { epoch, offset: 1_800 }, 10_000);
+    expect([member.faults, member.story(room).gaps]).toEqual([[], []]);
+  }
+  expect(await Promise.all(nodes.map((node) => metric(node, healed)))).toEqual([1, 0]);
+}, 30_000);
+
 test('what is missed while a read is under way is healed when that has ended, without waiting for a look', async () => {
   const redis = await ownRedis();
   const line = await halfOpenProxy(redis.url);

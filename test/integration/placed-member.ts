@@ -99,7 +99,8 @@ export class PlacedMember {
       return position.epoch === epoch && position.offset >= offset;
     };
     await until(there, deadlineMs, `offset ${offset} of ${room}`).catch((error: Error) => {
-      throw new Error(`${error.message}, it is at ${JSON.stringify(this.story(room).position)}`);
+      const { readyState } = this.#client.socket;
+      throw new Error(`${error.message}; at ${JSON.stringify(this.story(room).position)}, socket state ${readyState}`);
     });
   }
 

@@ -126,16 +126,6 @@ test('when all messages have expired, only who has missed none is recovered', as
   expect(most?.story(room).answer).toMatchObject({ epoch, offset: 5, recovered: false });
 });
 
-test('a plain room is recovered: false without a position', async () => {
-  const room = randomRoom();
-  const answer = await (await enter(one, 'member')).request({
-    type: 'subscribe',
-    room,
-    since: { epoch: 'e', offset: 1 },
-  });
-  expect(answer).toEqual({ type: 'ok', id: expect.anything(), room, recovered: false });
-});
-
 test('500 clients that resume a room at once all get everything, and share a few reads of its history', async () => {
   const { room, epoch } = await roomWith(400);
   const crowd = await Promise.all(names('m', 500).map((name) => PlacedMember.enter(other, name)));
