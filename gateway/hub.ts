@@ -139,8 +139,11 @@ export class Hub implements BackplaneListener {
     if (room?.feed !== undefined) {
       room.feed.heal();
       // No message will be missing, but join and leave frames are not kept.
-      if (room.members > 0 && this.#presence.tells(name))
+      if (room.members > 0 && this.#presence.tells(name)) {
         this.#send(room, gap(name, { reason: 'backplane', count: 0 }));
+        // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
+        this.#presence.missed(name);
+      }
     } else if (room !== undefined && room.members > 0) {
       this.#send(room, gap(name, { reason: 'backplane' }));
       room.interruptions++;

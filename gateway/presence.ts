@@ -73,9 +73,18 @@ export class Presence implements PresenceListener {
     return this.#parts.access.rule(room).joinLeave;
   }
 
-  /** How many join and leave frames of the room this node has handed out since it has members there. */
+  /**
+   * How many join and leave frames of the room this node has handed out since it has members there, or how often it may
+   * have missed some. For one that was away: if it is the same as before, nothing passed by.
+   */
   timesTold(room: string): number {
     return this.#rooms.get(room)?.timesTold ?? 0;
+  }
+
+  /** Join and leave frames of the room may not have reached this node. Its live members have been told. */
+  missed(name: string): void {
+    const room = this.#rooms.get(name);
+    if (room !== undefined) room.timesTold++;
   }
 
   /** The member is in the room now, or its identity has changed. */
