@@ -367,7 +367,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   /** Leaves out join and leave frames of the room until `hearPresence`. False if it gets none now, being aside. */
   skipPresence(room: string): boolean {
-    if (!this.#socket.listensTo(presenceTopic(room))) return false;
+    if (this.#closed || !this.#socket.listensTo(presenceTopic(room))) return false;
     this.#socket.unlisten(presenceTopic(room));
     return true;
   }

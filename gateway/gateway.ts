@@ -112,6 +112,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     server.stopListening();
     const { drainMs, drainNoticeMs } = config;
     log.info({ connections: connections.size, drainNoticeMs, drainMs }, 'draining');
+    if (drainMs > 0) presence.drain();
     await drain(connections, config);
     clearInterval(sweep);
     heartbeat.close();

@@ -102,7 +102,7 @@ export class Memberships {
   leaveAll(): void {
     for (const [name, membership] of this.#byRoom) {
       membership.leave();
-      this.#node.presence.leave(name, this.#member.id);
+      this.#node.presence.gone(name, this.#member.id);
     }
     this.#byRoom.clear();
   }

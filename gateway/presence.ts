@@ -44,6 +44,8 @@ const maxAskedFor = 100_000;
 const syncsPerStep = 50;
 const syncStepMs = 10;
 const closeTimeoutMs = 2_000;
+/** The node that a client has moved to writes so within `writeIntervalMs`; the rest is for Redis, and for crowds. */
+const movedMs = 1_000;
 /** Every room is synced about once in so many steps, whatever is known: a write may take effect long after it failed. */
 const auditSteps = 60;
 const auditStepMs = 1_000;
@@ -61,6 +63,9 @@ export class Presence implements PresenceListener {
   #toAudit: PresenceRoom<PresentMember>[] = [];
   #auditStep = 0;
   #askedFor = 0;
+  #draining = false;
+  /** Resolves when everybody who is gone is taken out. */
+  #takenOut = Promise.resolve();
   #closed = false;
 
   constructor(parts: PresenceParts) {
@@ -96,6 +101,24 @@ export class Presence implements PresenceListener {
 
   leave(name: string, connection: string): void {
     this.#rooms.get(name)?.leave(connection);
+  }
+
+  /** The connection has ended. In a drain its client has probably moved, and must not seem to have left in between. */
+  gone(name: string, connection: string): void {
+    const room = this.#rooms.get(name);
+    if (room === undefined) return;
+    if (!this.#draining) room.leave(connection);
+    else {
+      // Timers of equal length fire in the order in which they were set: the last one is the last.
+      this.#takenOut = new Promise((resolve) => {
+        setTimeout(() => resolve(room.leave(connection)), movedMs);
+      });
+    }
+  }
+
+  /** From now on clients move to other nodes, and leave this one when they are there. */
+  drain(): void {
+    this.#draining = true;
   }
 
   /** What all nodes together hold of the room, this node's last changes included. Rejects with a BackplaneError. */
@@ -137,6 +160,7 @@ export class Presence implements PresenceListener {
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#audit);
+    await this.#takenOut;
     const written = Promise.allSettled([...this.#rooms.values()].map((room) => room.written()));
     await Promise.race([written, delay(closeTimeoutMs, undefined, { ref: false })]);
     for (const room of this.#rooms.values()) room.end();

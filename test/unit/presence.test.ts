@@ -156,6 +156,24 @@ test('questions for more than 100,000 members at once are unavailable, and then 
   expect(await ask()).toBe('answered');
 });
 
+test('in a drain a connection that ended is there for a moment longer, and the end waits until it is taken out', async () => {
+  const { enter, present, presence, told } = await startNode();
+  enter('count', 'ann');
+  enter('a', 'ann');
+  enter('a', 'bob');
+  await settle();
+  presence.gone('count', 'ann');
+  expect(await present('count')).toEqual([]);
+  presence.drain();
+  for (const id of ['ann', 'bob']) presence.gone('a', id);
+  await vi.advanceTimersByTimeAsync(600);
+  expect(await present('a')).toEqual(['ann', 'bob']);
+  const closed = presence.close();
+  await vi.advanceTimersByTimeAsync(600);
+  await closed;
+  expect((await store.page('a', { after: undefined, limit: 10, maxBytes: 1_000 })).count).toBe(0);
+});
+
 test('at the end everything is written, and nothing afterwards', async () => {
   const { enter, presence, store } = await startNode();
   enter('a', 'ann');
