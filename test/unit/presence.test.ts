@@ -157,7 +157,7 @@ test('questions for more than 100,000 members at once are unavailable, and then 
 });
 
 test('in a drain a connection that ended is there for a moment longer, and the end waits until it is taken out', async () => {
-  const { enter, present, presence, told } = await startNode();
+  const { enter, present, presence, store } = await startNode();
   enter('count', 'ann');
   enter('a', 'ann');
   enter('a', 'bob');
@@ -168,10 +168,12 @@ test('in a drain a connection that ended is there for a moment longer, and the e
   for (const id of ['ann', 'bob']) presence.gone('a', id);
   await vi.advanceTimersByTimeAsync(600);
   expect(await present('a')).toEqual(['ann', 'bob']);
+  const written = vi.spyOn(store, 'change');
   const closed = presence.close();
   await vi.advanceTimersByTimeAsync(600);
   await closed;
-  expect((await store.page('a', { after: undefined, limit: 10, maxBytes: 1_000 })).count).toBe(0);
+  const left = ['ann', 'bob'].map((connection) => expect.objectContaining({ connection }));
+  expect(written).toHaveBeenCalledExactlyOnceWith('a', [], left);
 });
 
 test('at the end everything is written, and nothing afterwards', async () => {
