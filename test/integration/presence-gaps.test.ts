@@ -2,7 +2,7 @@
  * What members of rooms with history are told when join and leave frames passed them by, which are not kept: one `gap`
  * with a count of 0, so that they ask who is there, and all messages in order as if nothing had been.
  *
- * Whole nodes that die, and questions: presence-faults.test.ts. Messages that were missed: healing.test.ts.
+ * Whole nodes that die, and questions: presence.test.ts in test/chaos. Messages that were missed: healing.test.ts, there.
  */
 import { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
