@@ -127,7 +127,8 @@ test('a node that stands still for 15 s is reaped; when it goes on its members a
     return JSON.stringify(await usersIn(watcher, room)) === wanted && told === wanted;
   };
   await until(agree, 10_000, 'lists, frames and connections agree');
-  const late = await member(still, 'late', room);
+  // After the thaw it connects to Redis anew.
+  const late = await until(() => member(still, 'late', room), 10_000, 'it serves again');
   await untilThere([watcher, late], room, [...open(), 'late', 'watcher'], 5_000);
 }, 60_000);
 
