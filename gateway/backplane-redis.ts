@@ -63,8 +63,10 @@ export class RedisBackplane implements Backplane {
   #underWay = 0;
   #bytesUnderWay = 0;
   #readsUnderWay = 0;
-  /** Of what was written in this turn. */
-  #replication: Promise<void> | undefined;
+  /** The WAIT under way; settled when there is none. */
+  #replicating: Promise<unknown> = Promise.resolve();
+  /** The one behind it, for everything that is written until it begins. */
+  #nextReplication: Promise<void> | undefined;
   /** What nodes name, epochs for one, has another name on every node and in every run. */
   readonly #run = randomBytes(6).toString('base64url');
   #names = 0;
@@ -172,20 +174,17 @@ export class RedisBackplane implements Backplane {
     return { duplicate: published === 0 };
   }
 
-  /** WAIT holds up the connection, so one is written for everything that this turn writes. */
+  /** WAIT holds up the connection: there is one at a time, for everything written before it. */
   #replicated(): Promise<void> {
-    this.#replication ??= new Promise<void>((resolve, reject) => {
-      setImmediate(() => {
-        this.#replication = undefined;
-        this.#publisher
-          .run((redis) => redis.wait(1, replicationTimeoutMs))
-          .then((replicas) => {
-            if (replicas >= 1) resolve();
-            else reject(new BackplaneError('timeout', 'no replica confirmed it in time'));
-          }, reject);
-      });
+    this.#nextReplication ??= this.#replicating.then(async () => {
+      // What else this turn writes is covered too.
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#nextReplication = undefined;
+      const waiting = this.#publisher.run((redis) => redis.wait(1, replicationTimeoutMs));
+      this.#replicating = waiting.catch(() => undefined);
+      if ((await waiting) < 1) throw new BackplaneError('timeout', 'no replica confirmed it in time');
     });
-    return this.#replication;
+    return this.#nextReplication;
   }
 
   #historyKeys(room: string): HistoryKeys {

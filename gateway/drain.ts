@@ -26,7 +26,7 @@ export interface DrainSettings {
 const tickMs = 20;
 /** A publish under way gets its `ok` before its connection is closed, but is not waited for longer than this. */
 const answerMs = 2_000;
-/** A closed connection whose peer does not read is cut by then (gateway/connection.ts). */
+/** Peers have so long to read what is buffered and the close frame, from the last close on. */
 const closingMs = 3_000;
 
 /** How many of `count` slots, spread evenly over `windowMs`, have begun. The first begins at 0; without a window, all. */
@@ -51,9 +51,10 @@ export async function drain(connections: ReadonlySet<Movable>, settings: DrainSe
   const began = performance.now();
   let asked = 0;
   let closed = 0;
+  let lastClosedAt = 0;
   while (connections.size > 0) {
     const elapsed = performance.now() - began;
-    if (elapsed > drainMs + answerMs + closingMs) return;
+    if (closed === clients.length && leaving.size === 0 && elapsed > lastClosedAt + closingMs) return;
     for (const due = slotsBegun(clients.length, windowMs, elapsed - graceMs); closed < due; closed++) {
       leaving.add(clients[closed] as Movable);
     }
@@ -64,6 +65,7 @@ export async function drain(connections: ReadonlySet<Movable>, settings: DrainSe
       if (client.publishesUnderWay > 0 && elapsed < drainMs + answerMs) continue;
       leaving.delete(client);
       client.close(closeCode.draining);
+      lastClosedAt = elapsed;
     }
     await delay(tickMs);
   }

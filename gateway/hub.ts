@@ -43,6 +43,8 @@ export interface Room {
 const lingerMs = 2_000;
 /** How often a quiet room with history is looked after, and how many of them in one sweep. */
 const lookAfterMs = 2_000;
+/** Feeds that read history at the same time. */
+const maxReading = 256;
 const lookAfterRooms = 250;
 
 export class Hub implements BackplaneListener {
@@ -58,6 +60,9 @@ export class Hub implements BackplaneListener {
   readonly #empty = new Set<Room>();
   /** Their last read failed. */
   readonly #troubled = new Set<Feed>();
+  #reading = 0;
+  /** Feeds that wait to read; each of them once. */
+  readonly #readLater: (() => void)[] = [];
   #round: Iterator<Room> | undefined;
   #roundBeganAt = 0;
 
@@ -179,7 +184,7 @@ export class Hub implements BackplaneListener {
 
   #feed(room: Room): Feed {
     const feed: Feed = new Feed({
-      read: (query) => this.#backplane.read(room.name, query),
+      read: (query) => this.#read(room.name, query),
       deliver: (frame, at) => this.#deliver(room, frame, at),
       tell: (hole) => {
         this.#send(room, gap(room.name, missing(hole)));
@@ -190,6 +195,18 @@ export class Hub implements BackplaneListener {
       fault: (error) => this.#log.error({ error: (error as Error).stack }, 'a feed failed'),
     });
     return feed;
+  }
+
+  /** After an outage every room wants to read at once: they take turns. */
+  async #read(room: string, query: HistoryQuery): Promise<HistoryPage> {
+    if (this.#reading >= maxReading) await new Promise<void>((resolve) => this.#readLater.push(resolve));
+    this.#reading++;
+    try {
+      return await this.#backplane.read(room, query);
+    } finally {
+      this.#reading--;
+      this.#readLater.shift()?.();
+    }
   }
 
   #deliver(room: Room, frame: Uint8Array, at: number | undefined): void {

@@ -32,9 +32,9 @@ describe('starting', () => {
       GATEWAY_TLS_KEY_FILE: '/no/such/key',
       GATEWAY_TRUSTED_PROXIES: '10.0.0.0/99',
       GATEWAY_ROOMS_FILE: roomsFile(
-        { match: 'a:*', history: { size: 10 } },
-        { match: 'b:*', slow: 'latest' },
-        { match: 'c:*', presence: true },
+        { match: 'a:*', history: { size: 0 } },
+        { match: 'b:*', slow: 'last' },
+        { match: 'c:*', presence: 1 },
         { match: 'd:*', subscribe: 'everybody' },
       ),
     });
