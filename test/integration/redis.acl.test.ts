@@ -1,6 +1,7 @@
 /**
  * The rights that docs/operations.md gives to the user of Redis that nodes come as: enough for everything they do, and
- * none of them without need. The command is taken from the page and carried out on a Redis of the test's own.
+ * none of them without need; and the names that the page lists of keys and channels. The command is taken from the page and
+ * carried out on a Redis of the test's own.
  */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
@@ -17,6 +18,8 @@ import { untilTold, usersIn } from './presence-members.ts';
 const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
 /** The words of `ACL SETUSER <user> <rule> ...`. */
 const documented = (/redis-cli (ACL SETUSER [^`]*)```/.exec(page)?.[1] ?? '').match(/[^\s'\\]+/g) ?? [];
+/** Keys and channels: `rc:{room}:position`, `rc:node:<lease>:rooms`. */
+const listed = [...page.matchAll(/^\| `(rc:[^`]+)`/gm)].map(([, name = '']) => name);
 const granted = documented.filter((word) => word.startsWith('+')).map((word) => word.slice(1));
 
 const deadlineMs = 10_000;
@@ -27,6 +30,8 @@ interface Restricted {
   /** Carried out for the nodes since their user is there. */
   commands(): Promise<string[]>;
   refusals(): Promise<unknown>;
+  /** Of keys and of subscribed channels, each as the page lists it, or as it is where the page does not. */
+  names(): Promise<string[]>;
 }
 
 /** A Redis with a replica, in which nobody but the user of the page has done anything. */
@@ -47,16 +52,26 @@ async function restricted(): Promise<Restricted> {
   const password = rules.find((rule) => rule.startsWith('>'))?.slice(1);
   await admin.config('RESETSTAT');
   // What this test and the replica send.
-  const ofOthers = ['acl|log', 'config|resetstat', 'replconf', 'client|setinfo'];
+  const ofOthers = ['acl|log', 'config|resetstat', 'replconf', 'client|setinfo', 'keys', 'pubsub|channels'];
   return {
     url: redis.url.replace('//', `//${user}:${password}@`),
     refusals: () => admin.call('ACL', 'LOG'),
+    async names() {
+      const names = [...(await admin.keys('*')), ...((await admin.pubsub('CHANNELS')) as string[])];
+      return [...new Set(names.map((name) => listed.find((each) => isOf(each, name)) ?? name))].sort();
+    },
     async commands() {
       const stats = await admin.info('commandstats');
       const called = [...stats.matchAll(/^cmdstat_([^:]+):calls=[1-9]/gm)].map(([, name = '']) => name);
       return called.filter((name) => !ofOthers.includes(name)).sort();
     },
   };
+}
+
+/** Says whether a name in Redis is one of those that the page lists as `pattern`. */
+function isOf(pattern: string, name: string): boolean {
+  const parts = pattern.replace(/\{room\}/, '{<room>}').split(/<\w+>|…/);
+  return new RegExp(`^${parts.map((part) => part.replace(/[{}]/g, '\\$&')).join('[^{}]+')}$`).test(name);
 }
 
 test('a user of Redis with the rights in docs/operations.md is refused nothing that nodes do, and each is used', async () => {
@@ -87,6 +102,7 @@ test('a user of Redis with the rights in docs/operations.md is refused nothing t
   const resumed = await cid.request({ type: 'subscribe', room, since: { epoch, offset: 4 } });
   expect(resumed).toMatchObject({ recovered: true });
   await cid.next(carrying(room, 5));
+  expect(await redis.names()).toEqual(listed.toSorted());
   await cid.request({ type: 'unsubscribe', room: 'plain' });
   await ann.request({ type: 'unsubscribe', room: 'plain' });
 
