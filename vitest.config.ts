@@ -6,7 +6,10 @@ const project = (name: string, include: string, options: object = {}) => ({
   test: { name, include: [include], ...options },
 });
 
-/** One project per kind of test; `npm test` runs all but `browser` (needs Chromium), `compose` (needs Docker) and `verify` (takes minutes). */
+/**
+ * One project per kind of test. `npm test` runs the first four; `chaos` and `verify` take minutes, `browser` needs Chromium
+ * and `compose` Docker.
+ */
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -19,6 +22,7 @@ export default defineConfig({
       project('contract', 'test/contract/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('integration', 'test/integration/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('protocol', 'test/protocol/**/*.test.ts'),
+      project('chaos', 'test/chaos/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
       project('verify', 'test/verify/**/*.test.ts', { hookTimeout: 120_000 }),
       project('compose', 'test/compose/**/*.test.ts', { testTimeout: 300_000, hookTimeout: 900_000 }),

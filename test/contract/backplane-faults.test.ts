@@ -1,7 +1,7 @@
 /**
  * What gateway/backplane.ts promises while Redis fails, with a Redis of its own for each test that is killed, refuses, or
  * is fed with foreign bytes. Nothing here waits for a fixed time: each test waits for what the node is told. A Redis that
- * hangs: test/contract/backplane-hangs.test.ts.
+ * hangs: test/chaos/backplane-hangs.test.ts.
  */
 import { describe, expect, test } from 'vitest';
 import { faultProxy } from '../support/fault-proxy.ts';

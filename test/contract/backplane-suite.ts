@@ -1,7 +1,7 @@
 /**
  * The contract of gateway/backplane.ts as tests, for every implementation: `create` makes the backplanes of all nodes that
  * are on one and the same, not started yet. One node or several, the promises are the same. What only an implementation
- * that can lose its connection has to keep is in test/contract/backplane-faults.test.ts and backplane-hangs.test.ts.
+ * that can lose its connection has to keep is in test/contract/backplane-faults.test.ts and test/chaos/backplane-hangs.test.ts.
  */
 import { describe, expect, test } from 'vitest';
 import { maxPublishBytesUnderWay, maxPublishesUnderWay } from '../../gateway/backplane.ts';

@@ -1,7 +1,7 @@
 /**
  * The contract of gateway/presence-store.ts as tests, for every implementation: `create` makes all nodes that are on one
  * and the same store, not started yet. One node or several, the promises are the same. What only an implementation that
- * can lose a node or its connection has to keep is in test/contract/presence-faults.test.ts.
+ * can lose a node or its connection has to keep is in test/chaos/presence-store.test.ts.
  */
 import { describe, expect, test } from 'vitest';
 import type { Present } from '../../gateway/presence-store.ts';

@@ -1,6 +1,6 @@
 /**
  * Presence as members see it, over two nodes and over one without Redis: who comes and goes, each told once, cluster-wide,
- * and the answers to `presence`. What becomes of it when nodes and Redis fail: presence-faults.test.ts.
+ * and the answers to `presence`. What becomes of it when nodes and Redis fail: test/chaos/presence.test.ts.
  */
 import { Redis } from 'ioredis';
 import { describe, expect, inject, test } from 'vitest';

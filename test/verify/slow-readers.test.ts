@@ -56,6 +56,7 @@ async function run({ size, stopped: count }: Run): Promise<Outcome> {
     PUBLISH_RATE: 0,
     // A stopped reader answers no ping either.
     PING_INTERVAL_MS: 600_000,
+    PONG_TIMEOUT_MS: 300_000,
     MAX_CONNECTIONS_PER_USER: 0,
   });
   const join = (name: string, number: number) =>

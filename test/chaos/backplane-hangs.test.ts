@@ -3,12 +3,12 @@
  * without a word, or on one connection of several. The hardest fault to see, since nothing ends and nothing fails.
  */
 import { describe, expect, test } from 'vitest';
+import { hangingProxy } from '../contract/hanging-proxy.ts';
+import { outcome, publication } from '../contract/recorder.ts';
+import { deadlineMs, publishWhenBack, redisNode, started, untilBack } from '../contract/redis-node.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
-import { hangingProxy } from './hanging-proxy.ts';
-import { outcome, publication } from './recorder.ts';
-import { deadlineMs, publishWhenBack, redisNode, started, untilBack } from './redis-node.ts';
 
 describe('Redis hangs', () => {
   test('publications time out, then are unavailable; when it goes on, so does everything, and rooms are told', async () => {

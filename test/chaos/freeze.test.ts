@@ -3,11 +3,11 @@
  * that waited in the meantime, tells its clients to go elsewhere, and then serves like new. A short stop harms nobody.
  */
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
+import { metric, readiness } from '../integration/admin.ts';
+import { carrying, dataOf, enter, join, names, randomRoom } from '../integration/people.ts';
 import type { Client } from '../support/client.ts';
 import { type SpawnedNode, spawnNode, startNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
-import { metric, readiness } from './admin.ts';
-import { carrying, dataOf, enter, join, names, randomRoom } from './people.ts';
 
 const redis = () => ({ PUBLISH_RATE: 0, REDIS_URL: inject('redisUrl'), REDIS_PREFIX: inject('redisPrefix') });
 

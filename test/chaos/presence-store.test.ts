@@ -6,12 +6,12 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { leaseMs } from '../../gateway/lease.ts';
 import type { Present } from '../../gateway/presence-store.ts';
+import { type PresenceNode, redisNode } from '../contract/presence-node.ts';
+import { outcome } from '../contract/recorder.ts';
+import { redisClient } from '../contract/redis-node.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until, within } from '../support/until.ts';
-import { type PresenceNode, redisNode } from './presence-node.ts';
-import { outcome } from './recorder.ts';
-import { redisClient } from './redis-node.ts';
 
 /** From a death to the last leave. */
 const reapedMs = 10_000;

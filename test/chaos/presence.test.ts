@@ -3,16 +3,16 @@
  * seconds later every node lists exactly who is there, and members were told of everybody who went, once.
  */
 import { expect, test } from 'vitest';
+import { metric } from '../integration/admin.ts';
+import { folder } from '../integration/files.ts';
+import { names, randomRoom } from '../integration/people.ts';
+import { member, presenceRooms, story, usersIn } from '../integration/presence-members.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { type Client, errorOf } from '../support/client.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { launchRedisProcess } from '../support/redis-process.ts';
 import { until } from '../support/until.ts';
-import { metric } from './admin.ts';
-import { folder } from './files.ts';
-import { names, randomRoom } from './people.ts';
-import { member, presenceRooms, story, usersIn } from './presence-members.ts';
 
 /** The promise: so long after the death of a node its members are gone, and everybody was told. */
 const convergedMs = 10_000;

@@ -9,19 +9,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
+import { metric } from '../integration/admin.ts';
+import { CountingMember, publishNumbers, range } from '../integration/counting-member.ts';
+import { roomsFile } from '../integration/files.ts';
+import { halfOpenProxy } from '../integration/half-open-proxy.ts';
+import { enter, names, randomRoom } from '../integration/people.ts';
+import { expectWhole, PlacedMember, type Story } from '../integration/placed-member.ts';
+import { SteadyPublisher } from '../integration/steady-publisher.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { launchRedisProcess } from '../support/redis-process.ts';
 import { until } from '../support/until.ts';
-import { metric } from './admin.ts';
-import { CountingMember, publishNumbers, range } from './counting-member.ts';
-import { roomsFile } from './files.ts';
-import { halfOpenProxy } from './half-open-proxy.ts';
-import { enter, names, randomRoom } from './people.ts';
-import { expectWhole, PlacedMember, type Story } from './placed-member.ts';
-import { SteadyPublisher } from './steady-publisher.ts';
 
 const settings = {
   PUBLISH_RATE: 0,
