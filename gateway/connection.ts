@@ -2,7 +2,7 @@
  * One connection, from open to close: what comes in, in which order it takes effect, what goes out, and its end.
  *
  * Owns the order of frames (those behind `auth` wait for its result, those of a room wait for its subscription), the
- * rates, the outgoing buffer and the close code. It knows a socket only as the small interface below, and has no timer
+ * rates, the outgoing buffer and the close code. It knows a socket only by gateway/socket.ts, and has no timer
  * of its own: heartbeats and a sweep come by. Who it speaks for: gateway/session.ts. Its rooms: gateway/memberships.ts.
  */
 import { type CloseCode, closeCode, closeReason } from '../shared/codes.ts';
@@ -12,6 +12,7 @@ import type { Reader } from './backpressure.ts';
 import type { Movable } from './drain.ts';
 import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
 import { Backlog, Rates } from './limits.ts';
+import { Liveness } from './liveness.ts';
 import type { RoomFrame } from './membership.ts';
 import { type Member, Memberships } from './memberships.ts';
 import type { SlowPolicy } from './metrics.ts';
@@ -19,22 +20,7 @@ import type { Node } from './node.ts';
 import { presenceTopic } from './presence.ts';
 import { type Asker, request } from './requests.ts';
 import { Session, type SessionOwner } from './session.ts';
-
-/** What a connection needs of its WebSocket. Never called after `end`, `cut` or `closed`. */
-export interface Socket {
-  /** Bytes are UTF-8 text too. */
-  send(text: string | Uint8Array): void;
-  ping(payload: string): void;
-  /** Sends a close frame; `closed` is called from within. What it cannot write at once is out of our hands. */
-  end(code: CloseCode, reason: string): void;
-  /** Ends it without a word, and frees what is buffered; `closed` is called from within. */
-  cut(): void;
-  bufferedBytes(): number;
-  /** To a topic: a room's name, or that of its join and leave frames. */
-  listen(topic: string): void;
-  unlisten(topic: string): void;
-  listensTo(topic: string): boolean;
-}
+import type { Socket } from './socket.ts';
 
 const malformedBeforeClose = 10;
 /** Frames that wait for earlier ones may together be as large as so many of the largest. */
@@ -50,11 +36,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   readonly #memberships: Memberships;
   readonly #rates: Rates;
   readonly #openedAt = performance.now();
-  #lastFrameAt = this.#openedAt;
-  /** It has sent a `ping` frame, so it means to go on sending them. */
-  #pings = false;
-  #pingSentAt = 0;
-  #drainedAt = 0;
+  readonly #liveness = new Liveness(this.#openedAt);
   /** Frames that wait for a token to be verified. */
   #waiting: (Frame | Refused)[] = [];
   /** These and the ones that memberships hold. */
@@ -117,7 +99,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   receive(text: string, bytes: number): void {
     const now = performance.now();
     this.#node.freeze.look(now);
-    this.#lastFrameAt = now;
+    this.#liveness.sentFrame(now);
     if (this.#closed || this.#closeIfExpired()) return;
     const most = this.#node.config.maxMessageBytes;
     const frame = bytes > most ? undefined : readFrame(text);
@@ -141,7 +123,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   /** The socket wrote some of what was buffered. */
   drained(): void {
-    this.#drainedAt = performance.now();
+    this.#liveness.hasRead(performance.now());
     if (this.#closed) this.#endIfRead();
     if (this.#closed || !(this.#stalled || this.#full)) return;
     const { resumeBytes } = this.#node.backpressure;
@@ -202,22 +184,16 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   /** Sends a WebSocket ping, unless one is not answered yet. */
   ping(now: number): void {
-    if (this.#pingSentAt !== 0 || this.#closed) return;
-    this.#pingSentAt = now;
-    this.#socket.ping(String(now));
+    if (!this.#closed && this.#liveness.mayPing(now)) this.#socket.ping(String(now));
   }
 
   /** Returns the round trip in ms if this answers the ping that is under way. */
   ponged(payload: string, now: number): number | undefined {
-    if (this.#pingSentAt === 0 || payload !== String(this.#pingSentAt)) return undefined;
-    const roundTrip = now - this.#pingSentAt;
-    this.#pingSentAt = 0;
-    return roundTrip;
+    return this.#liveness.ponged(payload, now);
   }
 
-  /** True if a ping went unanswered. A ping waits behind what is buffered: a reader that reads is alive. */
   missesPong(now: number, timeoutMs: number): boolean {
-    return !this.#closed && this.#pingSentAt !== 0 && now - Math.max(this.#pingSentAt, this.#drainedAt) >= timeoutMs;
+    return !this.#closed && this.#liveness.missesPong(now, timeoutMs);
   }
 
   /** Closes it if its time for something is over. */
@@ -230,7 +206,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     if (this.#closeIfExpired()) return;
     if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
-    } else if (this.#pings && config.clientTimeoutMs > 0 && now - this.#lastFrameAt >= config.clientTimeoutMs) {
+    } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
       metrics.heartbeatTimedOut();
       this.close(closeCode.heartbeatTimeout);
     }
@@ -278,7 +254,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     }
     this.#malformedInARow = 0;
     if (frame.type === 'ping') {
-      this.#pings = true;
+      this.#liveness.sendsPings();
       this.send(pong(frame.id));
     } else if (frame.type === 'auth') {
       this.#session.authenticate(frame.token, frame.id, false);

@@ -17,9 +17,7 @@ import type { Freeze } from './freeze.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { Presence } from './presence.ts';
-
-/** Hands a frame to every live member of a room on this node, in one call. */
-export type Fanout = (room: string, frame: Uint8Array | string) => void;
+import type { Fanout } from './socket.ts';
 
 export interface Room {
   readonly name: string;

@@ -11,11 +11,11 @@ import type { JoinLeaveFrame } from '../shared/protocol.ts';
 import type { Access, Identity } from './access.ts';
 import { BackplaneError } from './backplane.ts';
 import type { Backpressure } from './backpressure.ts';
-import type { Fanout } from './hub.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { PresenceRoom } from './presence-room.ts';
 import type { PresenceListener, PresencePage, PresenceStore } from './presence-store.ts';
+import type { Fanout } from './socket.ts';
 
 /** A connection as presence needs it. */
 export interface PresentMember {

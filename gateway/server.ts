@@ -9,15 +9,15 @@ import type { HttpRequest, HttpResponse, us_listen_socket, us_socket_context_t, 
 import { type CloseCode, closeCode } from '../shared/codes.ts';
 import { clientAddress } from './client-address.ts';
 import type { Config } from './config.ts';
-import { Connection, type Socket } from './connection.ts';
+import { Connection } from './connection.ts';
 import type { Demo } from './demo.ts';
 import { type HandshakeRequest, type Refusal, readHandshake } from './handshake.ts';
 import type { Heartbeat } from './heartbeat.ts';
-import type { Fanout } from './hub.ts';
 import { AddressCount } from './limits.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { Node } from './node.ts';
+import type { Fanout, Socket } from './socket.ts';
 
 // Tokens and cookies do not fit into the 4 KiB of the library's default; it reads this when it is loaded.
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
