@@ -1,14 +1,26 @@
 /**
  * The first minutes with Roomcast: in development without a key, a page and a token to try it with.
  *
- * The secret was made for this run, so whatever is signed here ends with it. The tokens reach only the rooms `demo:*`.
+ * The secret was made for this run, so whatever is signed here ends with it. The tokens reach only the rooms `demo:*`,
+ * which keep a history and show who is there.
  */
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type { RoomRule } from './access.ts';
 import { signToken } from './auth.ts';
 import type { Config } from './config.ts';
 
-export const demoRooms = 'demo:*';
+const demoRooms = 'demo:*';
+/** Stands behind the rules of the operator. */
+export const demoRule: RoomRule = {
+  match: demoRooms,
+  subscribe: 'token',
+  publish: 'token',
+  slow: 'catch-up',
+  history: { size: 100, maxBytes: 1_048_576, ttlSeconds: 3_600 },
+  presence: true,
+  joinLeave: true,
+};
 const tokenSeconds = 86_400;
 
 export class Demo {

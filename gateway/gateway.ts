@@ -13,7 +13,7 @@ import { RedisBackplane } from './backplane-redis.ts';
 import { Backpressure } from './backpressure.ts';
 import type { Config } from './config.ts';
 import type { Connection } from './connection.ts';
-import { Demo } from './demo.ts';
+import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
 import { Freeze } from './freeze.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -48,7 +48,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   let stopping = false;
 
   const authenticator = await createAuthenticator(config, log);
-  const access = new Access(config.rules);
+  const demo = config.demo ? new Demo(config) : undefined;
+  const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
   const backplane = createBackplane(config, log);
   const backpressure = new Backpressure(config.maxBufferedBytes, config.maxBufferedTotalBytes, connections);
   const metrics: Metrics = new Metrics(
@@ -66,7 +67,6 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     metrics.heartbeatTimedOut();
     connection.close(closeCode.heartbeatTimeout);
   });
-  const demo = config.demo ? new Demo(config) : undefined;
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
   const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });

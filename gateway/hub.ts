@@ -39,11 +39,11 @@ export interface Room {
 
 /** A room is left this long after its last member: a client that flaps does not become Redis traffic. */
 const lingerMs = 2_000;
-/** How often a quiet room with history is looked after, and how many of them in one sweep. */
+/** How often a quiet room with history is looked after, and at how many rooms one sweep looks. */
 const lookAfterMs = 2_000;
+const lookAfterRooms = 250;
 /** Feeds that read history at the same time. */
 const maxReading = 256;
-const lookAfterRooms = 250;
 
 export class Hub implements BackplaneListener {
   readonly #backplane: Backplane;

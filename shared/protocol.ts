@@ -122,7 +122,7 @@ export interface GapFrame {
   /** The missing offsets, inclusive, where they are known. */
   first?: number;
   last?: number;
-  /** How many messages are missing, where it is known. */
+  /** How many messages are missing, where it is known. 0: none, but `join` and `leave` frames may be. */
   count?: number;
   /** The position from here, in a room with history. */
   epoch?: string;

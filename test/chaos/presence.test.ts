@@ -127,8 +127,8 @@ test('a node that stands still for 15 s is reaped; when it goes on its members a
     return JSON.stringify(await usersIn(watcher, room)) === wanted && told === wanted;
   };
   await until(agree, 10_000, 'lists, frames and connections agree');
-  // After the thaw it connects to Redis anew.
-  const late = await until(() => member(still, 'late', room), 10_000, 'it serves again');
+  await until(async () => (await metric(still, 'gateway_backplane_up')) === 1, 10_000, 'it has its way to Redis again');
+  const late = await member(still, 'late', room);
   await untilThere([watcher, late], room, [...open(), 'late', 'watcher'], 5_000);
 }, 60_000);
 

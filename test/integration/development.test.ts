@@ -30,6 +30,16 @@ test('the printed token opens the demo rooms, and no others', async () => {
   expect(errorOf(await client.request({ type: 'subscribe', room: 'other' })).code).toBe('forbidden');
 });
 
+test('the demo rooms keep a history and show who is there', async () => {
+  const client = await connect(url, { token });
+  await client.next('welcome');
+  const { epoch, offset = 0 } = await client.subscribe('demo:kept');
+  expect(await client.publish('demo:kept', 'hello')).toMatchObject({ epoch, offset: offset + 1 });
+  const kept = await client.request({ type: 'history', room: 'demo:kept' });
+  expect(kept).toMatchObject({ messages: [{ data: 'hello' }] });
+  expect(await client.request({ type: 'presence', room: 'demo:kept' })).toMatchObject({ users: 1 });
+});
+
 test('the printed example works when pasted into a shell', async () => {
   const example = text.slice(text.indexOf('node --input-type'));
   expect(example).toMatch(/^node /);

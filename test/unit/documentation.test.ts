@@ -1,0 +1,32 @@
+/**
+ * What the pages in docs/ name is there, and what they are to list completely is complete: the files of gateway/, the tests
+ * that show the guarantees, the metrics. The settings have a test of their own.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const read = (path: string) => readFileSync(`${root}/${path}`, 'utf8');
+const found = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map(([, name = '']) => name))];
+
+test('docs/architecture.md lists every file of gateway/, and none that is not there', () => {
+  const page = read('docs/architecture.md');
+  const parts = page.slice(page.indexOf('## The parts'), page.indexOf('## Guarantees'));
+  const listed = found(parts, /`([\w-]+\.(?:ts|lua)|pages\/)`/g).map((name) => name.replace('/', ''));
+  expect(listed.sort()).toEqual(readdirSync(`${root}/gateway`).sort());
+});
+
+test('every test that a page names exists', () => {
+  const pages = ['README.md', 'CONTRIBUTING.md', 'docs/architecture.md', 'docs/operations.md', 'docs/protocol.md'];
+  const named = found(pages.map(read).join('\n'), /`([\w/-]+\.test\.ts)`/g);
+  const paths = readdirSync(`${root}/test`, { recursive: true, encoding: 'utf8' }).map((path) => `/test/${path}`);
+  expect(named.length).toBeGreaterThan(10);
+  expect(named.filter((name) => !paths.some((path) => path.endsWith(`/${name}`)))).toEqual([]);
+});
+
+test('docs/operations.md has a row for each metric, and none besides', () => {
+  const rows = found(read('docs/operations.md'), /^\| `(gateway_\w+)/gm);
+  const metrics = found(read('gateway/metrics.ts'), /'(gateway_\w+)'/g);
+  expect(rows.sort()).toEqual(metrics.sort());
+});
