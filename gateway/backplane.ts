@@ -48,8 +48,8 @@ export interface Published {
 /** Asks for messages that are kept, in ascending order: at most `limit` and, but for the first, `maxBytes`. */
 export interface HistoryQuery {
   /**
-   * Those after it; without an epoch, in the present one. Of another epoch: from the start. Without a position: the
-   * newest ones.
+   * Those after it; without an epoch, in the present one. Of another epoch: from where the present one began. Without a
+   * position: the newest ones.
    */
   after?: { epoch: string | undefined; offset: number } | undefined;
   /** Only those with a lower offset. */
@@ -64,6 +64,8 @@ export interface HistoryPage {
   epoch: string;
   /** The newest offset of the epoch, 0 when nothing was published yet. */
   top: number;
+  /** The epoch began behind this offset: 0, or higher where messages of the epoch before are left. They are kept on. */
+  base: number;
   /** The oldest offset that is kept; `top` + 1 when none is. */
   first: number;
   messages: KeptMessage[];

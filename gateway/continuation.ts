@@ -54,7 +54,7 @@ export function continueFrom(from: Position, page: HistoryPage, tail: readonly P
   const { epoch } = page;
   let { offset } = from;
   if (from.epoch !== epoch) {
-    offset = page.first - 1;
+    offset = Math.max(page.first - 1, page.base);
     steps.push({ reason: 'epoch', position: { epoch, offset } });
   }
   const skipTo = (next: number) => {

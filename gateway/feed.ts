@@ -281,7 +281,7 @@ export class Feed {
 
 /** Says whether a page that was asked for one follower begins early enough for another one. */
 function covers({ after }: HistoryQuery, page: HistoryPage, cursor: Position): boolean {
-  if (after?.epoch !== page.epoch) return true;
+  if (after?.epoch !== page.epoch) return cursor.epoch !== page.epoch || cursor.offset >= page.base;
   return cursor.epoch === page.epoch && cursor.offset >= after.offset;
 }
 

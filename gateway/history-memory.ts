@@ -70,7 +70,7 @@ export class MemoryHistory {
       messages.push(message);
     }
     if (after === undefined) messages.reverse();
-    return { epoch, top, first: room.messages[0]?.offset ?? top + 1, messages };
+    return { epoch, top, base: 0, first: room.messages[0]?.offset ?? top + 1, messages };
   }
 
   #open(name: string, now: number): KeptRoom {

@@ -2,8 +2,8 @@
 -- ARGV[6] and ARGV[7] the position after which to read (the epoch behind a '='; '*': the present one; '': the newest
 -- messages are asked for); ARGV[8] only offsets below it; ARGV[9] most messages; ARGV[10] most bytes, but for the first
 -- message; ARGV[11] ms to keep the position from now on, ARGV[12] if nothing was published yet.
--- Returns {epoch, top, oldest offset kept, {offset, frame, offset, frame, ...}}.
-local epoch, top = open()
+-- Returns {epoch, top, base, oldest offset kept, {offset, frame, offset, frame, ...}}.
+local epoch, top, _, base = open()
 local ttl = top > 0 and ARGV[11] or ARGV[12]
 -- Messages that are kept longer keep the position longer.
 if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
@@ -14,7 +14,8 @@ end
 
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 local newest = ARGV[6] == ''
-local low = (ARGV[6] == '=' .. epoch or ARGV[6] == '*') and tonumber(ARGV[7]) + 1 or 1
+local known = ARGV[6] == '=' .. epoch or ARGV[6] == '*'
+local low = newest and 1 or known and tonumber(ARGV[7]) + 1 or base + 1
 local high = math.min(tonumber(ARGV[8]) - 1, top)
 local limit, most = tonumber(ARGV[9]), tonumber(ARGV[10])
 local messages, count, bytes, full = {}, 0, 0, limit == 0
@@ -43,4 +44,4 @@ if newest then
   end
   messages = ascending
 end
-return { epoch, integer(top), oldest and offset_of(oldest) or integer(top + 1), messages }
+return { epoch, integer(top), integer(base), oldest and offset_of(oldest) or integer(top + 1), messages }

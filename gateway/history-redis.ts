@@ -68,7 +68,7 @@ export async function readHistory(
   { after, before, limit, maxBytes, known }: HistoryQuery,
   keys: HistoryKeys,
 ): Promise<HistoryPage> {
-  const [epoch, top, first, messages] = (await redis.run((commands) =>
+  const [epoch, top, base, first, messages] = (await redis.run((commands) =>
     commands.callBuffer(
       'EVALSHA',
       readHistoryScript.sha,
@@ -78,10 +78,11 @@ export async function readHistory(
       ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
       ...[positionTtlMs, unusedPositionTtlMs],
     ),
-  )) as [Buffer, Buffer, Buffer, Buffer[]];
+  )) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
   return {
     epoch: epoch.toString(),
     top: Number(top.toString()),
+    base: Number(base.toString()),
     first: Number(first.toString()),
     messages: pairs(messages),
   };

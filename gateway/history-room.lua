@@ -19,15 +19,22 @@ local function current_line()
   return line
 end
 
+-- Returns the epoch, the newest offset, the bytes kept, and the base: the offset behind which the epoch began.
 local function open()
   local current = current_line()
-  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'bytes', 'line')
-  local epoch, offset, bytes, line = meta[1], tonumber(meta[2]), tonumber(meta[3]), meta[4]
-  if not epoch or line ~= current or (epoch == ARGV[4] and offset < tonumber(ARGV[5])) then
-    epoch, offset, bytes = ARGV[3], 0, 0
+  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'bytes', 'line', 'base')
+  local epoch, offset, bytes, line, base = meta[1], tonumber(meta[2]), tonumber(meta[3]), meta[4], tonumber(meta[5])
+  if not epoch then
     -- Before anything is deleted: without memory left it fails, and nothing has happened. After another write it would not.
-    redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', '0', 'bytes', '0', 'line', current)
+    redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'offset', '0', 'bytes', '0', 'line', current, 'base', '0')
+    -- What is left without a position has none.
     redis.call('DEL', KEYS[2])
+    return ARGV[3], 0, 0, 0
   end
-  return epoch, offset, bytes
+  if line ~= current or (epoch == ARGV[4] and offset < tonumber(ARGV[5])) then
+    -- What is left stays, and the epoch begins behind it.
+    epoch, base = ARGV[3], offset
+    redis.call('HSET', KEYS[1], 'epoch', epoch, 'line', current, 'base', integer(base))
+  end
+  return epoch, offset, bytes, base
 end

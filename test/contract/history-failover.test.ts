@@ -1,6 +1,6 @@
 /**
  * A replica that lacks the last messages becomes the master: whoever asks it first, and however the node came to it, a
- * room begins a new epoch. An offset that was told is never given to another message.
+ * room begins a new epoch. An offset that was told is never given to another message, and what the replica had is kept.
  */
 import { expect, test } from 'vitest';
 import type { Position } from '../../shared/protocol.ts';
@@ -49,19 +49,19 @@ async function promote({ url }: OwnRedis): Promise<void> {
   await redisClient(url).replicaof('NO', 'ONE');
 }
 
-test('a node that comes to it afterwards, and knows nothing, begins a new epoch by reading as by publishing', async () => {
+test('a node that comes to it afterwards, and knows nothing, begins a new epoch behind what is left, by reading as by publishing', async () => {
   const { replica, told, killMaster } = await laggingReplica('read', 'published');
   await killMaster();
   await promote(replica);
   const one = await started(replica.url);
   const page = await pageOf(one, 'read');
-  expect(page).toMatchObject({ top: 0, first: 1, messages: [] });
+  expect(page).toMatchObject({ top: 3, base: 3, first: 1, messages: { length: 3 } });
   const [next] = await publishKept(one, 'published', 1);
-  expect(next.position?.offset).toBe(1);
+  expect(next.position?.offset).toBe(4);
   expect([told.epoch, page.epoch]).not.toContain(next.position?.epoch);
   // It happens once, not with every message or node.
   const other = await started(replica.url);
-  expect((await publishKept(other, 'published', 1))[0].position).toEqual({ ...next.position, offset: 2 });
+  expect((await publishKept(other, 'published', 1))[0].position).toEqual({ ...next.position, offset: 5 });
   expect((await pageOf(other, 'read')).epoch).toBe(page.epoch);
 });
 
@@ -73,7 +73,7 @@ test('a node that was connected to it before it was promoted begins a new epoch 
   expect(one.backplane.up).toBe(false);
   await promote(replica);
   const { position } = await keptWhenBack(one, 'a');
-  expect(position?.offset).toBe(1);
+  expect(position?.offset).toBe(4);
   expect(position?.epoch).not.toBe(told.epoch);
 });
 
@@ -86,10 +86,10 @@ test('so does a room that nobody used before the promoted one was restarted', as
   await replica.kill();
   await replica.start();
   const { position } = await keptWhenBack(one, 'a');
-  expect(position?.offset).toBe(1);
+  expect(position?.offset).toBe(4);
   expect(position?.epoch).not.toBe(told.epoch);
   // What was published on the promoted one itself is all there.
-  expect((await keptWhenBack(one, 'used')).position?.offset).toBe(2);
+  expect((await keptWhenBack(one, 'used')).position?.offset).toBe(5);
 });
 
 test('the file of the master that was killed has everything: started again, it goes on', async () => {
@@ -102,4 +102,21 @@ test('the file of the master that was killed has everything: started again, it g
   await master.start();
   const next = await keptWhenBack(one, 'a');
   expect(next.position).toEqual({ epoch: position?.epoch, offset: 4 });
+});
+
+test('with ACK=replicated what was acknowledged is there after a failover, though in a new epoch', async () => {
+  const [master, replica] = [await ownRedisOnDisk(...promptly), await ownRedisOnDisk()];
+  const follower = redisClient(replica.url);
+  await follower.replicaof('127.0.0.1', `${master.port}`);
+  const isLinked = async () => /master_link_status:up/.test(await follower.info('replication'));
+  await until(isLinked, deadlineMs, 'the replica follows');
+  const one = await redisNode(master.url, true).start();
+  await one.untilUp(true);
+  const acknowledged = await publishKept(one, 'a', 20);
+  await master.kill();
+  await promote(replica);
+  const other = await started(replica.url);
+  const page = await pageOf(other, 'a');
+  expect(page.messages.map(({ offset }) => offset)).toEqual(acknowledged.map(({ position }) => position?.offset));
+  expect(page.epoch).not.toBe(acknowledged[0].position?.epoch);
 });

@@ -5,6 +5,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { positionTtlMs, unusedPositionTtlMs } from '../../gateway/backplane.ts';
+import type { Position } from '../../shared/protocol.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
@@ -44,7 +45,7 @@ describe('Redis lost what it had', () => {
     expect(after.messages.slice(0, 5)).toEqual(before.messages);
   });
 
-  test('what came after it was saved, restarted from that without an append-only file: a new epoch, whoever asks first', async () => {
+  test('what came after it was saved, restarted from that without an append-only file: a new epoch behind what is left, whoever asks first', async () => {
     const redis = await ownRedisOnDisk('--appendonly', 'no');
     const one = await started(redis.url);
     const rooms = ['read', 'published', 'not used later'];
@@ -57,11 +58,11 @@ describe('Redis lost what it had', () => {
     // A node that knows no position of before.
     const other = await started(redis.url);
     const page = await pageOf(other, 'read');
-    expect(page).toMatchObject({ top: 0, first: 1, messages: [] });
+    expect(page).toMatchObject({ top: 3, base: 3, first: 1, messages: { length: 3 } });
     expect(page.epoch).not.toBe(epochs.get('read'));
-    expect((await publishKept(other, 'read', 1))[0].position).toEqual({ epoch: page.epoch, offset: 1 });
+    expect((await publishKept(other, 'read', 1))[0].position).toEqual({ epoch: page.epoch, offset: 4 });
     const [next] = await publishKept(other, 'published', 2);
-    expect(next.position?.offset).toBe(1);
+    expect(next.position?.offset).toBe(4);
     expect(next.position?.epoch).not.toBe(epochs.get('published'));
     expect((await pageOf(other, 'not used later')).epoch).not.toBe(epochs.get('not used later'));
   });
@@ -72,7 +73,7 @@ describe('Redis lost what it had', () => {
     const [{ position }] = await publishKept(one, 'a', 5);
     const epoch = position?.epoch;
     await redisClient(redis.url).del(`${channelOf('a')}:messages`);
-    expect(await pageOf(one, 'a')).toEqual({ epoch, top: 5, first: 6, messages: [] });
+    expect(await pageOf(one, 'a')).toEqual({ epoch, top: 5, base: 0, first: 6, messages: [] });
     const [next] = await publishKept(one, 'a', 1);
     expect(next.position).toEqual({ epoch, offset: 6 });
     expect(await pageOf(one, 'a')).toMatchObject({ epoch, top: 6, first: 6, messages: [{ offset: 6 }] });
@@ -112,7 +113,11 @@ describe('Redis lost what it had', () => {
           : (await publishKept(one, room, 1, { known }))[0].position?.epoch;
       expect(next).not.toBe(epoch);
       const [last] = await publishKept(one, room, 1, { known });
-      expect(last.position).toEqual({ epoch: next, offset: room === 'read' ? 1 : 2 });
+      expect(last.position).toEqual({ epoch: next, offset: room === 'read' ? 4 : 5 });
+      // Who comes from the epoch before goes on where this one began; who asks for all gets what was left, too.
+      const from = async (after: Position) => (await pageOf(one, room, { after })).messages.map(({ offset }) => offset);
+      expect(await from({ epoch, offset: 4 })).toEqual(room === 'read' ? [4] : [4, 5]);
+      expect(await from({ epoch: next ?? '', offset: 0 })).toEqual(span(1, room === 'read' ? 4 : 5));
     }
   });
 });

@@ -26,6 +26,7 @@ class NaiveRoom {
   readonly random: Random;
   epoch = 'e0';
   top = 0;
+  base = 0;
   first = 1;
   /** In the order of the channel, all epochs. */
   readonly published: PlacedMessage[] = [];
@@ -47,16 +48,19 @@ class NaiveRoom {
     else if (chance < 0.95) this.first = this.top + 1;
     else {
       this.epoch = `e${Number(this.epoch.slice(1)) + 1}`;
-      this.top = 0;
-      this.first = 1;
+      // All is lost, or the newest messages are, and the epoch begins behind what is left.
+      this.top = random.chance(0.5) ? 0 : Math.max(0, this.top - random.integer(0, 3));
+      this.base = this.top;
+      this.first = Math.min(this.first, this.top + 1);
     }
   }
 
   page(after: Position, limit: number): HistoryPage {
-    const low = after.epoch === this.epoch ? Math.max(after.offset + 1, this.first) : this.first;
+    const low =
+      after.epoch === this.epoch ? Math.max(after.offset + 1, this.first) : Math.max(this.base + 1, this.first);
     const offsets = Array.from({ length: Math.max(0, this.top - low + 1) }, (_, index) => low + index).slice(0, limit);
     const messages = offsets.map((offset) => ({ offset, frame: frameOf({ epoch: this.epoch, offset }) }));
-    return { epoch: this.epoch, top: this.top, first: this.first, messages };
+    return { epoch: this.epoch, top: this.top, base: this.base, first: this.first, messages };
   }
 
   #publish(): void {
@@ -118,7 +122,8 @@ function untrue({ from, page, result }: Pick<Case, 'from' | 'page' | 'result'>):
       if (Buffer.compare(step.frame, frameOf(step.position)) !== 0) return `another message in the place of ${offset}`;
     } else if (step.reason === 'epoch') {
       if (at !== from || epoch === at.epoch || epoch !== page.epoch) return `an epoch that is none: ${epoch}`;
-      if (offset !== page.first - 1) return `the epoch goes on from ${offset}, and ${page.first} is the first`;
+      const begins = Math.max(page.first - 1, page.base);
+      if (offset !== begins) return `the epoch goes on from ${offset}, and begins behind ${begins}`;
     } else {
       const { first = Number.NaN, last = Number.NaN } = step;
       if (epoch !== at.epoch || first !== at.offset + 1 || last < first || last !== offset) return 'a crooked hole';

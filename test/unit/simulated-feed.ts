@@ -39,6 +39,7 @@ export class SimulatedFeed {
   #epochs = 1;
   epoch = 'e1';
   top = 0;
+  base = 0;
   /** Of the present epoch. */
   kept: PlacedMessage[] = [];
 
@@ -81,11 +82,16 @@ export class SimulatedFeed {
     this.kept.splice(0, Math.max(0, this.kept.length - most));
   }
 
-  beginEpoch(): void {
+  /** With everything lost, or so many of the newest messages: then it goes on behind what is left. */
+  beginEpoch(lost = this.top): void {
     this.#epochs++;
     this.epoch = `e${this.#epochs}`;
-    this.top = 0;
-    this.kept = [];
+    this.top = Math.max(0, this.top - lost);
+    this.base = this.top;
+    this.kept = this.kept
+      .map(({ position: { offset } }) => ({ epoch: this.epoch, offset }))
+      .filter(({ offset }) => offset <= this.top)
+      .map((position) => ({ position, frame: frameOf(position) }));
   }
 
   /** The next message of the channel arrives, perhaps a second time soon. */
@@ -130,7 +136,7 @@ export class SimulatedFeed {
   }
 
   #page({ after, limit, maxBytes }: HistoryQuery): HistoryPage {
-    const low = after?.epoch === this.epoch ? after.offset : 0;
+    const low = after?.epoch === this.epoch ? after.offset : this.base;
     const found = this.kept.filter(({ position }) => position.offset > low).slice(0, limit);
     let bytes = 0;
     const messages = found.filter(({ frame }, index) => {
@@ -140,6 +146,7 @@ export class SimulatedFeed {
     return {
       epoch: this.epoch,
       top: this.top,
+      base: this.base,
       first: this.first,
       messages: messages.map(({ position, frame }) => ({ offset: position.offset, frame })),
     };
@@ -243,7 +250,8 @@ export class SimulatedMember implements Follower {
     world.holes++;
     if (reason === 'epoch') {
       if (position.epoch === epoch) world.fail(`${this.#name} is told of the epoch it is in`);
-      const lost = world.kept.find((kept) => kept.position.epoch === position.epoch);
+      const isNew = ({ epoch, offset }: Position) => epoch === position.epoch && offset > world.base;
+      const lost = world.kept.find((kept) => isNew(kept.position));
       if (lost !== undefined && position.offset >= lost.position.offset) world.fail(`${this.#name} is told too high`);
     } else {
       if (position.epoch !== epoch || first !== offset + 1 || last !== position.offset || last < first) {
