@@ -13,7 +13,7 @@ import { type CloseCode, closeCode } from '../shared/codes.ts';
 export interface Movable {
   /** Asks the client to open a connection elsewhere. Harmless on one that is closed. */
   askToMove(): void;
-  /** True while a publish of this client has no answer yet. */
+  /** Publishes of this client that have no answer yet. */
   readonly publishesUnderWay: number;
   close(code: CloseCode): void;
 }

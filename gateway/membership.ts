@@ -159,6 +159,7 @@ export class Membership implements Follower {
     this.#node.metrics.resumed(recovered ? 'recovered' : 'refused');
     const position = recovered ? since : this.room.feed?.position;
     this.#reader.send(ok({ id, room, ...position, recovered }));
+    if (this.#hasLeft()) return;
     if (recovered) {
       this.#state = 'behind';
       this.#presenceTold = this.#node.presence.timesTold(room);
@@ -172,8 +173,14 @@ export class Membership implements Follower {
     else this.room.feed?.follow(this);
   }
 
+  /** The answer may have been one frame too many, and have closed the connection. */
+  #hasLeft(): boolean {
+    return this.#state === 'left';
+  }
+
   /** It is where the room is, off the live path, and goes live as soon as it can. */
   #settle(position: Position | undefined): void {
+    if (this.#hasLeft()) return;
     this.#stepAside();
     this.#cursor = position ?? nowhere;
     if (this.#reader.live) this.goOn();
