@@ -48,7 +48,7 @@ export interface Refused {
 
 /** Levels of objects and arrays in a frame, the frame itself included. */
 export const maxDepth = 64;
-export const maxKeyBytes = 128;
+const maxKeyBytes = 128;
 const maxIdCharacters = 64;
 /** Messages or members in one answer. */
 const maxLimit = 1000;
@@ -161,7 +161,7 @@ function bad(id: FrameId | undefined, message: string): Refused {
   return { type: 'refused', id, code: 'bad_request', message };
 }
 
-export function isFrameId(id: unknown): id is FrameId {
+function isFrameId(id: unknown): id is FrameId {
   if (typeof id === 'number') return Number.isSafeInteger(id) && id >= 0;
   // A character beyond the basic plane has a length of two.
   return typeof id === 'string' && (id.length <= maxIdCharacters || [...id.slice(0, 129)].length <= maxIdCharacters);

@@ -18,7 +18,7 @@ export interface JwksTimes {
   refreshMs: number;
 }
 
-export const jwksTimes: JwksTimes = {
+const jwksTimes: JwksTimes = {
   fetchTimeoutMs: 5_000,
   cooldownMs: 30_000,
   firstCooldownMs: 1_000,
