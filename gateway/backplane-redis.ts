@@ -132,6 +132,8 @@ export class RedisBackplane implements Backplane {
   }
 
   renew(): void {
+    // At once: nobody may be told that a room is subscribed on the connection that is given up.
+    this.#subscriptions.lost();
     this.#subscriber.reconnect('the node stood still');
   }
 

@@ -122,14 +122,14 @@ export class Feed {
 
   /**
    * To be called every few seconds: a message that was lost without a trace, with none behind it to show the hole, is
-   * found by the second look in a row at a room where nothing else happens.
+   * found by the second look in a row at a room where nothing else happens. Returns true if it reads.
    */
-  lookAfter(): void {
+  lookAfter(): boolean {
     const here = this.#position;
-    if (here === undefined || this.#healing || this.#reading) return;
+    if (here === undefined || this.#healing || this.#reading) return false;
     if (this.#seen !== here) {
       this.#seen = here;
-      return;
+      return false;
     }
     this.#owner
       .read({ after: here, limit: 0, maxBytes: 0, known: here })
@@ -143,6 +143,7 @@ export class Feed {
         // Trouble with the backplane shows elsewhere, and the room is looked after again.
         if (!(error instanceof BackplaneError)) this.#owner.fault(error);
       });
+    return true;
   }
 
   #keepInTail(message: PlacedMessage): void {

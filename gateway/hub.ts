@@ -39,9 +39,10 @@ export interface Room {
 
 /** A room is left this long after its last member: a client that flaps does not become Redis traffic. */
 const lingerMs = 2_000;
-/** How often a quiet room with history is looked after, and at how many rooms one sweep looks. */
+/** How often a quiet room with history is looked after; how many rooms one sweep passes, and for how many it reads. */
 const lookAfterMs = 2_000;
-const lookAfterRooms = 250;
+const passedRooms = 10_000;
+const lookAfterReads = 250;
 /** Feeds that read history at the same time. */
 const maxReading = 256;
 
@@ -245,13 +246,13 @@ export class Hub implements BackplaneListener {
       this.#roundBeganAt = now;
       this.#round = this.#rooms.values();
     }
-    for (let looked = 0; looked < lookAfterRooms; looked++) {
+    for (let passed = 0, reads = 0; passed < passedRooms && reads < lookAfterReads; passed++) {
       const { value: room, done } = this.#round.next();
       if (done) {
         this.#round = undefined;
         return;
       }
-      if (room.members > 0) room.feed?.lookAfter();
+      if (room.members > 0 && room.feed?.lookAfter()) reads++;
     }
   }
 }
