@@ -51,7 +51,7 @@ export interface RedisServer {
 /** How often `tick` is to be called. */
 export const tickMs = 250;
 /** A command without an answer for so many ticks: the connection is made anew, and its commands are of unknown outcome. */
-const silentTicks = 6;
+const silentTicks = 5;
 const connectTimeoutMs = 2_000;
 /** A hung peer never answers the end of the connection; it is destroyed after this. */
 const disconnectTimeoutMs = 100;
