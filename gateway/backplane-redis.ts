@@ -182,8 +182,9 @@ export class RedisBackplane implements Backplane {
       // What else this turn writes is covered too.
       await new Promise((resolve) => setImmediate(resolve));
       this.#nextReplication = undefined;
-      const waiting = this.#publisher.run((redis) => redis.wait(1, replicationTimeoutMs));
-      this.#replicating = waiting.catch(() => undefined);
+      // One that fails confirms nothing, but what was written before it may have been taken: never `unavailable`.
+      const waiting = this.#publisher.run((redis) => redis.wait(1, replicationTimeoutMs)).catch(() => 0);
+      this.#replicating = waiting;
       if ((await waiting) < 1) throw new BackplaneError('timeout', 'no replica confirmed it in time');
     });
     return this.#nextReplication;

@@ -72,7 +72,7 @@ export class Backpressure {
   /** To be called before bytes are sent to one reader from history. */
   handedOver(bytes: number): void {
     this.#handedOver += bytes + frameHeaderBytes;
-    if (this.#handedOver > this.#totalBytes / 4) this.look();
+    if (this.#handedOver > this.#totalBytes / looksPerTotal) this.look();
   }
 
   /** Looks at every buffer: puts slow readers aside, sheds the fullest when all are too many. Returns their sum. */
