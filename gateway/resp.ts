@@ -165,7 +165,7 @@ export class ReplyReader {
         this.#lineEnd = index + lineEnd.length;
         return number;
       }
-      number = number * 10 + byte - zero;
+      number = number * 10 + (byte - zero);
     }
     return cut;
   }
