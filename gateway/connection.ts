@@ -70,10 +70,6 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return `${this.#node.instance}-${this.#number}`;
   }
 
-  get rooms(): number {
-    return this.#memberships.size;
-  }
-
   get identity(): Identity | undefined {
     return this.#session.identity;
   }
@@ -83,7 +79,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   }
 
   /** The rules by which rooms of this connection are off the live path now. */
-  slowPolicies(): Set<SlowPolicy> {
+  slowPolicies(): ReadonlySet<SlowPolicy> {
     return this.#memberships.slowPolicies();
   }
 
@@ -158,7 +154,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     this.#node.metrics.connectionClosed(code);
     this.#closeCode = code;
     // What was fanned out in this turn is still the peer's.
-    if (this.rooms > 0) this.flush();
+    if (this.#memberships.size > 0) this.flush();
     this.#leave();
     this.#cutAt = performance.now() + closingMs;
     this.#endIfRead();

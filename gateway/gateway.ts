@@ -58,7 +58,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     {
       connections: () => connections.size,
       rooms: () => hub.roomCount,
-      subscriptions: () => sum(connections, (connection) => connection.rooms),
+      subscriptions: () => hub.memberCount,
       slow: () => slowConnections(connections),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.up,
@@ -146,10 +146,4 @@ function createPresenceStore(config: Config, instance: string, access: Access, l
   const { redisPrefix: prefix, redisUrl: url } = config;
   const tells = (room: string) => access.rule(room).joinLeave;
   return url === undefined ? new MemoryPresence(tells) : new RedisPresence({ url, prefix, instance, tells }, log);
-}
-
-function sum(connections: Iterable<Connection>, value: (connection: Connection) => number): number {
-  let total = 0;
-  for (const connection of connections) total += value(connection);
-  return total;
 }
