@@ -38,11 +38,38 @@ const redisCpuChanges: Record<RedisPart, string> = {
 };
 
 export function advise(workload: Workload, plan: Plan): Advice {
-  const first = ceilings(workload, plan).reduce((most, each) => (each.used > most.used ? each : most));
-  return { breaksFirst: first.name, used: first.used, change: first.change, warnings: warnings(workload, plan) };
+  const isPossible = Number.isFinite(plan.nodes);
+  // Of a cluster that cannot be, only what keeps it from being says anything.
+  const all = [...messageCeilings(workload, plan), ...(isPossible ? redisCeilings(plan) : [])];
+  const first = all.reduce((most, each) => (each.used > most.used ? each : most));
+  return {
+    breaksFirst: first.name,
+    used: first.used,
+    change: first.change,
+    warnings: isPossible
+      ? warnings(workload, plan)
+      : ['No number of nodes carries this: each of them gets more messages than it can take.'],
+  };
 }
 
-function ceilings({ share }: Workload, { redis, node }: Plan): Ceiling[] {
+/** What comes to each node, however many there are. */
+function messageCeilings({ share, networkGbit }: Workload, { node }: Plan): Ceiling[] {
+  const change = 'put more into each message, or give groups of rooms nodes of their own';
+  return [
+    {
+      name: 'the core of each node, with the messages that come to it from Redis',
+      used: (node.work.received * constants.receiveUs.value) / 1e6 / share,
+      change,
+    },
+    {
+      name: 'the network of each node, with the messages that come to it from Redis',
+      used: node.inGbit / networkGbit / share,
+      change,
+    },
+  ];
+}
+
+function redisCeilings({ redis }: Plan): Ceiling[] {
   const [part = 'plain messages'] = (Object.keys(redis.parts) as RedisPart[]).sort(
     (one, other) => redis.parts[other] - redis.parts[one],
   );
@@ -58,23 +85,14 @@ function ceilings({ share }: Workload, { redis, node }: Plan): Ceiling[] {
       used: redis.bounds.network,
       change: 'send less in each message, use fewer nodes with more connections each, or several Redis',
     },
-    {
-      name: 'the core of each node, with the messages that come to it from Redis',
-      used: (node.work.received * constants.receiveUs.value) / 1e6 / share,
-      change: 'put more into each message, or give groups of rooms nodes of their own',
-    },
   ];
 }
 
 function warnings(workload: Workload, plan: Plan): string[] {
   const { descriptors, roomsPerConnection } = workload;
-  const { nodes, redis, standstillSeconds, noticeSeconds, herdSeconds } = plan;
+  const { redis, standstillSeconds, noticeSeconds, herdSeconds } = plan;
   const busy = nodesOfOneRoom(workload, plan);
   const found: [boolean, string][] = [
-    [
-      !Number.isFinite(nodes),
-      'No number of nodes carries this: each of them gets so many messages that a core does not suffice.',
-    ],
     [
       redis.shards === Number.POSITIVE_INFINITY,
       'No number of Redis carries this: each of so many nodes reads the beats of all, which are in one key.',

@@ -10,11 +10,15 @@ import { advise } from './advice.ts';
 import { descriptorsKept, plan, type Workload } from './capacity.ts';
 import { report } from './report.ts';
 
-interface PlanOptions extends Omit<Workload, 'rooms' | 'roomsPerConnection' | 'reconnectsPerSecond'> {
+type Derived = 'rooms' | 'roomsPerConnection' | 'reconnectsPerSecond' | 'historyShare' | 'presenceShare';
+
+interface PlanOptions extends Omit<Workload, Derived> {
   rooms?: number;
   membersPerRoom?: number;
   roomsPerConnection?: number;
   reconnectsPerSecond?: number;
+  history: number;
+  presence: number;
   json?: true;
 }
 
@@ -35,9 +39,9 @@ program
   .addOption(option('--members-per-room <number>', 'instead of --rooms', 1))
   .addOption(option('--rooms-per-connection <number>', 'rooms that a connection is in (default: 1)', 0.001))
   .addOption(option('--message-bytes <number>', 'size of data', 1).default(200))
-  .addOption(share('--history <share>', 'share of the rooms that keep history, 0 to 1', 'historyShare'))
+  .addOption(share('--history <share>', 'share of the rooms that keep history, 0 to 1'))
   .addOption(option('--history-size <number>', 'messages that they keep', 1).default(100))
-  .addOption(share('--presence <share>', 'share of the rooms with presence, 0 to 1', 'presenceShare'))
+  .addOption(share('--presence <share>', 'share of the rooms with presence, 0 to 1'))
   .addOption(option('--reconnects-per-second <number>', 'new connections (default: each lives for half an hour)', 0))
   .addOption(option('--deploy-minutes <number>', 'time in which all nodes are restarted', 0.1).default(60))
   .addOption(option('--merge-ms <number>', 'what comes for a member within it is one write', 0.1).default(20))
@@ -68,8 +72,8 @@ function required(flags: string, description: string, least: number): Option {
   return option(flags, description, least).makeOptionMandatory();
 }
 
-function share(flags: string, description: string, attribute: string): Option {
-  return Object.assign(option(flags, description, 0, 1).default(0), { attributeName: () => attribute });
+function share(flags: string, description: string): Option {
+  return option(flags, description, 0, 1).default(0);
 }
 
 /** `20000`, `20_000`, `20k`, `0.02M`, `2e4`. */
@@ -82,7 +86,7 @@ function number(text: string, least: number, most: number): number {
 
 /** Two of rooms, members of a room and rooms of a connection give the third. */
 function workloadOf(options: PlanOptions, fail: (mistake: string) => never): Workload {
-  const { membersPerRoom, json, ...rest } = options;
+  const { membersPerRoom, history, presence, json, ...rest } = options;
   const { connections } = options;
   if (options.rooms === undefined && membersPerRoom === undefined) {
     return fail('give --rooms or --members-per-room.');
@@ -100,6 +104,8 @@ function workloadOf(options: PlanOptions, fail: (mistake: string) => never): Wor
   }
   return {
     ...rest,
+    historyShare: history,
+    presenceShare: presence,
     rooms,
     roomsPerConnection: memberships / connections,
     reconnectsPerSecond: options.reconnectsPerSecond ?? connections / lifeSeconds,

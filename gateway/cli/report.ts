@@ -9,14 +9,12 @@ const labelWidth = 36;
 const lineWidth = 96;
 
 export function report(workload: Workload, plan: Plan, advice: Advice): string {
+  const details = [...eachNodeLines(plan), '', ...redisLines(workload, plan), '', ...reconnectLines(workload, plan)];
   return [
     ...wrapped(summary(workload, plan), ''),
     '',
     ...nodeLines(workload, plan),
-    '',
-    ...redisLines(workload, plan),
-    '',
-    ...reconnectLines(workload, plan),
+    ...(Number.isFinite(plan.nodes) ? details : []),
     '',
     ...adviceLines(advice),
     '',
@@ -38,7 +36,7 @@ function summary(workload: Workload, { membersPerRoom, deliveriesPerSecond }: Pl
   );
 }
 
-function nodeLines(workload: Workload, { nodes, spare, nodeBounds, node, fanOut }: Plan): string[] {
+function nodeLines(workload: Workload, { nodes, spare, nodeBounds }: Plan): string[] {
   const { descriptors, share, nodeGb, networkGbit } = workload;
   const bounds: [label: string, needed: number][] = [
     [`connections (${amount(descriptors - descriptorsKept)} each)`, nodeBounds.connections],
@@ -46,12 +44,17 @@ function nodeLines(workload: Workload, { nodes, spare, nodeBounds, node, fanOut 
     [`memory (${amount(nodeGb)} GB each)`, nodeBounds.memory],
     [`network (${percent(share)} of ${amount(networkGbit)} Gbit/s each)`, nodeBounds.network],
   ];
-  const { work } = node;
   return [
-    line('Nodes', `${amount(nodes)}, and ${amount(spare)} that may be away`),
+    line('Nodes', amount(nodes) + (Number.isFinite(nodes) ? `, and ${amount(spare)} that may be away` : '')),
     ...bounds.map(([label, needed]) =>
       line(`  ${label}`, `${amount(needed)}${needed === nodes && nodes > 1 ? '  <- decides' : ''}`),
     ),
+  ];
+}
+
+function eachNodeLines({ node, fanOut }: Plan): string[] {
+  const { work } = node;
+  return [
     'Each of them',
     line('  connections, rooms', `${amount(node.connections)}, ${amount(node.rooms)}`),
     line('  messages from Redis, deliveries', `${amount(work.received)}/s, ${amount(work.deliveries)}/s`),
