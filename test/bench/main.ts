@@ -5,11 +5,13 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { clientProcessors, describeMachine, pin } from './machine.ts';
+import { installPeer, peerNames } from './peers.ts';
+import { drawPlots } from './plots.ts';
 import { showProgress } from './progress.ts';
 import { headingOf, tableOf } from './report.ts';
-import { allRows, chooseRows } from './rows.ts';
+import { againstPeer, allRows, chooseRows } from './rows.ts';
 import { type RowResult, runRow } from './run.ts';
 import type { Scale, Scenario } from './scenario.ts';
 
@@ -24,6 +26,7 @@ interface Options {
   seconds: number;
   threads: number;
   quick: boolean;
+  peer?: string;
   out?: string;
   json?: string;
 }
@@ -35,13 +38,16 @@ const command = new Command('npm run bench --')
   .option('--seconds <number>', 'how long a trial takes', wholeNumber, 3)
   .option('--threads <number>', 'threads of the load client that hold connections', wholeNumber, 1)
   .option('--quick', 'a little of everything in a minute: shows that nothing is lost, judges no speed', false)
+  .addOption(new Option('--peer <name>', 'another server in the place of the reference').choices(peerNames))
   .option('--json <file>', 'where to write every trial')
   .option('--out <folder>', 'where to write bench.json and the plots');
 
 const options = command.parse().opts<Options>();
 const { quick, out } = options;
-const rows = options.rows ?? (quick ? chooseRows(quickRows) : allRows);
+const chosen = options.rows ?? (quick ? chooseRows(quickRows) : allRows);
+const rows = options.peer === undefined ? chosen : againstPeer(chosen, installPeer(options.peer));
 const pairs = options.pairs ?? (quick ? 1 : 5);
+// The processes of a run inherit it, the servers are moved.
 const isPinned = pin(process.pid, clientProcessors);
 const machine = describeMachine(isPinned);
 const scale: Scale = {
@@ -62,16 +68,21 @@ for (const row of rows) {
   const result = await runRow(row, { pairs, scale, threads: options.threads, step: progress.step });
   results.push(result);
   process.stdout.write(`${tableOf([result], !quick)}\n\n`);
+  save();
 }
 progress.end();
-
-const files = [options.json, out && join(out, 'bench.json')].filter((file) => file !== undefined);
-if (out !== undefined) mkdirSync(out, { recursive: true });
-for (const file of files) writeFileSync(file, JSON.stringify({ machine, pairs, scale, rows: results }, null, 2));
 
 const isLossless = results.every(({ faults }) => faults.length === 0);
 const isReached = results.every(({ figures }) => figures.every(({ reached }) => reached !== false));
 process.exitCode = isLossless && (quick || isReached) ? 0 : 1;
+
+/** After each row, so that a run that is ended has not been for nothing. */
+function save(): void {
+  const files = [options.json, out && join(out, 'bench.json')].filter((file) => file !== undefined);
+  if (out !== undefined) mkdirSync(out, { recursive: true });
+  for (const file of files) writeFileSync(file, JSON.stringify({ machine, pairs, scale, rows: results }, null, 2));
+  if (out !== undefined) for (const [name, svg] of drawPlots(results)) writeFileSync(join(out, name), svg);
+}
 
 function rowsOf(text: string): Scenario[] {
   try {

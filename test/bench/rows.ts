@@ -2,11 +2,13 @@
  * All rows of the table, in its order, and the choice of some of them.
  */
 import { connectionRows } from './rows-connections.ts';
+import { growthRows } from './rows-growth.ts';
+import { loopRows } from './rows-loop.ts';
 import { messageRows } from './rows-messages.ts';
 import type { Scenario } from './scenario.ts';
 import { type Contestant, reference } from './servers.ts';
 
-export const allRows: readonly Scenario[] = [...messageRows, ...connectionRows];
+export const allRows: readonly Scenario[] = [...messageRows, ...connectionRows, ...growthRows, ...loopRows];
 
 /** Throws a TypeError that lists the rows for a name that is none. */
 export function chooseRows(names: readonly string[]): Scenario[] {
