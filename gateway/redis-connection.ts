@@ -1,7 +1,7 @@
 /**
  * One connection to Redis. The only file that imports ioredis, which makes it: TLS, authentication, database, name, the
- * wait for a Redis that loads, and all of it again when the connection ended. From then until it ends its stream is
- * gateway/redis-pipeline.ts's, which costs a third for each command.
+ * wait for a Redis that loads, and all of it again when the connection ended. What is said on an open connection is
+ * gateway/redis-pipeline.ts, at a fifth of the cost for each message.
  *
  * Commands are never queued while Redis is away and never sent again: a resent PUBLISH would be a second message. A
  * Redis that hangs, or a route that is gone without a word, is noticed by a watchdog that counts in turns of the event
