@@ -48,7 +48,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const connections = new Set<Connection>();
   let stopping = false;
 
-  const authenticator = await createAuthenticator(config, log);
+  const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
   const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
   const backplane = createBackplane(config, log);
@@ -58,7 +58,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     {
       connections: () => connections.size,
       rooms: () => hub.roomCount,
-      subscriptions: () => sum(connections, (connection) => connection.rooms),
+      subscriptions: () => hub.memberCount,
       slow: () => slowConnections(connections),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.up,
@@ -70,7 +70,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
+  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
   const freeze = new Freeze((stoodStillMs) => {
     metrics.froze();
     log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
@@ -95,6 +95,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const publisher = new Publisher();
   const port = await server.listen({
     config,
+    instance,
     access,
     authenticator,
     backpressure,
@@ -145,10 +146,4 @@ function createPresenceStore(config: Config, instance: string, access: Access, l
   const { redisPrefix: prefix, redisUrl: url } = config;
   const tells = (room: string) => access.rule(room).joinLeave;
   return url === undefined ? new MemoryPresence(tells) : new RedisPresence({ url, prefix, instance, tells }, log);
-}
-
-function sum(connections: Iterable<Connection>, value: (connection: Connection) => number): number {
-  let total = 0;
-  for (const connection of connections) total += value(connection);
-  return total;
 }
