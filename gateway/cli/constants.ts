@@ -1,6 +1,7 @@
 /**
- * What things cost: the measured constants of the capacity model (gateway/cli/capacity.ts), each with its unit and where
- * it comes from. docs/performance.md is held against this table by a test, and says on which machine they were measured.
+ * What things cost: the constants of the capacity model (gateway/cli/capacity.ts), each with its unit and where it comes
+ * from. docs/performance.md is held against this table by a test, and says how they were measured, and which of them are
+ * estimates.
  *
  * It holds numbers alone. Measure again where the hot path, the scripts or the machine change.
  */
