@@ -15,6 +15,7 @@ import type { Config } from './config.ts';
 import type { Connection } from './connection.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
+import { Flush } from './flush.ts';
 import { Freeze } from './freeze.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Hub } from './hub.ts';
@@ -47,7 +48,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const connections = new Set<Connection>();
   let stopping = false;
 
-  const authenticator = await createAuthenticator(config, log);
+  const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
   const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
   const backplane = createBackplane(config, log);
@@ -57,7 +58,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     {
       connections: () => connections.size,
       rooms: () => hub.roomCount,
-      subscriptions: () => sum(connections, (connection) => connection.rooms),
+      subscriptions: () => hub.memberCount,
       slow: () => slowConnections(connections),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.up,
@@ -69,7 +70,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
+  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
   const freeze = new Freeze((stoodStillMs) => {
     metrics.froze();
     log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
@@ -88,11 +89,13 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     hub.sweep();
   }, sweepIntervalMs);
 
-  await Promise.all([backplane.start(hub), store.start(presence)]);
+  const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
+  await Promise.all([backplane.start(listener), store.start(presence)]);
   const users = new UserConnections<Connection>(config.maxConnectionsPerUser);
   const publisher = new Publisher();
   const port = await server.listen({
     config,
+    instance,
     access,
     authenticator,
     backpressure,
@@ -143,10 +146,4 @@ function createPresenceStore(config: Config, instance: string, access: Access, l
   const { redisPrefix: prefix, redisUrl: url } = config;
   const tells = (room: string) => access.rule(room).joinLeave;
   return url === undefined ? new MemoryPresence(tells) : new RedisPresence({ url, prefix, instance, tells }, log);
-}
-
-function sum(connections: Iterable<Connection>, value: (connection: Connection) => number): number {
-  let total = 0;
-  for (const connection of connections) total += value(connection);
-  return total;
 }

@@ -59,6 +59,7 @@ export class Hub implements BackplaneListener {
   readonly #empty = new Set<Room>();
   /** Their last read failed. */
   readonly #troubled = new Set<Feed>();
+  #members = 0;
   #reading = 0;
   /** Feeds that wait to read; each of them once. */
   readonly #readLater: (() => void)[] = [];
@@ -89,6 +90,11 @@ export class Hub implements BackplaneListener {
     return this.#rooms.size - this.#empty.size;
   }
 
+  /** Over all rooms. */
+  get memberCount(): number {
+    return this.#members;
+  }
+
   /** Counts a member in, aside at first. The caller waits for `subscribed`, then takes it live, or leaves again. */
   join(name: string): Room {
     let room = this.#rooms.get(name);
@@ -99,6 +105,7 @@ export class Hub implements BackplaneListener {
     this.#empty.delete(room);
     room.members++;
     room.aside++;
+    this.#members++;
     return room;
   }
 
@@ -114,6 +121,7 @@ export class Hub implements BackplaneListener {
   /** Counts a member out. `live`: it was not aside. */
   leave(room: Room, live: boolean): void {
     room.members--;
+    this.#members--;
     if (!live) room.aside--;
     if (room.members > 0) return;
     room.emptySince = performance.now();

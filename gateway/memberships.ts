@@ -20,6 +20,9 @@ export interface Member extends Reader, PresentMember {
   resume(frame: Frame): void;
 }
 
+/** One for all: each scrape asks every connection, and hardly any is slow. */
+const none: ReadonlySet<SlowPolicy> = new Set();
+
 export class Memberships {
   readonly #member: Member;
   readonly #node: Node;
@@ -41,9 +44,9 @@ export class Memberships {
   }
 
   /** The rules by which rooms of this connection are off the live path now. */
-  slowPolicies(): Set<SlowPolicy> {
-    const policies = new Set<SlowPolicy>();
-    for (const { slowBy } of this.#byRoom.values()) if (slowBy !== undefined) policies.add(slowBy);
+  slowPolicies(): ReadonlySet<SlowPolicy> {
+    let policies = none;
+    for (const { slowBy } of this.#byRoom.values()) if (slowBy !== undefined) policies = new Set(policies).add(slowBy);
     return policies;
   }
 

@@ -114,6 +114,7 @@ describe('from the first scrape', () => {
     expect(series.get('gateway_info{version="1.2.3",node="node-1"}')).toBe(1);
     expect(series.has('process_cpu_seconds_total')).toBe(true);
     expect(series.has('nodejs_heap_size_used_bytes')).toBe(true);
+    if (process.platform === 'linux') expect(series.get('process_open_fds')).toBeGreaterThan(2);
     up = false;
     expect((await scrape()).get('gateway_backplane_up')).toBe(0);
   });
@@ -159,6 +160,15 @@ test('histograms are in seconds, and another host’s clock that is ahead counts
   expect(series.get('gateway_ping_rtt_seconds_bucket{le="0.01"}')).toBe(0);
   expect(series.get('gateway_backplane_rtt_seconds_count')).toBe(1);
   expect(series.get('gateway_fanout_seconds_sum')).toBe(0);
+});
+
+test('a value counts in each bucket whose bound is not below it, and in +Inf when it is above all', async () => {
+  for (const rtt of [0.001, 0.0011, 10, 11]) metrics.pingRoundTrip(rtt);
+  const series = await scrape();
+  const upTo = (bound: string) => series.get(`gateway_ping_rtt_seconds_bucket{le="${bound}"}`);
+  expect([upTo('0.001'), upTo('0.0025'), upTo('2.5'), upTo('10'), upTo('+Inf')]).toEqual([1, 2, 2, 3, 4]);
+  expect(series.get('gateway_ping_rtt_seconds_count')).toBe(4);
+  expect(series.get('gateway_ping_rtt_seconds_sum')).toBeCloseTo(21.0021);
 });
 
 test('close codes that clients make up become `other`, and no series is added', async () => {
