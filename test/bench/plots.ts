@@ -58,7 +58,9 @@ export function drawPlots(rows: readonly RowResult[]): Map<string, string> {
 function draw({ title, x, y }: Plot, { subject, against, runs }: RowResult): string {
   const contestants = against === undefined ? [subject] : [subject, against];
   const series = contestants.flatMap((contestant, colour) => {
-    const curves = runs.filter((run) => run.contestant === contestant).map(({ measured }) => measured.curves ?? {});
+    const curves = runs
+      .filter((run) => run.contestant === contestant)
+      .flatMap(({ measured }) => (measured.curves ? [measured.curves] : []));
     const names = Object.keys(curves[0] ?? {});
     return names.map((name, dash) => ({
       type: 'line' as const,
