@@ -48,7 +48,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const connections = new Set<Connection>();
   let stopping = false;
 
-  const authenticator = await createAuthenticator(config, log);
+  const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
   const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
   const backplane = createBackplane(config, log);
