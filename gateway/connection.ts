@@ -29,7 +29,7 @@ const maxWaitingMessages = 4;
 const closingMs = 10_000;
 
 export class Connection implements Reader, Member, Movable, Asker, SessionOwner {
-  readonly id: string;
+  readonly #number: number;
   readonly #node: Node;
   readonly #socket: Socket;
   readonly #session: Session;
@@ -38,9 +38,9 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   readonly #openedAt = performance.now();
   readonly #liveness = new Liveness(this.#openedAt);
   /** Frames that wait for a token to be verified. */
-  #waiting: (Frame | Refused)[] = [];
+  #waiting: (Frame | Refused)[] | undefined;
   /** These and the ones that memberships hold. */
-  readonly #backlog = new Backlog();
+  #backlog: Backlog | undefined;
   #malformedInARow = 0;
   publishesUnderWay = 0;
   #stalled = false;
@@ -53,13 +53,19 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   #cutAt = Number.POSITIVE_INFINITY;
   #socketGone = false;
 
-  constructor(id: string, socket: Socket, node: Node) {
-    this.id = id;
+  /** `number` is its own on this node. */
+  constructor(number: number, socket: Socket, node: Node) {
+    this.#number = number;
     this.#socket = socket;
     this.#node = node;
     this.#session = new Session(this, node);
     this.#memberships = new Memberships(this, node);
-    this.#rates = new Rates(node.config, this.#openedAt);
+    this.#rates = new Rates(node.config);
+  }
+
+  /** Put together when asked for: most connections never are again after `welcome`. */
+  get id(): string {
+    return `${this.#node.instance}-${this.#number}`;
   }
 
   get rooms(): number {
@@ -106,8 +112,8 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     if (this.#overRate(frame, text, now)) return;
     if (frame === undefined) {
       this.send(failure(readFrameId(text), 'too_large', `The frame has ${bytes} bytes; send at most ${most}.`));
-    } else if (this.#session.pending || this.#waiting.length > 0) {
-      if (this.#mayWait(frame)) this.#waiting.push(frame);
+    } else if (this.#session.pending || this.#waiting !== undefined) {
+      this.#wait(frame);
     } else this.#handle(frame);
   }
 
@@ -196,14 +202,14 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return !this.#closed && this.#liveness.missesPong(now, timeoutMs);
   }
 
-  /** Closes it if its time for something is over. */
-  checkDeadlines(now: number): void {
+  /** Closes it if its time for something is over. `time` is Unix ms. */
+  checkDeadlines(now: number, time: number): void {
     const { config, metrics } = this.#node;
     if (this.#closed) {
       if (now >= this.#cutAt) this.#socket.cut();
       return;
     }
-    if (this.#closeIfExpired()) return;
+    if (this.#closeIfExpired(time)) return;
     if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
     } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
@@ -212,8 +218,8 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     }
   }
 
-  #closeIfExpired(): boolean {
-    if (!this.#session.expired) return false;
+  #closeIfExpired(time = Date.now()): boolean {
+    if (time < this.#session.expiresAt) return false;
     this.close(closeCode.tokenExpired);
     return true;
   }
@@ -234,15 +240,22 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return true;
   }
 
+  #wait(frame: Frame | Refused): void {
+    if (!this.#mayWait(frame)) return;
+    this.#waiting ??= [];
+    this.#waiting.push(frame);
+  }
+
   #mayWait(frame: Frame | Refused): boolean {
-    if (this.#backlog.add(sizeOf(frame), maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
+    this.#backlog ??= new Backlog();
+    if (this.#backlog.add(frame, maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
     this.send(failure(frame.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.'));
     return false;
   }
 
   /** Takes up a frame that had to wait. */
   resume(frame: Frame | Refused): void {
-    this.#backlog.remove(sizeOf(frame));
+    this.#backlog?.remove(frame);
     this.#handle(frame);
   }
 
@@ -294,9 +307,10 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   }
 
   settled(): void {
-    while (this.#waiting.length > 0 && !this.#session.pending && !this.#closed) {
+    while (this.#waiting !== undefined && !this.#session.pending && !this.#closed) {
       const frame = this.#waiting.shift();
-      if (frame !== undefined) this.resume(frame);
+      if (frame === undefined) this.#waiting = undefined;
+      else this.resume(frame);
     }
   }
 
@@ -378,10 +392,4 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     if (this.#closed) this.#socket.cut();
     else this.close(closeCode.slowConsumer);
   }
-}
-
-/** About the memory that a waiting frame holds. */
-function sizeOf(frame: Frame | Refused): number {
-  if (frame.type === 'publish') return frame.data.length;
-  return frame.type === 'auth' ? frame.token.length : 0;
 }

@@ -70,7 +70,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
+  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
   const freeze = new Freeze((stoodStillMs) => {
     metrics.froze();
     log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
@@ -85,7 +85,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
     const now = performance.now();
-    for (const connection of connections) connection.checkDeadlines(now);
+    const time = Date.now();
+    for (const connection of connections) connection.checkDeadlines(now, time);
     hub.sweep();
   }, sweepIntervalMs);
 
@@ -95,6 +96,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const publisher = new Publisher();
   const port = await server.listen({
     config,
+    instance,
     access,
     authenticator,
     backpressure,
