@@ -136,9 +136,14 @@ export function readGrants(claim: unknown): Grants {
   }));
 }
 
+/** Rooms whose rule is remembered. */
+const maxRemembered = 20_000;
+
 /** The rules of a node. Immutable. */
 export class Access {
   readonly #rules: readonly RoomRule[];
+  /** Every frame asks for the rule of its room, and there may be a thousand rules. */
+  readonly #remembered = new Map<string, RoomRule>();
 
   constructor(rules: readonly RoomRule[]) {
     this.#rules = rules;
@@ -146,7 +151,12 @@ export class Access {
 
   /** The first rule that matches the room. */
   rule(room: string): RoomRule {
-    return this.#rules.find((rule) => matchesPattern(rule.match, room)) ?? defaultRule;
+    const known = this.#remembered.get(room);
+    if (known !== undefined) return known;
+    const rule = this.#rules.find(({ match }) => matchesPattern(match, room)) ?? defaultRule;
+    if (this.#remembered.size >= maxRemembered) this.#remembered.clear();
+    this.#remembered.set(room, rule);
+    return rule;
   }
 
   /** Says whether an identity may do `action` in `room`. The room name has been checked. */

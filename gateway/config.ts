@@ -13,7 +13,7 @@ import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 
 /** Names of the contract for features that this version does not have: when set, they only cause a warning. */
-const laterSettings = new Set(['API_KEY', 'FLUSH_MS']);
+const laterSettings = new Set(['API_KEY']);
 
 export interface Config extends Omit<Settings, 'roomsFile' | 'trustedProxies'> {
   host: string;

@@ -15,6 +15,7 @@ import type { Config } from './config.ts';
 import type { Connection } from './connection.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
+import { Flush } from './flush.ts';
 import { Freeze } from './freeze.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Hub } from './hub.ts';
@@ -88,7 +89,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     hub.sweep();
   }, sweepIntervalMs);
 
-  await Promise.all([backplane.start(hub), store.start(presence)]);
+  const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
+  await Promise.all([backplane.start(listener), store.start(presence)]);
   const users = new UserConnections<Connection>(config.maxConnectionsPerUser);
   const publisher = new Publisher();
   const port = await server.listen({

@@ -163,6 +163,13 @@ export const settings = {
     'level',
     '`ok` to a publish: Redis took it (stored), or one replica has it too (replicated, by WAIT).',
   ),
+  flushMs: setting(
+    'FLUSH_MS',
+    milliseconds(0, 1_000),
+    '0',
+    'ms',
+    'A busy room hands out its messages together, so often: fewer writes, later by up to this. 0: at once.',
+  ),
   drainNoticeMs: setting(
     'DRAIN_NOTICE_MS',
     milliseconds(0, 600_000),

@@ -52,20 +52,19 @@ export function isRoomPattern(pattern: string): boolean {
  */
 export function matchesPattern(pattern: string, room: string): boolean {
   if (isPersonalRoom(room) && !isPersonalRoom(pattern)) return false;
-  const star = pattern.indexOf('*');
-  if (star === -1) return pattern === room;
-  const parts = pattern.split('*');
-  const last = parts.length - 1;
-  const head = parts[0] ?? '';
-  const tail = parts[last] ?? '';
-  if (room.length < head.length + tail.length || !room.startsWith(head) || !room.endsWith(tail)) return false;
-  const end = room.length - tail.length;
-  let from = head.length;
-  for (let index = 1; index < last; index++) {
-    const part = parts[index] ?? '';
+  const first = pattern.indexOf('*');
+  if (first === -1) return pattern === room;
+  const last = pattern.lastIndexOf('*');
+  const end = room.length - (pattern.length - last - 1);
+  if (end < first || !room.startsWith(pattern.slice(0, first)) || !room.endsWith(pattern.slice(last + 1))) return false;
+  let from = first;
+  for (let star = first; star !== last; ) {
+    const next = pattern.indexOf('*', star + 1);
+    const part = pattern.slice(star + 1, next);
     const at = room.indexOf(part, from);
     if (at === -1 || at + part.length > end) return false;
     from = at + part.length;
+    star = next;
   }
   return true;
 }

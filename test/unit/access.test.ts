@@ -95,6 +95,16 @@ test('the first rule that matches wins, also when a later one would allow more',
   expect(access.rule('elsewhere')).toMatchObject({ match: '*', slow: 'close', subscribe: 'token', publish: 'token' });
 });
 
+test('the rule of a room is the same however many rooms were asked for in between', () => {
+  const access = new Access(rulesOf({ match: 'chat:*', slow: 'close' }, { match: '*', slow: 'latest' }));
+  for (const _ of [1, 2]) {
+    for (let room = 0; room < 30_000; room++) {
+      expect(access.rule(`chat:${room}`).slow).toBe('close');
+      expect(access.rule(`${room}`).slow).toBe('latest');
+    }
+  }
+});
+
 describe('personal rooms', () => {
   const open = { match: '*', subscribe: 'anyone', publish: 'anyone' };
   const openPersonal = { match: '@*', subscribe: 'anyone', publish: 'anyone' };

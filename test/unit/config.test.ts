@@ -199,7 +199,7 @@ describe('names', () => {
     expect(mistakesOf({ ADMIN_PORT: 'tcp://10.0.0.7:80' })).toHaveLength(1);
   });
 
-  test.each(['API_KEY', 'API_KEY_FILE', 'FLUSH_MS'])('of a later version warn that they have no effect: %s', (name) => {
+  test.each(['API_KEY', 'API_KEY_FILE'])('of a later version warn that they have no effect: %s', (name) => {
     const { warnings } = read({ [name]: 'never-print-this' });
     expect(warnings).toEqual([expect.stringContaining(`GATEWAY_${name} has no effect`)]);
     expect(warnings.join()).not.toContain('never-print-this');

@@ -75,7 +75,8 @@ export async function startCluster(program?: string): Promise<Cluster> {
 
   const restartNode = async (index: number) => {
     const REDIS_URL = index === 0 ? proxy.url : redis.url;
-    const own = { ...settings, ROOMS_FILE: roomsFile, REDIS_URL, NODE_ID: `n${index}` };
+    const FLUSH_MS = index === 2 ? 20 : 0;
+    const own = { ...settings, FLUSH_MS, ROOMS_FILE: roomsFile, REDIS_URL, NODE_ID: `n${index}` };
     const node = await spawnNode(own, program);
     nodes[index] = node;
     balancer.ready[index] = false;
