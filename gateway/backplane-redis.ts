@@ -20,9 +20,17 @@ import {
   type Published,
 } from './backplane.ts';
 import { isPresence, unwrap, unwrapPresence, wrap } from './envelope.ts';
-import { append, appendScript, type HistoryKeys, readHistory, readHistoryScript } from './history-redis.ts';
+import {
+  appendCommand,
+  appended,
+  appendScript,
+  type HistoryKeys,
+  readHistory,
+  readHistoryScript,
+} from './history-redis.ts';
 import type { Logger } from './log.ts';
 import { RedisConnection, type RedisRole, readScript, type Script, tickMs } from './redis-connection.ts';
+import type { Reply, ReplyListener, Words } from './resp.ts';
 import { Subscriptions } from './subscriptions.ts';
 
 const canaryEveryTicks = 4;
@@ -77,17 +85,19 @@ export class RedisBackplane implements Backplane {
     // Random: two nodes that were given one name would take each other's canaries for their own.
     this.#canaryChannel = `${options.prefix}:canary:${options.node}:${randomBytes(6).toString('hex')}`;
     const scripts = [publishOnce, appendScript, readHistoryScript];
-    this.#publisher = this.#connection('publisher', scripts, () => undefined);
-    this.#subscriber = this.#connection('subscriber', [], () => this.#subscriptions.lost());
+    this.#publisher = this.#connection('publisher', { scripts });
+    this.#subscriber = this.#connection('subscriber', {
+      onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
+      onLost: () => this.#subscriptions.lost(),
+    });
     this.#subscriptions = new Subscriptions(
       options.prefix,
       {
-        subscribe: (channels) => this.#subscriber.run((redis) => redis.subscribe(...channels)),
-        unsubscribe: (channels) => this.#subscriber.run((redis) => redis.unsubscribe(...channels)),
+        subscribe: (channels) => this.#subscriber.run(['SUBSCRIBE', ...channels], channels.length),
+        unsubscribe: (channels) => this.#subscriber.run(['UNSUBSCRIBE', ...channels], channels.length),
       },
       (error) => this.#subscriber.reconnect(error.message),
     );
-    this.#subscriber.onMessage((channel, bytes) => this.#receive(channel, bytes));
   }
 
   get up(): boolean {
@@ -114,21 +124,22 @@ export class RedisBackplane implements Backplane {
     this.#subscriptions.remove(room);
   }
 
-  async publish(publication: Publication): Promise<Published> {
+  publish(publication: Publication): Promise<Published> {
     const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
     if (this.#underWay >= maxPublishesUnderWay || this.#bytesUnderWay + bytes > maxPublishBytesUnderWay) {
-      throw new BackplaneError('unavailable', 'too many messages are waiting for Redis');
+      return Promise.reject(new BackplaneError('unavailable', 'too many messages are waiting for Redis'));
     }
     this.#underWay++;
     this.#bytesUnderWay += bytes;
-    try {
-      const written = this.#write(publication);
-      if (this.#options.replicated) await Promise.all([written, this.#replicated()]);
-      return await written;
-    } finally {
+    const settled = () => {
       this.#underWay--;
       this.#bytesUnderWay -= bytes;
-    }
+    };
+    if (!this.#options.replicated) return this.#write(publication, settled);
+    const written = this.#write(publication, () => undefined);
+    return Promise.all([written, this.#replicated()])
+      .then(([published]) => published)
+      .finally(settled);
   }
 
   renew(): void {
@@ -157,23 +168,35 @@ export class RedisBackplane implements Backplane {
     }
   }
 
-  async #write(publication: Publication): Promise<Published> {
+  /** A callback and one promise, as it is done for every message. */
+  #write(publication: Publication, settled: () => void): Promise<Published> {
+    const { words, publishedBy } = this.#publishing(publication);
+    return new Promise((resolve, reject) => {
+      this.#publisher.send(words, (error, reply) => {
+        settled();
+        if (error === undefined) resolve(publishedBy(reply));
+        else reject(error);
+      });
+    });
+  }
+
+  /** The command, and what its answer means. */
+  #publishing(publication: Publication): { words: Words; publishedBy: (reply: Reply) => Published } {
     const { room, prefix, suffix, at, dedupe, history } = publication;
     const channel = this.#subscriptions.channelOf(room);
     const { dedupeMs } = this.#options;
     const dedupeKey = dedupe === undefined ? undefined : `${channel}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
     if (history !== undefined) {
-      return append(this.#publisher, publication, history, { ...this.#historyKeys(room), dedupeKey, dedupeMs });
+      const options = { ...this.#historyKeys(room), dedupeKey, dedupeMs };
+      return { words: appendCommand(this.#publisher, publication, history, options), publishedBy: appended };
     }
     const envelope = wrap(prefix + suffix, at);
-    if (dedupeKey === undefined) {
-      await this.#publisher.run((redis) => redis.publish(channel, envelope));
-      return { duplicate: false };
-    }
-    const published = await this.#publisher.run((redis) =>
-      redis.evalsha(publishOnce.sha, 1, dedupeKey, dedupeMs, channel, envelope),
-    );
-    return { duplicate: published === 0 };
+    return dedupeKey === undefined
+      ? { words: ['PUBLISH', channel, envelope], publishedBy: () => ({ duplicate: false }) }
+      : {
+          words: ['EVALSHA', publishOnce.sha, 1, dedupeKey, dedupeMs, channel, envelope],
+          publishedBy: (published) => ({ duplicate: published === 0 }),
+        };
   }
 
   /** WAIT holds up the connection: there is one at a time, for everything written before it. */
@@ -183,9 +206,9 @@ export class RedisBackplane implements Backplane {
       await new Promise((resolve) => setImmediate(resolve));
       this.#nextReplication = undefined;
       // One that fails confirms nothing, but what was written before it may have been taken: never `unavailable`.
-      const waiting = this.#publisher.run((redis) => redis.wait(1, replicationTimeoutMs)).catch(() => 0);
+      const waiting = this.#publisher.run(['WAIT', 1, replicationTimeoutMs]).catch(() => 0);
       this.#replicating = waiting;
-      if ((await waiting) < 1) throw new BackplaneError('timeout', 'no replica confirmed it in time');
+      if ((await waiting) === 0) throw new BackplaneError('timeout', 'no replica confirmed it in time');
     });
     return this.#nextReplication;
   }
@@ -199,14 +222,18 @@ export class RedisBackplane implements Backplane {
     };
   }
 
-  #connection(role: RedisRole, scripts: Script[], onLost: () => void): RedisConnection {
+  #connection(
+    role: RedisRole,
+    parts: { scripts?: Script[]; onMessage?: ReplyListener['message']; onLost?: () => void },
+  ): RedisConnection {
     const { node, url } = this.#options;
     const connection: RedisConnection = new RedisConnection(
       {
         role,
         url,
         name: `roomcast:${role}:${node}`,
-        scripts,
+        scripts: parts.scripts,
+        onMessage: parts.onMessage,
         onReady: () => {
           if (this.#connectedBefore.has(role)) this.#listener?.reconnected();
           this.#connectedBefore.add(role);
@@ -214,7 +241,7 @@ export class RedisBackplane implements Backplane {
           else this.#sendCanary();
         },
         onLost: () => {
-          onLost();
+          parts.onLost?.();
           this.#noticeState();
         },
       },
@@ -226,35 +253,28 @@ export class RedisBackplane implements Backplane {
   /** Every room again, after each new connection of the subscriber; the canary goes first. */
   #resubscribe(): void {
     this.#subscriber
-      .run((redis) => redis.subscribe(this.#canaryChannel))
+      .run(['SUBSCRIBE', this.#canaryChannel])
       .then(() => this.#sendCanary())
       .catch((error: Error) => this.#subscriber.reconnect(error.message));
     this.#subscriptions.restore();
   }
 
-  #receive(channel: Buffer, bytes: Buffer): void {
+  /** What stands in `bytes` from `start` to `end`. */
+  #receive(channel: string, bytes: Buffer, start: number, end: number): void {
     // What a connection that is being given up still brings is told as missed.
     if (!this.#subscriber.ready) return;
-    const name = channel.toString('latin1');
-    if (name === this.#canaryChannel) {
-      this.#canaryBack(Number(bytes.toString('latin1')));
-      return;
+    const room = this.#subscriptions.receive(channel);
+    if (room === undefined) {
+      if (channel === this.#canaryChannel) this.#canaryBack(Number(bytes.toString('latin1', start, end)));
+    } else if (isPresence(bytes, start)) {
+      const frame = unwrapPresence(bytes, start, end, room);
+      if (frame === undefined) this.#listener?.missed(room, 'unreadable');
+      else this.#listener?.presence(frame);
+    } else {
+      const envelope = unwrap(bytes, start, end);
+      if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
+      else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
     }
-    const room = this.#subscriptions.receive(name);
-    if (room === undefined) return;
-    if (isPresence(bytes)) {
-      this.#receivePresence(room, bytes);
-      return;
-    }
-    const envelope = unwrap(bytes);
-    if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
-    else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
-  }
-
-  #receivePresence(room: string, bytes: Buffer): void {
-    const frame = unwrapPresence(bytes, room);
-    if (frame === undefined) this.#listener?.missed(room, 'unreadable');
-    else this.#listener?.presence(frame);
   }
 
   #tick(): void {
@@ -269,11 +289,11 @@ export class RedisBackplane implements Backplane {
   #sendCanary(): void {
     if (!this.#publisher.ready || !this.#subscriber.ready) return;
     this.#publisher
-      .run((redis) => redis.publish(this.#canaryChannel, String(performance.now())))
+      .run(['PUBLISH', this.#canaryChannel, performance.now()])
       .catch((error: Error) => this.#publisher.reconnect(error.message));
     // Nothing is ever sent on a subscribed connection; only a question shows that it is dead.
     if (this.#ticksSinceCanary < canaryLateTicks) return;
-    this.#subscriber.run((redis) => redis.ping()).catch((error: Error) => this.#subscriber.reconnect(error.message));
+    this.#subscriber.run(['PING']).catch((error: Error) => this.#subscriber.reconnect(error.message));
   }
 
   #canaryBack(sentAt: number): void {

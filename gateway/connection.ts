@@ -25,11 +25,13 @@ import type { Socket } from './socket.ts';
 const malformedBeforeClose = 10;
 /** Frames that wait for earlier ones may together be as large as so many of the largest. */
 const maxWaitingMessages = 4;
+/** One for all: connections in which frames wait are few. */
+const nothingWaits: (Frame | Refused)[] = [];
 /** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
 const closingMs = 10_000;
 
 export class Connection implements Reader, Member, Movable, Asker, SessionOwner {
-  readonly id: string;
+  readonly #number: number;
   readonly #node: Node;
   readonly #socket: Socket;
   readonly #session: Session;
@@ -38,7 +40,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   readonly #openedAt = performance.now();
   readonly #liveness = new Liveness(this.#openedAt);
   /** Frames that wait for a token to be verified. */
-  #waiting: (Frame | Refused)[] = [];
+  #waiting = nothingWaits;
   /** These and the ones that memberships hold. */
   readonly #backlog = new Backlog();
   #malformedInARow = 0;
@@ -53,13 +55,19 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   #cutAt = Number.POSITIVE_INFINITY;
   #socketGone = false;
 
-  constructor(id: string, socket: Socket, node: Node) {
-    this.id = id;
+  /** `number` is its own on this node. */
+  constructor(number: number, socket: Socket, node: Node) {
+    this.#number = number;
     this.#socket = socket;
     this.#node = node;
     this.#session = new Session(this, node);
     this.#memberships = new Memberships(this, node);
-    this.#rates = new Rates(node.config, this.#openedAt);
+    this.#rates = new Rates(node.config);
+  }
+
+  /** Put together when asked for: most connections never are again after `welcome`. */
+  get id(): string {
+    return `${this.#node.instance}-${this.#number}`;
   }
 
   get identity(): Identity | undefined {
@@ -103,7 +111,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     if (frame === undefined) {
       this.send(failure(readFrameId(text), 'too_large', `The frame has ${bytes} bytes; send at most ${most}.`));
     } else if (this.#session.pending || this.#waiting.length > 0) {
-      if (this.#mayWait(frame)) this.#waiting.push(frame);
+      this.#wait(frame);
     } else this.#handle(frame);
   }
 
@@ -230,6 +238,12 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return true;
   }
 
+  #wait(frame: Frame | Refused): void {
+    if (!this.#mayWait(frame)) return;
+    if (this.#waiting === nothingWaits) this.#waiting = [];
+    this.#waiting.push(frame);
+  }
+
   #mayWait(frame: Frame | Refused): boolean {
     if (this.#backlog.add(sizeOf(frame), maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
     this.send(failure(frame.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.'));
@@ -294,6 +308,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
       const frame = this.#waiting.shift();
       if (frame !== undefined) this.resume(frame);
     }
+    if (this.#waiting.length === 0) this.#waiting = nothingWaits;
   }
 
   // Out

@@ -35,21 +35,31 @@ export function keptHeader(at: number): string {
   return `${keptMark}${digits(at)}`;
 }
 
-/** Returns undefined for bytes that are not an envelope this version knows. The frame shares the memory of `bytes`. */
-export function unwrap(bytes: Buffer): Envelope | undefined {
-  const kept = bytes[1] === keptMark.charCodeAt(1);
-  if (bytes[0] !== mark.charCodeAt(0) || (!kept && bytes[1] !== mark.charCodeAt(1))) return undefined;
-  const end = kept ? bytes.subarray(0, markAndTimeBytes + maxPositionBytes).indexOf(lineFeed) : markAndTimeBytes;
-  if (bytes[end] !== lineFeed || bytes[end + 1] !== openBrace) return undefined;
+/**
+ * Reads the envelope that stands in `bytes` from `start` to `end`; undefined if this version does not know it. The frame
+ * shares the memory of `bytes`.
+ */
+export function unwrap(bytes: Buffer, start = 0, end = bytes.length): Envelope | undefined {
+  const positionAt = start + markAndTimeBytes;
+  const kept = bytes[start + 1] === keptMark.charCodeAt(1);
+  if (bytes[start] !== mark.charCodeAt(0) || (!kept && bytes[start + 1] !== mark.charCodeAt(1))) return undefined;
+  const headerEnd = kept ? positionEnd(bytes, positionAt) : positionAt;
+  if (headerEnd + 1 >= end || bytes[headerEnd] !== lineFeed || bytes[headerEnd + 1] !== openBrace) return undefined;
   let at = 0;
-  for (let index = mark.length; index < markAndTimeBytes; index++) {
+  for (let index = start + mark.length; index < positionAt; index++) {
     const digit = (bytes[index] ?? 0) - 0x30;
     if (digit < 0 || digit > 9) return undefined;
     at = at * 10 + digit;
   }
-  const position = kept ? positionOf(bytes.toString('latin1', markAndTimeBytes, end)) : undefined;
+  const position = kept ? positionOf(bytes.toString('latin1', positionAt, headerEnd)) : undefined;
   if (kept && position === undefined) return undefined;
-  return { at, frame: bytes.subarray(end + 1), position };
+  return { at, frame: bytes.subarray(headerEnd + 1, end), position };
+}
+
+function positionEnd(bytes: Buffer, from: number): number {
+  let end = from;
+  while (end < from + maxPositionBytes && bytes[end] !== lineFeed) end++;
+  return end;
 }
 
 function positionOf(text: string): Position | undefined {
@@ -64,14 +74,14 @@ function digits(at: number): string {
   return at.toString().padStart(atDigits, '0');
 }
 
-export function isPresence(bytes: Uint8Array): boolean {
-  return bytes[0] === presenceMark.charCodeAt(0) && bytes[1] === presenceMark.charCodeAt(1);
+export function isPresence(bytes: Uint8Array, start: number): boolean {
+  return bytes[start] === presenceMark.charCodeAt(0) && bytes[start + 1] === presenceMark.charCodeAt(1);
 }
 
 /** Returns undefined for bytes that are no frame of this room. */
-export function unwrapPresence(bytes: Buffer, room: string): JoinLeaveFrame | undefined {
+export function unwrapPresence(bytes: Buffer, start: number, end: number, room: string): JoinLeaveFrame | undefined {
   try {
-    const frame = JSON.parse(bytes.toString('utf8', markAndTimeBytes + 1)) as JoinLeaveFrame;
+    const frame = JSON.parse(bytes.toString('utf8', start + markAndTimeBytes + 1, end)) as JoinLeaveFrame;
     const known = (frame.type === 'join' || frame.type === 'leave') && frame.room === room;
     const isNamed = (member: object | null) => member !== null && ('user' in member || 'connection' in member);
     return known && Array.isArray(frame.members) && frame.members.every(isNamed) ? frame : undefined;

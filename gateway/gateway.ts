@@ -48,7 +48,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const connections = new Set<Connection>();
   let stopping = false;
 
-  const authenticator = await createAuthenticator(config, log);
+  const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
   const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
   const backplane = createBackplane(config, log);
@@ -70,7 +70,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const server = new Server({ config, instance, log, metrics, connections, heartbeat, demo });
+  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
   const freeze = new Freeze((stoodStillMs) => {
     metrics.froze();
     log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
@@ -95,6 +95,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const publisher = new Publisher();
   const port = await server.listen({
     config,
+    instance,
     access,
     authenticator,
     backpressure,

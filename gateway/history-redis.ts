@@ -18,6 +18,7 @@ import {
 } from './backplane.ts';
 import { keptHeader } from './envelope.ts';
 import { type RedisConnection, readScript } from './redis-connection.ts';
+import type { Reply, Words } from './resp.ts';
 
 export const appendScript = readScript('history-room.lua', 'history-append.lua');
 export const readHistoryScript = readScript('history-room.lua', 'history-read.lua');
@@ -37,29 +38,31 @@ export interface AppendOptions extends HistoryKeys {
 }
 
 /** Keeps and publishes a message of a room with history. */
-export async function append(
+export function appendCommand(
   redis: RedisConnection,
-  publication: Publication,
+  { prefix, suffix, at, known }: Publication,
   { size, maxBytes, ttlSeconds }: HistoryRule,
   options: AppendOptions,
-): Promise<Published> {
-  const { prefix, suffix, at, known } = publication;
+): Words {
   const { channel, dedupeKey, dedupeMs, newName } = options;
   const keys = [...keysOf(options), ...(dedupeKey === undefined ? [] : [dedupeKey])];
   const ttlMs = ttlSeconds * 1000;
-  const reply = (await redis.run((commands) =>
-    commands.evalsha(
-      appendScript.sha,
-      keys.length,
-      ...keys,
-      ...opening(redis, newName, known),
-      ...[channel, keptHeader(at), prefix, suffix],
-      ...[size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), dedupeMs],
-    ),
-  )) as [kept: number, epoch: string, offset: string];
-  const [kept, epoch, offset] = reply;
-  // The first one of a key may be from a time when the room was a plain one.
-  return { duplicate: kept === 0, position: epoch === '' ? undefined : { epoch, offset: Number(offset) } };
+  return [
+    ...['EVALSHA', appendScript.sha, keys.length, ...keys],
+    ...opening(redis, newName, known),
+    ...[channel, keptHeader(at), prefix, suffix],
+    ...[size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), dedupeMs],
+  ];
+}
+
+/** What Redis answers to `appendCommand`. */
+export function appended(reply: Reply): Published {
+  const [kept, epoch, offset] = reply as [number, Buffer, Buffer];
+  return {
+    duplicate: kept === 0,
+    // The first one of a key may be from a time when the room was a plain one.
+    position: epoch.length === 0 ? undefined : { epoch: String(epoch), offset: Number(offset) },
+  };
 }
 
 /** Reads what is kept of a room. */
@@ -68,17 +71,12 @@ export async function readHistory(
   { after, before, limit, maxBytes, known }: HistoryQuery,
   keys: HistoryKeys,
 ): Promise<HistoryPage> {
-  const [epoch, top, base, first, messages] = (await redis.run((commands) =>
-    commands.callBuffer(
-      'EVALSHA',
-      readHistoryScript.sha,
-      3,
-      ...keysOf(keys),
-      ...opening(redis, keys.newName, known),
-      ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
-      ...[positionTtlMs, unusedPositionTtlMs],
-    ),
-  )) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
+  const [epoch, top, base, first, messages] = (await redis.run([
+    ...['EVALSHA', readHistoryScript.sha, 3, ...keysOf(keys)],
+    ...opening(redis, keys.newName, known),
+    ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
+    ...[positionTtlMs, unusedPositionTtlMs],
+  ])) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
   return {
     epoch: epoch.toString(),
     top: Number(top.toString()),

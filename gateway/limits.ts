@@ -11,7 +11,7 @@ export class TokenBucket {
   #tokens: number;
   #at: number;
 
-  /** `rate` 0 is no limit. `now` is in ms, of the same clock as in `take`. */
+  /** `now` is in ms, of the same clock as in `take`. */
   constructor(rate: number, burst: number, now: number) {
     this.#rate = rate;
     this.#burst = burst;
@@ -21,7 +21,6 @@ export class TokenBucket {
 
   /** Takes one token and returns 0, or takes none and returns the ms until there is one. */
   take(now: number): number {
-    if (this.#rate === 0) return 0;
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#at) / 1000) * this.#rate);
     this.#at = now;
     if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) / this.#rate) * 1000);
@@ -43,14 +42,15 @@ export interface RateSettings {
 
 /** The rates of one connection. */
 export class Rates {
-  readonly #publishes: TokenBucket;
-  readonly #requests: TokenBucket;
+  readonly #settings: RateSettings;
+  // Made with the first frame: a bucket that was never used is full, and most connections only listen.
+  #publishes: TokenBucket | undefined;
+  #requests: TokenBucket | undefined;
   #controls: TokenBucket | undefined;
   #refusedInARow = 0;
 
-  constructor({ publishRate, publishBurst, requestRate }: RateSettings, now: number) {
-    this.#publishes = new TokenBucket(publishRate, publishBurst, now);
-    this.#requests = new TokenBucket(requestRate, 2 * requestRate, now);
+  constructor(settings: RateSettings) {
+    this.#settings = settings;
   }
 
   /** True once so many frames in a row were refused that the client evidently does not listen. */
@@ -60,7 +60,7 @@ export class Rates {
 
   /** Returns 0 if a frame may pass, or the ms until one may. */
   takeFrame(publish: boolean, now: number): number {
-    const retryAfterMs = (publish ? this.#publishes : this.#requests).take(now);
+    const retryAfterMs = publish ? this.#takePublish(now) : this.#takeRequest(now);
     this.#refusedInARow = retryAfterMs === 0 ? 0 : this.#refusedInARow + 1;
     return retryAfterMs;
   }
@@ -69,6 +69,20 @@ export class Rates {
   takeControl(now: number): boolean {
     this.#controls ??= new TokenBucket(controlRate, controlBurst, now);
     return this.#controls.take(now) === 0;
+  }
+
+  #takePublish(now: number): number {
+    const { publishRate, publishBurst } = this.#settings;
+    if (publishRate === 0) return 0;
+    this.#publishes ??= new TokenBucket(publishRate, publishBurst, now);
+    return this.#publishes.take(now);
+  }
+
+  #takeRequest(now: number): number {
+    const { requestRate } = this.#settings;
+    if (requestRate === 0) return 0;
+    this.#requests ??= new TokenBucket(requestRate, 2 * requestRate, now);
+    return this.#requests.take(now);
   }
 }
 

@@ -16,6 +16,8 @@ import type { Publisher } from './publish.ts';
 
 export interface Node {
   config: Config;
+  /** Begins the id of every connection. */
+  instance: string;
   access: Access;
   authenticator: Authenticator;
   backpressure: Backpressure;

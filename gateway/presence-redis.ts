@@ -134,16 +134,15 @@ export class RedisPresence implements PresenceStore {
   async release(room: string): Promise<void> {
     if (!this.#indexed.delete(room)) return;
     const index = this.#indexKey(this.#lease.name);
-    await this.#connection.run((redis) => redis.srem(index, room));
+    await this.#connection.run(['SREM', index, room]);
   }
 
   async page(room: string, { after, limit, maxBytes }: PresenceQuery): Promise<PresencePage> {
     const from = after === undefined ? '-' : `(${after}\v`;
     const [members, users] = this.#keys(room);
-    const reply = await this.#connection.run((redis) =>
-      redis.evalsha(pageScript.sha, 2, members, users, from, limit, maxBytes, memberOverheadBytes),
-    );
-    const [count, userCount, more, page] = reply as [number, number, number, string[]];
+    const asked = [from, limit, maxBytes, memberOverheadBytes];
+    const reply = await this.#connection.run(['EVALSHA', pageScript.sha, 2, members, users, ...asked]);
+    const [count, userCount, more, page] = reply as [number, number, number, Buffer[]];
     return { count, users: userCount, more: more === 1, members: page.map(presentOf).filter(isThere) };
   }
 
@@ -171,7 +170,7 @@ export class RedisPresence implements PresenceStore {
   async #index(room: string, life: string): Promise<void> {
     if (this.#indexed.has(room)) return;
     const index = this.#indexKey(this.#lease.name);
-    await this.#connection.run((redis) => redis.sadd(index, room));
+    await this.#connection.run(['SADD', index, room]);
     if (this.#heldLife() !== life) throw new BackplaneError('unavailable', 'the lease was lost');
     this.#indexed.add(room);
   }
@@ -182,17 +181,16 @@ export class RedisPresence implements PresenceStore {
     const at = String(Date.now()).padStart(13, '0');
     const told = [this.#options.tells(room) ? channel : '', room, at];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxLookedAt, maxBatchBytes];
-    const reply = await this.#connection.run((redis) =>
-      redis.evalsha(changeScript.sha, 2, members, users, ...told, ...within, entered.length, ...entered, ...left),
-    );
-    const [stoppedAt, takenOut, frames] = reply as [string, number, number];
-    return { stoppedAt, takenOut, frames };
+    const changed = [entered.length, ...entered, ...left];
+    const words = ['EVALSHA', changeScript.sha, 2, members, users, ...told, ...within, ...changed];
+    const [stoppedAt, takenOut, frames] = (await this.#connection.run(words)) as [Buffer, number, number];
+    return { stoppedAt: String(stoppedAt), takenOut, frames };
   }
 
   /** Returns false if somebody else has ended the lease. */
   async #end(lease: string): Promise<boolean> {
-    await this.#connection.run((redis) => redis.del(this.#indexKey(lease)));
-    return (await this.#connection.run((redis) => redis.hdel(this.#nodesKey, lease))) === 1;
+    await this.#connection.run(['DEL', this.#indexKey(lease)]);
+    return (await this.#connection.run(['HDEL', this.#nodesKey, lease])) === 1;
   }
 
   #beat(): void {
@@ -201,13 +199,13 @@ export class RedisPresence implements PresenceStore {
     const sentAt = performance.now();
     const { name } = this.#lease;
     Promise.all([
-      this.#connection.run((redis) => redis.hincrby(this.#nodesKey, name, 1)),
-      this.#connection.run((redis) => redis.hgetall(this.#nodesKey)),
+      this.#connection.run(['HINCRBY', this.#nodesKey, name, 1]),
+      this.#connection.run(['HGETALL', this.#nodesKey]),
     ])
       .finally(() => {
         this.#beating = false;
       })
-      .then(([beat, beats]) => this.#beaten(beat, beats, sentAt))
+      .then(([beat, beats]) => this.#beaten(beat as number, recordOf(beats as Buffer[]), sentAt))
       .catch((error: Error) => this.#log.debug({ error: error.message }, 'a beat failed'));
   }
 
@@ -244,9 +242,9 @@ export class RedisPresence implements PresenceStore {
   async #reapRooms(lease: string): Promise<void> {
     const index = this.#indexKey(lease);
     for (;;) {
-      const rooms = await this.#connection.run((redis) => redis.srandmember(index, roomsPerReaping));
+      const rooms = (await this.#connection.run(['SRANDMEMBER', index, roomsPerReaping])) as Buffer[];
       if (rooms.length === 0) break;
-      await Promise.all(rooms.map((room) => this.#reapRoom(lease, room)));
+      await Promise.all(rooms.map((room) => this.#reapRoom(lease, String(room))));
     }
     if (await this.#end(lease)) this.#log.warn({ lease }, 'a lease stood still; its members have left their rooms');
   }
@@ -262,7 +260,7 @@ export class RedisPresence implements PresenceStore {
       from = stoppedAt;
       if (frames > 0) await pause();
     }
-    await this.#connection.run((redis) => redis.srem(this.#indexKey(lease), room));
+    await this.#connection.run(['SREM', this.#indexKey(lease), room]);
   }
 
   #indexKey(lease: string): string {
@@ -286,14 +284,20 @@ function memberOf({ connection, user, info }: Present, life: string): string {
 }
 
 /** Undefined for what no node of this version wrote. */
-function presentOf(member: string): Present | undefined {
-  const [connection, life, user, info] = member.split('\n');
+function presentOf(member: Buffer): Present | undefined {
+  const [connection, life, user, info] = String(member).split('\n');
   if (connection === undefined || life === undefined || user === undefined || info === undefined) return undefined;
   try {
     return { connection, user: user === '' ? null : JSON.parse(user), info: info === '' ? undefined : info };
   } catch {
     return undefined;
   }
+}
+
+/** What HGETALL answers: names, each with its value behind it. */
+function recordOf(flat: Buffer[]): Record<string, string> {
+  const pairs = flat.flatMap((name, index) => (index % 2 === 0 ? [[String(name), String(flat[index + 1])]] : []));
+  return Object.fromEntries(pairs);
 }
 
 function isThere(present: Present | undefined): present is Present {

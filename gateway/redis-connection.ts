@@ -1,16 +1,20 @@
 /**
- * One connection to Redis, by ioredis, and the only file that imports it.
+ * One connection to Redis. The only file that imports ioredis, which makes it: TLS, authentication, database, name, the
+ * wait for a Redis that loads, and all of it again when the connection ended. From then until it ends its stream is
+ * gateway/redis-pipeline.ts's, which costs a third for each command.
  *
- * Commands are never queued while Redis is away and never sent again behind our back: a resent PUBLISH would be a second
- * message. A Redis that hangs, or a route that is gone without a word, is noticed by a watchdog that counts in turns of
- * the event loop: a stall of our own is not taken for silence of the peer, since its answers are read before the next
- * tick. It knows no channels and no rooms.
+ * Commands are never queued while Redis is away and never sent again: a resent PUBLISH would be a second message. A
+ * Redis that hangs, or a route that is gone without a word, is noticed by a watchdog that counts in turns of the event
+ * loop: a stall of our own is not taken for silence of the peer, since its answers are read before the next tick. It
+ * knows no channels and no rooms.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { BackplaneError } from './backplane.ts';
 import { cut, type Logger } from './log.ts';
+import { RedisPipeline, type Settle } from './redis-pipeline.ts';
+import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
 
 export type RedisRole = 'publisher' | 'subscriber' | 'presence';
 
@@ -20,9 +24,11 @@ export interface RedisConnectionOptions {
   /** Shown by CLIENT LIST. */
   name: string;
   /** Loaded on every new connection, before `onReady`. */
-  scripts?: readonly Script[];
+  scripts?: readonly Script[] | undefined;
   onReady(): void;
   onLost(): void;
+  /** Of a connection that subscribes. */
+  onMessage?: ReplyListener['message'];
 }
 
 /** A Lua script: run by EVALSHA, so that its text is sent once a connection. */
@@ -61,9 +67,9 @@ export class RedisConnection {
   readonly #redis: Redis;
   readonly #role: RedisRole;
   readonly #log: Logger;
-  #sent = 0;
-  #answered = 0;
-  /** `#sent` at each of the last ticks, the oldest first. */
+  /** Of the connection that is open. */
+  #pipeline: RedisPipeline | undefined;
+  /** How many commands it had sent at each of the last ticks, the oldest first. */
   #sentBefore: number[] = [];
   #ticksInHandshake = 0;
   #prepared = false;
@@ -72,17 +78,16 @@ export class RedisConnection {
   /** It is being given up, for a new one or for good. */
   #leaving = false;
 
-  constructor({ role, url, name, scripts = [], onReady, onLost }: RedisConnectionOptions, log: Logger) {
+  constructor({ role, url, name, scripts = [], onReady, onLost, onMessage }: RedisConnectionOptions, log: Logger) {
     this.#role = role;
     this.#log = log;
     this.#redis = new Redis({
       ...addressOf(url),
       lazyConnect: true,
       connectionName: name,
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      autoResubscribe: false,
-      // What was under way when the connection ended is rejected at once.
+      // What redis-pipeline.ts reads.
+      protocol: 2,
+      // It sends nothing but its handshake, which ends with the connection.
       maxRetriesPerRequest: 0,
       connectTimeout: connectTimeoutMs,
       disconnectTimeout: disconnectTimeoutMs,
@@ -90,7 +95,11 @@ export class RedisConnection {
     });
     this.#redis.on('error', (error: Error) => this.#failed(error));
     this.#redis.on('ready', () => {
-      this.#prepare(scripts).then(
+      // The handshake is answered, so ioredis waits for nothing and writes nothing any more.
+      const { stream } = this.#redis;
+      stream.removeAllListeners('data');
+      this.#pipeline = new RedisPipeline(stream, onMessage);
+      this.#prepare(this.#pipeline, scripts).then(
         () => {
           this.#lastError = '';
           this.#prepared = true;
@@ -101,6 +110,8 @@ export class RedisConnection {
       );
     });
     this.#redis.on('close', () => {
+      this.#pipeline?.end();
+      this.#pipeline = undefined;
       this.#prepared = false;
       this.#leaving = false;
       this.#ticksInHandshake = 0;
@@ -123,29 +134,33 @@ export class RedisConnection {
     this.#redis.connect().catch(() => undefined);
   }
 
-  onMessage(handle: (channel: Buffer, bytes: Buffer) => void): void {
-    this.#redis.on('messageBuffer', handle);
-  }
-
   /**
-   * Writes one command. Rejects with a BackplaneError: `unavailable` if it was certainly not carried out, `timeout` if
+   * Sends one command. Its error is a BackplaneError: `unavailable` if it was certainly not carried out, `timeout` if
    * nobody knows.
    */
-  async run<Reply>(command: (redis: Redis) => Promise<Reply>): Promise<Reply> {
-    if (!this.ready) throw new BackplaneError('unavailable', 'Redis is away');
-    try {
-      return await this.#watched(() => command(this.#redis));
-    } catch (error) {
-      throw this.#outcome(error as Error);
+  send(words: Words, settle: (error: BackplaneError | undefined, reply: Reply) => void, answers = 1): void {
+    if (!this.ready || this.#pipeline === undefined) settle(new BackplaneError('unavailable', 'Redis is away'), null);
+    else {
+      const outcome: Settle = (error, reply) =>
+        settle(error instanceof ReplyError ? this.#refused(error) : error, reply);
+      this.#pipeline.send(words, outcome, answers);
     }
+  }
+
+  /** `send` for those who wait. `answers`: how many Redis gives; the last one is returned. */
+  run(words: Words, answers = 1): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      this.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)), answers);
+    });
   }
 
   /** The watchdog; see `tickMs`. */
   tick(): void {
     this.#ticksInHandshake = this.#redis.status === 'connect' ? this.#ticksInHandshake + 1 : 0;
     const before = this.#sentBefore.length < silentTicks ? 0 : (this.#sentBefore.shift() ?? 0);
-    this.#sentBefore.push(this.#sent);
-    if (this.#answered < before || this.#ticksInHandshake > silentTicks) this.reconnect('it does not answer');
+    const { sent, settled } = this.#pipeline ?? { sent: 0, settled: 0 };
+    this.#sentBefore.push(sent);
+    if (settled < before || this.#ticksInHandshake > silentTicks) this.reconnect('it does not answer');
   }
 
   /** Gives up an open connection for a new one. */
@@ -154,30 +169,24 @@ export class RedisConnection {
     if (!open || this.#leaving) return;
     this.#leaving = true;
     this.#log.warn({ role: this.#role, reason: cut(reason) }, 'connecting to redis again');
+    this.#pipeline?.flush();
     this.#redis.disconnect(true);
   }
 
   close(): void {
     this.#leaving = true;
+    this.#pipeline?.flush();
     this.#redis.disconnect();
   }
 
-  async #watched<Reply>(command: () => Promise<Reply>): Promise<Reply> {
-    this.#sent++;
-    try {
-      return await command();
-    } finally {
-      this.#answered++;
-    }
-  }
-
-  async #prepare(scripts: readonly Script[]): Promise<void> {
+  async #prepare(pipeline: RedisPipeline, scripts: readonly Script[]): Promise<void> {
     if (scripts.length === 0) return;
-    const [info] = await Promise.all([
-      this.#watched(() => this.#redis.info()),
-      ...scripts.map(({ text }) => this.#watched(() => this.#redis.script('LOAD', text))),
-    ]);
-    const { isReplica, ...server } = readInfo(info);
+    const run = (...words: string[]) =>
+      new Promise<Reply>((resolve, reject) => {
+        pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
+      });
+    const [info] = await Promise.all([run('INFO'), ...scripts.map(({ text }) => run('SCRIPT', 'LOAD', text))]);
+    const { isReplica, ...server } = readInfo(String(info));
     // It takes PUBLISH, though only its own subscribers get that; and it may be promoted while we are connected.
     if (isReplica) throw new Error('it is a replica, and the master is wanted');
     this.#server = server;
@@ -190,17 +199,11 @@ export class RedisConnection {
     this.#log.warn({ role: this.#role, error: cut(error.message) }, 'redis connection failed');
   }
 
-  #outcome(error: Error): BackplaneError {
-    if (error.name === 'ReplyError') {
-      // It has become a replica, or has forgotten its scripts: a new connection finds the master, and loads them again.
-      if (/^(READONLY|NOSCRIPT)/.test(error.message)) this.reconnect(error.message);
-      this.#log.error({ role: this.#role, error: cut(error.message) }, 'redis refused a command');
-      return new BackplaneError('unavailable', 'Redis refused it');
-    }
-    // ioredis says this of a command that it did not write; everything else ended on the way.
-    return error.message.startsWith("Stream isn't writeable")
-      ? new BackplaneError('unavailable', 'Redis is away')
-      : new BackplaneError('timeout', 'Redis did not answer in time');
+  #refused(error: ReplyError): BackplaneError {
+    // It has become a replica, or has forgotten its scripts: a new connection finds the master, and loads them again.
+    if (/^(READONLY|NOSCRIPT)/.test(error.message)) this.reconnect(error.message);
+    this.#log.error({ role: this.#role, error: cut(error.message) }, 'redis refused a command');
+    return new BackplaneError('unavailable', 'Redis refused it');
   }
 }
 

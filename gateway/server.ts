@@ -47,8 +47,6 @@ type ListenExclusively = (
 
 export interface ServerParts {
   config: Config;
-  /** Begins the id of every connection. */
-  instance: string;
   log: Logger;
   metrics: Metrics;
   connections: Set<Connection>;
@@ -194,7 +192,7 @@ export class Server {
     const data = ws.getUserData();
     if (this.#node === undefined) return;
     this.#count++;
-    const connection = new Connection(`${this.#parts.instance}-${this.#count}`, new UwsSocket(ws), this.#node);
+    const connection = new Connection(this.#count, new UwsSocket(ws), this.#node);
     data.connection = connection;
     data.heartbeatSlot = heartbeat.add(connection);
     connections.add(connection);

@@ -13,12 +13,19 @@ const found = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(p
 test('docs/architecture.md lists every file of gateway/, and none that is not there', () => {
   const page = read('docs/architecture.md');
   const parts = page.slice(page.indexOf('## The parts'), page.indexOf('## Guarantees'));
-  const listed = found(parts, /`([\w-]+\.(?:ts|lua)|pages\/)`/g).map((name) => name.replace('/', ''));
+  const listed = found(parts, /`([\w-]+\.(?:ts|lua)|(?:cli|pages)\/)`/g).map((name) => name.replace('/', ''));
   expect(listed.sort()).toEqual(readdirSync(`${root}/gateway`).sort());
 });
 
 test('every test that a page names exists', () => {
-  const pages = ['README.md', 'CONTRIBUTING.md', 'docs/architecture.md', 'docs/operations.md', 'docs/protocol.md'];
+  const pages = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'docs/architecture.md',
+    'docs/operations.md',
+    'docs/performance.md',
+    'docs/protocol.md',
+  ];
   const named = found(pages.map(read).join('\n'), /`([\w/-]+\.test\.ts)`/g);
   const paths = readdirSync(`${root}/test`, { recursive: true, encoding: 'utf8' }).map((path) => `/test/${path}`);
   expect(named.length).toBeGreaterThan(10);

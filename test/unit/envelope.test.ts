@@ -31,6 +31,16 @@ test('the frame is not copied: it shares the memory of what came', () => {
   expect(unwrap(bytes)?.frame.buffer).toBe(bytes.buffer);
 });
 
+test('an envelope is read from among other bytes, which are not taken for a part of it', () => {
+  for (const text of [good, goodKept]) {
+    const bytes = bytesOf(`{}${text}${text}`);
+    const [start, end] = [2, 2 + text.length];
+    const read = (to: number) => unwrap(bytes, start, to);
+    expect(read(end)).toEqual(unwrap(bytesOf(text)));
+    for (let length = 0; length <= text.indexOf('{'); length++) expect(read(start + length)).toBeUndefined();
+  }
+});
+
 test('an envelope cut anywhere before its frame is refused', () => {
   const bytes = bytesOf(good);
   for (let length = 0; length <= 16; length++)

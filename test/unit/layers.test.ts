@@ -1,6 +1,6 @@
 /**
  * The structure of gateway/ and shared/, read from their import statements: dependencies point one way, each library is
- * known to one file, and the hub knows neither sockets nor Redis.
+ * known to one file, the hub knows neither sockets nor Redis, and the command line and the node nothing of each other.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -14,7 +14,7 @@ interface Import {
 
 /** Imports by file, `gateway/hub.ts`; the file that a relative import names, or the name of a package. */
 const imports = new Map<string, Import[]>(
-  ['gateway', 'shared'].flatMap((folder) =>
+  ['gateway', 'gateway/cli', 'shared'].flatMap((folder) =>
     readdirSync(new URL(folder, root))
       .filter((name) => name.endsWith('.ts'))
       .map((name) => [`${folder}/${name}`, importsOf(`${folder}/${name}`)] as const),
@@ -72,6 +72,7 @@ test.each([
   ['ioredis', 'gateway/redis-connection.ts'],
   ['prom-client', 'gateway/metrics.ts'],
   ['jose', 'gateway/auth.ts'],
+  ['commander', 'gateway/cli/main.ts'],
 ])('%s is imported by %s alone, for types too', (library, owner) => {
   const importers = [...imports].filter(([, list]) =>
     list.some(({ from }) => from === library || from.startsWith(`${library}/`)),
@@ -143,6 +144,14 @@ test('the two backplanes know nothing of each other, and nothing of the hub', ()
       expect(reached.has(file), `${name} reaches ${file}`).toBe(false);
     }
   }
+});
+
+test('the command line knows nothing of a node but its version, and no node knows the command line', () => {
+  const isNode = (file: string) => file.startsWith('gateway/') && !file.startsWith('gateway/cli/');
+  const crossing = [...imports].flatMap(([file, list]) =>
+    list.filter(({ from }) => isNode(file) !== isNode(from) && /^gateway/.test(from)).map(({ from }) => [file, from]),
+  );
+  expect(crossing).toEqual([['gateway/cli/main.ts', 'gateway/version.ts']]);
 });
 
 test('there is no circle of imports, except by types alone', () => {

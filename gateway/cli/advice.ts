@@ -1,0 +1,151 @@
+/**
+ * What a plan means: what ends first, what to change then, and what to be warned of.
+ *
+ * It owns the sentences and the thresholds that they hang on. The numbers are those of gateway/cli/capacity.ts.
+ */
+import { nodeUs, type Plan, type RedisPart, type Workload, writesPerSecond } from './capacity.ts';
+import { constants } from './constants.ts';
+
+export interface Advice {
+  /** What no further node helps against. */
+  breaksFirst: string;
+  /** How much of it is used; 1 is all that was planned for. */
+  used: number;
+  change: string;
+  warnings: string[];
+}
+
+/** With so many descriptors, and 19,000 connections, nodes were measured. */
+const measuredDescriptors = 20_000;
+const shortStandstillSeconds = 10;
+const promisedNoticeSeconds = 10;
+const longHerdSeconds = 10;
+/** The default of GATEWAY_MAX_ROOMS_PER_CONNECTION. */
+const roomsPerConnectionAllowed = 128;
+
+interface Ceiling {
+  name: string;
+  used: number;
+  change: string;
+}
+
+const redisCpuChanges: Record<RedisPart, string> = {
+  'plain messages': 'put more into each message, or spread the rooms over several Redis',
+  'messages with history': 'keep history only where it is read, or spread the rooms over several Redis',
+  'quiet rooms': 'keep history for fewer rooms (nodes look after quiet ones), or spread the rooms over several Redis',
+  members: 'let clients reconnect more slowly, use presence for fewer rooms, or spread the rooms over several Redis',
+  nodes: 'use fewer nodes with more connections each: every node reads the beats of all once a second',
+};
+
+export function advise(workload: Workload, plan: Plan): Advice {
+  const isPossible = Number.isFinite(plan.nodes);
+  // Of a cluster that cannot be, only what keeps it from being says anything.
+  const all = [...messageCeilings(workload, plan), ...(isPossible ? redisCeilings(plan) : [])];
+  const first = all.reduce((most, each) => (each.used > most.used ? each : most));
+  return {
+    breaksFirst: first.name,
+    used: first.used,
+    change: first.change,
+    warnings: isPossible
+      ? warnings(workload, plan)
+      : ['No number of nodes carries this: each of them gets more messages than it can take.'],
+  };
+}
+
+/** What comes to each node, however many there are. */
+function messageCeilings({ share, networkGbit }: Workload, { node }: Plan): Ceiling[] {
+  const change = 'put more into each message, or give groups of rooms nodes of their own';
+  return [
+    {
+      name: 'the core of each node, with the messages that come to it from Redis',
+      used: (node.work.received * constants.receiveUs.value) / 1e6 / share,
+      change,
+    },
+    {
+      name: 'the network of each node, with the messages that come to it from Redis',
+      used: node.inGbit / networkGbit / share,
+      change,
+    },
+  ];
+}
+
+function redisCeilings({ redis }: Plan): Ceiling[] {
+  const [part = 'plain messages'] = (Object.keys(redis.parts) as RedisPart[]).sort(
+    (one, other) => redis.parts[other] - redis.parts[one],
+  );
+  return [
+    { name: `the CPU of one Redis, most of it for ${part}`, used: redis.bounds.CPU, change: redisCpuChanges[part] },
+    {
+      name: 'the memory of one Redis',
+      used: redis.bounds.memory,
+      change: 'keep fewer messages (history.size), for fewer rooms, or spread the rooms over several Redis',
+    },
+    {
+      name: 'the network of one Redis',
+      used: redis.bounds.network,
+      change: 'send less in each message, use fewer nodes with more connections each, or several Redis',
+    },
+  ];
+}
+
+function warnings(workload: Workload, plan: Plan): string[] {
+  const { descriptors, roomsPerConnection } = workload;
+  const { redis, standstillSeconds, noticeSeconds, herdSeconds } = plan;
+  const busy = nodesOfOneRoom(workload, plan);
+  const found: [boolean, string][] = [
+    [
+      redis.shards === Number.POSITIVE_INFINITY,
+      'No number of Redis carries this: each of so many nodes reads the beats of all, which are in one key.',
+    ],
+    [
+      redis.shards > 1 && Number.isFinite(redis.shards),
+      `It takes ${redis.shards} Redis, and this version uses one: Redis Cluster with sharded pub/sub is still to come. Until then, run several clusters, each with rooms of its own.`,
+    ],
+    [
+      descriptors > measuredDescriptors,
+      `Nodes were measured with up to 19,000 connections. More need the limit of open files (ulimit -n) raised to ${amount(descriptors)} on each, and a trial.`,
+    ],
+    [
+      busy > 1 && Number.isFinite(busy),
+      `One room alone is more than one node can hand out: its members have to be spread over at least ${amount(busy)} nodes, which least connections does.`,
+    ],
+    [
+      standstillSeconds < shortStandstillSeconds,
+      `Redis cuts off a node that stands still for ${standstillSeconds.toPrecision(2)} s (32 MB wait for it then): raise client-output-buffer-limit pubsub. Rooms with history are healed, plain ones told of a gap.`,
+    ],
+    [
+      noticeSeconds > promisedNoticeSeconds,
+      `So many quiet rooms with history are looked after in turn: a last message that was lost on the way is noticed after up to ${amount(noticeSeconds)} s.`,
+    ],
+    [
+      herdSeconds > longHerdSeconds,
+      `When all clients come back at once, the last is connected after ${amount(herdSeconds)} s. Clients must wait for a random time and longer each time, as docs/protocol.md says.`,
+    ],
+    [
+      roomsPerConnection > roomsPerConnectionAllowed,
+      `A connection may be in ${roomsPerConnectionAllowed} rooms: raise GATEWAY_MAX_ROOMS_PER_CONNECTION.`,
+    ],
+  ];
+  return found.filter(([holds]) => holds).map(([, sentence]) => sentence);
+}
+
+/** Nodes that it takes to hand out the messages of one room of average size. */
+function nodesOfOneRoom(
+  { messagesPerSecond, rooms, mergeMs, share }: Workload,
+  { membersPerRoom, node }: Plan,
+): number {
+  const received = messagesPerSecond / rooms;
+  const deliveries = received * membersPerRoom;
+  const writes = writesPerSecond(membersPerRoom, deliveries, mergeMs);
+  const idle = { pings: 0, connects: 0, joins: 0, publishes: 0 };
+  const members = nodeUs({ ...idle, received: 0, writes, deliveries, frameBytes: node.work.frameBytes });
+  const left = share * 1e6 - nodeUs({ ...idle, received, writes: 0, deliveries: 0, frameBytes: 0 });
+  return left > 0 ? Math.ceil(members / left) : Number.POSITIVE_INFINITY;
+}
+
+/** `12,345`; from 10 on without decimals. */
+export function amount(value: number): string {
+  if (!Number.isFinite(value)) return 'none is enough';
+  if (value !== 0 && value < 10 && !Number.isInteger(value)) return String(Number(value.toPrecision(2)));
+  return Math.round(value).toLocaleString('en-US');
+}

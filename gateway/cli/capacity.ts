@@ -1,0 +1,293 @@
+/**
+ * The capacity model: what a workload costs nodes and Redis, how many of them it takes, and what ends first.
+ *
+ * Pure: it knows the constants of gateway/cli/constants.ts and nothing of the command line. Costs add up. Three things do
+ * not: what comes for a member within `mergeMs` is one write; members spread over nodes as if by chance, so that a room
+ * is on fewer nodes than it has members; and every node reads the beats of all. docs/performance.md explains it, and
+ * holds it against measurements.
+ */
+import { constants } from './constants.ts';
+
+export interface Workload {
+  connections: number;
+  rooms: number;
+  roomsPerConnection: number;
+  /** Publishes of all clients together, spread evenly over the rooms. */
+  messagesPerSecond: number;
+  messageBytes: number;
+  /** Share of the rooms, and so of the messages: 0 to 1. */
+  historyShare: number;
+  /** Messages that a room with history keeps. */
+  historySize: number;
+  presenceShare: number;
+  /** New connections of all clients, while nothing is deployed. */
+  reconnectsPerSecond: number;
+  /** Time in which all nodes are restarted. */
+  deployMinutes: number;
+  mergeMs: number;
+  pingSeconds: number;
+  /** What may be used of a core, and of a network. */
+  share: number;
+  /** Of a node; one is needed for each connection. */
+  descriptors: number;
+  nodeGb: number;
+  redisGb: number;
+  /** Of a node, and of Redis. */
+  networkGbit: number;
+}
+
+/** What one node, or several together, do in a second. */
+export interface NodeWork {
+  pings: number;
+  connects: number;
+  /** Rooms that get their first member on the node. */
+  joins: number;
+  publishes: number;
+  received: number;
+  writes: number;
+  deliveries: number;
+  frameBytes: number;
+}
+
+export interface Use {
+  cores: number;
+  bytes: number;
+  inGbit: number;
+  outGbit: number;
+}
+
+export interface NodePlan extends Use {
+  connections: number;
+  rooms: number;
+  work: NodeWork;
+}
+
+export type RedisPart = 'plain messages' | 'messages with history' | 'quiet rooms' | 'members' | 'nodes';
+
+export interface RedisPlan extends Use {
+  parts: Record<RedisPart, number>;
+  /** How many Redis each takes. */
+  bounds: Record<'CPU' | 'memory' | 'network', number>;
+  /** Infinity where what cannot be divided is too much for one. */
+  shards: number;
+}
+
+export interface Plan {
+  membersPerRoom: number;
+  deliveriesPerSecond: number;
+  /** Nodes that carry the load; Infinity where no number of them does. */
+  nodes: number;
+  /** Nodes that are away at a time in a deploy, or by a fault. They come on top. */
+  spare: number;
+  /** Nodes that each bound asks for by itself. */
+  nodeBounds: Record<'connections' | 'CPU' | 'memory' | 'network', number>;
+  node: NodePlan;
+  /** Nodes with a member of a room, on average: each of them gets its messages. */
+  fanOut: number;
+  redis: RedisPlan;
+  /** Clients that a deploy moves, in a second. */
+  movesPerSecond: number;
+  /** When all clients come back at once: until the last one is connected. */
+  herdSeconds: number;
+  /** How long a node may stand still before Redis cuts it off (its buffer for a subscriber is full). */
+  standstillSeconds: number;
+  /** Until a lost last message of a quiet room with history is noticed. */
+  noticeSeconds: number;
+}
+
+/** Kept for Redis, files and the admin port: `reservedDescriptors` in gateway/config.ts. */
+export const descriptorsKept = 512;
+/** The defaults of GATEWAY_DRAIN_NOTICE_MS and GATEWAY_DRAIN_MS, and a start. */
+const restartSeconds = 3 + 15 + 5;
+/** Clients are asked to move over two thirds of GATEWAY_DRAIN_MS. */
+const moveSeconds = 10;
+/** The default of GATEWAY_MAX_BUFFERED_TOTAL_BYTES. */
+const bufferedBytes = 2 ** 28;
+/** `client-output-buffer-limit pubsub` of Redis, the hard one. */
+const outputBufferBytes = 32 * 2 ** 20;
+/** A message frame beside its data; the envelope and Redis' own framing around it; a packet and the answer to it. */
+const frameOverheadBytes = 120;
+const envelopeBytes = 60;
+const packetBytes = 78;
+/** Rounds that look after quiet rooms with history, in gateway/hub.ts: `lookAfterMs` and `lookAfterReads`. */
+const lookSeconds = 2;
+const mostReadsPerSecond = 500;
+/** Where the search for a number of nodes ends. */
+const mostNodes = 2 ** 24;
+
+const megabit = 8 / 1e9;
+
+/** All numbers have to be finite and not negative; connections, rooms, limits and times above 0. */
+export function plan(workload: Workload): Plan {
+  const { connections, descriptors, nodeGb, share, networkGbit } = workload;
+  const at = (nodes: number) => nodePlan(workload, nodes);
+  const nodeBounds = {
+    connections: Math.ceil(connections / (descriptors - descriptorsKept)),
+    CPU: leastNodes((nodes) => at(nodes).cores <= share),
+    memory: leastNodes((nodes) => at(nodes).bytes <= nodeGb * 1e9),
+    network: leastNodes((nodes) => Math.max(at(nodes).inGbit, at(nodes).outGbit) <= networkGbit * share),
+  };
+  const nodes = Math.max(...Object.values(nodeBounds));
+  const counted = Math.min(nodes, mostNodes);
+  const node = at(counted);
+  const { connects, received, frameBytes } = node.work;
+  const quiet = (quietRooms(workload) * fanOut(workload, counted)) / counted;
+  return {
+    membersPerRoom: membersPerRoom(workload),
+    deliveriesPerSecond: workload.messagesPerSecond * membersPerRoom(workload),
+    nodes,
+    spare: Math.ceil(awayAtOnce(workload, counted)),
+    nodeBounds,
+    node,
+    fanOut: fanOut(workload, counted),
+    redis: redisPlan(workload, counted, connects * counted),
+    movesPerSecond: movesPerSecond(workload, counted),
+    herdSeconds: (connections / counted) * (constants.connectUs.value / 1e6),
+    standstillSeconds: outputBufferBytes / (received * (frameBytes + envelopeBytes)),
+    noticeSeconds: 3 * Math.max(lookSeconds, quiet / mostReadsPerSecond),
+  };
+}
+
+/** CPU in microseconds. */
+export function nodeUs(work: NodeWork): number {
+  return (
+    work.pings * constants.pingUs.value +
+    work.connects * constants.connectUs.value +
+    work.joins * constants.joinUs.value +
+    work.publishes * constants.publishUs.value +
+    work.received * constants.receiveUs.value +
+    work.writes * constants.writeUs.value +
+    work.deliveries * (constants.frameUs.value + (work.frameBytes * constants.byteNs.value) / 1e3)
+  );
+}
+
+/** CPU of Redis in microseconds, for one message of a room that is on so many nodes. */
+export function redisMessageUs(kept: boolean, nodes: number): number {
+  return (kept ? constants.redisAppendUs : constants.redisPublishUs).value + nodes * constants.redisNodeUs.value;
+}
+
+/** Writes to members: what comes for one of them within `mergeMs` is one write. */
+export function writesPerSecond(members: number, deliveriesPerSecond: number, mergeMs: number): number {
+  return Math.min(deliveriesPerSecond, (members * 1000) / mergeMs);
+}
+
+function nodePlan(workload: Workload, nodes: number): NodePlan {
+  const { roomsPerConnection, messagesPerSecond } = workload;
+  const connections = workload.connections / nodes;
+  const rooms = (workload.rooms * fanOut(workload, nodes)) / nodes;
+  const connects = (workload.reconnectsPerSecond + movesPerSecond(workload, nodes)) / nodes;
+  const deliveries = (messagesPerSecond * membersPerRoom(workload)) / nodes;
+  const frameBytes = workload.messageBytes + frameOverheadBytes;
+  const work: NodeWork = {
+    pings: connections / workload.pingSeconds,
+    connects,
+    joins: Math.min(rooms, connects * roomsPerConnection),
+    publishes: messagesPerSecond / nodes,
+    received: (messagesPerSecond * fanOut(workload, nodes)) / nodes,
+    writes: writesPerSecond(connections, deliveries, workload.mergeMs),
+    deliveries,
+    frameBytes,
+  };
+  const backplaneBytes = frameBytes + envelopeBytes;
+  return {
+    connections,
+    rooms,
+    work,
+    cores: nodeUs(work) / 1e6,
+    bytes:
+      constants.nodeBytes.value +
+      bufferedBytes +
+      connections * (constants.connectionBytes.value + constants.socketBytes.value) +
+      connections * Math.max(0, roomsPerConnection - 1) * constants.membershipBytes.value +
+      connections * roomsPerConnection * workload.presenceShare * constants.presentBytes.value +
+      rooms * (constants.roomBytes.value + workload.historyShare * constants.feedBytes.value),
+    inGbit:
+      megabit *
+      (work.publishes * (frameBytes + packetBytes) + work.received * backplaneBytes + work.writes * packetBytes),
+    outGbit:
+      megabit *
+      (work.deliveries * frameBytes + work.writes * packetBytes + work.publishes * (backplaneBytes + packetBytes)),
+  };
+}
+
+function redisPlan(workload: Workload, nodes: number, connects: number): RedisPlan {
+  const { connections, rooms, roomsPerConnection, messagesPerSecond, historyShare, presenceShare, share } = workload;
+  const spread = fanOut(workload, nodes);
+  const kept = messagesPerSecond * historyShare;
+  const joins = connects * roomsPerConnection;
+  const reads = Math.min((quietRooms(workload) * spread) / lookSeconds, nodes * mostReadsPerSecond);
+  const parts = {
+    'plain messages': ((messagesPerSecond - kept) * redisMessageUs(false, spread)) / 1e6,
+    'messages with history': (kept * redisMessageUs(true, spread)) / 1e6,
+    'quiet rooms': (reads * constants.redisReadUs.value) / 1e6,
+    // Whoever moves enters and leaves, and reads what was missed.
+    members:
+      (joins *
+        (constants.redisSubscribeUs.value +
+          historyShare * constants.redisReadUs.value +
+          2 * presenceShare * constants.redisPresenceUs.value)) /
+      1e6,
+    // A canary and a beat a second.
+    nodes:
+      (nodes * (redisMessageUs(false, 1) + constants.redisBeatUs.value + nodes * constants.redisBeatNodeUs.value)) /
+      1e6,
+  };
+  const messageBytes = workload.messageBytes + frameOverheadBytes;
+  const backplaneBytes = messageBytes + envelopeBytes;
+  const cores = Object.values(parts).reduce((sum, part) => sum + part, 0);
+  const bytes =
+    rooms * (constants.redisChannelBytes.value + spread * constants.redisSubscriptionBytes.value) +
+    rooms * historyShare * constants.redisPositionBytes.value +
+    rooms * historyShare * workload.historySize * (messageBytes + constants.redisKeptBytes.value) +
+    connections * roomsPerConnection * presenceShare * constants.redisMemberBytes.value;
+  const inGbit = megabit * messagesPerSecond * (backplaneBytes + packetBytes);
+  const outGbit = megabit * messagesPerSecond * (spread * backplaneBytes + packetBytes);
+  const bounds = {
+    CPU: cores / share,
+    memory: bytes / (workload.redisGb * 1e9),
+    network: Math.max(inGbit, outGbit) / (workload.networkGbit * share),
+  };
+  // The beats of all nodes are in one key, which no sharding divides.
+  const shards =
+    parts.nodes > share ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(Math.max(...Object.values(bounds))));
+  return { cores, bytes, inGbit, outGbit, parts, bounds, shards };
+}
+
+/** Of so many nodes, those with a member of a room, where its members were spread by chance. */
+function fanOut(workload: Workload, nodes: number): number {
+  return nodes * (1 - (1 - 1 / nodes) ** membersPerRoom(workload));
+}
+
+function membersPerRoom({ connections, rooms, roomsPerConnection }: Workload): number {
+  return (connections * roomsPerConnection) / rooms;
+}
+
+/** Rooms with history in which nothing is published between two looks. */
+function quietRooms({ rooms, historyShare, messagesPerSecond }: Workload): number {
+  return rooms * historyShare * Math.exp((-lookSeconds * messagesPerSecond) / rooms);
+}
+
+/** Nodes that have to be restarted at the same time, on average, for a deploy to be done in time. */
+function awayAtOnce({ deployMinutes }: Workload, nodes: number): number {
+  return Math.max(1, (nodes * restartSeconds) / (deployMinutes * 60));
+}
+
+function movesPerSecond(workload: Workload, nodes: number): number {
+  return (awayAtOnce(workload, nodes) * workload.connections) / nodes / moveSeconds;
+}
+
+/** The smallest number of nodes with which `fits` is true; it stays true for larger ones. */
+function leastNodes(fits: (nodes: number) => boolean): number {
+  let most = 1;
+  while (!fits(most)) {
+    if (most >= mostNodes) return Number.POSITIVE_INFINITY;
+    most *= 2;
+  }
+  let least = Math.floor(most / 2);
+  while (most - least > 1) {
+    const middle = Math.floor((least + most) / 2);
+    if (fits(middle)) most = middle;
+    else least = middle;
+  }
+  return most;
+}

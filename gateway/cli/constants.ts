@@ -1,0 +1,48 @@
+/**
+ * What things cost: the measured constants of the capacity model (gateway/cli/capacity.ts), each with its unit and where
+ * it comes from. docs/performance.md is held against this table by a test, and says on which machine they were measured.
+ *
+ * It holds numbers alone. Measure again where the hot path, the scripts or the machine change.
+ */
+
+interface Constant {
+  value: number;
+  unit: string;
+  meaning: string;
+  /** How it was measured; `bench`: by the runs that docs/performance.md describes, `redis`: by test/bench/constants.mjs. */
+  source: 'bench' | 'redis';
+}
+
+const bench = (value: number, unit: string, meaning: string): Constant => ({ value, unit, meaning, source: 'bench' });
+const redis = (value: number, unit: string, meaning: string): Constant => ({ value, unit, meaning, source: 'redis' });
+
+export const constants = {
+  nodeBytes: bench(70e6, 'B', 'a node without clients'),
+  connectionBytes: bench(2_500, 'B', 'an authenticated connection that is in one room, in the process'),
+  socketBytes: bench(6_000, 'B', 'its socket, in the kernel'),
+  membershipBytes: bench(320, 'B', 'each further room of a connection'),
+  roomBytes: bench(1_000, 'B', 'a room on a node that has members of it'),
+  feedBytes: bench(1_200, 'B', 'what it has more with history'),
+  presentBytes: bench(530, 'B', 'what a member has more in a room with presence'),
+  pingUs: bench(50, 'us', 'a ping and its pong'),
+  connectUs: bench(183, 'us', 'handshake, token (HS256) and a first room'),
+  joinUs: bench(60, 'us', 'a room that is new on the node'),
+  publishUs: bench(45, 'us', 'a publish, at the node that takes it'),
+  receiveUs: bench(33, 'us', 'a message from Redis, at each node with a member'),
+  writeUs: bench(15, 'us', 'a write to a member: one system call, whatever number of frames'),
+  frameUs: bench(0.25, 'us', 'a frame in such a write'),
+  byteNs: bench(0.3, 'ns', 'a byte of it'),
+  redisPublishUs: redis(12.5, 'us', 'PUBLISH'),
+  redisAppendUs: redis(27, 'us', 'a publish with history: the script, XADD, PUBLISH'),
+  redisNodeUs: redis(0.7, 'us', 'handing it to each subscribed node'),
+  redisReadUs: redis(30, 'us', 'a read of history with nothing new'),
+  redisSubscribeUs: redis(1, 'us', 'SUBSCRIBE, for each channel of a batch'),
+  redisPresenceUs: redis(27, 'us', 'a member that enters or leaves a room with presence'),
+  redisBeatUs: redis(16, 'us', 'the beat of a node'),
+  redisBeatNodeUs: redis(0.09, 'us', 'each node whose beat is read with it'),
+  redisChannelBytes: redis(100, 'B', 'a channel that somebody is subscribed to'),
+  redisSubscriptionBytes: redis(125, 'B', 'each node that is subscribed to it'),
+  redisKeptBytes: redis(80, 'B', 'a message that is kept, beside its frame'),
+  redisPositionBytes: redis(400, 'B', 'the position of a room with history'),
+  redisMemberBytes: redis(95, 'B', 'a member of a room with presence'),
+} as const satisfies Record<string, Constant>;

@@ -1,0 +1,269 @@
+/**
+ * The load client: threads that hold members, a thread that publishes, and what they and the kernel counted, put together
+ * as the result of a trial.
+ *
+ * Whatever is measured, a trial only holds when every member got every message, once and in order, and the schedule was
+ * kept.
+ */
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { cpuSeconds } from '../machine.ts';
+import { nowUs } from './clock.ts';
+import { Histogram, type Quantiles } from './histogram.ts';
+import type {
+  Audience,
+  Connected,
+  Published,
+  PublisherData,
+  PublisherRequest,
+  Received,
+  ReceiverRequest,
+  Window,
+} from './plan.ts';
+import type { Faults } from './sequence.ts';
+
+const connectDeadlineMs = 120_000;
+const connectAtOnce = 200;
+/** From the order to publish to the first message. */
+const leadUs = 20_000;
+const progressIntervalMs = 20;
+const drainDeadlineMs = 15_000;
+/** Nothing has come for so long: nothing will. */
+const quietMs = 1_500;
+/** So much of the schedule has to be sent when its time is over. */
+const leastSent = 0.985;
+
+let blocksUsed = process.pid;
+
+export interface Load {
+  audience: Omit<Audience, 'block'>;
+  /** Where messages are published; nothing is, without it. */
+  publisherPort?: number;
+  payloadBytes: number;
+  threads: number;
+  /** Processes whose time is measured. */
+  servers: readonly number[];
+  redis: number;
+}
+
+export interface TrialPlan {
+  messagesPerSecond: number;
+  warmSeconds: number;
+  seconds: number;
+}
+
+export interface Trial extends Faults, Quantiles {
+  /** No fault, and the schedule was kept. */
+  held: boolean;
+  /** What was wrong, in words. */
+  fault: string | undefined;
+  messagesPerSecond: number;
+  sentPerSecond: number;
+  deliveriesPerSecond: number;
+  /** How late the load client itself was; part of the latencies. */
+  lateP99Us: number;
+  serverCpuShare: number;
+  clientCpuShare: number;
+  serverCpuUsPerDelivery: number;
+  serverCpuUsPerMessage: number;
+  redisCpuUsPerMessage: number;
+}
+
+export class LoadClient {
+  readonly #load: Load;
+  readonly #receivers: Thread<ReceiverRequest>[];
+  readonly #publisher: Thread<PublisherRequest> | undefined;
+  /** By room. */
+  readonly #members: Int32Array;
+  #published: Int32Array;
+
+  constructor(load: Load) {
+    const { publisherPort, payloadBytes, threads } = load;
+    const block = nextBlock();
+    const audience: Audience = { ...load.audience, block };
+    const { dialect, rooms } = audience;
+    this.#load = load;
+    this.#receivers = Array.from({ length: threads }, (_, first) => {
+      return new Thread<ReceiverRequest>('receiver', { audience, first, step: threads });
+    });
+    if (publisherPort !== undefined) {
+      const data: PublisherData = { dialect, port: publisherPort, block, rooms, payloadBytes };
+      this.#publisher = new Thread<PublisherRequest>('publisher', data);
+    }
+    this.#members = membersOf(audience);
+    this.#published = Int32Array.from({ length: rooms }, (_, room) => audience.since?.[room]?.number ?? 0);
+  }
+
+  /** Opens the publisher, then all members. Rejects when one does not make it. */
+  async connect(): Promise<Connected> {
+    await this.#publisher?.ask({ kind: 'connect', deadlineMs: connectDeadlineMs });
+    const atOnce = Math.ceil(connectAtOnce / this.#receivers.length);
+    const request: ReceiverRequest = { kind: 'connect', atOnce, deadlineMs: connectDeadlineMs };
+    const all = await this.#askReceivers<Connected>(request);
+    const failure = all.find((one) => one.failure !== undefined)?.failure;
+    const connections = all.reduce((sum, one) => sum + one.connections, 0);
+    if (failure !== undefined) {
+      throw new Error(`${connections} of ${this.#load.audience.connections} connections joined; one: ${failure}`);
+    }
+    return { connections, seconds: Math.max(...all.map((one) => one.seconds)), failure };
+  }
+
+  async run({ messagesPerSecond, warmSeconds, seconds }: TrialPlan): Promise<Trial> {
+    if (this.#publisher === undefined) throw new TypeError('a trial needs publisherPort');
+    const { servers, redis } = this.#load;
+    const startUs = nowUs() + leadUs;
+    const fromUs = startUs + warmSeconds * 1e6;
+    const window: Window = { fromUs, toUs: fromUs + seconds * 1e6 };
+    await this.#askReceivers({ kind: 'begin', window });
+    const publishing = this.#publisher.ask<Published>({
+      kind: 'publish',
+      perSecond: messagesPerSecond,
+      startUs,
+      window,
+    });
+    const sample = () => ({
+      us: nowUs(),
+      server: cpuSeconds(servers),
+      redis: cpuSeconds([redis]),
+      client: cpuSeconds([process.pid]),
+    });
+    await sleepUntil(window.fromUs);
+    const before = sample();
+    await sleepUntil(window.toUs);
+    const after = sample();
+    const published = await publishing;
+    const received = await this.#drain(published.published);
+
+    const wall = (after.us - before.us) / 1e6;
+    const latencies = new Histogram();
+    for (const { counts, largest } of received) latencies.add(new Histogram(counts, largest));
+    const sum = (pick: (one: Received) => number) => received.reduce((total, one) => total + pick(one), 0);
+    const inWindow = sum((one) => one.inWindow);
+    const faults = {
+      lost: sum(({ faults }) => faults.lost),
+      duplicates: sum(({ faults }) => faults.duplicates),
+      reordered: sum(({ faults }) => faults.reordered),
+      misrouted: sum(({ faults }) => faults.misrouted),
+    };
+    const fault = faultOf(faults, received, published);
+    const server = (after.server - before.server) / wall;
+    const deliveriesPerSecond = inWindow / seconds;
+    const sentPerSecond = published.sent / seconds;
+    return {
+      held: fault === undefined,
+      fault,
+      messagesPerSecond,
+      sentPerSecond,
+      deliveriesPerSecond,
+      ...faults,
+      ...latencies.quantiles(),
+      lateP99Us: published.lateP99Us,
+      serverCpuShare: server,
+      clientCpuShare: (after.client - before.client) / wall,
+      serverCpuUsPerDelivery: (server / deliveriesPerSecond) * 1e6,
+      serverCpuUsPerMessage: (server / sentPerSecond) * 1e6,
+      redisCpuUsPerMessage: ((after.redis - before.redis) / wall / sentPerSecond) * 1e6,
+    };
+  }
+
+  /** Publishes so many messages to each room and waits until they have arrived; returns how many each room has had. */
+  async fill(messagesPerRoom: number): Promise<Int32Array> {
+    if (this.#publisher === undefined) throw new TypeError('filling needs publisherPort');
+    const published = await this.#publisher.ask<Published>({ kind: 'fill', messagesPerRoom });
+    await this.settle(published.published);
+    return published.published;
+  }
+
+  /** Waits until all that was published has arrived, and rejects when it did not, or not once and in order. */
+  async settle(published: Int32Array): Promise<void> {
+    const received = await this.#drain(published);
+    for (const one of received) {
+      const { lost, duplicates, reordered, misrouted } = one.faults;
+      if (lost + duplicates + reordered + misrouted > 0) {
+        throw new Error(`members lack messages, or got others: ${JSON.stringify(one.faults)} ${one.firstTold ?? ''}`);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#receivers, ...(this.#publisher ? [this.#publisher] : [])].map((one) => one.end()));
+  }
+
+  async #drain(published: Int32Array): Promise<Received[]> {
+    const expected = published.reduce((sum, messages, room) => {
+      return sum + (messages - (this.#published[room] ?? 0)) * (this.#members[room] ?? 0);
+    }, 0);
+    const deadline = Date.now() + drainDeadlineMs;
+    let last = -1;
+    let lastChange = Date.now();
+    while (Date.now() < deadline && Date.now() - lastChange < quietMs) {
+      const progress = await this.#askReceivers<number>({ kind: 'progress' });
+      const received = progress.reduce((sum, one) => sum + one, 0);
+      if (received >= expected) break;
+      if (received !== last) lastChange = Date.now();
+      last = received;
+      await new Promise((resolve) => setTimeout(resolve, progressIntervalMs));
+    }
+    this.#published = published;
+    return this.#askReceivers<Received>({ kind: 'end', published });
+  }
+
+  #askReceivers<Answer>(request: ReceiverRequest): Promise<Answer[]> {
+    return Promise.all(this.#receivers.map((receiver) => receiver.ask<Answer>(request)));
+  }
+}
+
+/** A worker that answers each request once, in order. */
+class Thread<Request> {
+  readonly #worker: Worker;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(name: 'receiver' | 'publisher', workerData: object) {
+    this.#worker = new Worker(new URL(`./${name}.js`, import.meta.url), { workerData });
+  }
+
+  ask<Answer>(request: Request): Promise<Answer> {
+    const answer = this.#last.then(async () => {
+      this.#worker.postMessage(request);
+      // Rejects with the error of a worker that fails.
+      const [reply] = (await once(this.#worker, 'message')) as [Answer];
+      return reply;
+    });
+    this.#last = answer;
+    return answer;
+  }
+
+  async end(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
+
+/** Each audience has source addresses of its own: the kernel keeps the ports of closed connections for a minute. */
+function nextBlock(): number {
+  blocksUsed++;
+  return 1 + (blocksUsed % 250);
+}
+
+function membersOf({ connections, rooms, roomsPerConnection }: Omit<Audience, 'block'>): Int32Array {
+  const members = new Int32Array(rooms);
+  for (let membership = 0; membership < connections * roomsPerConnection; membership++) {
+    (members[membership % rooms] as number)++;
+  }
+  return members;
+}
+
+function faultOf(faults: Faults, received: Received[], published: Published): string | undefined {
+  const found = Object.entries(faults).filter(([, count]) => count > 0);
+  if (found.length > 0) return found.map(([kind, count]) => `${count} ${kind}`).join(', ');
+  const closed = received.find((one) => one.firstClosed !== undefined);
+  if (closed !== undefined) return `a member's connection ended: ${closed.firstClosed}`;
+  const told = [published, ...received].find((one) => one.told > 0);
+  if (told !== undefined) return `an unexpected answer: ${told.firstTold}`;
+  if (published.sent < published.scheduled * leastSent) return 'the schedule was not kept';
+  return undefined;
+}
+
+async function sleepUntil(us: number): Promise<void> {
+  const waitMs = (us - nowUs()) / 1000;
+  if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+}

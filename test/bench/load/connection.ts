@@ -1,0 +1,149 @@
+/**
+ * One connection of the load client, from the handshake to the answers to its joins. Afterwards every text goes to its
+ * owner where it lies, in the thread's read buffer.
+ *
+ * Built for tens of thousands in one thread: what it sends first is made before it opens.
+ */
+import { connect, type Socket } from 'node:net';
+import type { Dialect } from './dialects.ts';
+import { clientFrame, FrameReader, type FrameSink, handshake, opcode, type ReadBuffer } from './frames.ts';
+
+/** With more from one source address, finding a free port takes the kernel long; so does one that was used a minute ago. */
+const connectionsPerAddress = 4000;
+
+export interface ConnectionPlan {
+  dialect: Dialect;
+  port: number;
+  /** Of all connections of the audience. */
+  index: number;
+  /** 127.<block>.0.* are the source addresses. */
+  block: number;
+  user: string;
+  /** Texts that join rooms. */
+  joins: readonly string[];
+}
+
+export interface Owner {
+  /** Bytes have come; what is in them follows. */
+  reading(): void;
+  ready(connection: Connection): void;
+  /** A text that came after all joins were answered; it stands in `bytes` during the call. */
+  text(connection: Connection, bytes: Buffer, start: number, end: number): void;
+  closed(connection: Connection, reason: string): void;
+}
+
+export class Connection implements FrameSink {
+  readonly index: number;
+  /** Where the stamp stood in the last message. */
+  stampAt = 0;
+  #socket: Socket | undefined;
+  #isReady = false;
+  #joined = 0;
+  #opened = 0;
+  #lastText = '';
+  #failure = '';
+  readonly #hello: Buffer;
+  readonly #joins: Buffer;
+  readonly #plan: ConnectionPlan;
+  readonly #owner: Owner;
+  readonly #buffer: ReadBuffer;
+  readonly #reader = new FrameReader();
+
+  constructor(plan: ConnectionPlan, owner: Owner, buffer: ReadBuffer) {
+    this.index = plan.index;
+    this.#plan = plan;
+    this.#owner = owner;
+    this.#buffer = buffer;
+    this.#hello = handshake(plan.dialect.path, plan.port, plan.dialect.headers(plan.user));
+    this.#joins = Buffer.concat(plan.joins.map((join) => clientFrame(join)));
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** What it has come to, for a report of what went wrong. */
+  get state(): string {
+    return `joined ${this.#joined} of ${this.#plan.joins.length} rooms, last heard ${this.#lastText || 'nothing'}`;
+  }
+
+  get unsentBytes(): number {
+    return this.#socket?.writableLength ?? 0;
+  }
+
+  open(): void {
+    const localAddress = `127.${this.#plan.block}.0.${1 + Math.floor(this.#plan.index / connectionsPerAddress)}`;
+    const callback = (length: number) => this.#read(length);
+    const onread = { buffer: this.#buffer.chunk, callback };
+    const socket = connect({ host: '127.0.0.1', port: this.#plan.port, localAddress, noDelay: true, onread });
+    this.#socket = socket;
+    socket.on('error', (error) => {
+      this.#failure ||= error.message;
+    });
+    socket.on('close', () => this.#owner.closed(this, this.#failure || 'the server ended the connection'));
+    socket.write(this.#hello);
+  }
+
+  send(bytes: Buffer): void {
+    this.#socket?.write(bytes);
+  }
+
+  close(): void {
+    this.#socket?.destroy();
+  }
+
+  upgraded(): void {
+    if (this.#plan.dialect.opening.length === 0) this.#join();
+  }
+
+  frame(code: number, start: number, end: number): void {
+    const { bytes } = this.#buffer;
+    if (code === opcode.text || code === opcode.binary) {
+      if (this.#isReady && this.#plan.dialect.heartbeat === undefined) this.#owner.text(this, bytes, start, end);
+      else this.#readText(bytes, start, end);
+    } else if (code === opcode.ping) {
+      this.send(clientFrame(bytes.subarray(start, end), opcode.pong));
+    } else if (code === opcode.close) {
+      this.#failure ||= `closed with ${end - start < 2 ? 'no code' : bytes.readUInt16BE(start)}`;
+    }
+  }
+
+  #read(length: number): boolean {
+    this.#owner.reading();
+    try {
+      this.#reader.read(this.#buffer, length, this);
+    } catch (error) {
+      this.#socket?.destroy(error as Error);
+    }
+    return true;
+  }
+
+  #readText(bytes: Buffer, start: number, end: number): void {
+    const { opening, joined, heartbeat } = this.#plan.dialect;
+    const text = bytes.toString('latin1', start, Math.min(end, start + 200));
+    const step = opening[this.#opened];
+    if (text === heartbeat?.ping) {
+      this.send(clientFrame(heartbeat.pong));
+    } else if (this.#isReady) {
+      this.#owner.text(this, bytes, start, end);
+    } else if (step !== undefined && text.includes(step.awaits)) {
+      this.#opened++;
+      if (step.say !== undefined) this.send(clientFrame(step.say));
+      if (this.#opened === opening.length) this.#join();
+    } else if (text.includes(joined)) {
+      this.#joined++;
+      if (this.#joined === this.#plan.joins.length) this.#becomeReady();
+    }
+    this.#lastText = text;
+  }
+
+  #join(): void {
+    if (this.#plan.joins.length > 0) this.send(this.#joins);
+    else this.#becomeReady();
+  }
+
+  #becomeReady(): void {
+    this.#isReady = true;
+    this.#owner.ready(this);
+  }
+}

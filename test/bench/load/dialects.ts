@@ -1,0 +1,74 @@
+/**
+ * How each server is spoken to: the gateway in its protocol, the bare programs in one of three frames, Socket.IO in
+ * its own. Pure texts; nothing here knows a socket.
+ */
+import { createHmac } from 'node:crypto';
+
+/** HS256 secret of the gateways that are measured. */
+export const benchSecret = 'a-secret-for-measurements-of-more-than-32-bytes';
+const tokenLifeSeconds = 36_000;
+
+/** From where a room with history is to go on. */
+export interface Position {
+  epoch: string;
+  offset: number;
+}
+
+export interface Dialect {
+  path: string;
+  /** HTTP headers of this user's handshake. */
+  headers(user: string): string[];
+  /** Frames that have to come before rooms can be joined, by a part of them, and what is said to each. */
+  opening: { awaits: string; say?: string }[];
+  join(room: string, since?: Position): string;
+  /** Is a part of the answer to a join. */
+  joined: string;
+  /** The frame before and after the text that the message carries. */
+  publish(room: string): readonly [before: string, after: string];
+  /** A heartbeat in text frames, and the answer to it. */
+  heartbeat?: { ping: string; pong: string };
+}
+
+export type DialectName = keyof typeof dialects;
+
+const gateway: Dialect = {
+  path: '/ws',
+  headers: (user) => [`Authorization: Bearer ${tokenOf(user)}`],
+  opening: [],
+  join: (room, since) => JSON.stringify({ type: 'subscribe', id: 1, room, since }),
+  joined: '"type":"ok"',
+  publish: (room) => [`{"type":"publish","room":"${room}","data":"`, '"}'],
+};
+
+const bare: Dialect = {
+  path: '/',
+  headers: () => [],
+  opening: [],
+  join: (room) => `{"join":"${room}"}`,
+  joined: '"joined"',
+  publish: (room) => [`{"room":"${room}","data":"`, '"}'],
+};
+
+const socketio: Dialect = {
+  path: '/socket.io/?EIO=4&transport=websocket',
+  headers: () => [],
+  opening: [{ awaits: '0{', say: '40' }, { awaits: '40{' }],
+  join: (room) => `42["join","${room}"]`,
+  joined: '42["joined"',
+  publish: (room) => [`42["publish","${room}","`, '"]'],
+  heartbeat: { ping: '2', pong: '3' },
+};
+
+export const dialects = { gateway, bare, socketio };
+
+/** Each user has a token of its own, good for every room. */
+function tokenOf(user: string): string {
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');
+  const claims = {
+    sub: user,
+    exp: Math.floor(Date.now() / 1000) + tokenLifeSeconds,
+    rooms: { '*': ['subscribe', 'publish'] },
+  };
+  const signed = `${encode({ alg: 'HS256' })}.${encode(claims)}`;
+  return `${signed}.${createHmac('sha256', benchSecret).update(signed).digest('base64url')}`;
+}

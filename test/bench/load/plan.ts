@@ -1,0 +1,87 @@
+/**
+ * What the threads of the load client are told, and what they answer. Each request has one answer, in order.
+ */
+import type { DialectName, Position } from './dialects.ts';
+import type { Faults } from './sequence.ts';
+
+/** Rooms are `r0` to `r<rooms - 1>`. */
+export interface Audience {
+  dialect: DialectName;
+  port: number;
+  connections: number;
+  rooms: number;
+  /** 127.<block>.0.* are the source addresses. */
+  block: number;
+  /** Connection i is in the rooms i*k to i*k + k-1, counted round. */
+  roomsPerConnection: number;
+  /** By room: from where to go on, and the number of the first message that is expected. */
+  since?: { position: Position; number: number }[];
+}
+
+/** Microseconds of the monotonic clock. Only messages scheduled from `fromUs` to `toUs` are measured. */
+export interface Window {
+  fromUs: number;
+  toUs: number;
+}
+
+export interface ReceiverData {
+  audience: Audience;
+  /** This thread has the connections first, first + step, and so on. */
+  first: number;
+  step: number;
+}
+
+export type ReceiverRequest =
+  | { kind: 'connect'; atOnce: number; deadlineMs: number }
+  | { kind: 'begin'; window: Window }
+  | { kind: 'progress' }
+  /** By room: how many messages were published so far. */
+  | { kind: 'end'; published: Int32Array };
+
+export interface Connected {
+  connections: number;
+  seconds: number;
+  /** Of one that did not make it. */
+  failure: string | undefined;
+}
+
+export interface Received {
+  /** Latencies of measured messages, as of a histogram. */
+  counts: Uint32Array<ArrayBuffer>;
+  largest: number;
+  /** Messages that came inside the window, whenever they were scheduled. */
+  inWindow: number;
+  faults: Faults;
+  /** Texts that are no messages: refusals, and what tells of missing messages. */
+  told: number;
+  firstTold: string | undefined;
+  closed: number;
+  firstClosed: string | undefined;
+}
+
+export interface PublisherData {
+  dialect: DialectName;
+  port: number;
+  block: number;
+  rooms: number;
+  payloadBytes: number;
+}
+
+export type PublisherRequest =
+  | { kind: 'connect'; deadlineMs: number }
+  /** Messages are due at `startUs` and from there on at the rate, until the end of the window. */
+  | { kind: 'publish'; perSecond: number; startUs: number; window: Window }
+  /** So many to each room, as fast as they go. */
+  | { kind: 'fill'; messagesPerRoom: number };
+
+export interface Published {
+  /** By room, since the beginning. */
+  published: Int32Array;
+  /** Scheduled inside the window, and how many of them were sent. */
+  scheduled: number;
+  sent: number;
+  /** How late the 99th of 100 was sent. */
+  lateP99Us: number;
+  told: number;
+  firstTold: string | undefined;
+}

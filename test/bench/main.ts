@@ -1,0 +1,98 @@
+/**
+ * `npm run bench`: measures the built gateway against a bare program, in turn, row by row, and says which goals hold.
+ *
+ * Exit code 0: every goal holds and nothing was lost; 1: not so; 2: the command line is wrong.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { clientProcessors, describeMachine, pin } from './machine.ts';
+import { installPeer, peerNames } from './peers.ts';
+import { drawPlots } from './plots.ts';
+import { showProgress } from './progress.ts';
+import { headingOf, tableOf } from './report.ts';
+import { againstPeer, allRows, chooseRows } from './rows.ts';
+import { type RowResult, runRow } from './run.ts';
+import type { Scale, Scenario } from './scenario.ts';
+
+/** Of the file descriptors that a process may have, what it needs besides those of connections. */
+const spareFiles = 600;
+const plannedConnections = 19_000;
+const quickRows = ['hot', 'hot-history', 'spread', 'latency-nodes', 'connect', 'resume'];
+
+interface Options {
+  rows?: Scenario[];
+  pairs?: number;
+  seconds: number;
+  threads: number;
+  quick: boolean;
+  peer?: string;
+  out?: string;
+  json?: string;
+}
+
+const command = new Command('npm run bench --')
+  .description('Measures the built gateway against a bare uWebSockets.js and ioredis program, in turn.')
+  .option('--rows <names>', 'some rows only, separated by commas', rowsOf)
+  .option('--pairs <number>', 'how often each is measured (default: 5, with --quick 1)', wholeNumber)
+  .option('--seconds <number>', 'how long a trial takes', wholeNumber, 3)
+  .option('--threads <number>', 'threads of the load client that hold connections', wholeNumber, 1)
+  .option('--quick', 'a little of everything in a minute: shows that nothing is lost, judges no speed', false)
+  .addOption(new Option('--peer <name>', 'another server in the place of the reference').choices(peerNames))
+  .option('--json <file>', 'where to write every trial')
+  .option('--out <folder>', 'where to write bench.json and the plots');
+
+const options = command.parse().opts<Options>();
+const { quick, out } = options;
+const chosen = options.rows ?? (quick ? chooseRows(quickRows) : allRows);
+const rows = options.peer === undefined ? chosen : againstPeer(chosen, installPeer(options.peer));
+const pairs = options.pairs ?? (quick ? 1 : 5);
+// The processes of a run inherit it, the servers are moved.
+const isPinned = pin(process.pid, clientProcessors);
+const machine = describeMachine(isPinned);
+const scale: Scale = {
+  warmSeconds: quick ? 0.3 : 1,
+  seconds: quick ? 1 : options.seconds,
+  searchSeconds: quick ? 1 : 2,
+  connectionShare: quick ? 0.1 : 1,
+  rateShare: quick ? 0.2 : 1,
+  maxConnections: Math.min(plannedConnections, machine.openFiles - spareFiles),
+  idleSeconds: quick ? 1 : 50,
+};
+
+const results: RowResult[] = [];
+const measurements = rows.reduce((sum, { against }) => sum + (against === undefined ? 1 : 2), 0) * pairs;
+const progress = showProgress(measurements);
+process.stdout.write(`${headingOf(machine, pairs)}\n\n`);
+for (const row of rows) {
+  const result = await runRow(row, { pairs, scale, threads: options.threads, step: progress.step });
+  results.push(result);
+  process.stdout.write(`${tableOf([result], !quick)}\n\n`);
+  save();
+}
+progress.end();
+
+const isLossless = results.every(({ faults }) => faults.length === 0);
+const isReached = results.every(({ figures }) => figures.every(({ reached }) => reached !== false));
+process.exitCode = isLossless && (quick || isReached) ? 0 : 1;
+
+/** After each row, so that a run that is ended has not been for nothing. */
+function save(): void {
+  const files = [options.json, out && join(out, 'bench.json')].filter((file) => file !== undefined);
+  if (out !== undefined) mkdirSync(out, { recursive: true });
+  for (const file of files) writeFileSync(file, JSON.stringify({ machine, pairs, scale, rows: results }, null, 2));
+  if (out !== undefined) for (const [name, svg] of drawPlots(results)) writeFileSync(join(out, name), svg);
+}
+
+function rowsOf(text: string): Scenario[] {
+  try {
+    return chooseRows(text.split(','));
+  } catch (error) {
+    throw new InvalidArgumentError((error as TypeError).message);
+  }
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a whole number above 0.');
+  return Number(text);
+}

@@ -1,0 +1,137 @@
+/**
+ * What is measured: the built gateway, the reference, or a peer, each as processes of its own on a Redis of its own,
+ * pinned to the server's processor.
+ *
+ * Owns their settings and their end. All say on standard output that they listen, and on which port.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { endWithThisProcess } from '../support/lifeline.ts';
+import { launchRedisProcess, type OwnRedis } from '../support/redis-process.ts';
+import { within } from '../support/until.ts';
+import { benchSecret, type DialectName } from './load/dialects.ts';
+import { pin, serverProcessors } from './machine.ts';
+
+const startDeadlineMs = 15_000;
+const stopDeadlineMs = 15_000;
+/** The maxima are those of the servers, not of a bound in Redis. */
+const redisSettings = ['--client-output-buffer-limit', 'pubsub 0 0 0'];
+const historySize = 100;
+
+/** A program that takes REDIS_URL and says `{"msg": "listening", "port"}`. */
+export interface Contestant {
+  name: string;
+  dialect: DialectName;
+  program: string;
+  /** As for `node`. */
+  flags: string[];
+  environment: Record<string, string>;
+  /** What part of the rates at which a search begins; of one that reaches far less. */
+  pace: number;
+}
+
+/** Running: one node or several on one Redis. */
+export interface Server {
+  dialect: DialectName;
+  nodes: { port: number; adminPort: number; pid: number }[];
+  pids: number[];
+  redis: OwnRedis;
+  redisPid: number;
+  stop(): Promise<void>;
+}
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+export const reference: Contestant = {
+  name: 'reference',
+  dialect: 'bare',
+  program: join(root, 'test/bench/reference.js'),
+  flags: [],
+  environment: {},
+  pace: 1,
+};
+
+/** The gateway as `npm start` runs it, with every bound on what one user may do taken away. */
+export const gateway: Contestant = {
+  name: 'gateway',
+  dialect: 'gateway',
+  program: join(root, 'gateway/main.js'),
+  flags: ['--max-semi-space-size=8'],
+  environment: gatewayEnvironment({
+    PORT: 0,
+    ADMIN_PORT: 0,
+    JWT_SECRET: benchSecret,
+    PUBLISH_RATE: 0,
+    REQUEST_RATE: 0,
+    LOG_LEVEL: 'info',
+    DRAIN_NOTICE_MS: 0,
+    DRAIN_MS: 0,
+  }),
+  pace: 1,
+};
+
+const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'));
+const roomsFile = join(folder, 'rooms.json');
+writeFileSync(roomsFile, JSON.stringify({ rooms: [{ match: '*', history: { size: historySize } }] }));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+/** All rooms keep a history. */
+export const gatewayWithHistory: Contestant = {
+  ...gateway,
+  name: 'gateway with history',
+  environment: { ...gateway.environment, GATEWAY_ROOMS_FILE: roomsFile },
+};
+
+export async function startServer(contestant: Contestant, nodes = 1): Promise<Server> {
+  const redis = await launchRedisProcess(undefined, redisSettings);
+  const processes = await Promise.all(Array.from({ length: nodes }, () => startNode(contestant, redis.url)));
+  return {
+    dialect: contestant.dialect,
+    nodes: processes,
+    pids: processes.map(({ pid }) => pid),
+    redis,
+    redisPid: redis.pid ?? 0,
+    async stop() {
+      await Promise.all(processes.map(({ stop }) => stop()));
+      await redis.stop();
+    },
+  };
+}
+
+async function startNode({ name, program, flags, environment }: Contestant, redisUrl: string) {
+  const child = spawn(process.execPath, [...flags, program], {
+    env: { PATH: process.env.PATH, REDIS_URL: redisUrl, GATEWAY_REDIS_URL: redisUrl, ...environment },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  endWithThisProcess(child);
+  const pid = child.pid ?? 0;
+  pin(pid, serverProcessors);
+  const lines: string[] = [];
+  const listening = new Promise<{ port: number; adminPort: number }>((resolve) => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      lines.push(line);
+      if (line.includes('"msg":"listening"')) resolve(JSON.parse(line));
+    });
+  });
+  const early = once(child, 'close').then(() => {
+    throw new Error(`${name} ended before it listened:\n${lines.join('\n')}`);
+  });
+  const { port, adminPort } = await within(Promise.race([listening, early]), startDeadlineMs, `${name} listens`);
+  return { port, adminPort, pid, stop: () => stop(child, name) };
+}
+
+async function stop(child: ChildProcess, name: string): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  await within(exited, stopDeadlineMs, `${name} ends after SIGTERM`).finally(() => child.kill('SIGKILL'));
+}
+
+function gatewayEnvironment(settings: Record<string, string | number>): Record<string, string> {
+  return Object.fromEntries(Object.entries(settings).map(([name, value]) => [`GATEWAY_${name}`, `${value}`]));
+}
