@@ -38,6 +38,12 @@ const slips: Slip[] = [
     over: ['heapBytes'],
   },
   {
+    does: 'writes command by command to Redis',
+    change: { file: 'redis-pipeline.js', place: 'const maxTextLength = 65_536;', change: 'const maxTextLength = 0;' },
+    seenIn: 'publishing: ',
+    over: ['writes', 'all'],
+  },
+  {
     does: 'subscribes room by room',
     change: {
       file: 'subscriptions.js',

@@ -16,20 +16,22 @@ import { type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import type { FrameParts } from '../support/raw-frame.ts';
 import { handshake, RawSocket } from '../support/raw-socket.ts';
-import { until } from '../support/until.ts';
+import { until, within } from '../support/until.ts';
 import { Meter, meterFlags } from './meter.ts';
 
 const payload = 'x'.repeat(128);
 const deadlineMs = 30_000;
-/** No ping of a connection falls into a piece of work. */
 const prefix = 'work';
+/** Pings belong to time, not to work: there are next to none. */
 const settings = { REDIS_PREFIX: prefix, PUBLISH_RATE: 0, REQUEST_RATE: 0, PING_INTERVAL_MS: 600_000 };
 
 export class Stage {
   readonly node: SpawnedNode;
   readonly meter: Meter;
   readonly #redis: Redis;
-  #heard = 0;
+  /** Messages that are still to be heard. */
+  #missing = 0;
+  #heardAll: () => void = () => undefined;
 
   /** `program` as for spawnNode. Rooms `kept:...` have history. */
   static async set(program?: string): Promise<Stage> {
@@ -54,11 +56,14 @@ export class Stage {
     }
   }
 
-  /** Waits until members have heard so many messages during `work`. */
+  /** Waits until members have heard so many messages since `work` began. */
   async heard(messages: number, work: () => Promise<unknown>): Promise<void> {
-    const wanted = this.#heard + messages;
+    this.#missing = messages;
+    const all = new Promise<void>((resolve) => {
+      this.#heardAll = resolve;
+    });
     await work();
-    await until(() => this.#heard >= wanted, deadlineMs, `${messages} messages are heard`);
+    await within(all, deadlineMs, `${messages} messages are heard`);
   }
 
   /** One message to each of the rooms, as another node publishes them, in one write. */
@@ -97,7 +102,8 @@ export class Stage {
     await client.subscribe(room);
     client.socket.removeAllListeners('message');
     client.socket.on('message', () => {
-      this.#heard++;
+      this.#missing--;
+      if (this.#missing === 0) this.#heardAll();
     });
   }
 }
