@@ -178,8 +178,8 @@ export class Memberships {
 
   /** As of now: whoever goes through it may join and leave. */
   #all(): Membership[] {
-    const others = this.#others === undefined ? [] : [...this.#others.values()];
-    return this.#one === undefined ? others : [this.#one, ...others];
+    const one = this.#one === undefined ? [] : [this.#one];
+    return this.#others === undefined ? one : [...one, ...this.#others.values()];
   }
 
   #release(membership: Membership): void {
