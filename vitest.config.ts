@@ -7,8 +7,8 @@ const project = (name: string, include: string, options: object = {}) => ({
 });
 
 /**
- * One project per kind of test. `npm test` runs the first four; `chaos` and `verify` take minutes, `browser` needs Chromium
- * and `compose` Docker.
+ * One project per kind of test. `npm test` runs the first four; `chaos` and `verify` take minutes, `work` needs
+ * strace, `browser` Chromium and `compose` Docker.
  */
 export default defineConfig({
   test: {
@@ -23,6 +23,7 @@ export default defineConfig({
       project('integration', 'test/integration/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('protocol', 'test/protocol/**/*.test.ts'),
       project('chaos', 'test/chaos/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
+      project('work', 'test/work/**/*.test.ts', { testTimeout: 120_000 }),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
       project('verify', 'test/verify/**/*.test.ts', { hookTimeout: 120_000 }),
       project('compose', 'test/compose/**/*.test.ts', { testTimeout: 300_000, hookTimeout: 900_000 }),

@@ -1,9 +1,9 @@
 /**
  * Authentication: a token becomes an identity, or is refused with a reason.
  *
- * The only file that imports jose. Algorithms come from the key (gateway/keys.ts) and the configuration, never from the
- * token; `exp` and `sub` are required (RFC 7519 section 4.1). Named claims are copied, the payload is never merged into
- * anything. It knows nothing of connections.
+ * The only file that imports jose; of HS256 it does the HMAC itself. Algorithms come from the key (gateway/keys.ts) and
+ * the configuration, never from the token; `exp` and `sub` are required (RFC 7519 section 4.1). Named claims are copied,
+ * the payload is never merged into anything. It knows nothing of connections.
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import {
@@ -107,7 +107,8 @@ function createVerifier(config: Config, log: Logger): Verifier {
   if (publicKey !== undefined) {
     return { payloadOf: byPublicKey(async () => publicKey, algorithmsOf(publicKey)), close: () => undefined };
   }
-  const secret = createSecretKey(config.jwtSecret ?? '', 'utf8');
+  if (config.jwtSecret === undefined) throw new TypeError('no key is configured that could verify tokens');
+  const secret = createSecretKey(config.jwtSecret, 'utf8');
   const how = options(secretAlgorithms);
   return { payloadOf: (token) => verifyHmac(token, secret, how), close: () => undefined };
 }
@@ -115,8 +116,8 @@ function createVerifier(config: Config, log: Logger): Verifier {
 const unsecuredHeader = new UnsecuredJWT().encode().split('.')[0];
 
 /**
- * HS256. jose would have WebCrypto do this HMAC of 3 microseconds in a thread, and the way there and back costs more than
- * everything else about a new connection. What the header and the claims must be is jose's to say here too.
+ * HS256. jose would have WebCrypto do this HMAC of 3 microseconds in a thread, and the way there and back costs nearly as
+ * much as everything else about a new connection. What header and claims must be is jose's to say here too.
  */
 function verifyHmac(token: string, secret: KeyObject, options: JWTVerifyOptions): JWTPayload {
   const { alg, crit } = headerOf(token);

@@ -25,8 +25,6 @@ import type { Socket } from './socket.ts';
 const malformedBeforeClose = 10;
 /** Frames that wait for earlier ones may together be as large as so many of the largest. */
 const maxWaitingMessages = 4;
-/** One for all: connections in which frames wait are few. */
-const nothingWaits: (Frame | Refused)[] = [];
 /** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
 const closingMs = 10_000;
 
@@ -40,9 +38,9 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   readonly #openedAt = performance.now();
   readonly #liveness = new Liveness(this.#openedAt);
   /** Frames that wait for a token to be verified. */
-  #waiting = nothingWaits;
+  #waiting: (Frame | Refused)[] | undefined;
   /** These and the ones that memberships hold. */
-  readonly #backlog = new Backlog();
+  #backlog: Backlog | undefined;
   #malformedInARow = 0;
   publishesUnderWay = 0;
   #stalled = false;
@@ -110,7 +108,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     if (this.#overRate(frame, text, now)) return;
     if (frame === undefined) {
       this.send(failure(readFrameId(text), 'too_large', `The frame has ${bytes} bytes; send at most ${most}.`));
-    } else if (this.#session.pending || this.#waiting.length > 0) {
+    } else if (this.#session.pending || this.#waiting !== undefined) {
       this.#wait(frame);
     } else this.#handle(frame);
   }
@@ -200,14 +198,14 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return !this.#closed && this.#liveness.missesPong(now, timeoutMs);
   }
 
-  /** Closes it if its time for something is over. */
-  checkDeadlines(now: number): void {
+  /** Closes it if its time for something is over. `time` is Unix ms. */
+  checkDeadlines(now: number, time: number): void {
     const { config, metrics } = this.#node;
     if (this.#closed) {
       if (now >= this.#cutAt) this.#socket.cut();
       return;
     }
-    if (this.#closeIfExpired()) return;
+    if (this.#closeIfExpired(time)) return;
     if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
     } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
@@ -216,8 +214,8 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     }
   }
 
-  #closeIfExpired(): boolean {
-    if (!this.#session.expired) return false;
+  #closeIfExpired(time = Date.now()): boolean {
+    if (time < this.#session.expiresAt) return false;
     this.close(closeCode.tokenExpired);
     return true;
   }
@@ -240,19 +238,20 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   #wait(frame: Frame | Refused): void {
     if (!this.#mayWait(frame)) return;
-    if (this.#waiting === nothingWaits) this.#waiting = [];
+    this.#waiting ??= [];
     this.#waiting.push(frame);
   }
 
   #mayWait(frame: Frame | Refused): boolean {
-    if (this.#backlog.add(sizeOf(frame), maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
+    this.#backlog ??= new Backlog();
+    if (this.#backlog.add(frame, maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
     this.send(failure(frame.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.'));
     return false;
   }
 
   /** Takes up a frame that had to wait. */
   resume(frame: Frame | Refused): void {
-    this.#backlog.remove(sizeOf(frame));
+    this.#backlog?.remove(frame);
     this.#handle(frame);
   }
 
@@ -304,11 +303,11 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   }
 
   settled(): void {
-    while (this.#waiting.length > 0 && !this.#session.pending && !this.#closed) {
+    while (this.#waiting !== undefined && !this.#session.pending && !this.#closed) {
       const frame = this.#waiting.shift();
-      if (frame !== undefined) this.resume(frame);
+      if (frame === undefined) this.#waiting = undefined;
+      else this.resume(frame);
     }
-    if (this.#waiting.length === 0) this.#waiting = nothingWaits;
   }
 
   // Out
@@ -389,10 +388,4 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     if (this.#closed) this.#socket.cut();
     else this.close(closeCode.slowConsumer);
   }
-}
-
-/** About the memory that a waiting frame holds. */
-function sizeOf(frame: Frame | Refused): number {
-  if (frame.type === 'publish') return frame.data.length;
-  return frame.type === 'auth' ? frame.token.length : 0;
 }

@@ -85,7 +85,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const admin = new Admin({ metrics, unready, log });
   const sweep = setInterval(() => {
     const now = performance.now();
-    for (const connection of connections) connection.checkDeadlines(now);
+    const time = Date.now();
+    for (const connection of connections) connection.checkDeadlines(now, time);
     hub.sweep();
   }, sweepIntervalMs);
 

@@ -3,6 +3,7 @@
  *
  * Counts only; what happens to the one over a limit is decided where it is asked.
  */
+import type { Frame, Refused } from './frame.ts';
 
 /** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
 export class TokenBucket {
@@ -88,23 +89,29 @@ export class Rates {
 
 const maxWaitingFrames = 1_000;
 
-/** Frames of one connection that wait for earlier ones, in number and in bytes. */
+/** Frames of one connection that wait for earlier ones, in number and in about the bytes that they hold. */
 export class Backlog {
   #frames = 0;
   #bytes = 0;
 
   /** False if this one would be too many; otherwise it is counted until `remove`. */
-  add(bytes: number, mostBytes: number): boolean {
+  add(frame: Frame | Refused, mostBytes: number): boolean {
+    const bytes = sizeOf(frame);
     if (this.#frames >= maxWaitingFrames || this.#bytes + bytes > mostBytes) return false;
     this.#frames++;
     this.#bytes += bytes;
     return true;
   }
 
-  remove(bytes: number): void {
+  remove(frame: Frame | Refused): void {
     this.#frames--;
-    this.#bytes -= bytes;
+    this.#bytes -= sizeOf(frame);
   }
+}
+
+function sizeOf(frame: Frame | Refused): number {
+  if (frame.type === 'publish') return frame.data.length;
+  return frame.type === 'auth' ? frame.token.length : 0;
 }
 
 /** Connections by client address. */

@@ -26,7 +26,9 @@ const none: ReadonlySet<SlowPolicy> = new Set();
 export class Memberships {
   readonly #member: Member;
   readonly #node: Node;
-  readonly #byRoom = new Map<string, Membership>();
+  // Most connections are in one room, and a map is larger than all else that is kept of them.
+  #one: Membership | undefined;
+  #others: Map<string, Membership> | undefined;
 
   constructor(member: Member, node: Node) {
     this.#member = member;
@@ -34,34 +36,34 @@ export class Memberships {
   }
 
   get size(): number {
-    return this.#byRoom.size;
+    return (this.#one === undefined ? 0 : 1) + (this.#others?.size ?? 0);
   }
 
   /** True if a room of this connection wants slow readers closed. */
   get closesSlow(): boolean {
-    for (const { room } of this.#byRoom.values()) if (room.slow === 'close') return true;
+    for (const { room } of this.#all()) if (room.slow === 'close') return true;
     return false;
   }
 
   /** The rules by which rooms of this connection are off the live path now. */
   slowPolicies(): ReadonlySet<SlowPolicy> {
     let policies = none;
-    for (const { slowBy } of this.#byRoom.values()) if (slowBy !== undefined) policies = new Set(policies).add(slowBy);
+    for (const { slowBy } of this.#all()) if (slowBy !== undefined) policies = new Set(policies).add(slowBy);
     return policies;
   }
 
   has(room: string): boolean {
-    return this.#byRoom.has(room);
+    return this.#of(room) !== undefined;
   }
 
   /** True while frames for this room have to wait. */
   isJoining(room: string): boolean {
-    return this.#byRoom.get(room)?.joining ?? false;
+    return this.#of(room)?.joining ?? false;
   }
 
   /** Keeps a frame until the joining of its room has ended. */
   hold(frame: RoomFrame): void {
-    const membership = this.#byRoom.get(frame.room);
+    const membership = this.#of(frame.room);
     if (membership === undefined) return;
     if (membership.held === nothingHeld) membership.held = [];
     membership.held.push(frame);
@@ -74,9 +76,9 @@ export class Memberships {
       this.#member.send(
         failure(id, 'forbidden', 'Neither a room rule nor the token allows to subscribe to this room.'),
       );
-    } else if (this.#byRoom.has(name)) {
+    } else if (this.has(name)) {
       this.#member.send(ok({ id, room: name, recovered: frame.since === undefined ? undefined : false }));
-    } else if (most > 0 && this.#byRoom.size >= most) {
+    } else if (most > 0 && this.size >= most) {
       this.#member.send(failure(id, 'limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
     } else this.#join(frame);
   }
@@ -89,35 +91,36 @@ export class Memberships {
 
   /** Leaves the rooms that the identity is no longer allowed in. Those being joined look for themselves. */
   revoke(): void {
-    for (const [name, { joining }] of [...this.#byRoom]) {
-      if (joining || this.#member.maySubscribe(name)) continue;
-      this.#leave(name);
-      this.#member.send(unsubscribed(name));
+    for (const { joining, room } of this.#all()) {
+      if (joining || this.#member.maySubscribe(room.name)) continue;
+      this.#leave(room.name);
+      this.#member.send(unsubscribed(room.name));
     }
   }
 
   /** Shows in every room who the connection now speaks for. */
   reenter(): void {
-    for (const [name, { joining }] of this.#byRoom) if (!joining) this.#node.presence.enter(name, this.#member);
+    for (const { joining, room } of this.#all()) if (!joining) this.#node.presence.enter(room.name, this.#member);
   }
 
   /** The connection takes part in nothing any more. */
   leaveAll(): void {
-    for (const [name, membership] of this.#byRoom) {
+    for (const membership of this.#all()) {
       membership.leave();
-      this.#node.presence.gone(name, this.#member.id);
+      this.#node.presence.gone(membership.room.name, this.#member.id);
     }
-    this.#byRoom.clear();
+    this.#one = undefined;
+    this.#others = undefined;
   }
 
   /** The reader is too slow: no more messages from here on. */
   putAside(): void {
-    for (const membership of this.#byRoom.values()) membership.putAside();
+    for (const membership of this.#all()) membership.putAside();
   }
 
   /** The reader has read: room by room it goes on where it was. */
   goOn(): void {
-    for (const membership of this.#byRoom.values()) {
+    for (const membership of this.#all()) {
       // Going on may fill the buffer again; the rest then waits for the next time.
       if (!this.#member.live) return;
       membership.goOn();
@@ -129,16 +132,16 @@ export class Memberships {
     const { id, room: name } = frame;
     const room = hub.join(name);
     const membership = new Membership(room, this.#member, this.#node);
-    this.#byRoom.set(name, membership);
+    this.#add(membership);
     const failed = (answer: string) => {
-      if (this.#byRoom.get(name) !== membership) return;
+      if (this.#of(name) !== membership) return;
       this.#leave(name);
       this.#member.send(answer);
       this.#release(membership);
     };
     const joined = () => {
       // The answer may have been one frame too many, and have closed the connection.
-      if (this.#byRoom.get(name) === membership) this.#node.presence.enter(name, this.#member);
+      if (this.#of(name) === membership) this.#node.presence.enter(name, this.#member);
       this.#release(membership);
     };
     hub
@@ -151,9 +154,32 @@ export class Memberships {
   }
 
   #leave(room: string): void {
-    this.#byRoom.get(room)?.leave();
-    this.#byRoom.delete(room);
+    this.#of(room)?.leave();
+    this.#remove(room);
     this.#node.presence.leave(room, this.#member.id);
+  }
+
+  #of(room: string): Membership | undefined {
+    return this.#one?.room.name === room ? this.#one : this.#others?.get(room);
+  }
+
+  #add(membership: Membership): void {
+    if (this.#one === undefined) this.#one = membership;
+    else {
+      this.#others ??= new Map();
+      this.#others.set(membership.room.name, membership);
+    }
+  }
+
+  #remove(room: string): void {
+    if (this.#one?.room.name === room) this.#one = undefined;
+    else this.#others?.delete(room);
+  }
+
+  /** As of now: whoever goes through it may join and leave. */
+  #all(): Membership[] {
+    const others = this.#others === undefined ? [] : [...this.#others.values()];
+    return this.#one === undefined ? others : [this.#one, ...others];
   }
 
   #release(membership: Membership): void {

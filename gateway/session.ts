@@ -48,9 +48,9 @@ export class Session {
     return this.#pending;
   }
 
-  /** Nothing that comes after `exp` is obeyed. */
-  get expired(): boolean {
-    return Date.now() >= this.#expiresAt;
+  /** Unix ms. Nothing that comes from then on is obeyed. */
+  get expiresAt(): number {
+    return this.#expiresAt;
   }
 
   /** `token` is what came with the handshake. */

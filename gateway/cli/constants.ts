@@ -1,6 +1,7 @@
 /**
- * What things cost: the measured constants of the capacity model (gateway/cli/capacity.ts), each with its unit and where
- * it comes from. docs/performance.md is held against this table by a test, and says on which machine they were measured.
+ * What things cost: the constants of the capacity model (gateway/cli/capacity.ts), each with its unit and where it comes
+ * from. docs/performance.md is held against this table by a test, and says how they were measured, and which of them are
+ * estimates.
  *
  * It holds numbers alone. Measure again where the hot path, the scripts or the machine change.
  */
@@ -27,9 +28,9 @@ export const constants = {
   pingUs: bench(50, 'us', 'a ping and its pong'),
   connectUs: bench(183, 'us', 'handshake, token (HS256) and a first room'),
   joinUs: bench(60, 'us', 'a room that is new on the node'),
-  publishUs: bench(45, 'us', 'a publish, at the node that takes it'),
-  receiveUs: bench(33, 'us', 'a message from Redis, at each node with a member'),
-  writeUs: bench(15, 'us', 'a write to a member: one system call, whatever number of frames'),
+  publishUs: bench(22, 'us', 'a publish, at the node that takes it'),
+  receiveUs: bench(18, 'us', 'a message from Redis, at each node with a member'),
+  writeUs: bench(14, 'us', 'a write to a member: one system call, whatever number of frames'),
   frameUs: bench(0.25, 'us', 'a frame in such a write'),
   byteNs: bench(0.3, 'ns', 'a byte of it'),
   redisPublishUs: redis(12.5, 'us', 'PUBLISH'),

@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: measures the built gateway against a bare program, in turn, row by row, and says which goals hold.
  *
- * Exit code 0: every goal holds and nothing was lost; 1: not so; 2: the command line is wrong.
+ * Exit code 0: every goal holds and nothing was lost; 1: not so, or the command line is wrong.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import { headingOf, tableOf } from './report.ts';
 import { againstPeer, allRows, chooseRows } from './rows.ts';
 import { type RowResult, runRow } from './run.ts';
 import type { Scale, Scenario } from './scenario.ts';
+import { setGateways } from './servers.ts';
 
 /** Of the file descriptors that a process may have, what it needs besides those of connections. */
 const spareFiles = 600;
@@ -26,6 +27,7 @@ interface Options {
   seconds: number;
   threads: number;
   quick: boolean;
+  set: Record<string, string>;
   peer?: string;
   out?: string;
   json?: string;
@@ -38,12 +40,15 @@ const command = new Command('npm run bench --')
   .option('--seconds <number>', 'how long a trial takes', wholeNumber, 3)
   .option('--threads <number>', 'threads of the load client that hold connections', wholeNumber, 1)
   .option('--quick', 'a little of everything in a minute: shows that nothing is lost, judges no speed', false)
+  .option('--set <NAME=value>', 'a setting of the gateway, without GATEWAY_; may be repeated', collectSetting, {})
   .addOption(new Option('--peer <name>', 'another server in the place of the reference').choices(peerNames))
   .option('--json <file>', 'where to write every trial')
-  .option('--out <folder>', 'where to write bench.json and the plots');
+  .option('--out <folder>', 'where to write bench.json and the plots')
+  .addHelpText('after', `\nRows:\n${allRows.map(({ name, title }) => `  ${name.padEnd(20)}${title}`).join('\n')}`);
 
 const options = command.parse().opts<Options>();
 const { quick, out } = options;
+setGateways(options.set);
 const chosen = options.rows ?? (quick ? chooseRows(quickRows) : allRows);
 const rows = options.peer === undefined ? chosen : againstPeer(chosen, installPeer(options.peer));
 const pairs = options.pairs ?? (quick ? 1 : 5);
@@ -78,9 +83,10 @@ process.exitCode = isLossless && (quick || isReached) ? 0 : 1;
 
 /** After each row, so that a run that is ended has not been for nothing. */
 function save(): void {
+  const report = { machine, settings: options.set, pairs, scale, rows: results };
   const files = [options.json, out && join(out, 'bench.json')].filter((file) => file !== undefined);
   if (out !== undefined) mkdirSync(out, { recursive: true });
-  for (const file of files) writeFileSync(file, JSON.stringify({ machine, pairs, scale, rows: results }, null, 2));
+  for (const file of files) writeFileSync(file, JSON.stringify(report, null, 2));
   if (out !== undefined) for (const [name, svg] of drawPlots(results)) writeFileSync(join(out, name), svg);
 }
 
@@ -95,4 +101,10 @@ function rowsOf(text: string): Scenario[] {
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a whole number above 0.');
   return Number(text);
+}
+
+function collectSetting(text: string, settings: Record<string, string>): Record<string, string> {
+  const [, name, value] = /^([A-Z_]+)=(.*)$/.exec(text) ?? [];
+  if (name === undefined || value === undefined) throw new InvalidArgumentError('It must be NAME=value.');
+  return { ...settings, [name]: value };
 }

@@ -10,8 +10,6 @@ interface Plot {
   title: string;
   x: string;
   y: string;
-  /** Whether differences of a few percent count more than orders of magnitude. */
-  isLinear: boolean;
 }
 
 const plots: Plot[] = [
@@ -20,28 +18,24 @@ const plots: Plot[] = [
     title: 'One room, 1,000 members, 128 bytes: latency by rate',
     x: 'deliveries per second',
     y: 'milliseconds',
-    isLinear: false,
   },
   {
     row: 'growth-members',
     title: 'Members of one room, 50,000 deliveries per second: cost of a delivery',
     x: 'members',
     y: 'microseconds of server CPU',
-    isLinear: true,
   },
   {
     row: 'growth-rooms',
     title: 'Rooms of one member, 5,000 messages per second: cost of a message',
     x: 'rooms',
     y: 'microseconds of server CPU',
-    isLinear: true,
   },
   {
     row: 'growth-connections',
     title: 'Connections in rooms of 10, 20,000 deliveries per second: cost of a delivery',
     x: 'connections',
     y: 'microseconds of server CPU',
-    isLinear: true,
   },
 ];
 
@@ -61,10 +55,12 @@ export function drawPlots(rows: readonly RowResult[]): Map<string, string> {
   return drawn;
 }
 
-function draw({ title, x, y, isLinear }: Plot, { subject, against, runs }: RowResult): string {
+function draw({ title, x, y }: Plot, { subject, against, runs }: RowResult): string {
   const contestants = against === undefined ? [subject] : [subject, against];
   const series = contestants.flatMap((contestant, colour) => {
-    const curves = runs.filter((run) => run.contestant === contestant).map(({ measured }) => measured.curves ?? {});
+    const curves = runs
+      .filter((run) => run.contestant === contestant)
+      .flatMap(({ measured }) => (measured.curves ? [measured.curves] : []));
     const names = Object.keys(curves[0] ?? {});
     return names.map((name, dash) => ({
       type: 'line' as const,
@@ -81,10 +77,10 @@ function draw({ title, x, y, isLinear }: Plot, { subject, against, runs }: RowRe
     animation: false,
     backgroundColor: '#ffffff',
     title: { text: title, left: 'center', textStyle: { fontSize: 16 } },
-    legend: { top: 34, itemWidth: 42 },
+    legend: { top: 34, itemWidth: 42, itemGap: 24 },
     grid: { left: 76, right: 34, top: 76, bottom: 60 },
     xAxis: { ...axis, type: 'log', name: x, nameGap: 34, axisLabel: { formatter: shorten } },
-    yAxis: { ...axis, type: isLinear ? 'value' : 'log', name: y, nameGap: 48, axisLabel: { formatter: shorten } },
+    yAxis: { ...axis, type: 'log', name: y, nameGap: 48, axisLabel: { formatter: shorten } },
     series,
   });
   const svg = chart.renderToSVGString();

@@ -14,7 +14,7 @@ export function tableOf(rows: readonly RowResult[], judged: boolean): string {
 
 export function headingOf(machine: Machine, pairs: number): string {
   const { processor, processors, kernel, node, redis, pinned } = machine;
-  const pinning = pinned ? 'the server has processor 0 to itself' : 'nothing is pinned: there is no taskset';
+  const pinning = pinned ? 'the server is pinned to processor 0' : 'nothing is pinned: there is no taskset';
   return `${processor}, ${processors} processors, Linux ${kernel}, Node ${node}, Redis ${redis}; ${pinning}; pairs: ${pairs}`;
 }
 

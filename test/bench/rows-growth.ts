@@ -4,7 +4,6 @@
  */
 import { Redis } from 'ioredis';
 import { until } from '../support/until.ts';
-import type { Trial } from './load/client.ts';
 import { nowUs } from './load/clock.ts';
 import { type Bench, faultsOf, type Measured, type Scenario, type Shape } from './scenario.ts';
 import { gateway, reference } from './servers.ts';
@@ -22,6 +21,8 @@ const roomHolders = 1000;
 const membersPerRoom = 10;
 const memberDeliveries = 50_000;
 const mostMessages = 5000;
+/** In a trial, so that those at its ends do not matter. */
+const leastMessages = 20;
 const resubscribeDeadlineMs = 60_000;
 
 const growth = {
@@ -96,7 +97,8 @@ async function measureGrowth(bench: Bench, points: Point[]): Promise<Measured> {
   const costs: [size: number, cost: number][] = [];
   for (const { size, shape, messagesPerSecond } of points) {
     if (shape.connections > bench.scale.maxConnections) continue;
-    const trial: Trial = await bench.measureAt(shape, messagesPerSecond);
+    const seconds = Math.max(bench.scale.seconds, leastMessages / bench.rate(messagesPerSecond));
+    const trial = await bench.measureAt(shape, messagesPerSecond, seconds);
     costs.push([size, trial.serverCpuUsPerDelivery]);
   }
   const large = costs.filter(([size]) => size >= flatFrom).map(([, cost]) => cost);
@@ -119,6 +121,7 @@ async function measureResubscribe(bench: Bench): Promise<Measured> {
       const before = await channels();
       const cutUs = nowUs();
       await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await until(async () => (await channels()) < before, resubscribeDeadlineMs, 'the connection is cut');
       await until(async () => (await channels()) >= before, resubscribeDeadlineMs, 'all rooms are subscribed again');
       const seconds = (nowUs() - cutUs) / 1e6;
       // Every room has its members again.

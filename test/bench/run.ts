@@ -61,10 +61,14 @@ export async function runRow(scenario: Scenario, plan: RunPlan): Promise<RowResu
   };
 }
 
+/** What goes wrong is a fault of this run, not the end of the others. */
 async function measureOnce(scenario: Scenario, contestant: Contestant, plan: RunPlan): Promise<Measured> {
   const server = await startServer(contestant, scenario.nodes);
+  const bench = new Bench(contestant, server, plan.scale, plan.threads);
   try {
-    return await scenario.measure(new Bench(contestant, server, plan.scale, plan.threads));
+    return await scenario.measure(bench);
+  } catch (error) {
+    return { values: {}, faults: [(error as Error).message], trials: bench.trials };
   } finally {
     await server.stop();
   }

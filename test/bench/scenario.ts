@@ -116,10 +116,10 @@ export class Bench {
   }
 
   /** Connects, and one trial at a fixed rate. */
-  async measureAt(shape: Shape, messagesPerSecond: number): Promise<Trial> {
+  async measureAt(shape: Shape, messagesPerSecond: number, seconds = this.scale.seconds): Promise<Trial> {
     return this.withAudience(shape, async (client) => {
       await client.connect();
-      return this.trial(client, this.rate(messagesPerSecond));
+      return this.trial(client, this.rate(messagesPerSecond), seconds);
     });
   }
 

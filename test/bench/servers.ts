@@ -87,6 +87,11 @@ export const gatewayWithHistory: Contestant = {
   environment: { ...gateway.environment, GATEWAY_ROOMS_FILE: roomsFile },
 };
 
+/** For both; settings are named as in docs/configuration.md, without GATEWAY_. */
+export function setGateways(settings: Record<string, string>): void {
+  for (const { environment } of [gateway, gatewayWithHistory]) Object.assign(environment, gatewayEnvironment(settings));
+}
+
 export async function startServer(contestant: Contestant, nodes = 1): Promise<Server> {
   const redis = await launchRedisProcess(undefined, redisSettings);
   const processes = await Promise.all(Array.from({ length: nodes }, () => startNode(contestant, redis.url)));

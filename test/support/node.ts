@@ -57,10 +57,17 @@ export async function startNode(settings: NodeSettings = {}): Promise<TestNode> 
   return { url: endpoint(gateway.port, settings), port: gateway.port, adminPort: gateway.adminPort, stop };
 }
 
+/** What `npm start` gives to Node. */
+const usualFlags = ['--max-semi-space-size=8'];
+
 /** Starts the built program, as `npm start` does, with the same defaults; `stop` is SIGTERM, and SIGKILL when that does not end it. */
-export async function spawnNode(settings: NodeSettings = {}, program = builtProgram): Promise<SpawnedNode> {
+export async function spawnNode(
+  settings: NodeSettings = {},
+  program = builtProgram,
+  flags = usualFlags,
+): Promise<SpawnedNode> {
   if (!existsSync(program)) throw new Error(`${program} is not there: run \`npm run build\` first`);
-  const child = spawn(process.execPath, ['--max-semi-space-size=8', program], {
+  const child = spawn(process.execPath, [...flags, program], {
     env: { PATH: process.env.PATH, ...environment(settings) },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

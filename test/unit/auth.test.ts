@@ -104,6 +104,17 @@ describe('a good token', () => {
       expect(await verdict(bySecret, forgeToken({ alg: 'HS256', kid }, claims, secret))).toBe('accepted');
     },
   );
+
+  test('shares its grants with every other that grants the same, and with no other', async () => {
+    const grantsOf = async (sub: string, rooms: object) =>
+      (await bySecret.verify(good({ sub, rooms }))).identity.grants;
+    const grants = await grantsOf('ann', { 'chat:*': ['subscribe'] });
+    expect(await grantsOf('bob', { 'chat:*': ['subscribe'] })).toBe(grants);
+    expect(await grantsOf('bob', { 'chat:*': ['publish'] })).not.toEqual(grants);
+    expect(await grantsOf('bob', { 'chat:a': ['subscribe'] })).not.toEqual(grants);
+    for (let room = 0; room < 1_000; room++) await grantsOf('ann', { [`chat:${room}`]: ['subscribe'] });
+    expect(await grantsOf('ann', { 'chat:*': ['subscribe'] })).toEqual(grants);
+  });
 });
 
 describe('public keys', () => {
@@ -199,6 +210,10 @@ describe('a token is refused', () => {
     ['signed with an empty secret', forgeToken(hs256, claims, '')],
     ['with white space before it', ` ${good()}`],
     ['not signed', forgeToken(hs256, claims, null)],
+    ['with half of its signature', good().replace(/.{21}$/, '')],
+    ['with its signature and more', `${good()}A`],
+    ['with its signature padded', `${good()}=`],
+    ['with characters that look like its signature', good().replace(/.$/, 'é')],
     ['signed with an empty file named by kid', forgeToken({ alg: 'HS256', kid: '../../dev/null' }, claims, '')],
     ['with other claims than were signed', good().replace(/\.[^.]+\./, `.${good({ sub: 'bob' }).split('.')[1]}.`)],
   ])('for its signature: %s', async (_, token) => {

@@ -1,19 +1,10 @@
 /**
  * Gateways that break a promise on purpose: copies of the built program in which one place is changed. A harness that
  * finds nothing in them is blind.
- *
- * The change is made in the copy, so the program itself has no switch for it. A place that is not found, or found twice,
- * is an error: the program has changed, and its breaking has to follow.
  */
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { onCleanup } from '../support/cleanup.ts';
+import { type Change, changedBuild } from '../support/changed-build.ts';
 import type { FaultKind } from './nemesis.ts';
 import type { ViolationKind } from './publications.ts';
-
-const root = fileURLToPath(new URL('../../', import.meta.url));
 
 interface BrokenBuild {
   breaks: string;
@@ -23,13 +14,6 @@ interface BrokenBuild {
   expected: ViolationKind[];
   /** Returns the program, as for spawnNode. */
   make(): string;
-}
-
-/** A place in a file of dist/gateway, and what stands there instead. */
-interface Change {
-  file: string;
-  place: string;
-  change: string;
 }
 
 export const brokenBuilds: BrokenBuild[] = [
@@ -71,23 +55,5 @@ export const brokenBuilds: BrokenBuild[] = [
 ];
 
 function broken(...changes: Change[]): () => string {
-  return () => {
-    const folder = mkdtempSync(join(tmpdir(), 'roomcast-broken-'));
-    onCleanup(() => rmSync(folder, { recursive: true, force: true }));
-    cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
-    cpSync(join(root, 'package.json'), join(folder, 'package.json'));
-    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-    const gateway = join(folder, 'dist/gateway');
-    for (const change of changes) apply(gateway, change);
-    return join(gateway, 'main.js');
-  };
-}
-
-function apply(gateway: string, { file, place, change }: Change): void {
-  const path = join(gateway, file);
-  const [before, after, ...more] = readFileSync(path, 'utf8').split(place);
-  if (after === undefined || more.length > 0) {
-    throw new Error(`dist/gateway/${file} must hold this once, to be broken there: ${place}`);
-  }
-  writeFileSync(path, `${before}${change}${after}`);
+  return () => changedBuild(...changes);
 }

@@ -24,12 +24,14 @@ import type { Faults } from './sequence.ts';
 
 const connectDeadlineMs = 120_000;
 const connectAtOnce = 200;
+/** Messages that are only to be there. */
+const fillPerSecond = 8000;
 /** From the order to publish to the first message. */
 const leadUs = 20_000;
 const progressIntervalMs = 20;
 const drainDeadlineMs = 15_000;
 /** Nothing has come for so long: nothing will. */
-const quietMs = 1_500;
+const quietMs = 3_000;
 /** So much of the schedule has to be sent when its time is over. */
 const leastSent = 0.985;
 
@@ -169,9 +171,15 @@ export class LoadClient {
   /** Publishes so many messages to each room and waits until they have arrived; returns how many each room has had. */
   async fill(messagesPerRoom: number): Promise<Int32Array> {
     if (this.#publisher === undefined) throw new TypeError('filling needs publisherPort');
-    const published = await this.#publisher.ask<Published>({ kind: 'fill', messagesPerRoom });
-    await this.settle(published.published);
-    return published.published;
+    const startUs = nowUs() + leadUs;
+    // Half a message less, so that the last one is due just before the end.
+    const seconds = (this.#load.audience.rooms * messagesPerRoom - 0.5) / fillPerSecond;
+    const window = { fromUs: startUs, toUs: startUs + seconds * 1e6 };
+    const request: PublisherRequest = { kind: 'publish', perSecond: fillPerSecond, startUs, window };
+    const { published, firstTold } = await this.#publisher.ask<Published>(request);
+    if (firstTold !== undefined) throw new Error(`an unexpected answer: ${firstTold}`);
+    await this.settle(published);
+    return published;
   }
 
   /** Waits until all that was published has arrived, and rejects when it did not, or not once and in order. */

@@ -70,9 +70,7 @@ export interface PublisherData {
 export type PublisherRequest =
   | { kind: 'connect'; deadlineMs: number }
   /** Messages are due at `startUs` and from there on at the rate, until the end of the window. */
-  | { kind: 'publish'; perSecond: number; startUs: number; window: Window }
-  /** So many to each room, as fast as they go. */
-  | { kind: 'fill'; messagesPerRoom: number };
+  | { kind: 'publish'; perSecond: number; startUs: number; window: Window };
 
 export interface Published {
   /** By room, since the beginning. */

@@ -65,25 +65,14 @@ class Publisher implements Owner {
       }
       await turn();
     }
-    return this.#result({
+    return {
+      published: this.#published,
       scheduled: scheduled - firstMeasured,
       sent: Math.max(0, sent - firstMeasured),
       lateP99Us: late.quantile(0.99),
-    });
-  }
-
-  async fill(messagesPerRoom: number): Promise<Published> {
-    let left = rooms * messagesPerRoom;
-    while (left > 0 && this.#failure === undefined) {
-      if (this.#connection.unsentBytes < maxUnsentBytes) {
-        const count = Math.min(left, maxAtOnce);
-        this.#send(Array.from({ length: count }, nowUs));
-        left -= count;
-      }
-      await turn();
-    }
-    const scheduled = rooms * messagesPerRoom;
-    return this.#result({ scheduled, sent: scheduled - left, lateP99Us: 0 });
+      told: this.#told + (this.#failure === undefined ? 0 : 1),
+      firstTold: this.#failure ?? this.#firstTold,
+    };
   }
 
   reading(): void {
@@ -102,17 +91,6 @@ class Publisher implements Owner {
   closed(_connection: Connection, reason: string): void {
     this.#failure = `the publisher: ${reason}`;
     this.#changed();
-  }
-
-  #result(sent: Pick<Published, 'scheduled' | 'sent' | 'lateP99Us'>): Published {
-    const result = {
-      ...sent,
-      published: this.#published,
-      told: this.#told,
-      firstTold: this.#failure ?? this.#firstTold,
-    };
-    if (this.#failure !== undefined) result.told++;
-    return result;
   }
 
   /** One message for each of these times, in one write. */
@@ -157,8 +135,6 @@ async function answer(request: PublisherRequest): Promise<unknown> {
       return publisher.connect(request.deadlineMs);
     case 'publish':
       return publisher.publish(request.perSecond, request.startUs, request.window);
-    case 'fill':
-      return publisher.fill(request.messagesPerRoom);
   }
 }
 

@@ -1,0 +1,41 @@
+/**
+ * Copies of the built program in which places are changed on purpose, so that a test shows that it would see the fault.
+ *
+ * The change is made in the copy, so the program itself has no switch for it. A place that is not found, or found twice,
+ * is an error: the program has changed, and what changes it has to follow.
+ */
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { onCleanup } from './cleanup.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** A place in a file of dist/gateway, and what stands there instead. */
+export interface Change {
+  file: string;
+  place: string;
+  change: string;
+}
+
+/** Returns the program, as for spawnNode. It goes with the test. */
+export function changedBuild(...changes: Change[]): string {
+  const folder = mkdtempSync(join(tmpdir(), 'roomcast-changed-'));
+  onCleanup(() => rmSync(folder, { recursive: true, force: true }));
+  cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
+  cpSync(join(root, 'package.json'), join(folder, 'package.json'));
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  const gateway = join(folder, 'dist/gateway');
+  for (const change of changes) apply(gateway, change);
+  return join(gateway, 'main.js');
+}
+
+function apply(gateway: string, { file, place, change }: Change): void {
+  const path = join(gateway, file);
+  const [before, after, ...more] = readFileSync(path, 'utf8').split(place);
+  if (after === undefined || more.length > 0) {
+    throw new Error(`dist/gateway/${file} must hold this once, to be changed there: ${place}`);
+  }
+  writeFileSync(path, `${before}${change}${after}`);
+}

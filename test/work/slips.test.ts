@@ -1,0 +1,66 @@
+/**
+ * The budget sees slips: builds that do a thing in a dearer way, as a change might by accident, are over it.
+ */
+import { beforeAll, expect, test } from 'vitest';
+import { type Change, changedBuild } from '../support/changed-build.ts';
+import { overBudget, readBudget } from './budget.ts';
+import { least, scenarios } from './scenarios.ts';
+import { Stage } from './stage.ts';
+import { needStrace } from './system-calls.ts';
+
+interface Slip {
+  does: string;
+  change: Change;
+  /** The beginning of a scenario's name, and what is over its budget. */
+  seenIn: string;
+  over: string[];
+}
+
+const slips: Slip[] = [
+  {
+    does: 'sends to each member, and not to the room',
+    change: {
+      file: 'server.js',
+      place: 'this.#app.publish(room, frame, false, false);',
+      change: 'for (const connection of this.#parts.connections) connection.send(frame);',
+    },
+    seenIn: 'a hot room',
+    over: ['sends', 'all', 'heapBytes'],
+  },
+  {
+    does: 'parses what it delivers',
+    change: {
+      file: 'hub.js',
+      place: 'message(name, frame, at, position) {',
+      change: 'message(name, frame, at, position) {\n        JSON.parse(Buffer.from(frame).toString());',
+    },
+    seenIn: 'many rooms',
+    over: ['heapBytes'],
+  },
+  {
+    does: 'writes command by command to Redis',
+    change: { file: 'redis-pipeline.js', place: 'const maxTextLength = 65_536;', change: 'const maxTextLength = 0;' },
+    seenIn: 'publishing: ',
+    over: ['writes', 'all'],
+  },
+  {
+    does: 'subscribes room by room',
+    change: {
+      file: 'subscriptions.js',
+      place: 'const channelsPerCommand = 1_000;',
+      change: 'const channelsPerCommand = 1;',
+    },
+    seenIn: 'joining',
+    over: ['commands'],
+  },
+];
+
+beforeAll(needStrace);
+
+test.each(slips)('a node that $does is over the budget', async ({ change, seenIn, over }) => {
+  const scenario = scenarios.find(({ name }) => name.startsWith(seenIn));
+  if (scenario === undefined) throw new Error(`no scenario begins with ${seenIn}`);
+  const counts = await least(scenario, await Stage.set(changedBuild(change)), () => true);
+  const names = overBudget(counts, readBudget()[scenario.name] ?? {}).map((text) => text.split(':')[0]);
+  expect(names).toEqual(expect.arrayContaining(over));
+});

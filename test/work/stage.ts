@@ -1,0 +1,130 @@
+/**
+ * A node on a Redis of its own, with what gives it work in portions that do not depend on time: bursts that come in one
+ * read, each begun when the last one is done.
+ *
+ * A burst is kept below what Redis reads at once. Whoever waits for its end is this process; the node is not asked.
+ */
+import { Redis } from 'ioredis';
+import { wrap } from '../../gateway/envelope.ts';
+import { roomChannel } from '../../gateway/subscriptions.ts';
+import type { GatewayFrame } from '../../shared/protocol.ts';
+import { roomsFile } from '../integration/files.ts';
+import { tokenOf } from '../integration/people.ts';
+import { onCleanup } from '../support/cleanup.ts';
+import { connectWelcomed } from '../support/client.ts';
+import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { ownRedis } from '../support/own-redis.ts';
+import type { FrameParts } from '../support/raw-frame.ts';
+import { handshake, RawSocket } from '../support/raw-socket.ts';
+import { until, within } from '../support/until.ts';
+import { Meter, meterFlags } from './meter.ts';
+
+const payload = 'x'.repeat(128);
+const deadlineMs = 30_000;
+const prefix = 'work';
+/** Pings belong to time, not to work: there are next to none. */
+const settings = { REDIS_PREFIX: prefix, PUBLISH_RATE: 0, REQUEST_RATE: 0, PING_INTERVAL_MS: 600_000 };
+
+export class Stage {
+  readonly node: SpawnedNode;
+  readonly meter: Meter;
+  readonly #redis: Redis;
+  /** Messages that are still to be heard. */
+  #missing = 0;
+  #heardAll: () => void = () => undefined;
+
+  /** `program` as for spawnNode. Rooms `kept:...` have history. */
+  static async set(program?: string): Promise<Stage> {
+    const redis = await ownRedis();
+    const rooms = roomsFile({ match: 'kept:*', history: { size: 10 } });
+    const all = { ...settings, REDIS_URL: redis.url, ROOMS_FILE: rooms, MAX_CONNECTIONS_PER_USER: 0 };
+    return new Stage(await spawnNode(all, program, meterFlags), redis.url);
+  }
+
+  private constructor(node: SpawnedNode, redisUrl: string) {
+    this.node = node;
+    this.meter = new Meter(node, redisUrl);
+    this.#redis = new Redis(redisUrl);
+    onCleanup(() => this.#redis.disconnect());
+  }
+
+  /** Members that count what they hear. */
+  async fill(room: string, members: number): Promise<void> {
+    const token = await tokenOf('member');
+    for (let left = members; left > 0; left -= 50) {
+      await Promise.all(Array.from({ length: Math.min(left, 50) }, () => this.#join(token, room)));
+    }
+  }
+
+  /** Waits until members have heard so many messages since `work` began. */
+  async heard(messages: number, work: () => Promise<unknown>): Promise<void> {
+    this.#missing = messages;
+    const all = new Promise<void>((resolve) => {
+      this.#heardAll = resolve;
+    });
+    await work();
+    await within(all, deadlineMs, `${messages} messages are heard`);
+  }
+
+  /** One message to each of the rooms, as another node publishes them, in one write. */
+  async fromElsewhere(rooms: string[]): Promise<void> {
+    const burst = this.#redis.pipeline();
+    for (const room of rooms) {
+      const frame = `{"type":"message","room":"${room}","id":"elsewhere","data":"${payload}","at":1700000000000}`;
+      burst.publish(roomChannel(prefix, room), wrap(frame, 1_700_000_000_000));
+    }
+    await burst.exec();
+  }
+
+  /** Waits for so many messages by which the node looks whether Redis is there, one a second. */
+  async canaries(wanted: number): Promise<void> {
+    let seen = 0;
+    const ear = this.#redis.duplicate();
+    onCleanup(() => ear.disconnect());
+    ear.on('pmessage', () => {
+      seen++;
+    });
+    await ear.psubscribe(`${prefix}:canary:*`);
+    await until(() => seen >= wanted, deadlineMs, `${wanted} canaries`);
+    ear.disconnect();
+  }
+
+  async enter(): Promise<Guest> {
+    const socket = await RawSocket.connect(this.node.port);
+    await socket.write(handshake({ headers: { Authorization: `Bearer ${await tokenOf('guest')}` } }));
+    await socket.response();
+    await socket.frame();
+    return new Guest(socket);
+  }
+
+  async #join(token: string, room: string): Promise<void> {
+    const client = await connectWelcomed(this.node.url, token);
+    await client.subscribe(room);
+    client.socket.removeAllListeners('message');
+    client.socket.on('message', () => {
+      this.#missing--;
+      if (this.#missing === 0) this.#heardAll();
+    });
+  }
+}
+
+/** A client that sends several frames in one write. */
+export class Guest {
+  readonly #socket: RawSocket;
+
+  constructor(socket: RawSocket) {
+    this.#socket = socket;
+  }
+
+  /** Waits for as many frames as the gateway answers with: one for each id, if nothing else is said. */
+  async send(frames: object[], answers = frames.filter((frame) => 'id' in frame).length): Promise<GatewayFrame[]> {
+    await this.#socket.send(...frames.map((frame): FrameParts => ({ payload: JSON.stringify(frame) })));
+    const answered: GatewayFrame[] = [];
+    while (answered.length < answers) answered.push(JSON.parse(String((await this.#socket.frame(deadlineMs)).payload)));
+    return answered;
+  }
+}
+
+export function publishFrame(room: string, id?: number): object {
+  return { type: 'publish', room, data: payload, ...(id === undefined ? {} : { id }) };
+}
