@@ -19,14 +19,14 @@ const redis = (value: number, unit: string, meaning: string): Constant => ({ val
 
 export const constants = {
   nodeBytes: bench(70e6, 'B', 'a node without clients'),
-  connectionBytes: bench(2_500, 'B', 'an authenticated connection that is in one room, in the process'),
+  connectionBytes: bench(2_050, 'B', 'an authenticated connection that is in one room, in the process'),
   socketBytes: bench(6_000, 'B', 'its socket, in the kernel'),
   membershipBytes: bench(320, 'B', 'each further room of a connection'),
   roomBytes: bench(1_000, 'B', 'a room on a node that has members of it'),
   feedBytes: bench(1_200, 'B', 'what it has more with history'),
   presentBytes: bench(530, 'B', 'what a member has more in a room with presence'),
   pingUs: bench(50, 'us', 'a ping and its pong'),
-  connectUs: bench(183, 'us', 'handshake, token (HS256) and a first room'),
+  connectUs: bench(114, 'us', 'handshake, token (HS256) and a first room'),
   joinUs: bench(60, 'us', 'a room that is new on the node'),
   publishUs: bench(22, 'us', 'a publish, at the node that takes it'),
   receiveUs: bench(18, 'us', 'a message from Redis, at each node with a member'),
