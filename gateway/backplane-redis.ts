@@ -13,6 +13,7 @@ import {
   type BackplaneListener,
   type HistoryPage,
   type HistoryQuery,
+  type HistoryRule,
   maxPublishBytesUnderWay,
   maxPublishesUnderWay,
   maxReadsUnderWay,
@@ -20,17 +21,10 @@ import {
   type Published,
 } from './backplane.ts';
 import { isPresence, unwrap, unwrapPresence, wrap } from './envelope.ts';
-import {
-  appendCommand,
-  appended,
-  appendScript,
-  type HistoryKeys,
-  readHistory,
-  readHistoryScript,
-} from './history-redis.ts';
+import { Appends, appendScript, readHistory, readHistoryScript } from './history-redis.ts';
 import type { Logger } from './log.ts';
 import { RedisConnection, type RedisRole, readScript, type Script, tickMs } from './redis-connection.ts';
-import type { Reply, ReplyListener, Words } from './resp.ts';
+import type { ReplyListener, Words } from './resp.ts';
 import { Subscriptions } from './subscriptions.ts';
 
 const canaryEveryTicks = 4;
@@ -71,6 +65,8 @@ export class RedisBackplane implements Backplane {
   #underWay = 0;
   #bytesUnderWay = 0;
   #readsUnderWay = 0;
+  /** Messages of this turn for rooms with history. */
+  #appends: Appends | undefined;
   /** The WAIT under way; settled when there is none. */
   #replicating: Promise<unknown> = Promise.resolve();
   /** The one behind it, for everything that is written until it begins. */
@@ -162,7 +158,10 @@ export class RedisBackplane implements Backplane {
     }
     this.#readsUnderWay++;
     try {
-      return await readHistory(this.#publisher, query, this.#historyKeys(room));
+      // Whoever has published and asks then has to find it.
+      this.#writeAppends();
+      const channel = this.#subscriptions.channelOf(room);
+      return await readHistory(this.#publisher, query, { channel, lineKey: this.#lineKey, newName: this.#newName() });
     } finally {
       this.#readsUnderWay--;
     }
@@ -170,33 +169,57 @@ export class RedisBackplane implements Backplane {
 
   /** A callback and one promise, as it is done for every message. */
   #write(publication: Publication, settled: () => void): Promise<Published> {
-    const { words, publishedBy } = this.#publishing(publication);
+    const { room, dedupe, history } = publication;
+    const channel = this.#subscriptions.channelOf(room);
+    const dedupeKey = dedupe === undefined ? undefined : `${channel}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
     return new Promise((resolve, reject) => {
-      this.#publisher.send(words, (error, reply) => {
-        settled();
-        if (error === undefined) resolve(publishedBy(reply));
-        else reject(error);
-      });
+      if (history !== undefined) {
+        this.#append(publication, history, channel, dedupeKey, (error, published) => {
+          settled();
+          if (published === undefined) reject(error);
+          else resolve(published);
+        });
+      } else {
+        this.#publisher.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
+          settled();
+          if (error === undefined) resolve({ duplicate: dedupeKey !== undefined && reply === 0 });
+          else reject(error);
+        });
+      }
     });
   }
 
-  /** The command, and what its answer means. */
-  #publishing(publication: Publication): { words: Words; publishedBy: (reply: Reply) => Published } {
-    const { room, prefix, suffix, at, dedupe, history } = publication;
-    const channel = this.#subscriptions.channelOf(room);
-    const { dedupeMs } = this.#options;
-    const dedupeKey = dedupe === undefined ? undefined : `${channel}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
-    if (history !== undefined) {
-      const options = { ...this.#historyKeys(room), dedupeKey, dedupeMs };
-      return { words: appendCommand(this.#publisher, publication, history, options), publishedBy: appended };
-    }
+  #publishing({ prefix, suffix, at }: Publication, channel: string, dedupeKey: string | undefined): Words {
     const envelope = wrap(prefix + suffix, at);
     return dedupeKey === undefined
-      ? { words: ['PUBLISH', channel, envelope], publishedBy: () => ({ duplicate: false }) }
-      : {
-          words: ['EVALSHA', publishOnce.sha, 1, dedupeKey, dedupeMs, channel, envelope],
-          publishedBy: (published) => ({ duplicate: published === 0 }),
-        };
+      ? ['PUBLISH', channel, envelope]
+      : ['EVALSHA', publishOnce.sha, 1, dedupeKey, this.#options.dedupeMs, channel, envelope];
+  }
+
+  #append(
+    publication: Publication,
+    history: HistoryRule,
+    channel: string,
+    dedupeKey: string | undefined,
+    settle: (error: Error | undefined, published: Published | undefined) => void,
+  ): void {
+    if (this.#appends === undefined) {
+      this.#appends = new Appends();
+      setImmediate(() => this.#writeAppends());
+    }
+    this.#appends.add(publication, history, channel, dedupeKey, settle);
+    if (this.#appends.isFull) this.#writeAppends();
+  }
+
+  #writeAppends(): void {
+    const appends = this.#appends;
+    if (appends === undefined) return;
+    this.#appends = undefined;
+    const command = appends.command(this.#publisher, this.#lineKey, this.#newName(), this.#options.dedupeMs);
+    this.#publisher.send(command, (error, reply) => {
+      appends.settle(error, reply, (refusal) => this.#publisher.refused(refusal));
+    });
+    this.#publisher.flush();
   }
 
   /** WAIT holds up the connection: there is one at a time, for everything written before it. */
@@ -205,6 +228,7 @@ export class RedisBackplane implements Backplane {
       // What else this turn writes is covered too.
       await new Promise((resolve) => setImmediate(resolve));
       this.#nextReplication = undefined;
+      this.#writeAppends();
       // One that fails confirms nothing, but what was written before it may have been taken: never `unavailable`.
       const waiting = this.#publisher.run(['WAIT', 1, replicationTimeoutMs]).catch(() => 0);
       this.#replicating = waiting;
@@ -213,13 +237,13 @@ export class RedisBackplane implements Backplane {
     return this.#nextReplication;
   }
 
-  #historyKeys(room: string): HistoryKeys {
+  get #lineKey(): string {
+    return `${this.#options.prefix}:line`;
+  }
+
+  #newName(): string {
     this.#names++;
-    return {
-      channel: this.#subscriptions.channelOf(room),
-      lineKey: `${this.#options.prefix}:line`,
-      newName: `${this.#run}${this.#names.toString(36)}`,
-    };
+    return `${this.#run}${this.#names.toString(36)}`;
   }
 
   #connection(

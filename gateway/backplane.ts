@@ -112,7 +112,7 @@ export interface Backplane {
   unsubscribe(room: string): void;
 
   /**
-   * Resolves when the backplane took the message. Publications of one node take effect in the order of the calls.
+   * Resolves when the backplane took the message. Publications of one node to a room take effect in the order of the calls.
    * Rejects with a BackplaneError.
    */
   publish(publication: Publication): Promise<Published>;

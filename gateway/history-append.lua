@@ -1,43 +1,61 @@
--- Keeps a message and publishes it: one step, so that the stream and the channel have one order.
--- KEYS[4] the dedupe key, if the message has one.
--- ARGV[6] the channel; ARGV[7] what begins the envelope; ARGV[8] and ARGV[9] the frame before and after the offset;
--- ARGV[10] most messages; ARGV[11] most bytes; ARGV[12] ms to keep the messages, ARGV[13] the position, ARGV[14] the key.
--- Returns {1, epoch, offset}, or for a duplicate {0, epoch and offset of the first one}.
-if KEYS[4] then
-  local first = redis.call('GET', KEYS[4])
-  if first then
-    -- A write that changes nothing: WAIT behind it covers the first one too, whoever wrote that.
-    redis.call('PEXPIRE', KEYS[4], redis.call('PTTL', KEYS[4]))
-    local epoch, offset = string.match(first, '^(%S+) (%d+)$')
-    return { 0, epoch or '', offset or '0' }
+-- Keeps messages and publishes them, in their order: for each it is one step, so that stream and channel have one order.
+-- KEYS behind the line, three for each message: the room's position, its messages, and the dedupe key; the position again
+-- where the message has no key.
+-- ARGV[4] ms to keep a dedupe key; ARGV[5] how many rules follow, four words each: most messages, most bytes, ms to keep the
+-- messages, ms to keep the position. Then seven words for each message: the position as far as the node knows it (epoch,
+-- offset), the number of its rule, the channel, what begins the envelope, the frame before and after the offset.
+-- Returns for each message `<epoch> <offset>`; for a duplicate `=`, and that of the first one; or the error of that message.
+local current = current_line()
+local firstMessage = 6 + 4 * ARGV[5]
+
+local function append(index)
+  local key, at = 3 * index - 1, firstMessage + 7 * (index - 1)
+  local position, messages, dedupe = KEYS[key], KEYS[key + 1], KEYS[key + 2]
+  local rule = 2 + 4 * ARGV[at + 2]
+  if dedupe ~= position then
+    local first = redis.call('GET', dedupe)
+    if first then
+      -- A write that changes nothing: WAIT behind it covers the first one too, whoever wrote that.
+      redis.call('PEXPIRE', dedupe, redis.call('PTTL', dedupe))
+      return '=' .. (string.match(first, '^%S+ %d+$') or '')
+    end
   end
+
+  local name = ARGV[3] .. '-' .. index
+  local epoch, offset, _, written, gone = open(position, messages, current, name, ARGV[at], ARGV[at + 1])
+  local number = integer(offset + 1)
+  local frame = ARGV[at + 5] .. number .. ARGV[at + 6]
+  -- First of all writes, where `open` needed none: without memory left it fails, and nothing has happened.
+  redis.call('XADD', messages, 'MAXLEN', '=', ARGV[rule], number .. '-0', 'f', frame, 'w', integer(written))
+
+  written = written + #frame
+  local most, removals = tonumber(ARGV[rule + 1]), 0
+  if written - gone > most then
+    -- At most: what has left by number, or has expired, is not counted yet. Each message says what was written before it.
+    repeat
+      local oldest = redis.call('XRANGE', messages, '-', '+', 'COUNT', 1)[1]
+      gone = tonumber(oldest[2][4]) or gone
+      local fits = written - gone <= most or oldest[1] == number .. '-0'
+      if not fits then redis.call('XDEL', messages, oldest[1]) end
+      removals = removals + 1
+      -- Where the rule was made smaller the rest goes with the next messages.
+    until fits or removals == 200
+    redis.call('HSET', position, 'gone', integer(gone))
+  end
+
+  redis.call('HSET', position, 'offset', number, 'written', integer(written))
+  redis.call('PEXPIRE', position, ARGV[rule + 3])
+  redis.call('PEXPIRE', messages, ARGV[rule + 2])
+  local told = epoch .. ' ' .. number
+  if dedupe ~= position then redis.call('SET', dedupe, told, 'PX', ARGV[4]) end
+  redis.call('PUBLISH', ARGV[at + 3], ARGV[at + 4] .. told .. '\n' .. frame)
+  return told
 end
 
-local epoch, offset, bytes = open()
-offset = offset + 1
-local number = integer(offset)
-local frame = ARGV[8] .. number .. ARGV[9]
--- First of all writes, where `open` needed none: without memory left it fails, and nothing has happened.
-redis.call('XADD', KEYS[2], number .. '-0', 'f', frame)
-
-local length = redis.call('XLEN', KEYS[2])
--- The messages before this one may have expired.
-bytes = length == 1 and #frame or bytes + #frame
-local size, most, removals = tonumber(ARGV[10]), tonumber(ARGV[11]), 0
--- Where the rule was made smaller the rest goes with the next messages.
-while length > 1 and (length > size or bytes > most) and removals < 200 do
-  local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
-  redis.call('XDEL', KEYS[2], oldest[1])
-  bytes = bytes - #oldest[2][2]
-  length = length - 1
-  removals = removals + 1
+local answers = {}
+for index = 1, (#KEYS - 1) / 3 do
+  local ok, answer = pcall(append, index)
+  if not ok and type(answer) ~= 'table' then answer = { err = 'ERR ' .. tostring(answer) } end
+  answers[index] = answer
 end
-
-redis.call('HSET', KEYS[1], 'offset', number, 'bytes', integer(bytes))
-redis.call('PEXPIRE', KEYS[1], ARGV[13])
-redis.call('PEXPIRE', KEYS[2], ARGV[12])
-if KEYS[4] then
-  redis.call('SET', KEYS[4], epoch .. ' ' .. number, 'PX', ARGV[14])
-end
-redis.call('PUBLISH', ARGV[6], ARGV[7] .. epoch .. ' ' .. number .. '\n' .. frame)
-return { 1, epoch, number }
+return answers

@@ -18,7 +18,7 @@ import {
 } from './backplane.ts';
 import { keptHeader } from './envelope.ts';
 import { type RedisConnection, readScript } from './redis-connection.ts';
-import type { Reply, Words } from './resp.ts';
+import { type Reply, ReplyError, type Words } from './resp.ts';
 
 export const appendScript = readScript('history-room.lua', 'history-append.lua');
 export const readHistoryScript = readScript('history-room.lua', 'history-read.lua');
@@ -27,42 +27,79 @@ export const readHistoryScript = readScript('history-room.lua', 'history-read.lu
 export interface HistoryKeys {
   channel: string;
   lineKey: string;
-  /** Names the epoch or line that begins, if one does: never used before. */
+  /** Begins the name of the epoch or line that begins, if one does: never used before. */
   newName: string;
 }
 
-export interface AppendOptions extends HistoryKeys {
-  /** Where the message has a key. */
-  dedupeKey: string | undefined;
-  dedupeMs: number;
+/** In one script: few enough not to hold up Redis, which takes some 10 µs for each. */
+const maxAppends = 32;
+const maxAppendBytes = 262_144;
+
+/** Called once: with an error, or without one and with the answer. */
+type AppendSettle = (error: Error | undefined, published: Published | undefined) => void;
+
+/**
+ * Messages that one script keeps and publishes, in their order. What Redis does for a script as such is a third of what one
+ * message costs it, so those of one turn share one.
+ */
+export class Appends {
+  readonly #keys: string[] = [];
+  readonly #rules: HistoryRule[] = [];
+  readonly #messages: (string | number)[] = [];
+  readonly #settles: AppendSettle[] = [];
+  #bytes = 0;
+
+  /** No other message should be added. */
+  get isFull(): boolean {
+    return this.#settles.length >= maxAppends || this.#bytes >= maxAppendBytes;
+  }
+
+  /** `dedupeKey`: where the message has a key. */
+  add(
+    { prefix, suffix, at, known }: Publication,
+    rule: HistoryRule,
+    channel: string,
+    dedupeKey: string | undefined,
+    settle: AppendSettle,
+  ): void {
+    let ruleNumber = this.#rules.indexOf(rule) + 1;
+    if (ruleNumber === 0) ruleNumber = this.#rules.push(rule);
+    const [position, messages] = roomKeys(channel);
+    this.#keys.push(position, messages, dedupeKey ?? position);
+    this.#messages.push(known?.epoch ?? '', known?.offset ?? 0, ruleNumber, channel, keptHeader(at), prefix, suffix);
+    this.#settles.push(settle);
+    this.#bytes += prefix.length + suffix.length;
+  }
+
+  command(redis: RedisConnection, lineKey: string, newName: string, dedupeMs: number): Words {
+    const rules = this.#rules.flatMap(({ size, maxBytes, ttlSeconds }) => {
+      const ttlMs = ttlSeconds * 1000;
+      return [size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs)];
+    });
+    return [
+      ...['EVALSHA', appendScript.sha, 1 + this.#keys.length, lineKey, ...this.#keys],
+      ...[...opening(redis, newName), dedupeMs, this.#rules.length, ...rules, ...this.#messages],
+    ];
+  }
+
+  /** Takes what Redis answers to the command. `refused` makes an error of what it says of one message. */
+  settle(error: Error | undefined, reply: Reply, refused: (error: ReplyError) => Error): void {
+    const answers = error === undefined ? (reply as Reply[]) : [];
+    for (const [index, settle] of this.#settles.entries()) {
+      const answer = answers[index];
+      if (error !== undefined) settle(error, undefined);
+      else if (answer instanceof ReplyError) settle(refused(answer), undefined);
+      else settle(undefined, published(String(answer)));
+    }
+  }
 }
 
-/** Keeps and publishes a message of a room with history. */
-export function appendCommand(
-  redis: RedisConnection,
-  { prefix, suffix, at, known }: Publication,
-  { size, maxBytes, ttlSeconds }: HistoryRule,
-  options: AppendOptions,
-): Words {
-  const { channel, dedupeKey, dedupeMs, newName } = options;
-  const keys = [...keysOf(options), ...(dedupeKey === undefined ? [] : [dedupeKey])];
-  const ttlMs = ttlSeconds * 1000;
-  return [
-    ...['EVALSHA', appendScript.sha, keys.length, ...keys],
-    ...opening(redis, newName, known),
-    ...[channel, keptHeader(at), prefix, suffix],
-    ...[size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), dedupeMs],
-  ];
-}
-
-/** What Redis answers to `appendCommand`. */
-export function appended(reply: Reply): Published {
-  const [kept, epoch, offset] = reply as [number, Buffer, Buffer];
-  return {
-    duplicate: kept === 0,
-    // The first one of a key may be from a time when the room was a plain one.
-    position: epoch.length === 0 ? undefined : { epoch: String(epoch), offset: Number(offset) },
-  };
+/** `<epoch> <offset>`; of a duplicate behind a `=`, and nothing else where the first one is from when the room was plain. */
+function published(answer: string): Published {
+  const duplicate = answer.startsWith('=');
+  const space = answer.indexOf(' ');
+  const position = { epoch: answer.slice(duplicate ? 1 : 0, space), offset: Number(answer.slice(space + 1)) };
+  return { duplicate, position: space === -1 ? undefined : position };
 }
 
 /** Reads what is kept of a room. */
@@ -72,8 +109,8 @@ export async function readHistory(
   keys: HistoryKeys,
 ): Promise<HistoryPage> {
   const [epoch, top, base, first, messages] = (await redis.run([
-    ...['EVALSHA', readHistoryScript.sha, 3, ...keysOf(keys)],
-    ...opening(redis, keys.newName, known),
+    ...['EVALSHA', readHistoryScript.sha, 3, keys.lineKey, ...roomKeys(keys.channel)],
+    ...[...opening(redis, keys.newName), known?.epoch ?? '', known?.offset ?? 0],
     ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
     ...[positionTtlMs, unusedPositionTtlMs],
   ])) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
@@ -86,13 +123,13 @@ export async function readHistory(
   };
 }
 
-function keysOf({ channel, lineKey }: HistoryKeys): string[] {
-  return [`${channel}:position`, `${channel}:messages`, lineKey];
+function roomKeys(channel: string): [position: string, messages: string] {
+  return [`${channel}:position`, `${channel}:messages`];
 }
 
 /** The arguments of history-room.lua. */
-function opening({ server }: RedisConnection, newName: string, known: HistoryQuery['known']): (string | number)[] {
-  return [server.run, server.mayHaveLost ? 1 : 0, newName, known?.epoch ?? '', known?.offset ?? 0];
+function opening({ server }: RedisConnection, newName: string): (string | number)[] {
+  return [server.run, server.mayHaveLost ? 1 : 0, newName];
 }
 
 /** An epoch may come from a client, so it must not be taken for one of the two marks. */

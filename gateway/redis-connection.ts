@@ -142,9 +142,14 @@ export class RedisConnection {
     if (!this.ready || this.#pipeline === undefined) settle(new BackplaneError('unavailable', 'Redis is away'), null);
     else {
       const outcome: Settle = (error, reply) =>
-        settle(error instanceof ReplyError ? this.#refused(error) : error, reply);
+        settle(error instanceof ReplyError ? this.refused(error) : error, reply);
       this.#pipeline.send(words, outcome, answers);
     }
+  }
+
+  /** Writes at once what was sent in this turn. */
+  flush(): void {
+    this.#pipeline?.flush();
   }
 
   /** `send` for those who wait. `answers`: how many Redis gives; the last one is returned. */
@@ -199,7 +204,8 @@ export class RedisConnection {
     this.#log.warn({ role: this.#role, error: cut(error.message) }, 'redis connection failed');
   }
 
-  #refused(error: ReplyError): BackplaneError {
+  /** What it means that Redis does not carry out a command, or a part of one. */
+  refused(error: ReplyError): BackplaneError {
     // It has become a replica, or has forgotten its scripts: a new connection finds the master, and loads them again.
     if (/^(READONLY|NOSCRIPT)/.test(error.message)) this.reconnect(error.message);
     this.#log.error({ role: this.#role, error: cut(error.message) }, 'redis refused a command');

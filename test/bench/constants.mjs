@@ -69,25 +69,28 @@ async function history() {
   const append = await script('history-room', 'history-append');
   const read = await script('history-room', 'history-read');
   const run = /run_id:(\w+)/.exec(await redis.info())?.[1] ?? '';
-  const keys = (n) => [`${channel(n)}:position`, `${channel(n)}:messages`, 'rc:line'];
+  const keys = (n) => ['rc:line', `${channel(n)}:position`, `${channel(n)}:messages`];
   const [week, prefix] = [604_800_000, `{"type":"message","room":"r1","data":"${'x'.repeat(128)}","offset":`];
   for (const nodes of [0, 1, 4]) {
     const sockets = await Promise.all(Array.from({ length: nodes }, () => subscriber(rooms)));
     const before = await field('memory', 'used_memory');
-    results[`history-append.lua, ${nodes} nodes`] = await busy((pipeline, n) =>
-      pipeline.evalsha(
-        append,
-        3,
-        ...keys(n % rooms),
-        ...[run, 1, `e${n}`, '', 0, channel(n % rooms), '1h1700000000000', prefix, '}'],
-        ...[100, 4_194_304, 86_400_000, week, 120_000],
-      ),
-    );
+    // As a node writes them that has one message in each turn, and one that has many.
+    for (const atOnce of [1, 16]) {
+      results[`history-append.lua, ${atOnce} at once, ${nodes} nodes`] = await busy((pipeline, n) => {
+        const messages = Array.from({ length: atOnce }, (_, index) => (n * atOnce + index) % rooms);
+        return pipeline.evalsha(
+          append,
+          1 + 3 * atOnce,
+          ...['rc:line', ...messages.flatMap((each) => [...keys(each).slice(1), `${channel(each)}:position`])],
+          ...[run, 1, `e${atOnce}-${n}`, 120_000, 1, 100, 4_194_304, 86_400_000, week],
+          ...messages.flatMap((each) => ['', 0, 1, channel(each), '1h1700000000000', prefix, '}']),
+        );
+      });
+    }
     if (nodes === 0) {
       // By now each room holds its 100 messages.
       const bytes = (await field('memory', 'used_memory')) - before;
-      const kept = Math.min(100 * rooms, results['history-append.lua, 0 nodes'].commands);
-      results.historyBytesPerMessage = Math.round(bytes / kept);
+      results.historyBytesPerMessage = Math.round(bytes / (100 * rooms));
     }
     for (const socket of sockets) socket.destroy();
   }

@@ -9,7 +9,7 @@ import type { Position } from '../../shared/protocol.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
-import { keptWhenBack, offsetsOf, pageOf, publishKept, span } from './kept-room.ts';
+import { keptWhenBack, offsetsOf, pageOf, publishKept, readAll, span } from './kept-room.ts';
 import { keptPublication, outcome, publication } from './recorder.ts';
 import { channelOf, deadlineMs, redisClient, redisNode, started, untilBack } from './redis-node.ts';
 
@@ -162,6 +162,28 @@ describe('Redis refuses', () => {
     expect(retried).toMatchObject({ duplicate: false, position: { offset: before + 1 } });
     await one.fence();
     expect(one.frames('a')).toHaveLength(before + 1);
+  });
+
+  test('one of many that are published at once: unavailable, and all others are stored and delivered, in their order', async () => {
+    const redis = await ownRedis();
+    const one = await started(redis.url, 'a', 'b', 'bad');
+    const admin = redisClient(redis.url);
+    await publishKept(one, 'bad', 1);
+    await admin.set(`${channelOf('bad')}:messages`, 'no stream');
+    const rooms = span(1, 60).map((number) => (number % 10 === 5 ? 'bad' : number % 2 === 0 ? 'a' : 'b'));
+    const outcomes = await Promise.all(rooms.map((room) => outcome(one.backplane.publish(keptPublication(room)))));
+    expect(outcomes).toEqual(rooms.map((room) => (room === 'bad' ? 'unavailable' : 'taken')));
+    for (const room of ['a', 'b']) {
+      const count = rooms.filter((each) => each === room).length;
+      expect(await readAll(one, room)).toHaveLength(count);
+      await one.untilFrames(room, count);
+      expect(one.frames(room)).toEqual(await readAll(one, room));
+    }
+    await admin.del(`${channelOf('bad')}:messages`);
+    expect(offsetsOf(await publishKept(one, 'bad', 1))).toEqual([2]);
+    await one.fence();
+    expect(one.frames('bad')).toHaveLength(2);
+    expect(one.backplane.up).toBe(true);
   });
 
   test('because it has forgotten the scripts: one refusal, then they are there again; reads alike', async () => {

@@ -90,6 +90,14 @@ function positions(create: CreateBackplanes): void {
       expect(epochs).toContain(empty.epoch);
     });
 
+    test('is there for whoever publishes and reads without waiting', async () => {
+      const { one } = await startNodes(create);
+      const published = span(1, 50).map(() => one.backplane.publish(keptPublication('a')));
+      const page = await one.backplane.read('a', { limit: 100, maxBytes: 100_000 });
+      expect(page).toMatchObject({ top: 50, first: 1, messages: { length: 50 } });
+      expect(offsetsOf(await Promise.all(published))).toEqual(span(1, 50));
+    });
+
     test('is none of a plain room', async () => {
       const { one, other } = await nodesIn(create, 'a');
       expect(await one.backplane.publish(publication('a'))).toEqual({ duplicate: false });
@@ -192,6 +200,21 @@ function bounds(create: CreateBackplanes): void {
       expect(await page(other)).toMatchObject({ top: 28, first: 28, messages: [{ offset: 28 }] });
     });
 
+    test('is what its own rule says where rooms with many rules are published to at once', async () => {
+      const { one, other } = await startNodes(create);
+      const rules = span(1, 10).map((size) => keep({ size }).history);
+      const rooms = span(1, 100).map((number) => ({ room: `r${number}`, history: rules[number % 10] }));
+      const sent = span(1, 12).flatMap(() => rooms);
+      await Promise.all(sent.map(({ room, history }) => one.backplane.publish(keptPublication(room, { history }))));
+      const epochs = new Set<string>();
+      for (const { room, history } of rooms) {
+        const kept = await other.backplane.read(room, { limit: 100, maxBytes: 100_000 });
+        expect(kept, room).toMatchObject({ top: 12, messages: { length: history?.size } });
+        epochs.add(kept.epoch);
+      }
+      expect(epochs.size).toBe(rooms.length);
+    });
+
     test('is at most `maxBytes`, exactly, but always the newest message', async () => {
       const { one, other } = await startNodes(create);
       const publish = (offset: number, maxBytes: number) =>
@@ -208,6 +231,24 @@ function bounds(create: CreateBackplanes): void {
       expect(await page(other)).toMatchObject({ top: 15, first: 15, messages: [{ offset: 15 }] });
       for (const offset of span(16, 18)) await publish(offset, 3_000);
       expect(await page(other)).toMatchObject({ first: 16, messages: { length: 3 } });
+    });
+
+    test('is never fewer than both bounds allow, whichever of them it was that others left by', async () => {
+      const { one, other } = await startNodes(create);
+      const publish = (offset: number, frameBytes: number) => {
+        const suffix = suffixOf(offset, frameBytes);
+        return one.backplane.publish(keptPublication('a', { suffix, ...keep({ size: 4, maxBytes: 4_000 }) }));
+      };
+      for (const offset of span(1, 20)) {
+        await publish(offset, 900);
+        expect(await page(other)).toMatchObject({ first: Math.max(1, offset - 3) });
+      }
+      await publish(21, 1_800);
+      expect(await page(other)).toMatchObject({ first: 19, messages: { length: 3 } });
+      for (const offset of span(22, 24)) await publish(offset, 700);
+      expect(await page(other)).toMatchObject({ first: 21, messages: { length: 4 } });
+      await publish(25, 3_999);
+      expect(await page(other)).toMatchObject({ first: 25, messages: { length: 1 } });
     });
   });
 }

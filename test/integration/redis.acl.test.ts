@@ -79,7 +79,7 @@ test('a user of Redis with the rights in docs/operations.md is refused nothing t
   const settings: NodeSettings = {
     REDIS_URL: redis.url,
     ACK: 'replicated',
-    ROOMS_FILE: roomsFile({ match: 'team:*', history: { size: 3 }, presence: true, joinLeave: true }),
+    ROOMS_FILE: roomsFile({ match: 'team:*', history: { size: 3, maxBytes: 1_024 }, presence: true, joinLeave: true }),
   };
   const [dying, node] = await Promise.all([spawnNode(settings), startNode(settings)]);
   const ann = await join(node, 'ann', 'team:a', 'plain');
@@ -102,6 +102,8 @@ test('a user of Redis with the rights in docs/operations.md is refused nothing t
   const resumed = await cid.request({ type: 'subscribe', room, since: { epoch, offset: 4 } });
   expect(resumed).toMatchObject({ recovered: true });
   await cid.next(carrying(room, 5));
+  // One that leaves no room for the others.
+  await cid.publish(room, 'x'.repeat(900));
   expect(await redis.names()).toEqual(listed.toSorted());
   await cid.request({ type: 'unsubscribe', room: 'plain' });
   await ann.request({ type: 'unsubscribe', room: 'plain' });
