@@ -1,8 +1,10 @@
 /**
  * The Redis backplane: one channel per room. Keeps the contract of gateway/backplane.ts.
  *
- * Two connections (gateway/redis-connection.ts): one publishes and reads, one is subscribed. Which rooms are subscribed
- * is kept in gateway/subscriptions.ts, what rooms with history keep in gateway/history-redis.ts. A canary message every
+ * Two connections (gateway/redis-connection.ts). One is subscribed, and publishes to plain rooms, so that the answer and the
+ * message itself come in one read. The other one keeps and reads history, which may be long and must not hold up live
+ * messages. Which rooms are subscribed is kept in gateway/subscriptions.ts, what rooms with history keep in
+ * gateway/history-redis.ts. A canary message every
  * second, from the one to the other, shows that the way through Redis is open in both directions; without it the
  * backplane is down, whatever the connections say.
  */
@@ -51,7 +53,9 @@ export interface RedisBackplaneOptions {
 export class RedisBackplane implements Backplane {
   readonly #options: RedisBackplaneOptions;
   readonly #log: Logger;
+  /** Keeps and reads history. */
   readonly #publisher: RedisConnection;
+  /** Carries what is live. */
   readonly #subscriber: RedisConnection;
   readonly #subscriptions: Subscriptions;
   readonly #canaryChannel: string;
@@ -83,6 +87,7 @@ export class RedisBackplane implements Backplane {
     const scripts = [publishOnce, appendScript, readHistoryScript];
     this.#publisher = this.#connection('publisher', { scripts });
     this.#subscriber = this.#connection('subscriber', {
+      scripts: [publishOnce],
       onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
       onLost: () => this.#subscriptions.lost(),
     });
@@ -180,7 +185,9 @@ export class RedisBackplane implements Backplane {
           else resolve(published);
         });
       } else {
-        this.#publisher.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
+        // WAIT counts what its own connection has written.
+        const connection = this.#options.replicated ? this.#publisher : this.#subscriber;
+        connection.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
           settled();
           if (error === undefined) resolve({ duplicate: dedupeKey !== undefined && reply === 0 });
           else reject(error);

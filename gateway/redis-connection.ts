@@ -85,8 +85,8 @@ export class RedisConnection {
       ...addressOf(url),
       lazyConnect: true,
       connectionName: name,
-      // What redis-pipeline.ts reads.
-      protocol: 2,
+      // RESP3 lets a connection that subscribes send commands too. All others speak what is simpler to read.
+      protocol: onMessage === undefined ? 2 : 3,
       // It sends nothing but its handshake, which ends with the connection.
       maxRetriesPerRequest: 0,
       connectTimeout: connectTimeoutMs,
@@ -99,7 +99,7 @@ export class RedisConnection {
       const { stream } = this.#redis;
       stream.removeAllListeners('data');
       this.#pipeline = new RedisPipeline(stream, onMessage);
-      this.#prepare(this.#pipeline, scripts).then(
+      this.#prepare(this.#pipeline, scripts, onMessage !== undefined).then(
         () => {
           this.#lastError = '';
           this.#prepared = true;
@@ -184,13 +184,17 @@ export class RedisConnection {
     this.#redis.disconnect();
   }
 
-  async #prepare(pipeline: RedisPipeline, scripts: readonly Script[]): Promise<void> {
+  async #prepare(pipeline: RedisPipeline, scripts: readonly Script[], subscribes: boolean): Promise<void> {
     if (scripts.length === 0) return;
     const run = (...words: string[]) =>
       new Promise<Reply>((resolve, reject) => {
         pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
       });
     const [info] = await Promise.all([run('INFO'), ...scripts.map(({ text }) => run('SCRIPT', 'LOAD', text))]);
+    // ioredis goes on in RESP2 where HELLO is refused, but only RESP3 has verbatim strings.
+    if (subscribes && !String(info).startsWith('txt:')) {
+      throw new Error('RESP3 is wanted: Redis 6 or newer, and the right to HELLO');
+    }
     const { isReplica, ...server } = readInfo(String(info));
     // It takes PUBLISH, though only its own subscribers get that; and it may be promoted while we are connected.
     if (isReplica) throw new Error('it is a replica, and the master is wanted');

@@ -1,5 +1,6 @@
 /**
- * RESP2, the protocol of Redis: a command as text, and the bytes that come back as replies and messages.
+ * The protocol of Redis: a command as text, and the bytes that come back as replies and messages. RESP2, and what a
+ * connection that speaks RESP3 is told beside: pushes, by which messages and replies are told apart, and verbatim strings.
  *
  * Bytes may be cut anywhere on their way. What comes whole in one chunk is not copied: a bulk string shares the memory of
  * its chunk, as much as was read from the socket at once (at most 64 KiB), for as long as somebody keeps it. It knows no
@@ -12,15 +13,12 @@ export type Reply = number | string | Buffer | null | ReplyError | Reply[];
 /** What Redis says instead of carrying a command out: `ERR …`, `READONLY …`, `NOSCRIPT …`. */
 export class ReplyError extends Error {}
 
-/** The bytes are no RESP2, or nobody asked: what follows means nothing. */
+/** The bytes are not of this protocol, or nobody asked: what follows means nothing. */
 export class ProtocolError extends Error {}
 
 export interface ReplyListener {
   reply(reply: Reply): void;
-  /**
-   * A message of a subscribed channel: what stands in `bytes` from `start` to `end`. Without it nothing is taken for a
-   * message: on a connection that subscribes nothing a reply may look like one.
-   */
+  /** A message of a subscribed channel, which comes as a push: what stands in `bytes` from `start` to `end`. */
   message?: ((channel: string, bytes: Buffer, start: number, end: number) => void) | undefined;
 }
 
@@ -41,11 +39,14 @@ const error = 0x2d;
 const integer = 0x3a;
 const bulkString = 0x24;
 const array = 0x2a;
+const push = 0x3e;
+/** `=<length>\r\ntxt:<text>`: the form of text that a person may read. */
+const verbatimString = 0x3d;
 const minus = 0x2d;
 const zero = 0x30;
 const carriageReturn = 0x0d;
 const lineEnd = '\r\n';
-const messageHead = Buffer.from('*3\r\n$7\r\nmessage\r\n$');
+const messageHead = Buffer.from('>3\r\n$7\r\nmessage\r\n$');
 /** Instead of where a value ends: its end has not come. */
 const cut = -1;
 
@@ -56,7 +57,7 @@ export class ReplyReader {
   #restBytes = 0;
   #neededBytes = 0;
   /** Arrays whose last items have not come, the inner ones behind. */
-  readonly #open: { items: Reply[]; size: number }[] = [];
+  readonly #open: { items: Reply[]; size: number; isPush: boolean }[] = [];
   /** Where the line of the last `#number` ends. */
   #lineEnd = 0;
 
@@ -128,17 +129,19 @@ export class ReplyReader {
       }
       case integer:
       case bulkString:
-      case array: {
+      case verbatimString:
+      case array:
+      case push: {
         // Of strings and arrays that are null it is -1.
         const isNegative = bytes[at + 1] === minus;
         const number = this.#number(bytes, isNegative ? at + 2 : at + 1);
         if (number === cut) return cut;
-        if (type === bulkString && !isNegative) return this.#bulkString(bytes, at, number);
+        if ((type === bulkString || type === verbatimString) && !isNegative) return this.#bulkString(bytes, at, number);
         const end = this.#lineEnd;
         if (type === integer) this.#take(isNegative ? -number : number);
         else if (isNegative) this.#take(null);
         else if (number === 0) this.#take([]);
-        else this.#open.push({ items: [], size: number });
+        else this.#open.push({ items: [], size: number, isPush: type === push });
         return end;
       }
       default:
@@ -172,16 +175,18 @@ export class ReplyReader {
 
   #take(value: Reply): void {
     let whole = value;
+    let isPush = false;
     for (let open = this.#open.at(-1); open !== undefined; open = this.#open.at(-1)) {
       open.items.push(whole);
       if (open.items.length < open.size) return;
       this.#open.pop();
       whole = open.items;
+      isPush = open.isPush;
     }
-    const { message } = this.#listener;
-    const [kind, channel, bytes] = message !== undefined && Array.isArray(whole) ? whole : [];
+    // SUBSCRIBE and UNSUBSCRIBE are answered by pushes too.
+    const [kind, channel, bytes] = isPush ? (whole as Reply[]) : [];
     if (String(kind) === 'message' && channel instanceof Buffer && bytes instanceof Buffer) {
-      message?.(channel.toString('latin1'), bytes, 0, bytes.length);
+      this.#listener.message?.(channel.toString('latin1'), bytes, 0, bytes.length);
     } else this.#listener.reply(whole);
   }
 }

@@ -77,9 +77,9 @@ test('a SUBSCRIBE is done when all of its channels are, and at once where it is 
   send(['SUBSCRIBE', 'a', 'b'], 2);
   send(['SUBSCRIBE', 'c', 'd'], 2);
   send(['PING']);
-  answer('*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n');
+  answer('>3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n');
   expect([outcomes, messages]).toEqual([[], ['a hi']]);
-  answer('*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n-NOPERM\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n');
+  answer('>3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n-NOPERM\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n');
   expect(outcomes.map((each) => each.split(':')[0])).toEqual(['b', 'd', 'PING']);
   expect(outcomes[1]).toBe('d: refused NOPERM');
 });
@@ -134,6 +134,6 @@ test('a fault of whom a message is handed to is not taken for one of the connect
   const { answer, stream } = pipeline(() => {
     throw new TypeError('a fault');
   });
-  expect(() => answer('*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n')).toThrow(TypeError);
+  expect(() => answer('>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n')).toThrow(TypeError);
   expect(stream.destroyed).toBe(false);
 });

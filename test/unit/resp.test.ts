@@ -27,8 +27,9 @@ function bulk(bytes: Buffer): Buffer {
 }
 
 const array = (items: Buffer[]) => Buffer.concat([Buffer.from(`*${items.length}\r\n`), ...items]);
+const push = (items: Buffer[]) => Buffer.concat([Buffer.from(`>${items.length}\r\n`), ...items]);
 const message = (channel: string, bytes: Buffer) =>
-  array([bulk(Buffer.from('message')), bulk(Buffer.from(channel)), bulk(bytes)]);
+  push([bulk(Buffer.from('message')), bulk(Buffer.from(channel)), bulk(bytes)]);
 const randomBytes = (random: Random) =>
   Buffer.from(
     Array.from({ length: random.integer(0, 30) }, () => random.pick([13, 10, 36, 42, random.integer(0, 255)])),
@@ -36,7 +37,7 @@ const randomBytes = (random: Random) =>
 
 /** A value as Redis writes it, and as `told` shows it. */
 function randomValue(random: Random, depth = 0): { bytes: Buffer; value: unknown } {
-  const kind = random.integer(0, depth < 3 ? 7 : 5);
+  const kind = random.integer(0, depth < 3 ? 8 : 6);
   if (kind === 0) {
     const value = random.pick([0, 1, -1, 9_007_199_254_740_991, random.integer(-1_000, 1_000)]);
     return { bytes: Buffer.from(`:${value}\r\n`), value };
@@ -47,6 +48,10 @@ function randomValue(random: Random, depth = 0): { bytes: Buffer; value: unknown
   if (kind <= 5) {
     const bytes = randomBytes(random);
     return { bytes: bulk(bytes), value: { hex: bytes.toString('hex') } };
+  }
+  if (kind === 6) {
+    const text = `txt:${random.integer(0, 1_000)}\r\n`;
+    return { bytes: Buffer.from(`=${text.length}\r\n${text}\r\n`), value: { hex: Buffer.from(text).toString('hex') } };
   }
   const items = Array.from({ length: random.integer(0, 4) }, () => randomValue(random, depth + 1));
   return { bytes: array(items.map(({ bytes }) => bytes)), value: items.map(({ value }) => value) };
@@ -90,13 +95,16 @@ test('however the bytes are cut, the same replies and messages come out (random 
   }
 });
 
-test('on a connection that subscribes nothing a reply that looks like a message is a reply', () => {
-  const reply = message('one room', Buffer.from('another'));
-  const expected = [
-    `reply ${JSON.stringify(['message', 'one room', 'another'].map((text) => plain(Buffer.from(text))))}`,
-  ];
-  expect(told([reply], false)).toEqual(expected);
-  expect(told([reply.subarray(0, 9), reply.subarray(9)], false)).toEqual(expected);
+test.each([
+  ['a reply that looks like a message', array, ['message', 'one room', 'another']],
+  ['a push that answers SUBSCRIBE', push, ['subscribe', 'one room', ':1']],
+])('%s is a reply', (_, made, words) => {
+  const items = words.map((word) => (word.startsWith(':') ? Buffer.from(`${word}\r\n`) : bulk(Buffer.from(word))));
+  const reply = made(items);
+  const value = words.map((word) => (word.startsWith(':') ? Number(word.slice(1)) : plain(Buffer.from(word))));
+  for (const chunks of [[reply], [reply.subarray(0, 9), reply.subarray(9)]]) {
+    expect(told(chunks, true)).toEqual([`reply ${JSON.stringify(value)}`]);
+  }
 });
 
 test('what came whole is not copied', () => {
@@ -128,8 +136,8 @@ test('a long value in many pieces is copied once, and a long array of short ones
   expect(Math.max(...copies)).toBeLessThan(1.5);
 });
 
-test.each(['HTTP/1.1 400 Bad Request\r\n', '\r\n', '%1\r\n+a\r\n+b\r\n', '>3\r\n', '\0'])(
-  'what is no RESP2 is refused, and not waited for: %j',
+test.each(['HTTP/1.1 400 Bad Request\r\n', '\r\n', '%1\r\n+a\r\n+b\r\n', ',3.5\r\n', '\0'])(
+  'what Redis never says is refused, and not waited for: %j',
   (text) => {
     expect(() => told([Buffer.from(text)], true)).toThrow(ProtocolError);
     expect(() => told([Buffer.from(`:1\r\n${text}`)], false)).toThrow(ProtocolError);
