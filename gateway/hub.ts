@@ -95,6 +95,12 @@ export class Hub implements BackplaneListener {
     return this.#members;
   }
 
+  /** False if every member gets live messages now. */
+  get someAside(): boolean {
+    for (const { aside } of this.#rooms.values()) if (aside > 0) return true;
+    return false;
+  }
+
   /** Counts a member in, aside at first. The caller waits for `subscribed`, then takes it live, or leaves again. */
   join(name: string): Room {
     let room = this.#rooms.get(name);
