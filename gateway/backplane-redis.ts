@@ -1,12 +1,11 @@
 /**
  * The Redis backplane: one channel per room. Keeps the contract of gateway/backplane.ts.
  *
- * Two connections (gateway/redis-connection.ts). One is subscribed, and publishes to plain rooms, so that the answer and the
- * message itself come in one read. The other one keeps and reads history, which may be long and must not hold up live
+ * Two connections (gateway/redis-connection.ts). One is subscribed, and publishes to plain rooms, so that the answer and
+ * the message itself come in one read. The other one keeps and reads history, which may be long and must not hold up live
  * messages. Which rooms are subscribed is kept in gateway/subscriptions.ts, what rooms with history keep in
- * gateway/history-redis.ts. A canary message every
- * second, from the one to the other, shows that the way through Redis is open in both directions; without it the
- * backplane is down, whatever the connections say.
+ * gateway/history-redis.ts. A canary message every second, from the one to the other, shows that the way through Redis is
+ * open in both directions; without it the backplane is down, whatever the connections say.
  */
 import { randomBytes } from 'node:crypto';
 import {
