@@ -14,6 +14,8 @@ export interface Reader {
   flush(): void;
   /** True while messages are fanned out to it. */
   readonly live: boolean;
+  /** It was closed, and only holds what its peer has not read. */
+  readonly closing: boolean;
   /** It is over the soft limit: no more messages to it until it has read. */
   stall(): void;
   /** The node is over its total limit, and this one holds most. Still so at the next look: it has to let go at once. */
@@ -106,12 +108,15 @@ export class Backpressure {
     return flushed;
   }
 
+  /** Those that were closed before go first: their buffers were to be free by now. */
   #shedFullest(excess: number): void {
-    const fullest = [...this.#readers].map((reader) => ({ reader, bytes: reader.bufferedBytes() }));
-    fullest.sort((one, other) => other.bytes - one.bytes);
+    const fullest = [...this.#readers]
+      .map((reader) => ({ reader, bytes: reader.bufferedBytes() }))
+      .filter(({ bytes }) => bytes > 0);
+    fullest.sort((one, other) => +other.reader.closing - +one.reader.closing || other.bytes - one.bytes);
     let left = excess;
     for (const { reader, bytes } of fullest) {
-      if (left <= 0 || bytes === 0) return;
+      if (left <= 0) return;
       reader.shed();
       left -= bytes;
     }

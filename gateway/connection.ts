@@ -76,6 +76,10 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return !this.#stalled && !this.#closed;
   }
 
+  get closing(): boolean {
+    return this.#closed;
+  }
+
   /** The rules by which rooms of this connection are off the live path now. */
   slowPolicies(): ReadonlySet<SlowPolicy> {
     return this.#memberships.slowPolicies();

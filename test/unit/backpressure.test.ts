@@ -11,6 +11,7 @@ const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 class SimulatedReader implements Reader {
   live = true;
+  closing = false;
   buffered = 0;
   /** Fanned out in this turn, not in the buffer yet. */
   pending = 0;
@@ -180,6 +181,15 @@ describe('over the total limit', () => {
     const other = new SimulatedReader(1e9, 200);
     new Backpressure(0, 1_000, new Set([aside, other])).look();
     expect([aside.wasShed, other.wasShed]).toEqual([true, false]);
+  });
+
+  test('who was closed before and has not read since goes first, though others hold more', () => {
+    const readers = [900, 100, 300].map((bytes) => new SimulatedReader(1e9, bytes));
+    const [, closed] = readers as [SimulatedReader, SimulatedReader];
+    closed.live = false;
+    closed.closing = true;
+    new Backpressure(0, 1_250, new Set(readers)).look();
+    expect(readers.map(({ wasShed }) => wasShed)).toEqual([false, true, false]);
   });
 
   test('many readers are looked at before they have taken a quarter of it, whatever each one may have', () => {
