@@ -31,9 +31,12 @@ export interface HistoryKeys {
   newName: string;
 }
 
-/** In one script: few enough not to hold up Redis, which takes some 10 µs for each. */
+/**
+ * In one script: few enough not to hold up Redis, which takes some 10 µs for each, and not to fill the buffers of those who
+ * are subscribed, as nothing of them is written before it ends. Large messages would win nothing by it.
+ */
 const maxAppends = 32;
-const maxAppendBytes = 262_144;
+const maxAppendBytes = 16_384;
 
 /** Called once: with an error, or without one and with the answer. */
 type AppendSettle = (error: Error | undefined, published: Published | undefined) => void;

@@ -113,7 +113,7 @@ export const messageRows: Scenario[] = [
 async function measureHotRoom(bench: Bench): Promise<Measured> {
   const trial = await bench.withAudience(hotRoom, async (client) => {
     await client.connect();
-    return bench.highest(client, 1200, 1.25);
+    return bench.highest(client, 2400, 1.25);
   });
   const values = { deliveries: trial.deliveriesPerSecond, cost: trial.serverCpuUsPerDelivery };
   return { values, faults: faultsOf(trial), trials: bench.trials };
@@ -132,7 +132,7 @@ async function measureFixed(bench: Bench, shape: Shape, messagesPerSecond: numbe
 async function measurePublishing(bench: Bench): Promise<Measured> {
   const trial = await bench.withAudience(singleMembers, async (client) => {
     await client.connect();
-    return bench.highest(client, 6000, 1.3);
+    return bench.highest(client, 12_000, 1.3);
   });
   const values = {
     messages: trial.sentPerSecond,

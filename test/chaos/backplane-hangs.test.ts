@@ -4,7 +4,8 @@
  */
 import { describe, expect, test } from 'vitest';
 import { hangingProxy } from '../contract/hanging-proxy.ts';
-import { outcome, publication } from '../contract/recorder.ts';
+import { keptWhenBack } from '../contract/kept-room.ts';
+import { keptPublication, outcome, publication } from '../contract/recorder.ts';
 import { deadlineMs, publishWhenBack, redisNode, started, untilBack } from '../contract/redis-node.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
@@ -63,15 +64,19 @@ describe('Redis hangs', () => {
     expect(proxy.hanging).toBe(0);
   });
 
-  test('only the publishing connection hangs: publications time out, then work again, and no room misses anything', async () => {
+  test('only the connection for history hangs: what is kept times out, then is taken again; all else goes on', async () => {
     const redis = await ownRedis();
     const proxy = await hangingProxy(redis.url);
-    const one = await started(proxy.url, 'a');
+    const one = await started(proxy.url, 'plain', 'kept');
     proxy.hang('roomcast:publisher');
-    expect(await outcome(one.backplane.publish(publication('a')))).toBe('timeout');
-    const next = await publishWhenBack(one, 'a');
-    await one.untilFrames('a', 1);
-    expect(one.story('a')).toEqual([next]);
+    const kept = outcome(one.backplane.publish(keptPublication('kept')));
+    const sent = publication('plain');
+    expect(await outcome(one.backplane.publish(sent))).toBe('taken');
+    expect(await kept).toBe('timeout');
+    await keptWhenBack(one, 'kept');
+    for (const room of ['plain', 'kept']) await one.untilFrames(room, 1);
+    expect(one.story('plain')).toEqual([sent.frame]);
+    expect(one.missedRooms()).toEqual([]);
     expect(proxy.hanging).toBe(0);
   });
 
