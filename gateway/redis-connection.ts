@@ -191,9 +191,9 @@ export class RedisConnection {
         pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
       });
     const [info] = await Promise.all([run('INFO'), ...scripts.map(({ text }) => run('SCRIPT', 'LOAD', text))]);
-    // ioredis goes on in RESP2 where HELLO is refused, but only RESP3 has verbatim strings.
+    // Where HELLO is not known ioredis goes on in RESP2; only RESP3 has verbatim strings.
     if (subscribes && !String(info).startsWith('txt:')) {
-      throw new Error('RESP3 is wanted: Redis 6 or newer, and the right to HELLO');
+      throw new Error('it does not speak RESP3; use Redis 6 or newer');
     }
     const { isReplica, ...server } = readInfo(String(info));
     // It takes PUBLISH, though only its own subscribers get that; and it may be promoted while we are connected.

@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { faultProxy } from '../support/fault-proxy.ts';
-import { ownRedis } from '../support/own-redis.ts';
+import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
 import { outcome, publication } from './recorder.ts';
 import {
@@ -188,6 +188,13 @@ describe('Redis refuses', () => {
     expect(one.backplane.up).toBe(true);
     await one.backplane.publish(publication('a'));
     await one.untilFrames('a', 1);
+  });
+
+  test('to speak RESP3, as one does that is too old: the node starts, is not up, and publishes nothing', async () => {
+    const redis = await ownRedisOnDisk('--rename-command', 'HELLO', 'UNKNOWN');
+    const one = await redisNode(redis.url).start();
+    expect(one.backplane.up).toBe(false);
+    expect(await outcome(one.backplane.publish(publication('a')))).toBe('unavailable');
   });
 });
 

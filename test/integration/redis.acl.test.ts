@@ -51,8 +51,17 @@ async function restricted(): Promise<Restricted> {
   if (isNewer) await admin.call('ACL', 'SETUSER', user, '+client|setinfo');
   const password = rules.find((rule) => rule.startsWith('>'))?.slice(1);
   await admin.config('RESETSTAT');
-  // What this test and the replica send; and AUTH, for which nobody needs a right.
-  const ofOthers = ['auth', 'acl|log', 'config|resetstat', 'replconf', 'client|setinfo', 'keys', 'pubsub|channels'];
+  // What this test and the replica send; and AUTH and HELLO, for which nobody needs a right.
+  const ofOthers = [
+    'auth',
+    'hello',
+    'acl|log',
+    'config|resetstat',
+    'replconf',
+    'client|setinfo',
+    'keys',
+    'pubsub|channels',
+  ];
   return {
     url: redis.url.replace('//', `//${user}:${password}@`),
     refusals: () => admin.call('ACL', 'LOG'),
