@@ -1,10 +1,11 @@
 /**
  * Keeps every outgoing buffer bounded, so that the WebSocket server never has to drop a message behind our back.
  *
- * Between two looks a buffer grows by at most the bytes fanned out on this node. So all buffers are looked at once per
- * (hard limit - soft limit) of fanned-out bytes, and readers over the soft limit are put aside: nothing of theirs was
- * dropped, and what they miss from there on is known exactly. Half of MAX_BUFFERED_BYTES is the soft limit. It knows
- * buffers, nothing of rooms; what being put aside means is the reader's own affair.
+ * Between two looks a buffer grows by at most the bytes fanned out on this node, and by at most what the busiest room got
+ * times the rooms that a connection may be in. So all buffers are looked at once per (hard limit - soft limit) of the
+ * smaller sum, and readers over the soft limit are put aside: nothing of theirs was dropped, and what they miss from there
+ * on is known exactly. Half of MAX_BUFFERED_BYTES is the soft limit. It knows buffers, and of rooms only how much they
+ * got; what being put aside means is the reader's own affair.
  */
 
 export interface Reader {
@@ -20,6 +21,12 @@ export interface Reader {
   stall(): void;
   /** The node is over its total limit, and this one holds most. Still so at the next look: it has to let go at once. */
   shed(): void;
+}
+
+/** What a room got since a look, in bytes; for Backpressure alone. Begins as `{ fannedOut: 0, sinceLook: 0 }`. */
+export interface Tally {
+  fannedOut: number;
+  sinceLook: number;
 }
 
 /** A full WebSocket frame header from the server (RFC 6455 section 5.2). */
@@ -38,37 +45,51 @@ export class Backpressure {
   /** History is handed to a reader up to this: live messages still fit below the soft limit. */
   readonly feedBytes: number;
   readonly #totalBytes: number;
+  readonly #maxRooms: number;
   readonly #readers: ReadonlySet<Reader>;
-  /** Per connection at the most, since the last look. */
+  /** So many times it was looked. */
+  #looks = 0;
+  /** Since the last look: all together, which is the most that one connection may have got; */
   #fannedOut = 0;
+  /** the most in one room; */
+  #mostInARoom = 0;
+  /** and what a connection may have got beside the rooms that it is in now. */
+  #elsewhere = 0;
   /** By all connections together at the most, since the last look. */
   #handedOver = 0;
   /** Fanned out in this turn: perhaps not in any buffer yet. Per connection, and by all together. */
   #thisTurn = 0;
   #thisTurnByAll = 0;
 
-  /** 0 is no limit. `readers` is the live set of all connections of the node. */
-  constructor(hardBytes: number, totalBytes: number, readers: ReadonlySet<Reader>) {
+  /** 0 is no limit. `maxRooms` is for one connection. `readers` is the live set of all connections of the node. */
+  constructor(hardBytes: number, totalBytes: number, maxRooms: number, readers: ReadonlySet<Reader>) {
     this.hardBytes = hardBytes === 0 ? Number.POSITIVE_INFINITY : hardBytes;
     this.softBytes = this.hardBytes / 2;
     this.resumeBytes = this.softBytes / 2;
     this.feedBytes = (this.softBytes * 3) / 4;
     this.#totalBytes = totalBytes === 0 ? Number.POSITIVE_INFINITY : totalBytes;
+    this.#maxRooms = maxRooms === 0 ? Number.MAX_SAFE_INTEGER : maxRooms;
     this.#readers = readers;
   }
 
-  /** To be called before each message that is fanned out to `members` readers. */
-  beforeFanout(frameBytes: number, members: number): void {
+  /** To be called before each frame that is fanned out to `members` readers. `room`: where all of them are in. */
+  beforeFanout(frameBytes: number, members: number, room?: Tally): void {
     const bytes = frameBytes + frameHeaderBytes;
-    const tooMuchForOne = this.#fannedOut + bytes > this.hardBytes - this.softBytes;
-    const tooMuchForAll = this.#handedOver + bytes * members > this.#totalBytes / looksPerTotal;
-    if (tooMuchForOne || tooMuchForAll) this.look();
-    this.#fannedOut += bytes;
-    this.#handedOver += bytes * members;
+    this.#count(bytes, members, room);
+    const forOne = Math.min(this.#fannedOut, this.#maxRooms * this.#mostInARoom + this.#elsewhere);
+    if (forOne > this.hardBytes - this.softBytes || this.#handedOver > this.#totalBytes / looksPerTotal) {
+      this.look();
+      this.#count(bytes, members, room);
+    }
     // The server flushes between the Redis callbacks of a turn and its immediates.
     if (this.#thisTurn === 0) setImmediate(() => this.#endTurn());
     this.#thisTurn += bytes;
     this.#thisTurnByAll += bytes * members;
+  }
+
+  /** To be called when a reader leaves a room. */
+  left(room: Tally): void {
+    if (room.sinceLook === this.#looks) this.#elsewhere += room.fannedOut;
   }
 
   /** To be called before bytes are sent to one reader from history. */
@@ -79,7 +100,10 @@ export class Backpressure {
 
   /** Looks at every buffer: puts slow readers aside, sheds the fullest when all are too many. Returns their sum. */
   look(): number {
+    this.#looks++;
     this.#fannedOut = 0;
+    this.#mostInARoom = 0;
+    this.#elsewhere = 0;
     this.#handedOver = 0;
     let sum = 0;
     for (const reader of this.#readers) sum += this.#lookAt(reader);
@@ -97,6 +121,17 @@ export class Backpressure {
     let sum = 0;
     for (const reader of this.#readers) sum += reader.bufferedBytes();
     return sum;
+  }
+
+  #count(bytes: number, members: number, room: Tally | undefined): void {
+    this.#fannedOut += bytes;
+    this.#handedOver += bytes * members;
+    if (room === undefined) this.#elsewhere += bytes;
+    else {
+      room.fannedOut = room.sinceLook === this.#looks ? room.fannedOut + bytes : bytes;
+      room.sinceLook = this.#looks;
+      this.#mostInARoom = Math.max(this.#mostInARoom, room.fannedOut);
+    }
   }
 
   #lookAt(reader: Reader): number {

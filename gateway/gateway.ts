@@ -52,7 +52,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const demo = config.demo ? new Demo(config) : undefined;
   const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
   const backplane = createBackplane(config, log);
-  const backpressure = new Backpressure(config.maxBufferedBytes, config.maxBufferedTotalBytes, connections);
+  const backpressure = new Backpressure(
+    config.maxBufferedBytes,
+    config.maxBufferedTotalBytes,
+    config.maxRoomsPerConnection,
+    connections,
+  );
   const metrics: Metrics = new Metrics(
     { version, node: config.nodeId },
     {

@@ -10,7 +10,7 @@ import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
 import type { Access, SlowRule } from './access.ts';
 import { gap } from './answers.ts';
 import type { Backplane, BackplaneListener, HistoryPage, HistoryQuery, Publication, Published } from './backplane.ts';
-import type { Backpressure } from './backpressure.ts';
+import type { Backpressure, Tally } from './backpressure.ts';
 import { missing } from './continuation.ts';
 import { Feed } from './feed.ts';
 import type { Freeze } from './freeze.ts';
@@ -19,7 +19,7 @@ import type { Metrics } from './metrics.ts';
 import type { Presence } from './presence.ts';
 import type { Fanout } from './socket.ts';
 
-export interface Room {
+export interface Room extends Tally {
   readonly name: string;
   readonly slow: SlowRule;
   /** Members on this node, those that are joining included. */
@@ -128,6 +128,7 @@ export class Hub implements BackplaneListener {
   leave(room: Room, live: boolean): void {
     room.members--;
     this.#members--;
+    this.#backpressure.left(room);
     if (!live) room.aside--;
     if (room.members > 0) return;
     room.emptySince = performance.now();
@@ -193,6 +194,8 @@ export class Hub implements BackplaneListener {
       sequence: 0,
       interruptions: 0,
       emptySince: 0,
+      fannedOut: 0,
+      sinceLook: 0,
     };
     if (history !== undefined) room.feed = this.#feed(room);
     return room;
@@ -235,7 +238,7 @@ export class Hub implements BackplaneListener {
   /** Who is put aside by the look before it does not get the frame, and counts it as missed. */
   #send(room: Room, frame: Uint8Array | string): void {
     const live = room.members - room.aside;
-    this.#backpressure.beforeFanout(frame.length, live);
+    this.#backpressure.beforeFanout(frame.length, live, room);
     if (live > 0) this.#fanout(room.name, frame);
   }
 

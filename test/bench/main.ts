@@ -57,6 +57,7 @@ const isPinned = pin(process.pid, clientProcessors);
 const machine = describeMachine(isPinned);
 const scale: Scale = {
   warmSeconds: quick ? 0.3 : 1,
+  settleSeconds: quick ? 0.3 : 4,
   seconds: quick ? 1 : options.seconds,
   searchSeconds: quick ? 1 : 2,
   connectionShare: quick ? 0.1 : 1,

@@ -16,7 +16,9 @@ const stepDown = 0.92;
 
 /** How much is done. `--quick` does a little of everything. */
 export interface Scale {
+  /** Of a trial before it is measured; the first one after connecting needs more. */
   warmSeconds: number;
+  settleSeconds: number;
   seconds: number;
   searchSeconds: number;
   /** Of the planned connections, of the planned rates. */
@@ -108,18 +110,25 @@ export class Bench {
   }
 
   /** One trial at a fixed rate. */
-  async trial(client: LoadClient, messagesPerSecond: number, seconds = this.scale.seconds): Promise<Trial> {
-    const { warmSeconds } = this.scale;
+  async trial(
+    client: LoadClient,
+    messagesPerSecond: number,
+    seconds = this.scale.seconds,
+    warmSeconds = this.scale.warmSeconds,
+  ): Promise<Trial> {
     const trial = await client.run({ messagesPerSecond, warmSeconds, seconds });
     this.trials.push(trial);
     return trial;
   }
 
-  /** Connects, and one trial at a fixed rate. */
-  async measureAt(shape: Shape, messagesPerSecond: number, seconds = this.scale.seconds): Promise<Trial> {
+  /**
+   * Connects, and one trial at a fixed rate. Its first seconds do not count: both sides compile, and collect what was left
+   * by so many that have connected, which is not what a message costs.
+   */
+  async measureAt(shape: Shape, messagesPerSecond: number, seconds: number): Promise<Trial> {
     return this.withAudience(shape, async (client) => {
       await client.connect();
-      return this.trial(client, this.rate(messagesPerSecond), seconds);
+      return this.trial(client, this.rate(messagesPerSecond), seconds, this.scale.settleSeconds);
     });
   }
 

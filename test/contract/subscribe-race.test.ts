@@ -112,7 +112,7 @@ class RacingMember implements Member {
 async function racingNode(backplane: Backplane): Promise<RacingNode> {
   const rules = readRules({ rooms: [{ match: '*', subscribe: 'anyone', history }] });
   const access = new Access('rules' in rules ? rules.rules : []);
-  const [backpressure, log] = [new Backpressure(0, 0, new Set()), createLog('silent')];
+  const [backpressure, log] = [new Backpressure(0, 0, 0, new Set()), createLog('silent')];
   const none = () => 0;
   const metrics = new Metrics(
     { version: '0', node: 'race' },

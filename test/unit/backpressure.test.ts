@@ -4,7 +4,7 @@
  * limit, so the server never has a reason to drop anything.
  */
 import { describe, expect, test } from 'vitest';
-import { Backpressure, type Reader } from '../../gateway/backpressure.ts';
+import { Backpressure, type Reader, type Tally } from '../../gateway/backpressure.ts';
 import { Random } from './random.ts';
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -51,10 +51,20 @@ function wireBytes(frameBytes: number): number {
   return frameBytes + (frameBytes < 126 ? 2 : frameBytes < 65_536 ? 4 : 10);
 }
 
+interface SimulatedRoom extends Tally {
+  members: Set<SimulatedReader>;
+}
+
+function newRoom(): SimulatedRoom {
+  return { members: new Set(), fannedOut: 0, sinceLook: 0 };
+}
+
+const maxRooms = 3;
+
 interface World {
   backpressure: Backpressure;
   readers: SimulatedReader[];
-  rooms: SimulatedReader[][];
+  rooms: SimulatedRoom[];
   random: Random;
 }
 
@@ -62,17 +72,35 @@ function world(seed: number, hardBytes: number, paces: number): World {
   const random = new Random(seed);
   const readers: SimulatedReader[] = [];
   const readerSet = new Set<SimulatedReader>();
-  const backpressure = new Backpressure(hardBytes, 0, readerSet);
+  const backpressure = new Backpressure(hardBytes, 0, maxRooms, readerSet);
   for (let index = 0; index < paces; index++) readers.push(new SimulatedReader(backpressure.softBytes));
   for (const reader of readers) readerSet.add(reader);
-  const rooms = Array.from({ length: 3 }, () => readers.filter(() => random.chance(0.7)));
+  const rooms = Array.from({ length: 6 }, newRoom);
+  for (const reader of readers) {
+    while (isIn(rooms, reader).length < maxRooms) random.pick(rooms).members.add(reader);
+  }
   return { backpressure, readers, rooms, random };
 }
 
+function isIn(rooms: SimulatedRoom[], reader: SimulatedReader): SimulatedRoom[] {
+  return rooms.filter(({ members }) => members.has(reader));
+}
+
 function fanOut({ backpressure, rooms, random }: World, frameBytes: number): void {
-  const members = random.pick(rooms);
-  backpressure.beforeFanout(frameBytes, members.filter(({ live }) => live).length);
+  const room = random.pick(rooms);
+  const members = [...room.members];
+  // Some frames are told of no room, as those of presence are.
+  const counted = random.chance(0.8) ? room : undefined;
+  backpressure.beforeFanout(frameBytes, members.filter(({ live }) => live).length, counted);
   for (const member of members) if (member.live) member.pending += wireBytes(frameBytes);
+}
+
+function move({ backpressure, rooms, readers, random }: World): void {
+  const reader = random.pick(readers);
+  const room = random.pick(isIn(rooms, reader));
+  room.members.delete(reader);
+  backpressure.left(room);
+  while (isIn(rooms, reader).length < maxRooms) random.pick(rooms).members.add(reader);
 }
 
 /** The first readers are quick, the last never read; one that was put aside goes on below the limit for that. */
@@ -100,6 +128,7 @@ describe('no live reader exceeds the hard limit', () => {
           const frameBytes = random.integer(least, most);
           fanOut(simulated, frameBytes);
           bytes -= frameBytes;
+          if (random.chance(0.2)) move(simulated);
           // The server may hand over earlier, for instance when it sends this reader something else.
           if (random.chance(0.05)) random.pick(readers).flush();
           const fullest = Math.max(...readers.map(({ live, buffered, pending }) => (live ? buffered + pending : 0)));
@@ -114,6 +143,20 @@ describe('no live reader exceeds the hard limit', () => {
       expect(readers.some(({ stalls }) => stalls > 1)).toBe(true);
     }
   });
+});
+
+test('a reader that never reads is put aside in time, though it gets a little in each of many rooms that it leaves', () => {
+  const reader = new SimulatedReader(5_000);
+  const backpressure = new Backpressure(10_000, 0, 1, new Set([reader]));
+  for (let message = 0; message < 20; message++) {
+    const room = newRoom();
+    backpressure.beforeFanout(900, 1, room);
+    if (reader.live) reader.pending += wireBytes(900);
+    reader.flush();
+    backpressure.left(room);
+  }
+  expect(reader.live).toBe(false);
+  expect(reader.buffered).toBeLessThanOrEqual(10_000);
 });
 
 test('readers that read everything in each turn are never put aside, however much is fanned out', async () => {
@@ -133,7 +176,7 @@ test('a look puts aside exactly the live readers over half of the hard limit', (
   const readers = [0, 500, 501, 900].map((buffered) => new SimulatedReader(500, buffered));
   const aside = new SimulatedReader(500, 800);
   aside.live = false;
-  const backpressure = new Backpressure(1_000, 0, new Set([...readers, aside]));
+  const backpressure = new Backpressure(1_000, 0, 0, new Set([...readers, aside]));
   expect([backpressure.softBytes, backpressure.resumeBytes]).toEqual([500, 250]);
   expect(backpressure.look()).toBe(2_701);
   expect(readers.map(({ live }) => live)).toEqual([true, true, false, false]);
@@ -141,18 +184,32 @@ test('a look puts aside exactly the live readers over half of the hard limit', (
   expect(backpressure.sum()).toBe(2_701);
 });
 
-test('looks come once per half of the hard limit, not once per message', () => {
-  let looks = 0;
-  const reader = new SimulatedReader();
-  reader.bufferedBytes = () => {
-    looks += 1;
-    return 0;
-  };
-  const backpressure = new Backpressure(1_048_576, 0, new Set([reader]));
-  for (let message = 0; message < 10_000; message++) backpressure.beforeFanout(500, 1);
+describe('looks come', () => {
+  function looksOf(messages: number, roomCount: number): number {
+    let looks = 0;
+    const reader = new SimulatedReader();
+    reader.bufferedBytes = () => {
+      looks += 1;
+      return 0;
+    };
+    const backpressure = new Backpressure(1_048_576, 0, 10, new Set([reader]));
+    const rooms = Array.from({ length: roomCount }, newRoom);
+    for (let message = 0; message < messages; message++) {
+      backpressure.beforeFanout(500, 1, rooms[message % roomCount]);
+    }
+    return looks;
+  }
+
   // 10,000 x 510 bytes are nearly ten times 524,288; the last of each look may ask twice.
-  expect(looks).toBeGreaterThanOrEqual(9);
-  expect(looks).toBeLessThanOrEqual(20);
+  test('once per half of the hard limit, not once per message', () => {
+    expect(looksOf(10_000, 1)).toBeGreaterThanOrEqual(9);
+    expect(looksOf(10_000, 1)).toBeLessThanOrEqual(20);
+  });
+
+  test('as seldom where a thousand rooms share a hundred times as much, of which a connection may be in ten', () => {
+    expect(looksOf(1_000_000, 1_000)).toBeGreaterThanOrEqual(9);
+    expect(looksOf(1_000_000, 1_000)).toBeLessThanOrEqual(20);
+  });
 });
 
 describe('over the total limit', () => {
@@ -164,7 +221,7 @@ describe('over the total limit', () => {
         () => new SimulatedReader(1e9, random.integer(0, 1_000)),
       );
       const total = random.integer(1, 12_000);
-      new Backpressure(0, total, new Set(readers)).look();
+      new Backpressure(0, total, 0, new Set(readers)).look();
       const left = readers.filter(({ wasShed }) => !wasShed).map(({ buffered }) => buffered);
       const shed = readers.filter(({ wasShed }) => wasShed).map(({ buffered }) => buffered);
       const sum = left.reduce((one, other) => one + other, 0);
@@ -179,7 +236,7 @@ describe('over the total limit', () => {
     const aside = new SimulatedReader(1e9, 900);
     aside.live = false;
     const other = new SimulatedReader(1e9, 200);
-    new Backpressure(0, 1_000, new Set([aside, other])).look();
+    new Backpressure(0, 1_000, 0, new Set([aside, other])).look();
     expect([aside.wasShed, other.wasShed]).toEqual([true, false]);
   });
 
@@ -188,14 +245,14 @@ describe('over the total limit', () => {
     const [, closed] = readers as [SimulatedReader, SimulatedReader];
     closed.live = false;
     closed.closing = true;
-    new Backpressure(0, 1_250, new Set(readers)).look();
+    new Backpressure(0, 1_250, 0, new Set(readers)).look();
     expect(readers.map(({ wasShed }) => wasShed)).toEqual([false, true, false]);
   });
 
   test('many readers are looked at before they have taken a quarter of it, whatever each one may have', () => {
     const readers = Array.from({ length: 100 }, () => new SimulatedReader(1e9));
     const set = new Set(readers);
-    const backpressure = new Backpressure(1e9, 100_000, set);
+    const backpressure = new Backpressure(1e9, 100_000, 0, set);
     let most = 0;
     for (let message = 0; message < 100; message++) {
       backpressure.beforeFanout(90, set.size);
@@ -217,14 +274,14 @@ describe('over the total limit', () => {
       reader.shed = () => set.delete(reader);
       set.add(reader);
     }
-    new Backpressure(0, 250, set).look();
+    new Backpressure(0, 250, 0, set).look();
     expect(set.size).toBe(2);
   });
 });
 
 test('0 is no limit: nobody is put aside and nobody goes', async () => {
   const reader = new SimulatedReader();
-  const backpressure = new Backpressure(0, 0, new Set([reader]));
+  const backpressure = new Backpressure(0, 0, 0, new Set([reader]));
   for (let message = 0; message < 1_000; message++) {
     backpressure.beforeFanout(1_000_000, 1);
     reader.pending += 1_000_000;

@@ -43,7 +43,7 @@ async function startNode() {
     expect(topic).toBe(presenceTopic('a'));
     for (const id of listening) give(id, String(frame));
   };
-  const backpressure = new Backpressure(0, 0, new Set());
+  const backpressure = new Backpressure(0, 0, 0, new Set());
   const presence = new Presence({ store, access, backpressure, fanout, metrics, log: createLog('silent') });
   await store.start(presence);
   const member = (id: string, user: string | null = id): PresentMember => ({
