@@ -106,7 +106,7 @@ const bufferedBytes = 2 ** 28;
 /** `client-output-buffer-limit pubsub` of Redis, the hard one. */
 const outputBufferBytes = 32 * 2 ** 20;
 /** A message frame beside its data; the envelope and Redis' own framing around it; a packet and the answer to it. */
-const frameOverheadBytes = 120;
+export const frameOverheadBytes = 120;
 const envelopeBytes = 60;
 const packetBytes = 78;
 /** Rounds that look after quiet rooms with history, in gateway/hub.ts: `lookAfterMs` and `lookAfterReads`. */

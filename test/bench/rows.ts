@@ -5,10 +5,17 @@ import { connectionRows } from './rows-connections.ts';
 import { growthRows } from './rows-growth.ts';
 import { loopRows } from './rows-loop.ts';
 import { messageRows } from './rows-messages.ts';
+import { modelRows } from './rows-model.ts';
 import type { Scenario } from './scenario.ts';
 import { type Contestant, reference } from './servers.ts';
 
-export const allRows: readonly Scenario[] = [...messageRows, ...connectionRows, ...growthRows, ...loopRows];
+export const allRows: readonly Scenario[] = [
+  ...messageRows,
+  ...connectionRows,
+  ...growthRows,
+  ...loopRows,
+  ...modelRows,
+];
 
 /** Throws a TypeError that lists the rows for a name that is none. */
 export function chooseRows(names: readonly string[]): Scenario[] {

@@ -59,7 +59,12 @@ export interface Scenario {
   measure(bench: Bench): Promise<Measured>;
 }
 
-export type Shape = Pick<Audience, 'connections' | 'rooms'> & Partial<Pick<Audience, 'roomsPerConnection' | 'since'>>;
+export interface Shape
+  extends Pick<Audience, 'connections' | 'rooms'>,
+    Partial<Pick<Audience, 'roomsPerConnection' | 'since'>> {
+  /** Otherwise members are on the last node alone. */
+  onAllNodes?: boolean;
+}
 
 /** A running server, and the means to put load on it. */
 export class Bench {
@@ -85,17 +90,17 @@ export class Bench {
     return planned * this.scale.rateShare;
   }
 
-  /** Connects an audience, hands it to `use`, and ends it. Publishes to the first node; members are on the last one. */
+  /** Connects an audience, hands it to `use`, and ends it. Publishes to the first node. */
   async withAudience<Result>(
-    shape: Shape,
+    { onAllNodes = false, ...shape }: Shape,
     use: (client: LoadClient) => Promise<Result>,
     publishes = true,
   ): Promise<Result> {
     const { dialect, nodes, pids, redisPid } = this.server;
-    const port = nodes.at(-1)?.port ?? 0;
-    const publisherPort = nodes[0]?.port ?? 0;
+    const ports = nodes.map(({ port }) => port);
+    const [publisherPort = 0] = ports;
     const client = new LoadClient({
-      audience: { dialect, port, roomsPerConnection: 1, ...shape },
+      audience: { dialect, ports: onAllNodes ? ports : ports.slice(-1), roomsPerConnection: 1, ...shape },
       ...(publishes && { publisherPort }),
       payloadBytes,
       threads: this.#threads,

@@ -3,6 +3,7 @@
  * is fed with foreign bytes. Nothing here waits for a fixed time: each test waits for what the node is told. A Redis that
  * hangs: test/chaos/backplane-hangs.test.ts.
  */
+import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
@@ -190,9 +191,12 @@ describe('Redis refuses', () => {
     await one.untilFrames('a', 1);
   });
 
-  test('to speak RESP3, as one does that is too old: the node starts, is not up, and publishes nothing', async () => {
+  test('to speak RESP3, as one does that is too old: the node starts, says why it is not up, and publishes nothing', async () => {
     const redis = await ownRedisOnDisk('--rename-command', 'HELLO', 'UNKNOWN');
-    const one = await redisNode(redis.url).start();
+    const lines: string[] = [];
+    const log = pino({ level: 'warn' }, { write: (line) => void lines.push(line) });
+    const one = await redisNode(redis.url, { log }).start();
+    expect(lines.join('')).toContain('it does not speak RESP3; use Redis 6 or newer');
     expect(one.backplane.up).toBe(false);
     expect(await outcome(one.backplane.publish(publication('a')))).toBe('unavailable');
   });

@@ -110,7 +110,7 @@ test('with ACK=replicated what was acknowledged is there after a failover, thoug
   await follower.replicaof('127.0.0.1', `${master.port}`);
   const isLinked = async () => /master_link_status:up/.test(await follower.info('replication'));
   await until(isLinked, deadlineMs, 'the replica follows');
-  const one = await redisNode(master.url, true).start();
+  const one = await redisNode(master.url, { replicated: true }).start();
   await one.untilUp(true);
   const acknowledged = await publishKept(one, 'a', 20);
   await master.kill();

@@ -6,6 +6,7 @@
 import { describe, expect, test } from 'vitest';
 import { positionTtlMs, unusedPositionTtlMs } from '../../gateway/backplane.ts';
 import type { Position } from '../../shared/protocol.ts';
+import { onCleanup } from '../support/cleanup.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
@@ -271,7 +272,7 @@ describe('a message is acknowledged when a replica has it', () => {
   test('and is of unknown outcome without one: tried again with its key it is acknowledged, stored once', async () => {
     // A replica writes what it is given into its folder.
     const [redis, replica] = [await ownRedisOnDisk('--repl-diskless-sync-delay', '0'), await ownRedisOnDisk()];
-    const one = await redisNode(redis.url, true).start();
+    const one = await redisNode(redis.url, { replicated: true }).start();
     const sent = keptPublication('a', { dedupe });
     const startedAt = performance.now();
     expect(await outcome(one.backplane.publish(sent))).toBe('timeout');
@@ -284,5 +285,32 @@ describe('a message is acknowledged when a replica has it', () => {
     expect(next).toMatchObject({ duplicate: false, position: { offset: 2 } });
     expect(await follower.hget(`${channelOf('a')}:position`, 'offset')).toBe('21');
     expect(await outcome(one.backplane.publish(publication('plain')))).toBe('taken');
+  });
+
+  test('which is asked behind the message, also when that is published as the question before is answered', async () => {
+    const redis = await ownRedis();
+    const one = await redisNode(redis.url, { replicated: true }).start();
+    const monitor = await redisClient(redis.url).monitor();
+    onCleanup(() => monitor.disconnect());
+    const written: string[] = [];
+    const rooms = ['first', 'second', 'third'];
+    monitor.on('monitor', (_time: string, words: string[]) => {
+      const room = rooms.find((each) => words.includes(channelOf(each)));
+      written.push(room ?? words[0] ?? '');
+    });
+    const waits = () => written.filter((name) => /^wait$/i.test(name)).length;
+    const publish = (room: string) => outcome(one.backplane.publish(keptPublication(room)));
+    const first = publish('first');
+    await until(() => waits() === 1, deadlineMs, 'a WAIT is under way');
+    // There is no replica, so it is under way for a second.
+    const second = publish('second');
+    expect(await first).toBe('timeout');
+    // Whatever follows from the answer without another turn of the event loop has been done.
+    for (let times = 0; times < 20; times++) await undefined;
+    const third = publish('third');
+    expect(await Promise.all([second, third])).toEqual(['timeout', 'timeout']);
+    expect(waits()).toBe(2);
+    expect(written.findLastIndex((name) => /^wait$/i.test(name))).toBeGreaterThan(written.indexOf('third'));
+    expect(written).toContain('third');
   });
 });

@@ -20,10 +20,10 @@ export function channelOf(room: string): string {
 }
 
 /** A node that is not started yet. */
-export function redisNode(url: string, replicated = false): Recorder {
+export function redisNode(url: string, { replicated = false, log = createLog('silent') } = {}): Recorder {
   nodes += 1;
   const options = { url, prefix, node: `node-${nodes}`, dedupeMs: 60_000, replicated };
-  return new Recorder(new RedisBackplane(options, createLog('silent')));
+  return new Recorder(new RedisBackplane(options, log));
 }
 
 /** A started node that is subscribed to these rooms. */

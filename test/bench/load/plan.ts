@@ -7,7 +7,8 @@ import type { Faults } from './sequence.ts';
 /** Rooms are `r0` to `r<rooms - 1>`. */
 export interface Audience {
   dialect: DialectName;
-  port: number;
+  /** Of the nodes: the members of each room are spread over all of them. */
+  ports: number[];
   connections: number;
   rooms: number;
   /** 127.<block>.0.* are the source addresses. */

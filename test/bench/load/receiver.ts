@@ -37,8 +37,7 @@ class Members implements Owner {
     const dialect = dialects[audience.dialect];
     for (let index = first; index < audience.connections; index += step) {
       const joins = roomsOf(index).map((room) => dialect.join(`r${room}`, since?.[room]?.position));
-      const { port, block } = audience;
-      const plan = { dialect, port, index, block, user: `u${index}`, joins };
+      const plan = { dialect, port: portOf(index), index, block: audience.block, user: `u${index}`, joins };
       this.#connections.push(new Connection(plan, this, this.#buffer));
     }
     this.#sequence = new Sequence(this.#connections.length * roomsPerConnection);
@@ -131,6 +130,12 @@ class Members implements Owner {
       for (const [offset, room] of roomsOf(index).entries()) visit(slotOf(index) + offset, room);
     }
   }
+}
+
+/** Both the members of a room and the rooms of a node are spread. */
+function portOf(index: number): number {
+  const { ports } = audience;
+  return ports[(Math.floor(index / rooms) + (index % rooms)) % ports.length] ?? 0;
 }
 
 function firstRoomOf(index: number): number {
