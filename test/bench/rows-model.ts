@@ -16,7 +16,7 @@ interface Workload {
 const pingSeconds = 25;
 
 export const modelRows: Scenario[] = [
-  modelRow(1, [load(1000, 1, 20_000), load(1000, 1, 28_000), load(1000, 10, 5000), load(1000, 10, 7000)]),
+  modelRow(1, [load(1000, 1, 8000), load(1000, 1, 20_000), load(1000, 4, 8000), load(1000, 10, 5000)]),
   modelRow(2, [load(1000, 4, 8000), load(1000, 10, 5000)]),
   modelRow(3, [load(1000, 4, 8000), load(1000, 10, 5000)]),
   modelRow(4, [load(1000, 4, 7000), load(1000, 10, 4500), load(100, 100, 500), load(1, 1000, 50)]),
