@@ -46,6 +46,10 @@ export class MemoryBackplane implements Backplane {
     return this.#listener !== undefined;
   }
 
+  get trouble(): undefined {
+    return undefined;
+  }
+
   async start(listener: BackplaneListener): Promise<void> {
     this.#listener = listener;
   }

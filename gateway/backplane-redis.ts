@@ -3,9 +3,8 @@
  *
  * Two connections (gateway/redis-connection.ts). One is subscribed, and publishes to plain rooms, so that the answer and
  * the message itself come in one read. The other one keeps and reads history, which may be long and must not hold up live
- * messages. Which rooms are subscribed is kept in gateway/subscriptions.ts, what rooms with history keep in
- * gateway/history-redis.ts. A canary message every second, from the one to the other, shows that the way through Redis is
- * open in both directions; without it the backplane is down, whatever the connections say.
+ * messages: gateway/history-queue.ts. Which rooms are subscribed is kept in gateway/subscriptions.ts. Whether the way is
+ * open in both directions is shown by gateway/canary.ts; while it is not, nothing is published.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -21,26 +20,34 @@ import {
   type Publication,
   type Published,
 } from './backplane.ts';
-import { isPresence, unwrap, unwrapPresence, wrap } from './envelope.ts';
-import { Appends, appendScript, readHistory, readHistoryScript } from './history-redis.ts';
+import { Canary } from './canary.ts';
+import { gapEnvelope, isGap, isPresence, unwrap, unwrapPresence, wrap } from './envelope.ts';
+import { HistoryQueue } from './history-queue.ts';
+import { appendScript, lineScript, readHistoryScript } from './history-redis.ts';
 import type { Logger } from './log.ts';
-import { RedisConnection, type RedisRole, readScript, type Script, tickMs } from './redis-connection.ts';
-import type { ReplyListener, Words } from './resp.ts';
+import {
+  type RedisConnection,
+  type RedisConnectionOptions,
+  type RedisRole,
+  readScript,
+  tickMs,
+} from './redis-connection.ts';
+import type { RedisConnections } from './redis-connections.ts';
+import { RedisNames } from './redis-names.ts';
+import { inClusterMode, type RedisServer } from './redis-server.ts';
+import type { ReplyError, Words } from './resp.ts';
 import { Subscriptions } from './subscriptions.ts';
+import { Unproven } from './unproven.ts';
 
-const canaryEveryTicks = 4;
-/** Without a canary for so many ticks (3 s) the backplane is down; for fewer, its subscription is asked for an answer. */
-const canaryLostTicks = 12;
-const canaryLateTicks = 6;
 const startTimeoutMs = 3_000;
 
-/** Within it a replica has to confirm, with ACK=replicated. Shorter than the watchdog of the connection. */
-const replicationTimeoutMs = 1_000;
+/** What is kept to see whether Redis takes writes: the last message, which takes all commands that any other does. */
+const canaryRule: HistoryRule = { size: 1, maxBytes: 1, ttlSeconds: 60 };
 
 const publishOnce = readScript('publish.lua');
 
 export interface RedisBackplaneOptions {
-  url: string;
+  redis: RedisConnections;
   /** Begins every key and channel. */
   prefix: string;
   node: string;
@@ -52,68 +59,95 @@ export interface RedisBackplaneOptions {
 export class RedisBackplane implements Backplane {
   readonly #options: RedisBackplaneOptions;
   readonly #log: Logger;
+  readonly #names: RedisNames;
   /** Keeps and reads history. */
   readonly #publisher: RedisConnection;
   /** Carries what is live. */
   readonly #subscriber: RedisConnection;
+  readonly #history: HistoryQueue;
   readonly #subscriptions: Subscriptions;
+  readonly #canary: Canary;
   readonly #canaryChannel: string;
+  readonly #unproven = new Unproven();
+  /** To which the subscriber was connected last. */
+  #master: RedisServer | undefined;
   readonly #connectedBefore = new Set<RedisRole>();
   #timer: NodeJS.Timeout | undefined;
-  #ticks = 0;
-  #ticksSinceCanary = canaryLostTicks;
   #listener: BackplaneListener | undefined;
   #wasUp = false;
   #onFirstUp: () => void = () => undefined;
   #underWay = 0;
   #bytesUnderWay = 0;
   #readsUnderWay = 0;
-  /** Messages of this turn for rooms with history. */
-  #appends: Appends | undefined;
-  /** The WAIT under way; settled when there is none. */
-  #replicating: Promise<unknown> = Promise.resolve();
-  /** The one behind it, for everything that is written until it begins. */
-  #nextReplication: Promise<void> | undefined;
-  /** What nodes name, epochs for one, has another name on every node and in every run. */
-  readonly #run = randomBytes(6).toString('base64url');
-  #names = 0;
 
   constructor(options: RedisBackplaneOptions, log: Logger) {
+    const { redis, prefix, node, dedupeMs } = options;
     this.#options = options;
     this.#log = log;
-    // Random: two nodes that were given one name would take each other's canaries for their own.
-    this.#canaryChannel = `${options.prefix}:canary:${options.node}:${randomBytes(6).toString('hex')}`;
-    const scripts = [publishOnce, appendScript, readHistoryScript];
-    this.#publisher = this.#connection('publisher', { scripts });
+    this.#names = new RedisNames(prefix, redis.database);
+    this.#canaryChannel = this.#names.canaryChannel(node, randomBytes(6).toString('hex'));
+    this.#publisher = this.#connection('publisher', {
+      scripts: [publishOnce, lineScript, appendScript, readHistoryScript],
+      onReady: () => {
+        this.#history.settleLine();
+        this.#sendCanary();
+      },
+      onSecond: () => this.#sendCanary(),
+    });
     this.#subscriber = this.#connection('subscriber', {
       scripts: [publishOnce],
       onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
+      onReady: () => this.#resubscribe(),
       onLost: () => this.#subscriptions.lost(),
+      onAsked: () => this.#unproven.ask(),
+      onProven: () => this.#unproven.proven(),
     });
+    this.#history = new HistoryQueue(this.#publisher, this.#names, dedupeMs);
     this.#subscriptions = new Subscriptions(
-      options.prefix,
+      (room) => this.#names.channel(room),
       {
         subscribe: (channels) => this.#subscriber.run(['SUBSCRIBE', ...channels], channels.length),
         unsubscribe: (channels) => this.#subscriber.run(['UNSUBSCRIBE', ...channels], channels.length),
       },
       (error) => this.#subscriber.reconnect(error.message),
     );
+    this.#canary = new Canary({
+      publish: (text) => this.#publisher.run(['PUBLISH', this.#canaryChannel, text]),
+      tryWrite: () => this.#tryWrite(),
+      onRoundTrip: (seconds) => this.#listener?.roundTrip(seconds),
+      onLost: () => redis.renew('a message that Redis took has not come back'),
+      log,
+    });
   }
 
   get up(): boolean {
-    return this.#publisher.ready && this.#subscriber.ready && this.#ticksSinceCanary < canaryLostTicks;
+    return this.#publisher.ready && this.#subscriber.ready && this.#canary.flows;
+  }
+
+  get trouble(): string | undefined {
+    for (const { ready, trouble } of [this.#publisher, this.#subscriber]) {
+      if (!ready) return `Redis cannot be used: ${trouble}`;
+    }
+    if (this.#canary.refusal !== undefined) return `Redis refuses writes: ${this.#canary.refusal}`;
+    return this.#canary.flows ? undefined : 'messages do not come back through Redis';
   }
 
   async start(listener: BackplaneListener): Promise<void> {
     this.#listener = listener;
     this.#subscriptions.onRestored = (room) => listener.missed(room, 'interrupted');
-    this.#timer = setInterval(() => this.#tick(), tickMs);
+    this.#timer = setInterval(() => {
+      this.#canary.tick();
+      this.#noticeState();
+    }, tickMs);
     this.#publisher.connect();
     this.#subscriber.connect();
     await new Promise<void>((resolve) => {
       this.#onFirstUp = resolve;
       setTimeout(resolve, startTimeoutMs).unref();
     });
+    if (this.#publisher.trouble !== inClusterMode || this.#publisher.ready) return;
+    await this.close();
+    throw new Error(`Redis cannot be used: ${inClusterMode}`);
   }
 
   subscribe(room: string): Promise<void> {
@@ -125,6 +159,8 @@ export class RedisBackplane implements Backplane {
   }
 
   publish(publication: Publication): Promise<Published> {
+    // A connection may still be open to a server that is the master no more.
+    if (!this.up) return Promise.reject(new BackplaneError('unavailable', 'Redis is away'));
     const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
     if (this.#underWay >= maxPublishesUnderWay || this.#bytesUnderWay + bytes > maxPublishBytesUnderWay) {
       return Promise.reject(new BackplaneError('unavailable', 'too many messages are waiting for Redis'));
@@ -136,10 +172,7 @@ export class RedisBackplane implements Backplane {
       this.#bytesUnderWay -= bytes;
     };
     if (!this.#options.replicated) return this.#write(publication, settled);
-    const written = this.#write(publication, () => undefined);
-    return Promise.all([written, this.#replicated()])
-      .then(([published]) => published)
-      .finally(settled);
+    return this.#andReplicated(this.#write(publication, () => undefined)).finally(settled);
   }
 
   renew(): void {
@@ -162,10 +195,7 @@ export class RedisBackplane implements Backplane {
     }
     this.#readsUnderWay++;
     try {
-      // Whoever has published and asks then has to find it.
-      this.#writeAppends();
-      const channel = this.#subscriptions.channelOf(room);
-      return await readHistory(this.#publisher, query, { channel, lineKey: this.#lineKey, newName: this.#newName() });
+      return await this.#history.read(room, query);
     } finally {
       this.#readsUnderWay--;
     }
@@ -174,18 +204,22 @@ export class RedisBackplane implements Backplane {
   /** A callback and one promise, as it is done for every message. */
   #write(publication: Publication, settled: () => void): Promise<Published> {
     const { room, dedupe, history } = publication;
-    const channel = this.#subscriptions.channelOf(room);
-    const dedupeKey = dedupe === undefined ? undefined : `${channel}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
+    const channel = this.#names.channel(room);
+    const key = dedupe === undefined ? undefined : JSON.stringify([dedupe.by, dedupe.key]);
+    const dedupeKey = key === undefined ? undefined : `${this.#names.room(room)}:key:${key}`;
     return new Promise((resolve, reject) => {
       if (history !== undefined) {
-        this.#append(publication, history, channel, dedupeKey, (error, published) => {
+        const settle = (error: Error | undefined, published: Published | undefined) => {
           settled();
           if (published === undefined) reject(error);
           else resolve(published);
-        });
+        };
+        this.#history.add({ publication, rule: history, room: this.#names.room(room), channel, dedupeKey, settle });
       } else {
         // WAIT counts what its own connection has written.
         const connection = this.#options.replicated ? this.#publisher : this.#subscriber;
+        // With a key it is a write, which a replica refuses.
+        if (dedupeKey === undefined) this.#unproven.add(room);
         connection.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
           settled();
           if (error === undefined) resolve({ duplicate: dedupeKey !== undefined && reply === 0 });
@@ -202,82 +236,48 @@ export class RedisBackplane implements Backplane {
       : ['EVALSHA', publishOnce.sha, 1, dedupeKey, this.#options.dedupeMs, channel, envelope];
   }
 
-  #append(
-    publication: Publication,
-    history: HistoryRule,
-    channel: string,
-    dedupeKey: string | undefined,
-    settle: (error: Error | undefined, published: Published | undefined) => void,
-  ): void {
-    if (this.#appends === undefined) {
-      this.#appends = new Appends();
-      setImmediate(() => this.#writeAppends());
-    }
-    this.#appends.add(publication, history, channel, dedupeKey, settle);
-    if (this.#appends.isFull) this.#writeAppends();
+  #andReplicated<Result>(written: Promise<Result>): Promise<Result> {
+    return Promise.all([written, this.#history.replicated()]).then(([result]) => result);
   }
 
-  #writeAppends(): void {
-    const appends = this.#appends;
-    if (appends === undefined) return;
-    this.#appends = undefined;
-    const command = appends.command(this.#publisher, this.#lineKey, this.#newName(), this.#options.dedupeMs);
-    this.#publisher.send(command, (error, reply) => {
-      appends.settle(error, reply, (refusal) => this.#publisher.refused(refusal));
+  /** Keeps a message as every other is kept. Its channel is the canary's, where nobody takes it for one. */
+  #tryWrite(): Promise<unknown> {
+    if (!this.#history.lineSettled) this.#history.settleLine();
+    const { canary: room } = this.#names;
+    const written = new Promise<unknown>((resolve, reject) => {
+      const settle = (error: Error | undefined) => (error === undefined ? resolve(undefined) : reject(error));
+      const publication = { room: '', prefix: '{"offset":', suffix: '}', at: Date.now() };
+      const dedupeKey = `${room}:key:${this.#options.node}`;
+      this.#history.add({ publication, rule: canaryRule, room, channel: this.#canaryChannel, dedupeKey, settle });
     });
-    this.#publisher.flush();
-  }
-
-  /** WAIT holds up the connection: there is one at a time, for everything written before it. */
-  #replicated(): Promise<void> {
-    this.#nextReplication ??= this.#replicating.then(async () => {
-      // What else this turn writes is covered too.
-      await new Promise((resolve) => setImmediate(resolve));
-      this.#nextReplication = undefined;
-      this.#writeAppends();
-      // One that fails confirms nothing, but what was written before it may have been taken: never `unavailable`.
-      const waiting = this.#publisher.run(['WAIT', 1, replicationTimeoutMs]).catch(() => 0);
-      this.#replicating = waiting;
-      if ((await waiting) === 0) throw new BackplaneError('timeout', 'no replica confirmed it in time');
-    });
-    return this.#nextReplication;
-  }
-
-  get #lineKey(): string {
-    return `${this.#options.prefix}:line`;
-  }
-
-  #newName(): string {
-    this.#names++;
-    return `${this.#run}${this.#names.toString(36)}`;
+    return this.#options.replicated ? this.#andReplicated(written) : written;
   }
 
   #connection(
     role: RedisRole,
-    parts: { scripts?: Script[]; onMessage?: ReplyListener['message']; onLost?: () => void },
+    parts: Partial<RedisConnectionOptions> & Pick<RedisConnectionOptions, 'onReady'>,
   ): RedisConnection {
-    const { node, url } = this.#options;
-    const connection: RedisConnection = new RedisConnection(
-      {
-        role,
-        url,
-        name: `roomcast:${role}:${node}`,
-        scripts: parts.scripts,
-        onMessage: parts.onMessage,
-        onReady: () => {
-          if (this.#connectedBefore.has(role)) this.#listener?.reconnected();
-          this.#connectedBefore.add(role);
-          if (connection === this.#subscriber) this.#resubscribe();
-          else this.#sendCanary();
-        },
-        onLost: () => {
-          parts.onLost?.();
-          this.#noticeState();
-        },
+    return this.#options.redis.add({
+      ...parts,
+      role,
+      name: `roomcast:${role}:${this.#options.node}`,
+      onReady: () => {
+        if (this.#connectedBefore.has(role)) this.#listener?.reconnected();
+        this.#connectedBefore.add(role);
+        parts.onReady();
       },
-      this.#log,
-    );
-    return connection;
+      onLost: () => {
+        parts.onLost?.();
+        this.#canary.interrupted();
+        this.#noticeState();
+      },
+      onRefused: (error) => this.#refused(error),
+    });
+  }
+
+  #refused({ message }: ReplyError): void {
+    this.#canary.suspect();
+    if (message.includes('STALE') && this.#history.lineSettled) this.#options.redis.renew(message);
   }
 
   /** Every room again, after each new connection of the subscriber; the canary goes first. */
@@ -287,6 +287,16 @@ export class RedisBackplane implements Backplane {
       .then(() => this.#sendCanary())
       .catch((error: Error) => this.#subscriber.reconnect(error.message));
     this.#subscriptions.restore();
+    const { server } = this.#subscriber;
+    const isSame = this.#master?.run === server.run && this.#master.promotion === server.promotion;
+    this.#master = server;
+    if (isSame) return;
+    // What the former master took last may have reached nobody here.
+    for (const room of this.#unproven.take()) {
+      this.#subscriber.send(['PUBLISH', this.#names.channel(room), gapEnvelope(Date.now())], (error) => {
+        if (error !== undefined) this.#unproven.add(room);
+      });
+    }
   }
 
   /** What stands in `bytes` from `start` to `end`. */
@@ -295,43 +305,24 @@ export class RedisBackplane implements Backplane {
     if (!this.#subscriber.ready) return;
     const room = this.#subscriptions.receive(channel);
     if (room === undefined) {
-      if (channel === this.#canaryChannel) this.#canaryBack(Number(bytes.toString('latin1', start, end)));
+      if (channel === this.#canaryChannel) this.#canaryBack(bytes.toString('latin1', start, end));
     } else if (isPresence(bytes, start)) {
       const frame = unwrapPresence(bytes, start, end, room);
       if (frame === undefined) this.#listener?.missed(room, 'unreadable');
       else this.#listener?.presence(frame);
     } else {
       const envelope = unwrap(bytes, start, end);
-      if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
-      else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
+      if (envelope !== undefined) this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
+      else this.#listener?.missed(room, isGap(bytes, start) ? 'interrupted' : 'unreadable');
     }
   }
 
-  #tick(): void {
-    this.#ticks++;
-    this.#ticksSinceCanary++;
-    this.#publisher.tick();
-    this.#subscriber.tick();
-    if (this.#ticks % canaryEveryTicks === 0) this.#sendCanary();
-    this.#noticeState();
-  }
-
   #sendCanary(): void {
-    if (!this.#publisher.ready || !this.#subscriber.ready) return;
-    this.#publisher
-      .run(['PUBLISH', this.#canaryChannel, performance.now()])
-      .catch((error: Error) => this.#publisher.reconnect(error.message));
-    // Nothing is ever sent on a subscribed connection; only a question shows that it is dead.
-    if (this.#ticksSinceCanary < canaryLateTicks) return;
-    this.#subscriber.run(['PING']).catch((error: Error) => this.#subscriber.reconnect(error.message));
+    if (this.#publisher.ready && this.#subscriber.ready) this.#canary.send();
   }
 
-  #canaryBack(sentAt: number): void {
-    const roundTripMs = performance.now() - sentAt;
-    // Anybody with access to Redis can write into the channel.
-    if (!(roundTripMs >= 0)) return;
-    this.#ticksSinceCanary = 0;
-    this.#listener?.roundTrip(roundTripMs / 1000);
+  #canaryBack(text: string): void {
+    this.#canary.back(text);
     this.#noticeState();
   }
 
@@ -342,6 +333,6 @@ export class RedisBackplane implements Backplane {
     if (up) {
       this.#log.info('backplane up');
       this.#onFirstUp();
-    } else this.#log.error('backplane down: publishes fail until Redis is back');
+    } else this.#log.error({ reason: this.trouble }, 'backplane down: publishes fail until Redis is back');
   }
 }

@@ -95,10 +95,16 @@ export interface BackplaneListener {
 }
 
 export interface Backplane {
-  /** True while messages flow: connected, and a canary came back within the last seconds. */
+  /** True while messages flow: connected, and a canary came back within the last seconds. Otherwise nothing is published. */
   readonly up: boolean;
 
-  /** Begins to connect. Resolves when up, or after a few seconds anyway: a node serves without its backplane. */
+  /** Why this node cannot do all that it is there for, for the operator: down, or writes are refused. Undefined if it can. */
+  readonly trouble: string | undefined;
+
+  /**
+   * Begins to connect. Resolves when up, or after a few seconds anyway: a node serves without its backplane. Rejects, with
+   * a sentence for the operator, where it can never be up.
+   */
   start(listener: BackplaneListener): Promise<void>;
 
   /**
@@ -133,11 +139,14 @@ export interface Backplane {
 /** `unavailable`: certainly not taken. `timeout`: the outcome is unknown; the same `key` makes a retry safe. */
 export class BackplaneError extends Error {
   readonly code: 'unavailable' | 'timeout';
+  /** What the backplane answered, where it did: for the operator, never for a client. */
+  override readonly cause: Error | undefined;
 
-  constructor(code: 'unavailable' | 'timeout', message: string) {
+  constructor(code: 'unavailable' | 'timeout', message: string, cause?: Error) {
     super(message);
     this.name = 'BackplaneError';
     this.code = code;
+    this.cause = cause;
   }
 }
 

@@ -5,13 +5,15 @@
  * epoch, a space and the offset, and a line feed. The receiving node parses nothing of the frame. An unknown version or
  * kind is reported, not guessed at, so that nodes of two versions can run beside each other in a deploy.
  *
- * `p` is a `join` or `leave` frame, under the same header as `m`; presence-change.lua writes it.
+ * `p` is a `join` or `leave` frame, under the same header as `m`; presence-change.lua writes it. `g` is a header alone: here
+ * messages are missing.
  */
 import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
 
 const mark = '1m';
 const keptMark = '1h';
 const presenceMark = '1p';
+const gapMark = '1g';
 const atDigits = 13;
 const markAndTimeBytes = mark.length + atDigits;
 /** Epoch, space and offset are shorter. */
@@ -75,7 +77,20 @@ function digits(at: number): string {
 }
 
 export function isPresence(bytes: Uint8Array, start: number): boolean {
-  return bytes[start] === presenceMark.charCodeAt(0) && bytes[start + 1] === presenceMark.charCodeAt(1);
+  return hasMark(bytes, start, presenceMark);
+}
+
+/** Tells all nodes that messages of the room are missing here. A node that does not know it tells the same. */
+export function gapEnvelope(at: number): string {
+  return `${gapMark}${digits(at)}\n`;
+}
+
+export function isGap(bytes: Uint8Array, start: number): boolean {
+  return hasMark(bytes, start, gapMark);
+}
+
+function hasMark(bytes: Uint8Array, start: number, wanted: string): boolean {
+  return bytes[start] === wanted.charCodeAt(0) && bytes[start + 1] === wanted.charCodeAt(1);
 }
 
 /** Returns undefined for bytes that are no frame of this room. */

@@ -27,6 +27,8 @@ import { MemoryPresence } from './presence-memory.ts';
 import { RedisPresence } from './presence-redis.ts';
 import type { PresenceStore } from './presence-store.ts';
 import { Publisher } from './publish.ts';
+import { addressOf } from './redis-address.ts';
+import { RedisConnections } from './redis-connections.ts';
 import { Server } from './server.ts';
 import { version } from './version.ts';
 
@@ -51,7 +53,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
   const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
-  const backplane = createBackplane(config, log);
+  const redis = config.redisUrl === undefined ? undefined : new RedisConnections(addressOf(config.redisUrl), log);
+  const backplane = createBackplane(config, redis, log);
   const backpressure = new Backpressure(
     config.maxBufferedBytes,
     config.maxBufferedTotalBytes,
@@ -84,7 +87,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     for (const connection of connections) connection.close(closeCode.overloaded);
     backplane.renew();
   });
-  const store = createPresenceStore(config, instance, access, log);
+  const store = createPresenceStore(config, redis, instance, access, log);
   const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, log });
   const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics, presence, log });
   const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
@@ -136,11 +139,11 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   return { port, adminPort, demo, stop };
 }
 
-function createBackplane(config: Config, log: Logger): Backplane {
-  const { ack, dedupeMs, nodeId: node, redisPrefix: prefix, redisUrl: url } = config;
-  return url === undefined
+function createBackplane(config: Config, redis: RedisConnections | undefined, log: Logger): Backplane {
+  const { ack, dedupeMs, nodeId: node, redisPrefix: prefix } = config;
+  return redis === undefined
     ? new MemoryBackplane(dedupeMs)
-    : new RedisBackplane({ url, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
+    : new RedisBackplane({ redis, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
 }
 
 function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, number> {
@@ -149,8 +152,13 @@ function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, 
   return counts;
 }
 
-function createPresenceStore(config: Config, instance: string, access: Access, log: Logger): PresenceStore {
-  const { redisPrefix: prefix, redisUrl: url } = config;
+function createPresenceStore(
+  { redisPrefix: prefix }: Config,
+  redis: RedisConnections | undefined,
+  instance: string,
+  access: Access,
+  log: Logger,
+): PresenceStore {
   const tells = (room: string) => access.rule(room).joinLeave;
-  return url === undefined ? new MemoryPresence(tells) : new RedisPresence({ url, prefix, instance, tells }, log);
+  return redis === undefined ? new MemoryPresence(tells) : new RedisPresence({ redis, prefix, instance, tells }, log);
 }

@@ -5,7 +5,9 @@
 -- offsets below it; ARGV[9] most messages; ARGV[10] most bytes, but for the first message; ARGV[11] ms to keep the position
 -- from now on, ARGV[12] if nothing was published yet.
 -- Returns {epoch, top, base, oldest offset kept, {offset, frame, offset, frame, ...}}.
-local epoch, top, base = open(KEYS[2], KEYS[3], current_line(), ARGV[3], ARGV[4], ARGV[5])
+local current, stale = current_line()
+if stale then return stale end
+local epoch, top, base = open(KEYS[2], KEYS[3], current, ARGV[3], ARGV[4], ARGV[5])
 local ttl = top > 0 and ARGV[11] or ARGV[12]
 -- Messages that are kept longer keep the position longer.
 if redis.call('PTTL', KEYS[2]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[2], ttl) end

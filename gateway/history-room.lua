@@ -1,40 +1,59 @@
 -- Begins every script about rooms with history: which epoch a room is in, and where.
 -- KEYS[1] the line.
--- ARGV[1] run id of this Redis; ARGV[2] 1 if this Redis may have lost the end of what another run wrote;
--- ARGV[3] a name never used before.
+-- ARGV[1], ARGV[2] this Redis as the node knows it: its run id, and by which promotion it became the master ('' if it never
+-- was a replica); ARGV[3] a name never used before.
 local function integer(number)
   return string.format('%d', number)
 end
 
--- The line of writes that this Redis is in, one for all rooms: it goes on through runs as long as none has lost anything.
+-- The line of writes that this Redis is in, one for all rooms (history-line.lua). Where that is of another Redis than the
+-- node knows, an error: what the node knows is out of date.
 local function current_line()
-  local known = redis.call('HMGET', KEYS[1], 'run', 'line')
-  local run, line = known[1], known[2]
-  if line and run == ARGV[1] then return line end
-  if not line or ARGV[2] == '1' then line = ARGV[3] end
-  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'line', line)
-  return line
+  local known = redis.call('HMGET', KEYS[1], 'line', 'run', 'promotion')
+  if not known[1] then
+    redis.call('HSET', KEYS[1], 'line', ARGV[3], 'run', ARGV[1], 'promotion', ARGV[2])
+    return ARGV[3]
+  end
+  if known[2] ~= ARGV[1] or (known[3] or '') ~= ARGV[2] then
+    return nil, redis.error_reply('STALE the node knows this Redis as another one')
+  end
+  return known[1]
 end
 
--- `position`, a hash, and `messages`, a stream in which offset n has the id n-0, are the room's keys; `name` is that of the
--- epoch that begins, if one does: where there is none, where the room was last written to in another line than `current`,
--- and where the asking node knows a later offset (`known_epoch` and `known_offset`: '' and 0 if it knows none).
--- Returns the epoch, the newest offset, the base (the offset behind which the epoch began), the bytes ever written to the
--- stream, and how many of these were written before the oldest message that is kept, as far as that was looked at.
-local function open(position, messages, current, name, known_epoch, known_offset)
+-- Where a room is; writes nothing. `position` is a hash; `name` that of the epoch that begins, if one does: where there is
+-- none ('room'), where the room was last written to in another line than `current`, and where the asking node knows a
+-- later offset (`known_epoch` and `known_offset`: '' and 0 if it knows none).
+-- Returns what begins (nil, 'room' or 'epoch'), the epoch, the newest offset, the base (the offset behind which the epoch
+-- began), the bytes ever written to the stream, and how many of these were written before the oldest message that is kept,
+-- as far as that was looked at.
+local function look(position, current, name, known_epoch, known_offset)
   local meta = redis.call('HMGET', position, 'epoch', 'offset', 'base', 'written', 'gone', 'line')
-  local epoch, offset, base, line = meta[1], tonumber(meta[2]), tonumber(meta[3]), meta[6]
-  if not epoch then
-    -- Before anything is deleted: without memory left it fails, and nothing has happened. After another write it would not.
-    redis.call('HSET', position, 'epoch', name, 'offset', 0, 'base', 0, 'written', 0, 'gone', 0, 'line', current)
-    -- What is left without a position has none.
-    redis.call('DEL', messages)
-    return name, 0, 0, 0, 0
+  local epoch, offset, base = meta[1], tonumber(meta[2]), tonumber(meta[3])
+  local written, gone = tonumber(meta[4]), tonumber(meta[5])
+  if not (epoch and offset and base and written and gone) then
+    return 'room', name, 0, 0, 0, 0
   end
-  if line ~= current or (epoch == known_epoch and offset < tonumber(known_offset)) then
+  if meta[6] ~= current or (epoch == known_epoch and offset < tonumber(known_offset)) then
     -- What is left stays, and the epoch begins behind it.
-    epoch, base = name, offset
-    redis.call('HSET', position, 'epoch', epoch, 'line', current, 'base', integer(base))
+    return 'epoch', name, offset, offset, written, gone
   end
-  return epoch, offset, base, tonumber(meta[4]), tonumber(meta[5])
+  return nil, epoch, offset, base, written, gone
+end
+
+-- The fields of a position in which an epoch begins.
+local function beginning(epoch, current, base, gone)
+  return 'epoch', epoch, 'line', current, 'base', integer(base), 'gone', integer(gone)
+end
+
+-- Begins an epoch where `look` says so. `messages` is a stream in which offset n has the id n-0. Returns the epoch, the
+-- newest offset and the base.
+local function open(position, messages, current, name, known_epoch, known_offset)
+  local begins, epoch, offset, base, written, gone = look(position, current, name, known_epoch, known_offset)
+  if begins then
+    -- Before anything is deleted: without memory left it fails, and nothing has happened. After another write it would not.
+    redis.call('HSET', position, 'offset', integer(offset), 'written', integer(written), beginning(epoch, current, base, gone))
+    -- What is left without a position has none.
+    if begins == 'room' then redis.call('DEL', messages) end
+  end
+  return epoch, offset, base
 end

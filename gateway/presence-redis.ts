@@ -10,7 +10,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from './backplane.ts';
-import { beatMs, Lease, ownerOf } from './lease.ts';
+import { Lease, ownerOf } from './lease.ts';
 import type { Logger } from './log.ts';
 import {
   batchOf,
@@ -22,8 +22,9 @@ import {
   type Present,
   writeIntervalMs,
 } from './presence-store.ts';
-import { RedisConnection, readScript, tickMs } from './redis-connection.ts';
-import { roomChannel } from './subscriptions.ts';
+import { type RedisConnection, readScript } from './redis-connection.ts';
+import type { RedisConnections } from './redis-connections.ts';
+import { RedisNames } from './redis-names.ts';
 
 const changeScript = readScript('presence-change.lua');
 const pageScript = readScript('presence-page.lua');
@@ -36,7 +37,7 @@ const maxLookedAt = 1_000;
 const memberOverheadBytes = 40;
 
 export interface RedisPresenceOptions {
-  url: string;
+  redis: RedisConnections;
   /** Begins every key and channel. */
   prefix: string;
   /** This run of this node; begins the id of each of its connections, before a `-`. */
@@ -56,13 +57,12 @@ export class RedisPresence implements PresenceStore {
   readonly #options: RedisPresenceOptions;
   readonly #log: Logger;
   readonly #connection: RedisConnection;
-  readonly #nodesKey: string;
+  readonly #names: RedisNames;
   readonly #lease: Lease;
   /** The rooms that are known to be in the index of the lease. */
   readonly #indexed = new Set<string>();
   readonly #reaping = new Set<string>();
   #listener: PresenceListener | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #onBegun: () => void = () => undefined;
   #beating = false;
   /** The connection is new: Redis may lack the last writes. */
@@ -71,33 +71,24 @@ export class RedisPresence implements PresenceStore {
   constructor(options: RedisPresenceOptions, log: Logger) {
     this.#options = options;
     this.#log = log;
-    this.#nodesKey = `${options.prefix}:nodes`;
+    this.#names = new RedisNames(options.prefix, options.redis.database);
     this.#lease = new Lease(options.instance);
-    this.#connection = new RedisConnection(
-      {
-        role: 'presence',
-        url: options.url,
-        name: `roomcast:presence:${options.instance}`,
-        scripts: [changeScript, pageScript],
-        onReady: () => this.#beat(),
-        onLost: () => {
-          this.#inDoubt = true;
-          this.#lease.interrupted();
-        },
+    this.#connection = options.redis.add({
+      role: 'presence',
+      name: `roomcast:presence:${options.instance}`,
+      scripts: [changeScript, pageScript],
+      onReady: () => this.#beat(),
+      onSecond: () => this.#beat(),
+      onLost: () => {
+        this.#inDoubt = true;
+        this.#lease.interrupted();
       },
-      log,
-    );
+    });
   }
 
   async start(listener: PresenceListener): Promise<void> {
     this.#listener = listener;
     this.#connection.connect();
-    let ticks = 0;
-    this.#timer = setInterval(() => {
-      ticks++;
-      this.#connection.tick();
-      if (ticks % (beatMs / tickMs) === 0) this.#beat();
-    }, tickMs);
     await new Promise<void>((resolve) => {
       this.#onBegun = resolve;
       setTimeout(resolve, startTimeoutMs).unref();
@@ -133,7 +124,7 @@ export class RedisPresence implements PresenceStore {
 
   async release(room: string): Promise<void> {
     if (!this.#indexed.delete(room)) return;
-    const index = this.#indexKey(this.#lease.name);
+    const index = this.#names.leaseRooms(this.#lease.name);
     await this.#connection.run(['SREM', index, room]);
   }
 
@@ -154,8 +145,6 @@ export class RedisPresence implements PresenceStore {
         this.#log.warn({ error: error.message }, 'the lease was not ended; other nodes will reap it'),
       );
     }
-    // Until here the watchdog is needed: nothing may wait for a Redis that hangs.
-    clearInterval(this.#timer);
     this.#connection.close();
   }
 
@@ -169,7 +158,7 @@ export class RedisPresence implements PresenceStore {
 
   async #index(room: string, life: string): Promise<void> {
     if (this.#indexed.has(room)) return;
-    const index = this.#indexKey(this.#lease.name);
+    const index = this.#names.leaseRooms(this.#lease.name);
     await this.#connection.run(['SADD', index, room]);
     if (this.#heldLife() !== life) throw new BackplaneError('unavailable', 'the lease was lost');
     this.#indexed.add(room);
@@ -189,8 +178,8 @@ export class RedisPresence implements PresenceStore {
 
   /** Returns false if somebody else has ended the lease. */
   async #end(lease: string): Promise<boolean> {
-    await this.#connection.run(['DEL', this.#indexKey(lease)]);
-    return (await this.#connection.run(['HDEL', this.#nodesKey, lease])) === 1;
+    await this.#connection.run(['DEL', this.#names.leaseRooms(lease)]);
+    return (await this.#connection.run(['HDEL', this.#names.nodes, lease])) === 1;
   }
 
   #beat(): void {
@@ -199,8 +188,8 @@ export class RedisPresence implements PresenceStore {
     const sentAt = performance.now();
     const { name } = this.#lease;
     Promise.all([
-      this.#connection.run(['HINCRBY', this.#nodesKey, name, 1]),
-      this.#connection.run(['HGETALL', this.#nodesKey]),
+      this.#connection.run(['HINCRBY', this.#names.nodes, name, 1]),
+      this.#connection.run(['HGETALL', this.#names.nodes]),
     ])
       .finally(() => {
         this.#beating = false;
@@ -240,7 +229,7 @@ export class RedisPresence implements PresenceStore {
   }
 
   async #reapRooms(lease: string): Promise<void> {
-    const index = this.#indexKey(lease);
+    const index = this.#names.leaseRooms(lease);
     for (;;) {
       const rooms = (await this.#connection.run(['SRANDMEMBER', index, roomsPerReaping])) as Buffer[];
       if (rooms.length === 0) break;
@@ -260,16 +249,12 @@ export class RedisPresence implements PresenceStore {
       from = stoppedAt;
       if (frames > 0) await pause();
     }
-    await this.#connection.run(['SREM', this.#indexKey(lease), room]);
-  }
-
-  #indexKey(lease: string): string {
-    return `${this.#options.prefix}:node:${lease}:rooms`;
+    await this.#connection.run(['SREM', this.#names.leaseRooms(lease), room]);
   }
 
   #keys(room: string): [members: string, users: string, channel: string] {
-    const channel = roomChannel(this.#options.prefix, room);
-    return [`${channel}:members`, `${channel}:users`, channel];
+    const keys = this.#names.room(room);
+    return [`${keys}:members`, `${keys}:users`, this.#names.channel(room)];
   }
 }
 

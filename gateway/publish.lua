@@ -8,7 +8,9 @@ if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
 end
 local reply = redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 if type(reply) == 'table' and reply.err then
-  redis.call('DEL', KEYS[1])
+  local deleted = redis.pcall('DEL', KEYS[1])
+  -- The right to delete may be missing too; the one to set is there.
+  if type(deleted) == 'table' then redis.call('SET', KEYS[1], '1', 'PX', 1) end
   return reply
 end
 return 1

@@ -1,34 +1,62 @@
 /**
- * One connection to Redis. The only file that imports ioredis, which makes it: TLS, authentication, database, name, the
- * wait for a Redis that loads, and all of it again when the connection ended. What is said on an open connection is
- * gateway/redis-pipeline.ts, at a fifth of the cost for each message.
+ * One connection to Redis. The only file that imports ioredis, which makes it: TCP, TLS, and all of it again when the
+ * connection ended. Who we are, the database, the scripts and what the server is are settled here on each new connection,
+ * before it is ready. What is said on an open one is gateway/redis-pipeline.ts, at a fifth of the cost for each message.
  *
  * Commands are never queued while Redis is away and never sent again: a resent PUBLISH would be a second message. A
  * Redis that hangs, or a route that is gone without a word, is noticed by a watchdog that counts in turns of the event
- * loop: a stall of our own is not taken for silence of the peer, since its answers are read before the next tick. It
- * knows no channels and no rooms.
+ * loop: a stall of our own is not taken for silence of the peer, since its answers are read before the next tick. Once a
+ * second the server is asked whether it still is the master that it was. What follows for the other connections of the
+ * node is gateway/redis-connections.ts. It knows no channels and no rooms.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import { BackplaneError } from './backplane.ts';
 import { cut, type Logger } from './log.ts';
+import { RecurringLine } from './recurring-line.ts';
+import type { RedisAddress } from './redis-address.ts';
 import { RedisPipeline, type Settle } from './redis-pipeline.ts';
+import { type RedisServer, readServer, whyUnfit } from './redis-server.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
 
 export type RedisRole = 'publisher' | 'subscriber' | 'presence';
 
+/** What an operator wants to know of a command that is refused. */
+const purposes: Record<RedisRole, string> = {
+  publisher: 'keeping and reading messages of rooms with history',
+  subscriber: 'subscribing, and publishing to plain rooms',
+  presence: 'keeping who is in which room, and which nodes live',
+};
+
 export interface RedisConnectionOptions {
   role: RedisRole;
-  url: string;
   /** Shown by CLIENT LIST. */
   name: string;
   /** Loaded on every new connection, before `onReady`. */
   scripts?: readonly Script[] | undefined;
   onReady(): void;
   onLost(): void;
+  /** About once a second while it is ready. What is sent here leaves in one write with the question for the master. */
+  onSecond?(): void;
+  /** Redis did not carry out a command; `error` is its answer. */
+  onRefused?(error: ReplyError): void;
+  /** Called before each question for the master; the answer is told by `onProven`. */
+  onAsked?(): void;
+  /** What was sent before the question was sent to a master, which it still is. */
+  onProven?(): void;
   /** Of a connection that subscribes. */
   onMessage?: ReplyListener['message'];
+}
+
+/** The other connections of the node: gateway/redis-connections.ts. */
+export interface Peers {
+  connecting(connection: RedisConnection): void;
+  /** False if others are connected to another master; then all of them are made anew. */
+  agree(connection: RedisConnection): boolean;
+  /** Makes all of them anew. */
+  renew(reason: string): void;
+  closed(connection: RedisConnection): void;
 }
 
 /** A Lua script: run by EVALSHA, so that its text is sent once a connection. */
@@ -43,81 +71,73 @@ export function readScript(...files: string[]): Script {
   return { text, sha: createHash('sha1').update(text).digest('hex') };
 }
 
-/** What is known of the Redis process at the other end. */
-export interface RedisServer {
-  /** Another one after every restart. */
-  run: string;
-  /**
-   * It may lack the last writes of the run before: it was a replica and became the master, or it keeps no append only
-   * file, and loaded what was saved some time ago.
-   */
-  mayHaveLost: boolean;
-}
-
-/** How often `tick` is to be called. */
+/** How often `tick` is called. */
 export const tickMs = 250;
 /** A command without an answer for so many ticks: the connection is made anew, and its commands are of unknown outcome. */
 const silentTicks = 5;
+/** Ticks between two questions for the master, and between two calls of `onSecond`. */
+const secondTicks = 4;
 const connectTimeoutMs = 2_000;
 /** A hung peer never answers the end of the connection; it is destroyed after this. */
 const disconnectTimeoutMs = 100;
+const fastestReconnectMs = 25;
 const slowestReconnectMs = 500;
+/** A connection that has been ready for so long was worth making: the next attempt is a fast one again. */
+const steadyTicks = 8;
+
+/** Errors by which Redis says that it is not the master (any more), in whatever words a script wraps them. */
+const notMaster = /\b(READONLY|MASTERDOWN)\b|WAIT cannot be used with replica/;
 
 export class RedisConnection {
   readonly #redis: Redis;
-  readonly #role: RedisRole;
-  readonly #log: Logger;
+  readonly #options: RedisConnectionOptions;
+  readonly #address: RedisAddress;
+  readonly #peers: Peers;
+  readonly #lines: Record<'failed' | 'again' | 'connected' | 'refused', RecurringLine>;
   /** Of the connection that is open. */
   #pipeline: RedisPipeline | undefined;
   /** How many commands it had sent at each of the last ticks, the oldest first. */
   #sentBefore: number[] = [];
-  #ticksInHandshake = 0;
   #prepared = false;
-  #server: RedisServer = { run: '', mayHaveLost: true };
-  #lastError = '';
+  #ticksReady = 0;
+  #asking = false;
+  #loading = false;
+  #server: RedisServer = { run: '', promotion: '', mayHaveLost: true };
+  /** Attempts to connect since it was steady. */
+  #attempts = 0;
+  #trouble = 'it has not answered yet';
   /** It is being given up, for a new one or for good. */
   #leaving = false;
 
-  constructor({ role, url, name, scripts = [], onReady, onLost, onMessage }: RedisConnectionOptions, log: Logger) {
-    this.#role = role;
-    this.#log = log;
+  constructor(options: RedisConnectionOptions, address: RedisAddress, peers: Peers, log: Logger) {
+    this.#options = options;
+    this.#address = address;
+    this.#peers = peers;
+    this.#lines = {
+      failed: new RecurringLine(log, 'warn', 'redis connection failed'),
+      again: new RecurringLine(log, 'warn', 'connecting to redis again'),
+      connected: new RecurringLine(log, 'info', 'redis connected'),
+      refused: new RecurringLine(log, 'error', 'redis refused a command'),
+    };
     this.#redis = new Redis({
-      ...addressOf(url),
+      ...address.connection,
       lazyConnect: true,
-      connectionName: name,
-      // RESP3 lets a connection that subscribes send commands too. All others speak what is simpler to read.
-      protocol: onMessage === undefined ? 2 : 3,
-      // It sends nothing but its handshake, which ends with the connection.
+      // All that it would say itself is said by `#prepare`: it writes to the console where it does not like an answer.
+      protocol: 2,
+      enableReadyCheck: false,
+      disableClientInfo: true,
       maxRetriesPerRequest: 0,
       connectTimeout: connectTimeoutMs,
       disconnectTimeout: disconnectTimeoutMs,
-      retryStrategy: (attempt) => Math.min(25 * 2 ** attempt, slowestReconnectMs) * (0.5 + Math.random() / 2),
+      // Its own count begins anew with each TCP connection, also with a peer that refuses us.
+      retryStrategy: () => {
+        const delayMs = Math.min(fastestReconnectMs * 2 ** this.#attempts++, slowestReconnectMs);
+        return delayMs * (0.5 + Math.random() / 2);
+      },
     });
-    this.#redis.on('error', (error: Error) => this.#failed(error));
-    this.#redis.on('ready', () => {
-      // The handshake is answered, so ioredis waits for nothing and writes nothing any more.
-      const { stream } = this.#redis;
-      stream.removeAllListeners('data');
-      this.#pipeline = new RedisPipeline(stream, onMessage);
-      this.#prepare(this.#pipeline, scripts, onMessage !== undefined).then(
-        () => {
-          this.#lastError = '';
-          this.#prepared = true;
-          this.#log.info({ role }, 'redis connected');
-          onReady();
-        },
-        (error: Error) => this.reconnect(error.message),
-      );
-    });
-    this.#redis.on('close', () => {
-      this.#pipeline?.end();
-      this.#pipeline = undefined;
-      this.#prepared = false;
-      this.#leaving = false;
-      this.#ticksInHandshake = 0;
-      this.#sentBefore = [];
-      onLost();
-    });
+    this.#redis.on('error', (error: Error) => this.#failed(error.message));
+    this.#redis.on('ready', () => this.#opened());
+    this.#redis.on('close', () => this.#ended());
   }
 
   get ready(): boolean {
@@ -129,8 +149,14 @@ export class RedisConnection {
     return this.#server;
   }
 
+  /** Why the last connection was given up or not made; of no use while it is ready. */
+  get trouble(): string {
+    return this.#trouble;
+  }
+
   /** Begins to connect, and goes on trying until `close`. What goes wrong is told by the error event. */
   connect(): void {
+    this.#peers.connecting(this);
     this.#redis.connect().catch(() => undefined);
   }
 
@@ -159,13 +185,18 @@ export class RedisConnection {
     });
   }
 
-  /** The watchdog; see `tickMs`. */
+  /** The watchdog, and what is due every second; see `tickMs`. */
   tick(): void {
-    this.#ticksInHandshake = this.#redis.status === 'connect' ? this.#ticksInHandshake + 1 : 0;
     const before = this.#sentBefore.length < silentTicks ? 0 : (this.#sentBefore.shift() ?? 0);
     const { sent, settled } = this.#pipeline ?? { sent: 0, settled: 0 };
     this.#sentBefore.push(sent);
-    if (settled < before || this.#ticksInHandshake > silentTicks) this.reconnect('it does not answer');
+    if (settled < before) this.reconnect('it does not answer');
+    if (!this.ready) return;
+    this.#ticksReady++;
+    if (this.#ticksReady === steadyTicks) this.#attempts = 0;
+    if (this.#ticksReady % secondTicks !== 0) return;
+    this.#askForMaster();
+    this.#options.onSecond?.();
   }
 
   /** Gives up an open connection for a new one. */
@@ -173,7 +204,8 @@ export class RedisConnection {
     const open = this.#redis.status === 'ready' || this.#redis.status === 'connect';
     if (!open || this.#leaving) return;
     this.#leaving = true;
-    this.#log.warn({ role: this.#role, reason: cut(reason) }, 'connecting to redis again');
+    this.#trouble = cut(reason);
+    this.#lines.again.write(reason, { role: this.#options.role, reason: cut(reason) });
     this.#pipeline?.flush();
     this.#redis.disconnect(true);
   }
@@ -182,62 +214,111 @@ export class RedisConnection {
     this.#leaving = true;
     this.#pipeline?.flush();
     this.#redis.disconnect();
-  }
-
-  async #prepare(pipeline: RedisPipeline, scripts: readonly Script[], subscribes: boolean): Promise<void> {
-    if (scripts.length === 0) return;
-    const run = (...words: string[]) =>
-      new Promise<Reply>((resolve, reject) => {
-        pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
-      });
-    const [info] = await Promise.all([run('INFO'), ...scripts.map(({ text }) => run('SCRIPT', 'LOAD', text))]);
-    // Where HELLO is not known ioredis goes on in RESP2; only RESP3 has verbatim strings.
-    if (subscribes && !String(info).startsWith('txt:')) {
-      throw new Error('it does not speak RESP3; use Redis 6 or newer');
-    }
-    const { isReplica, ...server } = readInfo(String(info));
-    // It takes PUBLISH, though only its own subscribers get that; and it may be promoted while we are connected.
-    if (isReplica) throw new Error('it is a replica, and the master is wanted');
-    this.#server = server;
-  }
-
-  /** While Redis is away every attempt fails alike; the log says it once. */
-  #failed(error: Error): void {
-    if (error.message === this.#lastError) return;
-    this.#lastError = error.message;
-    this.#log.warn({ role: this.#role, error: cut(error.message) }, 'redis connection failed');
+    this.#peers.closed(this);
   }
 
   /** What it means that Redis does not carry out a command, or a part of one. */
   refused(error: ReplyError): BackplaneError {
-    // It has become a replica, or has forgotten its scripts: a new connection finds the master, and loads them again.
-    if (/^(READONLY|NOSCRIPT)/.test(error.message)) this.reconnect(error.message);
-    this.#log.error({ role: this.#role, error: cut(error.message) }, 'redis refused a command');
-    return new BackplaneError('unavailable', 'Redis refused it');
+    const { message } = error;
+    const { role, onRefused } = this.#options;
+    this.#lines.refused.write(message, { role, for: purposes[role], error: cut(message) });
+    if (notMaster.test(message)) this.#peers.renew(message);
+    else if (message.startsWith('NOSCRIPT')) this.#loadScripts();
+    onRefused?.(error);
+    return new BackplaneError('unavailable', 'Redis refused it', error);
   }
-}
 
-/** `redis://user:password@host:port/database`; `rediss://` is TLS, with `?ca=` the file of its CA. */
-function addressOf(text: string) {
-  const url = new URL(text);
-  const ca = url.searchParams.get('ca');
-  return {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port === '' ? 6379 : Number(url.port),
-    ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
-    ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
-    db: Number(url.pathname.slice(1)),
-    ...(url.protocol === 'rediss:' ? { tls: ca === null ? {} : { ca: readFileSync(ca) } } : {}),
-  } satisfies RedisOptions;
-}
+  #opened(): void {
+    const { stream } = this.#redis;
+    // From here on ioredis reads and writes nothing.
+    stream.removeAllListeners('data');
+    const pipeline = new RedisPipeline(stream, this.#options.onMessage);
+    this.#pipeline = pipeline;
+    this.#prepare(pipeline).then(
+      () => {
+        if (this.#pipeline !== pipeline || this.#leaving || !this.#peers.agree(this)) return;
+        this.#prepared = true;
+        this.#lines.connected.write('', { role: this.#options.role });
+        this.#options.onReady();
+      },
+      (error: Error) => {
+        if (this.#pipeline === pipeline) this.reconnect(error.message);
+      },
+    );
+  }
 
-/** `info` is the answer to INFO. */
-function readInfo(info: string): RedisServer & { isReplica: boolean } {
-  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
-  const wasReplica = /[^0]/.test(field('master_replid2'));
-  return {
-    run: field('run_id'),
-    mayHaveLost: wasReplica || field('aof_enabled') !== '1',
-    isReplica: field('role') !== 'master',
-  };
+  #ended(): void {
+    this.#pipeline?.end();
+    this.#pipeline = undefined;
+    this.#prepared = false;
+    this.#leaving = false;
+    this.#asking = false;
+    this.#loading = false;
+    this.#ticksReady = 0;
+    this.#sentBefore = [];
+    this.#options.onLost();
+  }
+
+  /** Everything before the first command of others, in one write. Rejects where Redis is none to serve with. */
+  async #prepare(pipeline: RedisPipeline): Promise<void> {
+    const { name, onMessage, scripts = [] } = this.#options;
+    const { username, password, database } = this.#address;
+    const run = (...words: string[]) =>
+      new Promise<Reply>((resolve, reject) => {
+        pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
+      });
+    // RESP3 lets a connection that subscribes send commands too. All others speak what is simpler to read.
+    const hello = ['HELLO', onMessage === undefined ? '2' : '3'];
+    if (password !== undefined) hello.push('AUTH', username ?? 'default', password);
+    const [, , info] = await Promise.all([
+      run(...hello, 'SETNAME', name).catch((error: Error) => {
+        throw /unknown command|NOPROTO/i.test(error.message)
+          ? new Error('it does not speak RESP3; use Redis 6 or newer')
+          : error;
+      }),
+      database === 0
+        ? undefined
+        : run('SELECT', String(database)).catch((error: Error) => {
+            throw new Error(`database ${database} cannot be selected: ${error.message}`);
+          }),
+      run('INFO'),
+      ...scripts.map(({ text }) => run('SCRIPT', 'LOAD', text)),
+    ]);
+    const unfit = whyUnfit(String(info));
+    if (unfit !== undefined) throw new Error(unfit);
+    this.#server = readServer(String(info));
+  }
+
+  /** Somebody has emptied the cache of scripts. What was refused for that was not carried out. */
+  #loadScripts(): void {
+    if (this.#loading) return;
+    this.#loading = true;
+    const scripts = this.#options.scripts ?? [];
+    Promise.all(scripts.map(({ text }) => this.run(['SCRIPT', 'LOAD', text])))
+      .catch((error: Error) => this.reconnect(error.message))
+      .finally(() => {
+        this.#loading = false;
+      });
+  }
+
+  /** A connection outlives what is at its other end: a master becomes a replica, and perhaps a master again. */
+  #askForMaster(): void {
+    if (this.#asking) return;
+    this.#asking = true;
+    this.#options.onAsked?.();
+    this.send(['INFO', 'replication'], (error, info) => {
+      this.#asking = false;
+      if (error !== undefined) return;
+      const unfit = whyUnfit(String(info));
+      if (unfit !== undefined) this.#peers.renew(unfit);
+      else if (readServer(String(info)).promotion !== this.#server.promotion) {
+        this.#peers.renew('it was a replica in the meantime');
+      } else this.#options.onProven?.();
+    });
+  }
+
+  #failed(reason: string): void {
+    this.#trouble = cut(reason);
+    this.#lines.failed.write(reason, { role: this.#options.role, error: cut(reason) });
+  }
 }

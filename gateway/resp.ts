@@ -40,6 +40,8 @@ const integer = 0x3a;
 const bulkString = 0x24;
 const array = 0x2a;
 const push = 0x3e;
+/** Keys and values in turn; read as an array of both. Only HELLO answers so. */
+const map = 0x25;
 /** `=<length>\r\ntxt:<text>`: the form of text that a person may read. */
 const verbatimString = 0x3d;
 const minus = 0x2d;
@@ -131,6 +133,7 @@ export class ReplyReader {
       case bulkString:
       case verbatimString:
       case array:
+      case map:
       case push: {
         // Of strings and arrays that are null it is -1.
         const isNegative = bytes[at + 1] === minus;
@@ -141,7 +144,7 @@ export class ReplyReader {
         if (type === integer) this.#take(isNegative ? -number : number);
         else if (isNegative) this.#take(null);
         else if (number === 0) this.#take([]);
-        else this.#open.push({ items: [], size: number, isPush: type === push });
+        else this.#open.push({ items: [], size: type === map ? 2 * number : number, isPush: type === push });
         return end;
       }
       default:

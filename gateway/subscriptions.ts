@@ -36,7 +36,7 @@ interface Command {
 const away = () => new BackplaneError('unavailable', 'Redis is away');
 
 export class Subscriptions {
-  readonly #prefix: string;
+  readonly #channelOf: (room: string) => string;
   readonly #commands: SubscribeCommands;
   readonly #onFailed: (error: Error) => void;
   /** By channel. */
@@ -48,19 +48,15 @@ export class Subscriptions {
   onRestored: (room: string) => void = () => undefined;
 
   /** `onFailed`: a SUBSCRIBE failed; the connection must be made anew, or rooms would stay deaf on a live one. */
-  constructor(prefix: string, commands: SubscribeCommands, onFailed: (error: Error) => void) {
-    this.#prefix = prefix;
+  constructor(channelOf: (room: string) => string, commands: SubscribeCommands, onFailed: (error: Error) => void) {
+    this.#channelOf = channelOf;
     this.#commands = commands;
     this.#onFailed = onFailed;
   }
 
-  channelOf(room: string): string {
-    return roomChannel(this.#prefix, room);
-  }
-
   /** Resolves when Redis confirmed; rejects with `unavailable` when it cannot. */
   add(room: string): Promise<void> {
-    const channel = this.channelOf(room);
+    const channel = this.#channelOf(room);
     let subscription = this.#subscriptions.get(channel);
     if (subscription === undefined) {
       subscription = { room, channel, state: 'lost', interrupted: false, attempt: 0, ...unsettled() };
@@ -74,7 +70,7 @@ export class Subscriptions {
   }
 
   remove(room: string): void {
-    const channel = this.channelOf(room);
+    const channel = this.#channelOf(room);
     const subscription = this.#subscriptions.get(channel);
     if (subscription === undefined) return;
     this.#subscriptions.delete(channel);
@@ -162,11 +158,6 @@ export class Subscriptions {
     subscription.interrupted = false;
     this.onRestored(subscription.room);
   }
-}
-
-/** Also begins every key of the room. The braces are the hash tag of Redis Cluster: all of them live in one slot. */
-export function roomChannel(prefix: string, room: string): string {
-  return `${prefix}:{${room}}`;
 }
 
 function lose(subscription: Subscription): void {

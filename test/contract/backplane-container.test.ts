@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe } from 'vitest';
 import { RedisBackplane } from '../../gateway/backplane-redis.ts';
 import { createLog } from '../../gateway/log.ts';
+import { redisConnections } from '../support/redis-connections.ts';
 import { dockerHasRedis, launchRedisContainer } from '../support/redis-container.ts';
 import type { OwnRedis } from '../support/redis-process.ts';
 import { backplaneSuite } from './backplane-suite.ts';
@@ -28,7 +29,11 @@ describe.skipIf(!runs)(`in a container${runs ? '' : ' (not run: no Docker engine
     const { url } = redis;
     const prefix = `rct:${randomBytes(6).toString('hex')}`;
     return ['one', 'two'].map(
-      (node) => new RedisBackplane({ url, prefix, node, dedupeMs, replicated: false }, createLog('silent')),
+      (node) =>
+        new RedisBackplane(
+          { redis: redisConnections(url), prefix, node, dedupeMs, replicated: false },
+          createLog('silent'),
+        ),
     );
   });
 });

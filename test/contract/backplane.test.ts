@@ -4,6 +4,7 @@ import { inject } from 'vitest';
 import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
 import { RedisBackplane } from '../../gateway/backplane-redis.ts';
 import { createLog } from '../../gateway/log.ts';
+import { redisConnections } from '../support/redis-connections.ts';
 import { backplaneSuite } from './backplane-suite.ts';
 import { historySuite } from './history-suite.ts';
 import type { CreateBackplanes } from './recorder.ts';
@@ -14,7 +15,10 @@ const redis: CreateBackplanes = (dedupeMs) => {
   const prefix = `${inject('redisPrefix')}:${randomBytes(6).toString('hex')}`;
   return ['one', 'two'].map(
     (node) =>
-      new RedisBackplane({ url: inject('redisUrl'), prefix, node, dedupeMs, replicated: false }, createLog('silent')),
+      new RedisBackplane(
+        { redis: redisConnections(inject('redisUrl')), prefix, node, dedupeMs, replicated: false },
+        createLog('silent'),
+      ),
   );
 };
 

@@ -11,6 +11,7 @@ import { RedisPresence } from '../../gateway/presence-redis.ts';
 import type { PresenceListener, PresencePage, PresenceStore, Present } from '../../gateway/presence-store.ts';
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
+import { redisConnections } from '../support/redis-connections.ts';
 import { until } from '../support/until.ts';
 import { Recorder } from './recorder.ts';
 
@@ -110,9 +111,9 @@ export function memoryNode(): PresenceNode {
 export function redisNode(url: string, prefix: string, listenUrl = url): PresenceNode {
   const instance = `node.${randomBytes(3).toString('hex')}`;
   const log = createLog('silent');
-  const store = new RedisPresence({ url, prefix, instance, tells }, log);
+  const store = new RedisPresence({ redis: redisConnections(url), prefix, instance, tells }, log);
   const backplane = new RedisBackplane(
-    { url: listenUrl, prefix, node: instance, dedupeMs: 60_000, replicated: false },
+    { redis: redisConnections(listenUrl), prefix, node: instance, dedupeMs: 60_000, replicated: false },
     log,
   );
   return new PresenceNode(store, instance, new Recorder(backplane));

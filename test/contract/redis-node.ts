@@ -7,6 +7,7 @@ import { Redis } from 'ioredis';
 import { RedisBackplane } from '../../gateway/backplane-redis.ts';
 import { createLog } from '../../gateway/log.ts';
 import { onCleanup } from '../support/cleanup.ts';
+import { redisConnections } from '../support/redis-connections.ts';
 import { until } from '../support/until.ts';
 import { outcome, publication, Recorder } from './recorder.ts';
 
@@ -22,7 +23,7 @@ export function channelOf(room: string): string {
 /** A node that is not started yet. */
 export function redisNode(url: string, { replicated = false, log = createLog('silent') } = {}): Recorder {
   nodes += 1;
-  const options = { url, prefix, node: `node-${nodes}`, dedupeMs: 60_000, replicated };
+  const options = { redis: redisConnections(url, log), prefix, node: `node-${nodes}`, dedupeMs: 60_000, replicated };
   return new Recorder(new RedisBackplane(options, log));
 }
 

@@ -20,6 +20,7 @@ import { Presence } from '../../gateway/presence.ts';
 import { MemoryPresence } from '../../gateway/presence-memory.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
+import { redisConnections } from '../support/redis-connections.ts';
 import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';
 import { keptPublication } from './recorder.ts';
@@ -184,7 +185,11 @@ test.each([
     (): Backplane[] => {
       const [url, prefix] = [inject('redisUrl'), `${inject('redisPrefix')}:${randomBytes(6).toString('hex')}`];
       return ['one', 'two'].map(
-        (node) => new RedisBackplane({ url, prefix, node, dedupeMs: 60_000, replicated: false }, createLog('silent')),
+        (node) =>
+          new RedisBackplane(
+            { redis: redisConnections(url), prefix, node, dedupeMs: 60_000, replicated: false },
+            createLog('silent'),
+          ),
       );
     },
   ],

@@ -111,7 +111,15 @@ test('the hub reaches neither sockets nor Redis, not even by types', () => {
 /** Each may import from its own line and from those before it. */
 const layers = [
   ['gateway/backplane.ts'],
-  ['gateway/presence-store.ts', 'gateway/redis-pipeline.ts', 'gateway/redis-connection.ts', 'gateway/subscriptions.ts'],
+  [
+    'gateway/presence-store.ts',
+    'gateway/redis-pipeline.ts',
+    'gateway/redis-connection.ts',
+    'gateway/redis-connections.ts',
+    'gateway/history-queue.ts',
+    'gateway/canary.ts',
+    'gateway/subscriptions.ts',
+  ],
   [
     'gateway/backplane-memory.ts',
     'gateway/backplane-redis.ts',

@@ -107,6 +107,11 @@ test.each([
   }
 });
 
+test('a map is read as its keys and values in turn', () => {
+  const map = Buffer.concat([Buffer.from('%2\r\n+role\r\n'), bulk(Buffer.from('master')), Buffer.from('+proto\r\n:3\r\n')]);
+  expect(told([map], true)).toEqual([`reply ${JSON.stringify(['role', plain(Buffer.from('master')), 'proto', 3])}`]);
+});
+
 test('what came whole is not copied', () => {
   const bytes = Buffer.concat([bulk(Buffer.from('kept')), message('a', Buffer.from('kept'))]);
   const memories: unknown[] = [];
@@ -136,7 +141,7 @@ test('a long value in many pieces is copied once, and a long array of short ones
   expect(Math.max(...copies)).toBeLessThan(1.5);
 });
 
-test.each(['HTTP/1.1 400 Bad Request\r\n', '\r\n', '%1\r\n+a\r\n+b\r\n', ',3.5\r\n', '\0'])(
+test.each(['HTTP/1.1 400 Bad Request\r\n', '\r\n', '~1\r\n+a\r\n', ',3.5\r\n', '\0'])(
   'what Redis never says is refused, and not waited for: %j',
   (text) => {
     expect(() => told([Buffer.from(text)], true)).toThrow(ProtocolError);

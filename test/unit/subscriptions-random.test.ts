@@ -28,6 +28,8 @@ interface Entered {
   lossesUntold: number;
 }
 
+const channelOf = (room: string) => `rc:{${room}}`;
+
 class World {
   readonly random: Random;
   readonly log: string[] = [];
@@ -58,7 +60,7 @@ class World {
         this.commands.push(command);
       });
     this.subscriptions = new Subscriptions(
-      'rc',
+      channelOf,
       { subscribe: send('subscribe'), unsubscribe: send('unsubscribe') },
       () => {
         this.breaking = true;
@@ -97,7 +99,7 @@ class World {
   publish(room: string): void {
     const number = this.lastOf(room) + 1;
     this.published.set(room, number);
-    const channel = this.subscriptions.channelOf(room);
+    const channel = channelOf(room);
     if (!this.connected || !this.serving.has(channel)) return;
     const taken = this.subscriptions.receive(channel);
     if (taken === undefined) return;
@@ -190,7 +192,7 @@ class World {
       for (const command of this.commands.splice(0)) this.#obey(command);
       await turn();
     } while (this.commands.length > 0);
-    const wanted = [...this.entered.keys()].map((room) => this.subscriptions.channelOf(room));
+    const wanted = [...this.entered.keys()].map((room) => channelOf(room));
     expect([...this.serving].sort(), this.log.join(', ')).toEqual(wanted.sort());
     const before = this.delivered;
     for (const room of this.entered.keys()) this.publish(room);

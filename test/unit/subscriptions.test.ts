@@ -33,13 +33,17 @@ beforeEach(() => {
   restored = [];
   failures = [];
   const written = { subscribe: command('subscribe'), unsubscribe: command('unsubscribe') };
-  subscriptions = new Subscriptions('rc', written, (error) => failures.push(error));
+  subscriptions = new Subscriptions(
+    (room) => `rc:{${room}}`,
+    written,
+    (error) => failures.push(error),
+  );
   subscriptions.onRestored = (room) => restored.push(room);
   subscriptions.restore();
 });
 
 const summary = () => commands.map(({ verb, rooms }) => `${verb} ${rooms.join(' ')}`);
-const receive = (room: string) => subscriptions.receive(subscriptions.channelOf(room));
+const receive = (room: string) => subscriptions.receive(`rc:{${room}}`);
 
 /** The commands that were written since the last time. */
 async function written(): Promise<Command[]> {
@@ -64,10 +68,6 @@ const outcome = (promise: Promise<void>) =>
     () => 'confirmed',
     (error: unknown) => error,
   );
-
-test('a channel is the prefix and the room in braces, which keep its keys in one slot of a cluster', () => {
-  expect(subscriptions.channelOf('chat:1')).toBe('rc:{chat:1}');
-});
 
 describe('commands', () => {
   test('of one turn go out together, in the order asked, at most 1,000 channels in each', async () => {

@@ -6,7 +6,7 @@
  */
 import { Redis } from 'ioredis';
 import { wrap } from '../../gateway/envelope.ts';
-import { roomChannel } from '../../gateway/subscriptions.ts';
+import { RedisNames } from '../../gateway/redis-names.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
 import { roomsFile } from '../integration/files.ts';
 import { tokenOf } from '../integration/people.ts';
@@ -22,6 +22,7 @@ import { Meter, meterFlags } from './meter.ts';
 const payload = 'x'.repeat(128);
 const deadlineMs = 30_000;
 const prefix = 'work';
+const names = new RedisNames(prefix, 0);
 /** Pings belong to time, not to work: there are next to none. */
 const settings = { REDIS_PREFIX: prefix, PUBLISH_RATE: 0, REQUEST_RATE: 0, PING_INTERVAL_MS: 600_000 };
 
@@ -71,7 +72,7 @@ export class Stage {
     const burst = this.#redis.pipeline();
     for (const room of rooms) {
       const frame = `{"type":"message","room":"${room}","id":"elsewhere","data":"${payload}","at":1700000000000}`;
-      burst.publish(roomChannel(prefix, room), wrap(frame, 1_700_000_000_000));
+      burst.publish(names.channel(room), wrap(frame, 1_700_000_000_000));
     }
     await burst.exec();
   }
