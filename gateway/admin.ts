@@ -8,24 +8,29 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
+export interface Readiness {
+  ready: boolean;
+  text: string;
+}
+
 export interface AdminParts {
   metrics: Metrics;
-  /** Why the node cannot serve, or undefined when it can. */
-  unready(): string | undefined;
+  /** Whether the node can do all that it is there for, and a sentence about that. */
+  readiness(): Readiness;
   log: Logger;
 }
 
 export class Admin {
   readonly #server: Server;
 
-  constructor({ metrics, unready, log }: AdminParts) {
+  constructor({ metrics, readiness, log }: AdminParts) {
     this.#server = createServer((request, response) => {
       const path = request.url?.split('?', 1)[0];
       if (request.method !== 'GET' && request.method !== 'HEAD') answer(response, 405, 'Only GET is answered here.');
       else if (path === '/healthz') answer(response, 200, 'ok');
       else if (path === '/readyz') {
-        const reason = unready();
-        answer(response, reason === undefined ? 200 : 503, reason ?? 'ready');
+        const { ready, text } = readiness();
+        answer(response, ready ? 200 : 503, text);
       } else if (path === '/metrics') {
         metrics.text().then(
           (text) => response.writeHead(200, { 'content-type': metrics.contentType }).end(text),

@@ -27,6 +27,9 @@ export interface Config extends Omit<Settings, 'roomsFile' | 'trustedProxies'> {
   warnings: string[];
 }
 
+/** What it means that there is no Redis. */
+export const alone = 'alone: without GATEWAY_REDIS_URL this node reaches no other, and keeps nothing through a restart';
+
 export type Environment = Record<string, string | undefined>;
 
 /** Holds every mistake in the configuration, one sentence each. */
@@ -54,6 +57,7 @@ export function readConfig(env: Environment): Config {
   const demo = checkKeys(env, values, inProduction, mistakes);
   checkTogether(values, mistakes);
   if (mistakes.length > 0) throw new ConfigError(mistakes);
+  if (inProduction && values.redisUrl === undefined) warnings.push(`THIS NODE IS ${alone}.`);
   return {
     ...values,
     host: values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1'),

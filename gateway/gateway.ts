@@ -5,13 +5,13 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
 import { Access } from './access.ts';
-import { Admin } from './admin.ts';
+import { Admin, type Readiness } from './admin.ts';
 import { createAuthenticator } from './auth.ts';
 import type { Backplane } from './backplane.ts';
 import { MemoryBackplane } from './backplane-memory.ts';
 import { RedisBackplane } from './backplane-redis.ts';
 import { Backpressure } from './backpressure.ts';
-import type { Config } from './config.ts';
+import { alone, type Config } from './config.ts';
 import type { Connection } from './connection.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
@@ -70,7 +70,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       // Hardly ever is anybody slow, and there are fewer rooms than connections.
       slow: () => slowConnections(hub.someAside ? connections : []),
       bufferedBytes: () => backpressure.sum(),
-      backplaneUp: () => backplane.up,
+      backplaneUp: () => backplane.trouble === undefined,
+      backplaneShared: () => redis !== undefined,
     },
   );
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
@@ -90,8 +91,13 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const store = createPresenceStore(config, redis, instance, access, log);
   const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, log });
   const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics, presence, log });
-  const unready = () => (stopping ? 'draining' : backplane.up ? undefined : 'the backplane is down');
-  const admin = new Admin({ metrics, unready, log });
+  const readiness = (): Readiness => {
+    if (stopping) return { ready: false, text: 'draining' };
+    const { trouble } = backplane;
+    if (trouble !== undefined) return { ready: false, text: trouble };
+    return { ready: true, text: redis === undefined ? `ready, but ${alone}` : 'ready' };
+  };
+  const admin = new Admin({ metrics, readiness, log });
   const sweep = setInterval(() => {
     const now = performance.now();
     const time = Date.now();

@@ -6,10 +6,11 @@
  */
 import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { Counter, collectDefaultMetrics, Gauge, type Metric, type MetricValueWithName, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 import { closeCode } from '../shared/codes.ts';
 import type { GapFrame } from '../shared/protocol.ts';
 import type { SlowRule } from './access.ts';
+import { Histogram } from './histogram.ts';
 
 /** What only the parts of a running node know; read at each scrape. */
 export interface Gauges {
@@ -19,7 +20,10 @@ export interface Gauges {
   /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
   slow(): Record<SlowPolicy, number>;
   bufferedBytes(): number;
+  /** It carries messages, and takes writes. */
   backplaneUp(): boolean;
+  /** It carries them to other nodes. */
+  backplaneShared(): boolean;
 }
 
 /** Where the rule is `close` there is nobody to count. */
@@ -42,6 +46,8 @@ const rejections = [
   'token_expired',
   'token_claims',
 ] as const;
+/** Codes with which a publish ends that was well-formed and allowed. */
+export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
 const dropReasons = ['slow', 'unreadable'] as const;
 const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
 
@@ -58,6 +64,7 @@ export class Metrics {
   readonly #backplaneRtt: Histogram;
   readonly #closed: Counter<'code'>;
   readonly #rejected: Counter<'reason'>;
+  readonly #publishErrors: Counter<'code'>;
   readonly #dropped: Counter<'reason'>;
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
@@ -79,7 +86,12 @@ export class Metrics {
     this.#gauge('gateway_rooms', 'Rooms with a member on this node.', gauges.rooms);
     this.#gauge('gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions);
     this.#gauge('gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes);
-    this.#gauge('gateway_backplane_up', '1 while messages flow through the backplane.', () => +gauges.backplaneUp());
+    this.#gauge('gateway_backplane_up', '1 while the backplane carries messages and keeps them.', () => {
+      return +gauges.backplaneUp();
+    });
+    this.#gauge('gateway_backplane_shared', '1 if this node reaches others: it has a Redis.', () => {
+      return +gauges.backplaneShared();
+    });
     this.#slowGauge(gauges);
     this.#counter('gateway_connections_opened_total', 'Connections opened.', () => this.#opened);
     this.#counter('gateway_messages_delivered_total', 'Messages handed to sockets.', () => this.#delivered);
@@ -100,12 +112,14 @@ export class Metrics {
       new Counter({ name, help, labelNames, registers });
     this.#closed = labelled('gateway_connections_closed_total', 'Connections closed, by close code.', 'code');
     this.#rejected = labelled('gateway_handshakes_rejected_total', 'Handshakes refused, by reason.', 'reason');
+    this.#publishErrors = labelled('gateway_publish_errors_total', 'Publishes that failed, by error code.', 'code');
     this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; each was told.', 'reason');
     this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members, or healed from history.', 'reason', 'healed');
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of rejections) this.#rejected.inc({ reason }, 0);
+    for (const code of publishErrors) this.#publishErrors.inc({ code }, 0);
     for (const reason of dropReasons) this.#dropped.inc({ reason }, 0);
     for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
     this.#gaps.inc({ reason: 'backplane', healed: 'true' }, 0);
@@ -160,6 +174,10 @@ export class Metrics {
 
   published(): void {
     this.#published++;
+  }
+
+  publishFailed(code: (typeof publishErrors)[number]): void {
+    this.#publishErrors.inc({ code });
   }
 
   /** `at`: when the publishing node accepted the message, Unix ms; another host's clock may be ahead of ours. */
@@ -293,44 +311,5 @@ export class Metrics {
       histogram.observe(Math.max(0, now - due) / 1000);
       due = now + loopSampleMs;
     }, loopSampleMs).unref();
-  }
-}
-
-/** A histogram that is plain integers until it is scraped: to observe allocates nothing, on the way of every message. */
-class Histogram {
-  readonly name: string;
-  readonly #help: string;
-  readonly #bounds: number[];
-  /** One per bound, not cumulated, and one for what is above them all. */
-  readonly #counts: number[];
-  #sum = 0;
-
-  constructor(name: string, help: string, bounds: number[]) {
-    this.name = name;
-    this.#help = help;
-    this.#bounds = bounds;
-    this.#counts = new Array(bounds.length + 1).fill(0);
-  }
-
-  observe(value: number): void {
-    const bounds = this.#bounds;
-    let bucket = 0;
-    while (bucket < bounds.length && value > (bounds[bucket] ?? 0)) bucket++;
-    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
-    this.#sum += value;
-  }
-
-  /** As prom-client asks its metrics for what it renders. */
-  async get() {
-    const { name } = this;
-    const values: MetricValueWithName<string>[] = [];
-    let count = 0;
-    for (const [bucket, observed] of this.#counts.entries()) {
-      count += observed;
-      values.push({ metricName: `${name}_bucket`, labels: { le: this.#bounds[bucket] ?? '+Inf' }, value: count });
-    }
-    values.push({ metricName: `${name}_sum`, labels: {}, value: this.#sum });
-    values.push({ metricName: `${name}_count`, labels: {}, value: count });
-    return { name, help: this.#help, type: 'histogram', values };
   }
 }

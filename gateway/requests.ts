@@ -66,6 +66,7 @@ function publish(frame: PublishFrame, identity: Identity, asker: Asker, node: No
       },
       (error: BackplaneError) => {
         asker.publishesUnderWay--;
+        metrics.publishFailed(error.code);
         asker.send(trouble(id, error, 'publish again', 'with the same key'));
       },
     )

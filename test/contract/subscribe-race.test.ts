@@ -118,7 +118,14 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   const metrics = new Metrics(
     { version: '0', node: 'race' },
     {
-      ...{ connections: none, rooms: none, subscriptions: none, bufferedBytes: none, backplaneUp: () => true },
+      ...{
+        connections: none,
+        rooms: none,
+        subscriptions: none,
+        bufferedBytes: none,
+        backplaneUp: () => true,
+        backplaneShared: () => true,
+      },
       slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }),
     },
   );

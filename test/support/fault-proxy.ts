@@ -19,6 +19,8 @@ export interface FaultProxy {
   readonly url: string;
   readonly port: number;
   mode: FaultMode;
+  /** Where new connections go, by its URL; the open ones stay where they are. */
+  target: string;
   /** Connections open now. */
   readonly connections: number;
   /** Destroys all current connections; new ones are taken as the mode says. */
@@ -35,7 +37,7 @@ interface Link {
 
 /** Starts a proxy in mode `pass` before `target`, for instance `redis://:secret@127.0.0.1:6379`. */
 export async function faultProxy(target: string): Promise<FaultProxy> {
-  const address = new URL(target);
+  let address = new URL(target);
   const links = new Set<Link>();
   let mode: FaultMode = 'pass';
 
@@ -110,6 +112,12 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
     set mode(next) {
       mode = next;
       links.forEach(apply);
+    },
+    get target() {
+      return address.href;
+    },
+    set target(next) {
+      address = new URL(next);
     },
     get connections() {
       return links.size;

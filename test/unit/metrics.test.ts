@@ -23,6 +23,7 @@ beforeEach(() => {
     slow: () => slow,
     bufferedBytes: () => values.bufferedBytes,
     backplaneUp: () => up,
+    backplaneShared: () => up,
   };
   metrics = new Metrics({ version: '1.2.3', node: 'node-1' }, gauges);
 });

@@ -21,6 +21,7 @@ const gauges = {
   slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }),
   bufferedBytes: () => 0,
   backplaneUp: () => true,
+  backplaneShared: () => true,
 };
 const metrics = new Metrics({ version: '1', node: 'n' }, gauges);
 afterAll(() => metrics.close());

@@ -108,7 +108,11 @@ test.each([
 });
 
 test('a map is read as its keys and values in turn', () => {
-  const map = Buffer.concat([Buffer.from('%2\r\n+role\r\n'), bulk(Buffer.from('master')), Buffer.from('+proto\r\n:3\r\n')]);
+  const map = Buffer.concat([
+    Buffer.from('%2\r\n+role\r\n'),
+    bulk(Buffer.from('master')),
+    Buffer.from('+proto\r\n:3\r\n'),
+  ]);
   expect(told([map], true)).toEqual([`reply ${JSON.stringify(['role', plain(Buffer.from('master')), 'proto', 3])}`]);
 });
 
