@@ -44,7 +44,7 @@ const startTimeoutMs = 3_000;
 /** What is kept to see whether Redis takes writes: the last message, which takes all commands that any other does. */
 const canaryRule: HistoryRule = { size: 1, maxBytes: 1, ttlSeconds: 60 };
 
-const publishOnce = readScript('publish.lua');
+const publishOnce = readScript('script.lua', 'publish.lua');
 
 export interface RedisBackplaneOptions {
   redis: RedisConnections;
@@ -75,7 +75,7 @@ export class RedisBackplane implements Backplane {
   #timer: NodeJS.Timeout | undefined;
   #listener: BackplaneListener | undefined;
   #wasUp = false;
-  #onFirstUp: () => void = () => undefined;
+  #onStarted: () => void = () => undefined;
   #underWay = 0;
   #bytesUnderWay = 0;
   #readsUnderWay = 0;
@@ -142,10 +142,10 @@ export class RedisBackplane implements Backplane {
     this.#publisher.connect();
     this.#subscriber.connect();
     await new Promise<void>((resolve) => {
-      this.#onFirstUp = resolve;
+      this.#onStarted = resolve;
       setTimeout(resolve, startTimeoutMs).unref();
     });
-    if (this.#publisher.trouble !== inClusterMode || this.#publisher.ready) return;
+    if (!this.#inClusterMode) return;
     await this.close();
     throw new Error(`Redis cannot be used: ${inClusterMode}`);
   }
@@ -242,13 +242,12 @@ export class RedisBackplane implements Backplane {
 
   /** Keeps a message as every other is kept. Its channel is the canary's, where nobody takes it for one. */
   #tryWrite(): Promise<unknown> {
-    if (!this.#history.lineSettled) this.#history.settleLine();
     const { canary: room } = this.#names;
     const written = new Promise<unknown>((resolve, reject) => {
       const settle = (error: Error | undefined) => (error === undefined ? resolve(undefined) : reject(error));
       const publication = { room: '', prefix: '{"offset":', suffix: '}', at: Date.now() };
       const dedupeKey = `${room}:key:${this.#options.node}`;
-      this.#history.add({ publication, rule: canaryRule, room, channel: this.#canaryChannel, dedupeKey, settle });
+      this.#history.try({ publication, rule: canaryRule, room, channel: this.#canaryChannel, dedupeKey, settle });
     });
     return this.#options.replicated ? this.#andReplicated(written) : written;
   }
@@ -268,6 +267,7 @@ export class RedisBackplane implements Backplane {
       },
       onLost: () => {
         parts.onLost?.();
+        if (this.#inClusterMode) this.#onStarted();
         this.#canary.interrupted();
         this.#noticeState();
       },
@@ -317,6 +317,11 @@ export class RedisBackplane implements Backplane {
     }
   }
 
+  /** Then it never will be up. */
+  get #inClusterMode(): boolean {
+    return !this.#publisher.ready && this.#publisher.trouble === inClusterMode;
+  }
+
   #sendCanary(): void {
     if (this.#publisher.ready && this.#subscriber.ready) this.#canary.send();
   }
@@ -332,7 +337,7 @@ export class RedisBackplane implements Backplane {
     this.#wasUp = up;
     if (up) {
       this.#log.info('backplane up');
-      this.#onFirstUp();
+      this.#onStarted();
     } else this.#log.error({ reason: this.trouble }, 'backplane down: publishes fail until Redis is back');
   }
 }

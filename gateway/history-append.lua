@@ -6,12 +6,13 @@
 -- offset), the number of its rule, the channel, what begins the envelope, the frame before and after the offset.
 -- Returns for each message `<epoch> <offset>`; for a duplicate `=`, and that of the first one; or the error of that message:
 -- it was not kept then, or begins with KEPT.
-local current, stale = current_line()
-if stale then return stale end
+local current
 local firstMessage = 6 + 4 * ARGV[5]
 
-local function problem(reply)
-  return type(reply) == 'table' and reply.err or nil
+-- Returns what went wrong, if anything did.
+local function fails(...)
+  local _, wrong = try(...)
+  return wrong
 end
 
 -- Removes the oldest messages until one more fits; `written` counts it. The count of what is gone lags behind what left by
@@ -20,22 +21,22 @@ local function trim(position, messages, most, written, added, gone)
   local removals, fits = 0, written - gone <= most
   if fits then return nil end
   repeat
-    local found = redis.pcall('XRANGE', messages, '-', '+', 'COUNT', 1)
-    local wrong, oldest = problem(found), found[1]
+    local found, wrong = try('XRANGE', messages, '-', '+', 'COUNT', 1)
     if wrong then return wrong end
+    local oldest = found[1]
     gone = oldest and (tonumber(oldest[2][4]) or gone) or written - added
     fits = not oldest or written - gone <= most
-    wrong = not fits and problem(redis.pcall('XDEL', messages, oldest[1]))
+    wrong = not fits and fails('XDEL', messages, oldest[1])
     if wrong then return wrong end
     removals = removals + 1
     -- Where the rule was made smaller the rest goes with the next messages.
   until fits or removals == 200
-  return problem(redis.pcall('HSET', position, 'gone', integer(gone)))
+  return fails('HSET', position, 'gone', integer(gone))
 end
 
 -- Where the stream is, if it is ahead of the position: offset and bytes written.
 local function ahead(messages)
-  local newest = redis.call('XREVRANGE', messages, '+', '-', 'COUNT', 1)[1]
+  local newest = must('XREVRANGE', messages, '+', '-', 'COUNT', 1)[1]
   if newest then
     return tonumber(string.match(newest[1], '^%d+')), (tonumber(newest[2][4]) or 0) + #newest[2][2]
   end
@@ -47,10 +48,10 @@ local function append(index)
   local rule = 2 + 4 * ARGV[at + 2]
   local hasKey = dedupe ~= position
   if hasKey then
-    local first = redis.call('GET', dedupe)
+    local first = must('GET', dedupe)
     if first then
       -- A write that changes nothing: WAIT behind it covers the first one too, whoever wrote that.
-      redis.call('PEXPIRE', dedupe, redis.call('PTTL', dedupe))
+      must('PEXPIRE', dedupe, must('PTTL', dedupe))
       return '=' .. (string.match(first, '^%S+ %d+$') or '')
     end
   end
@@ -66,23 +67,23 @@ local function append(index)
     local after, told = written + #frame, epoch .. ' ' .. number
     -- The first write: without memory left it fails, and nothing has happened.
     if begins then
-      redis.call('HSET', position, 'offset', number, 'written', integer(after), beginning(epoch, current, base, gone))
+      must('HSET', position, 'offset', number, 'written', integer(after), beginning(epoch, current, base, gone))
     else
-      redis.call('HSET', position, 'offset', number, 'written', integer(after))
+      must('HSET', position, 'offset', number, 'written', integer(after))
     end
-    local wrong = problem(redis.pcall('PEXPIRE', position, ARGV[rule + 3]))
+    local wrong = fails('PEXPIRE', position, ARGV[rule + 3])
       -- What is left without a position has none.
-      or begins == 'room' and problem(redis.pcall('DEL', messages))
-      or hasKey and problem(redis.pcall('SET', dedupe, told, 'PX', ARGV[4]))
+      or begins == 'room' and fails('DEL', messages)
+      or hasKey and fails('SET', dedupe, told, 'PX', ARGV[4])
       or trim(position, messages, tonumber(ARGV[rule + 1]), after, #frame, gone)
-      or problem(redis.pcall('XADD', messages, 'MAXLEN', '=', ARGV[rule], number .. '-0', 'f', frame, 'w', integer(written)))
+      or fails('XADD', messages, 'MAXLEN', '=', ARGV[rule], number .. '-0', 'f', frame, 'w', integer(written))
     if wrong then
-      redis.call('HSET', position, 'offset', integer(offset), 'written', integer(written))
-      if hasKey then redis.pcall('PEXPIRE', dedupe, 0) end
+      must('HSET', position, 'offset', integer(offset), 'written', integer(written))
+      if hasKey then try('PEXPIRE', dedupe, 0) end
       return nil, wrong
     end
-    redis.call('PEXPIRE', messages, ARGV[rule + 2])
-    wrong = problem(redis.pcall('PUBLISH', ARGV[at + 3], ARGV[at + 4] .. told .. '\n' .. frame))
+    must('PEXPIRE', messages, ARGV[rule + 2])
+    wrong = fails('PUBLISH', ARGV[at + 3], ARGV[at + 4] .. told .. '\n' .. frame)
     -- Nodes find it by looking at the room.
     if wrong then return { err = 'KEPT ' .. wrong } end
     return told
@@ -98,10 +99,11 @@ local function append(index)
   return told or { err = wrong }
 end
 
-local answers = {}
-for index = 1, (#KEYS - 1) / 3 do
-  local ok, answer = pcall(append, index)
-  if not ok and type(answer) ~= 'table' then answer = { err = 'ERR ' .. tostring(answer) } end
-  answers[index] = answer
-end
-return answers
+return answer(function()
+  current = current_line()
+  local answers = {}
+  for index = 1, (#KEYS - 1) / 3 do
+    answers[index] = answer(append, index)
+  end
+  return answers
+end)

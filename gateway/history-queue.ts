@@ -63,11 +63,16 @@ export class HistoryQueue {
     const appends = this.#appends;
     if (appends === undefined) return;
     this.#appends = undefined;
-    const command = appends.command(this.#connection.server, this.#names.line, this.#newName(), this.#dedupeMs);
-    this.#connection.send(command, (error, reply) => {
-      appends.settle(error, reply, (refusal) => this.#connection.refused(refusal));
-    });
+    this.#write(appends, this.#dedupeMs);
     this.#connection.flush();
+  }
+
+  /** Keeps a message whose key is forgotten at once, to see whether Redis carries out all that it takes. */
+  try(append: Append): void {
+    if (!this.#lineSettled) this.settleLine();
+    const alone = new Appends();
+    alone.add(append);
+    this.#write(alone, 1);
   }
 
   /** Resolves when a replica has everything that was written up to now; rejects with `timeout`. */
@@ -96,6 +101,13 @@ export class HistoryQueue {
     const { line: lineKey } = this.#names;
     const newName = this.#newName();
     return readHistory(this.#connection, query, { room: this.#names.room(room), lineKey, newName });
+  }
+
+  #write(appends: Appends, dedupeMs: number): void {
+    const command = appends.command(this.#connection.server, this.#names.line, this.#newName(), dedupeMs);
+    this.#connection.send(command, (error, reply) => {
+      appends.settle(error, reply, (refusal) => this.#connection.refused(refusal));
+    });
   }
 
   #newName(): string {

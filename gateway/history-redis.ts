@@ -22,9 +22,9 @@ import { type RedisConnection, readScript } from './redis-connection.ts';
 import type { RedisServer } from './redis-server.ts';
 import { type Reply, ReplyError, type Words } from './resp.ts';
 
-export const lineScript = readScript('history-line.lua');
-export const appendScript = readScript('history-room.lua', 'history-append.lua');
-export const readHistoryScript = readScript('history-room.lua', 'history-read.lua');
+export const lineScript = readScript('script.lua', 'history-line.lua');
+export const appendScript = readScript('script.lua', 'history-room.lua', 'history-append.lua');
+export const readHistoryScript = readScript('script.lua', 'history-room.lua', 'history-read.lua');
 
 /** Settles the line of the server that is connected; gateway/history-line.lua. */
 export function settleLine({ run, promotion, mayHaveLost }: RedisServer, lineKey: string, newName: string): Words {

@@ -1,4 +1,4 @@
--- Begins every script about rooms with history: which epoch a room is in, and where.
+-- Begins, behind script.lua, every script about rooms with history: which epoch a room is in, and where.
 -- KEYS[1] the line.
 -- ARGV[1], ARGV[2] this Redis as the node knows it: its run id, and by which promotion it became the master ('' if it never
 -- was a replica); ARGV[3] a name never used before.
@@ -9,13 +9,13 @@ end
 -- The line of writes that this Redis is in, one for all rooms (history-line.lua). Where that is of another Redis than the
 -- node knows, an error: what the node knows is out of date.
 local function current_line()
-  local known = redis.call('HMGET', KEYS[1], 'line', 'run', 'promotion')
+  local known = must('HMGET', KEYS[1], 'line', 'run', 'promotion')
   if not known[1] then
-    redis.call('HSET', KEYS[1], 'line', ARGV[3], 'run', ARGV[1], 'promotion', ARGV[2])
+    must('HSET', KEYS[1], 'line', ARGV[3], 'run', ARGV[1], 'promotion', ARGV[2])
     return ARGV[3]
   end
   if known[2] ~= ARGV[1] or (known[3] or '') ~= ARGV[2] then
-    return nil, redis.error_reply('STALE the node knows this Redis as another one')
+    error({ err = 'STALE the node knows this Redis as another one' })
   end
   return known[1]
 end
@@ -27,7 +27,7 @@ end
 -- began), the bytes ever written to the stream, and how many of these were written before the oldest message that is kept,
 -- as far as that was looked at.
 local function look(position, current, name, known_epoch, known_offset)
-  local meta = redis.call('HMGET', position, 'epoch', 'offset', 'base', 'written', 'gone', 'line')
+  local meta = must('HMGET', position, 'epoch', 'offset', 'base', 'written', 'gone', 'line')
   local epoch, offset, base = meta[1], tonumber(meta[2]), tonumber(meta[3])
   local written, gone = tonumber(meta[4]), tonumber(meta[5])
   if not (epoch and offset and base and written and gone) then
@@ -51,9 +51,9 @@ local function open(position, messages, current, name, known_epoch, known_offset
   local begins, epoch, offset, base, written, gone = look(position, current, name, known_epoch, known_offset)
   if begins then
     -- Before anything is deleted: without memory left it fails, and nothing has happened. After another write it would not.
-    redis.call('HSET', position, 'offset', integer(offset), 'written', integer(written), beginning(epoch, current, base, gone))
+    must('HSET', position, 'offset', integer(offset), 'written', integer(written), beginning(epoch, current, base, gone))
     -- What is left without a position has none.
-    if begins == 'room' then redis.call('DEL', messages) end
+    if begins == 'room' then must('DEL', messages) end
   end
   return epoch, offset, base
 end

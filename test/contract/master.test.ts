@@ -36,6 +36,11 @@ async function follow(redis: OwnRedis, port: number): Promise<void> {
   await until(async () => /master_link_status:up/.test(await client.info('replication')), deadlineMs, 'it follows');
 }
 
+async function untilHas(redis: OwnRedis, room: string, offset: number): Promise<void> {
+  const has = async () => (await redisClient(redis.url).hget(`${channelOf(room)}:position`, 'offset')) === `${offset}`;
+  await until(has, deadlineMs, `the replica has ${offset} messages of ${room}`);
+}
+
 async function promote(redis: OwnRedis): Promise<void> {
   await redisClient(redis.url).replicaof('NO', 'ONE');
 }
@@ -80,6 +85,7 @@ describe.each([
     await one.untilFrames('kept', 3);
     const publishing = steadily(one, 'plain');
     await one.untilFrames('plain', 10);
+    await untilHas(pair.next, 'kept', 3);
     await promote(pair.next);
     pair.name.target = pair.next.url;
     const other = await started(pair.name.url, 'plain', 'kept');
@@ -151,11 +157,7 @@ test('what a node was told by a master that was a replica meanwhile is forgotten
   await follow(pair.next, way.port);
   const one = await started(pair.old.url);
   const [{ position }] = await publishKept(one, 'a', 3);
-  await until(
-    async () => (await redisClient(pair.next.url).hget(`${channelOf('a')}:position`, 'offset')) === '3',
-    deadlineMs,
-    'the replica has 3',
-  );
+  await untilHas(pair.next, 'a', 3);
   way.mode = 'blackhole';
   const lost = await publishKept(one, 'a', 2);
   expect(lost.at(-1)?.position).toEqual({ epoch: position?.epoch, offset: 5 });
