@@ -9,101 +9,105 @@
 local current
 local firstMessage = 6 + 4 * ARGV[5]
 
--- Returns what went wrong, if anything did.
-local function fails(...)
-  local _, wrong = try(...)
-  return wrong
-end
+-- Of the message under way: its keys, where the room was before it, and how far it has come: 'nothing' is written, the
+-- position is 'claimed', the message is 'kept'.
+local position, messages, dedupe, offset, written, stage
 
--- Removes the oldest messages until one more fits; `written` counts it. The count of what is gone lags behind what left by
--- number or by age: each message says what was written before it. Returns what went wrong.
-local function trim(position, messages, most, written, added, gone)
-  local removals, fits = 0, written - gone <= most
-  if fits then return nil end
+-- Removes the oldest messages until one more fits, whose end is at `after`. The count of what is gone lags behind what left
+-- by number or by age: each message says what was written before it.
+local function trim(most, after, gone)
+  local removals, fits = 0, false
   repeat
-    local found, wrong = try('XRANGE', messages, '-', '+', 'COUNT', 1)
-    if wrong then return wrong end
-    local oldest = found[1]
-    gone = oldest and (tonumber(oldest[2][4]) or gone) or written - added
-    fits = not oldest or written - gone <= most
-    wrong = not fits and fails('XDEL', messages, oldest[1])
-    if wrong then return wrong end
+    local oldest = call('XRANGE', messages, '-', '+', 'COUNT', 1)[1]
+    gone = oldest and (tonumber(oldest[2][4]) or gone) or written
+    fits = not oldest or after - gone <= most
+    if not fits then call('XDEL', messages, oldest[1]) end
     removals = removals + 1
     -- Where the rule was made smaller the rest goes with the next messages.
   until fits or removals == 200
-  return fails('HSET', position, 'gone', integer(gone))
+  call('HSET', position, 'gone', integer(gone))
 end
 
--- Where the stream is, if it is ahead of the position: offset and bytes written.
-local function ahead(messages)
-  local newest = must('XREVRANGE', messages, '+', '-', 'COUNT', 1)[1]
-  if newest then
-    return tonumber(string.match(newest[1], '^%d+')), (tonumber(newest[2][4]) or 0) + #newest[2][2]
-  end
-end
-
+-- One message. Commands are called without a function between: this is the dearest thing that is asked of Redis.
 local function append(index)
   local key, at = 3 * index - 1, firstMessage + 7 * (index - 1)
-  local position, messages, dedupe = KEYS[key], KEYS[key + 1], KEYS[key + 2]
   local rule = 2 + 4 * ARGV[at + 2]
-  local hasKey = dedupe ~= position
-  if hasKey then
-    local first = must('GET', dedupe)
+  position, messages, dedupe, stage = KEYS[key], KEYS[key + 1], KEYS[key + 2], 'nothing'
+  if dedupe ~= position then
+    local first = call('GET', dedupe)
     if first then
       -- A write that changes nothing: WAIT behind it covers the first one too, whoever wrote that.
-      must('PEXPIRE', dedupe, must('PTTL', dedupe))
+      call('PEXPIRE', dedupe, call('PTTL', dedupe))
       return '=' .. (string.match(first, '^%S+ %d+$') or '')
     end
   end
 
-  local begins, epoch, offset, base, written, gone =
+  local begins, epoch, base, gone
+  begins, epoch, offset, base, written, gone =
     look(position, current, ARGV[3] .. '-' .. index, ARGV[at], ARGV[at + 1])
+  local number = integer(offset + 1)
+  local frame = ARGV[at + 5] .. number .. ARGV[at + 6]
+  local after, told = written + #frame, epoch .. ' ' .. number
 
-  -- A right may be missing for any command. So everything that can fail is done before the message is in the stream, and
-  -- undone by commands that have just been carried out.
-  local function keep()
-    local number = integer(offset + 1)
-    local frame = ARGV[at + 5] .. number .. ARGV[at + 6]
-    local after, told = written + #frame, epoch .. ' ' .. number
-    -- The first write: without memory left it fails, and nothing has happened.
-    if begins then
-      must('HSET', position, 'offset', number, 'written', integer(after), beginning(epoch, current, base, gone))
-    else
-      must('HSET', position, 'offset', number, 'written', integer(after))
-    end
-    local wrong = fails('PEXPIRE', position, ARGV[rule + 3])
-      -- What is left without a position has none.
-      or begins == 'room' and fails('DEL', messages)
-      or hasKey and fails('SET', dedupe, told, 'PX', ARGV[4])
-      or trim(position, messages, tonumber(ARGV[rule + 1]), after, #frame, gone)
-      or fails('XADD', messages, 'MAXLEN', '=', ARGV[rule], number .. '-0', 'f', frame, 'w', integer(written))
-    if wrong then
-      must('HSET', position, 'offset', integer(offset), 'written', integer(written))
-      if hasKey then try('PEXPIRE', dedupe, 0) end
-      return nil, wrong
-    end
-    must('PEXPIRE', messages, ARGV[rule + 2])
-    wrong = fails('PUBLISH', ARGV[at + 3], ARGV[at + 4] .. told .. '\n' .. frame)
-    -- Nodes find it by looking at the room.
-    if wrong then return { err = 'KEPT ' .. wrong } end
-    return told
+  -- The first write: without memory left it fails, and nothing has happened.
+  command = 'HSET'
+  if begins then
+    redis.call('HSET', position, 'offset', number, 'written', integer(after), beginning(epoch, current, base, gone))
+  else
+    redis.call('HSET', position, 'offset', number, 'written', integer(after))
   end
+  stage = 'claimed'
+  command = 'PEXPIRE'
+  redis.call('PEXPIRE', position, ARGV[rule + 3])
+  -- What is left without a position has none.
+  if begins == 'room' then call('DEL', messages) end
+  if dedupe ~= position then call('SET', dedupe, told, 'PX', ARGV[4]) end
+  local most = tonumber(ARGV[rule + 1])
+  if after - gone > most then trim(most, after, gone) end
+  command = 'XADD'
+  redis.call('XADD', messages, 'MAXLEN', '=', ARGV[rule], number .. '-0', 'f', frame, 'w', integer(written))
+  stage = 'kept'
+  command = 'PEXPIRE'
+  redis.call('PEXPIRE', messages, ARGV[rule + 2])
+  command = 'PUBLISH'
+  redis.call('PUBLISH', ARGV[at + 3], ARGV[at + 4] .. told .. '\n' .. frame)
+  return told
+end
 
-  local told, wrong = keep()
-  if wrong and string.find(wrong, 'equal or smaller', 1, true) then
-    -- What is in the stream was kept: the room goes on behind it.
-    begins = nil
-    offset, written = ahead(messages)
-    if offset then told, wrong = keep() end
+-- The stream is ahead of the position: the room goes on behind what is kept. False if it is not.
+local function catch_up()
+  local newest = call('XREVRANGE', messages, '+', '-', 'COUNT', 1)[1]
+  local top = newest and tonumber(string.match(newest[1], '^%d+'))
+  if not top or top <= offset then return false end
+  call('HSET', position, 'offset', integer(top), 'written', integer((tonumber(newest[2][4]) or 0) + #newest[2][2]))
+  return true
+end
+
+-- A right may be missing for any command. So everything that can fail is done before the message is in the stream, and put
+-- back by commands that have just been carried out.
+local function put_back()
+  call('HSET', position, 'offset', integer(offset), 'written', integer(written))
+  if dedupe ~= position then redis.pcall('PEXPIRE', dedupe, 0) end
+end
+
+local function attempt(index, again)
+  local done, result = pcall(append, index)
+  if done then return result end
+  local wrong = reason(result)
+  -- Nodes find what is kept by looking at the room.
+  if stage == 'kept' then return { err = 'KEPT ' .. wrong } end
+  if stage == 'claimed' then
+    put_back()
+    if not again and string.find(wrong, 'equal or smaller', 1, true) and catch_up() then return attempt(index, true) end
   end
-  return told or { err = wrong }
+  return { err = wrong }
 end
 
 return answer(function()
   current = current_line()
   local answers = {}
   for index = 1, (#KEYS - 1) / 3 do
-    answers[index] = answer(append, index)
+    answers[index] = attempt(index, false)
   end
   return answers
 end)

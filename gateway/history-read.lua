@@ -9,13 +9,13 @@ return answer(function()
   local epoch, top, base = open(KEYS[2], KEYS[3], current_line(), ARGV[3], ARGV[4], ARGV[5])
   local ttl = top > 0 and ARGV[11] or ARGV[12]
   -- Messages that are kept longer keep the position longer.
-  if must('PTTL', KEYS[2]) < tonumber(ttl) then must('PEXPIRE', KEYS[2], ttl) end
+  if call('PTTL', KEYS[2]) < tonumber(ttl) then call('PEXPIRE', KEYS[2], ttl) end
 
   local function offset_of(entry)
     return string.match(entry[1], '^%d+')
   end
 
-  local oldest = must('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
+  local oldest = call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
   local newest = ARGV[6] == ''
   local known = ARGV[6] == '=' .. epoch or ARGV[6] == '*'
   local low = newest and 1 or known and tonumber(ARGV[7]) + 1 or base + 1
@@ -26,7 +26,7 @@ return answer(function()
   while not full and low <= high do
     local range = newest and { 'XREVRANGE', KEYS[3], integer(high), integer(low) }
       or { 'XRANGE', KEYS[3], integer(low), integer(high) }
-    local entries = must(range[1], range[2], range[3], range[4], 'COUNT', math.min(limit - count, 50))
+    local entries = call(range[1], range[2], range[3], range[4], 'COUNT', math.min(limit - count, 50))
     for _, entry in ipairs(entries) do
       local frame = entry[2][2]
       full = count > 0 and bytes + #frame > most

@@ -9,9 +9,9 @@ end
 -- The line of writes that this Redis is in, one for all rooms (history-line.lua). Where that is of another Redis than the
 -- node knows, an error: what the node knows is out of date.
 local function current_line()
-  local known = must('HMGET', KEYS[1], 'line', 'run', 'promotion')
+  local known = call('HMGET', KEYS[1], 'line', 'run', 'promotion')
   if not known[1] then
-    must('HSET', KEYS[1], 'line', ARGV[3], 'run', ARGV[1], 'promotion', ARGV[2])
+    call('HSET', KEYS[1], 'line', ARGV[3], 'run', ARGV[1], 'promotion', ARGV[2])
     return ARGV[3]
   end
   if known[2] ~= ARGV[1] or (known[3] or '') ~= ARGV[2] then
@@ -27,7 +27,8 @@ end
 -- began), the bytes ever written to the stream, and how many of these were written before the oldest message that is kept,
 -- as far as that was looked at.
 local function look(position, current, name, known_epoch, known_offset)
-  local meta = must('HMGET', position, 'epoch', 'offset', 'base', 'written', 'gone', 'line')
+  command = 'HMGET'
+  local meta = redis.call('HMGET', position, 'epoch', 'offset', 'base', 'written', 'gone', 'line')
   local epoch, offset, base = meta[1], tonumber(meta[2]), tonumber(meta[3])
   local written, gone = tonumber(meta[4]), tonumber(meta[5])
   if not (epoch and offset and base and written and gone) then
@@ -51,9 +52,9 @@ local function open(position, messages, current, name, known_epoch, known_offset
   local begins, epoch, offset, base, written, gone = look(position, current, name, known_epoch, known_offset)
   if begins then
     -- Before anything is deleted: without memory left it fails, and nothing has happened. After another write it would not.
-    must('HSET', position, 'offset', integer(offset), 'written', integer(written), beginning(epoch, current, base, gone))
+    call('HSET', position, 'offset', integer(offset), 'written', integer(written), beginning(epoch, current, base, gone))
     -- What is left without a position has none.
-    if begins == 'room' then must('DEL', messages) end
+    if begins == 'room' then call('DEL', messages) end
   end
   return epoch, offset, base
 end

@@ -2,16 +2,17 @@
 -- KEYS[1] the key; ARGV[1] how long it is remembered in ms, ARGV[2] the channel, ARGV[3] the envelope.
 -- Returns 1 if it was published, 0 if it is a duplicate.
 return answer(function()
-  if not must('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
+  if not call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
     -- A write that changes nothing: WAIT behind it covers the first one too, whoever wrote that.
-    must('PEXPIRE', KEYS[1], must('PTTL', KEYS[1]))
+    call('PEXPIRE', KEYS[1], call('PTTL', KEYS[1]))
     return 0
   end
-  local _, wrong = try('PUBLISH', ARGV[2], ARGV[3])
-  if wrong then
+  local published, wrong = pcall(call, 'PUBLISH', ARGV[2], ARGV[3])
+  if not published then
+    local refusal = { err = reason(wrong) }
     -- Forgotten at once; where that right is missing too, by the one that is there.
-    if try('PEXPIRE', KEYS[1], 0) ~= 1 then must('SET', KEYS[1], '1', 'PX', 1) end
-    return { err = wrong }
+    if redis.pcall('PEXPIRE', KEYS[1], 0) ~= 1 then call('SET', KEYS[1], '1', 'PX', 1) end
+    return refusal
   end
   return 1
 end)

@@ -1,25 +1,20 @@
--- Begins every script: commands whose errors can be told to an operator.
+-- Begins every script: errors that say what they are about.
 
--- Carries out a command. Returns its answer; or nil, and what is wrong with the name of the command, which Redis leaves out
--- where a right is missing.
-local function try(command, ...)
-  local answer = redis.pcall(command, ...)
-  if type(answer) == 'table' and answer.err then
-    return nil, answer.err .. ' (' .. command .. ')'
-  end
-  return answer
+-- The command under way. Redis does not say which one it refuses.
+local command
+
+local function call(name, ...)
+  command = name
+  return redis.call(name, ...)
 end
 
--- `try` for what cannot go on without: raises the error.
-local function must(command, ...)
-  local answer, wrong = try(command, ...)
-  if wrong then error({ err = wrong }) end
-  return answer
+-- What was raised, as text, with the command that it is about.
+local function reason(raised)
+  return (type(raised) == 'table' and raised.err or 'ERR ' .. tostring(raised)) .. ' (' .. tostring(command) .. ')'
 end
 
 -- What `work` returns, or the error that it raised, as an answer of the script.
-local function answer(work, ...)
-  local done, result = pcall(work, ...)
-  if done or type(result) == 'table' then return result end
-  return { err = 'ERR ' .. tostring(result) }
+local function answer(work)
+  local done, result = pcall(work)
+  return done and result or { err = reason(result) }
 end
