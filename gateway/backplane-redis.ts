@@ -34,7 +34,7 @@ import {
 } from './redis-connection.ts';
 import type { RedisConnections } from './redis-connections.ts';
 import { RedisNames } from './redis-names.ts';
-import { inClusterMode, type RedisServer } from './redis-server.ts';
+import { inClusterMode } from './redis-server.ts';
 import type { ReplyError, Words } from './resp.ts';
 import { Subscriptions } from './subscriptions.ts';
 import { Unproven } from './unproven.ts';
@@ -69,8 +69,8 @@ export class RedisBackplane implements Backplane {
   readonly #canary: Canary;
   readonly #canaryChannel: string;
   readonly #unproven = new Unproven();
-  /** To which the subscriber was connected last. */
-  #master: RedisServer | undefined;
+  /** Of the master to which the subscriber was connected last. */
+  #promotion = '';
   readonly #connectedBefore = new Set<RedisRole>();
   #timer: NodeJS.Timeout | undefined;
   #listener: BackplaneListener | undefined;
@@ -134,6 +134,7 @@ export class RedisBackplane implements Backplane {
 
   async start(listener: BackplaneListener): Promise<void> {
     this.#listener = listener;
+    this.#options.redis.onRefused = (error) => this.#refused(error);
     this.#subscriptions.onRestored = (room) => listener.missed(room, 'interrupted');
     this.#timer = setInterval(() => {
       this.#canary.tick();
@@ -159,8 +160,8 @@ export class RedisBackplane implements Backplane {
   }
 
   publish(publication: Publication): Promise<Published> {
-    // A connection may still be open to a server that is the master no more.
-    if (!this.up) return Promise.reject(new BackplaneError('unavailable', 'Redis is away'));
+    // Connections may be open to servers that do not reach each other. Whether one is open is seen when it is used.
+    if (!this.#canary.flows) return Promise.reject(new BackplaneError('unavailable', 'Redis is away'));
     const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
     if (this.#underWay >= maxPublishesUnderWay || this.#bytesUnderWay + bytes > maxPublishBytesUnderWay) {
       return Promise.reject(new BackplaneError('unavailable', 'too many messages are waiting for Redis'));
@@ -271,7 +272,6 @@ export class RedisBackplane implements Backplane {
         this.#canary.interrupted();
         this.#noticeState();
       },
-      onRefused: (error) => this.#refused(error),
     });
   }
 
@@ -287,12 +287,13 @@ export class RedisBackplane implements Backplane {
       .then(() => this.#sendCanary())
       .catch((error: Error) => this.#subscriber.reconnect(error.message));
     this.#subscriptions.restore();
-    const { server } = this.#subscriber;
-    const isSame = this.#master?.run === server.run && this.#master.promotion === server.promotion;
-    this.#master = server;
-    if (isSame) return;
+    const { promotion } = this.#subscriber.server;
+    const unproven = this.#unproven.take();
+    // A Redis that was started again has cut everybody off, and every node tells its members.
+    if (promotion === this.#promotion) return;
+    this.#promotion = promotion;
     // What the former master took last may have reached nobody here.
-    for (const room of this.#unproven.take()) {
+    for (const room of unproven) {
       this.#subscriber.send(['PUBLISH', this.#names.channel(room), gapEnvelope(Date.now())], (error) => {
         if (error !== undefined) this.#unproven.add(room);
       });

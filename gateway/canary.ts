@@ -8,6 +8,7 @@
 import { BackplaneError } from './backplane.ts';
 import { cut, type Logger } from './log.ts';
 import { RecurringLine } from './recurring-line.ts';
+import { tickMs } from './redis-connection.ts';
 
 /** Ticks (gateway/redis-connection.ts) without a canary until the way is taken for closed: 3 s. */
 const lostTicks = 12;
@@ -83,9 +84,9 @@ export class Canary {
 
   /** Takes what came on the channel. */
   back(text: string): void {
-    const roundTripMs = performance.now() - Number(text);
+    const roundTripMs = text === '' ? Number.NaN : performance.now() - Number(text);
     // Anybody with access to Redis can write into the channel; and so does `tryWrite`.
-    if (!(roundTripMs >= 0)) return;
+    if (!(roundTripMs >= 0 && roundTripMs < lostTicks * tickMs)) return;
     this.#ticksSinceBack = 0;
     this.#ticksSinceTaken = undefined;
     this.#parts.onRoundTrip(roundTripMs / 1000);

@@ -39,8 +39,6 @@ export interface RedisConnectionOptions {
   onLost(): void;
   /** About once a second while it is ready. What is sent here leaves in one write with the question for the master. */
   onSecond?(): void;
-  /** Redis did not carry out a command; `error` is its answer. */
-  onRefused?(error: ReplyError): void;
   /** Called before each question for the master; the answer is told by `onProven`. */
   onAsked?(): void;
   /** What was sent before the question was sent to a master, which it still is. */
@@ -56,6 +54,8 @@ export interface Peers {
   agree(connection: RedisConnection): boolean;
   /** Makes all of them anew. */
   renew(reason: string): void;
+  /** Redis did not carry out a command. */
+  refused(error: ReplyError): void;
   closed(connection: RedisConnection): void;
 }
 
@@ -220,11 +220,11 @@ export class RedisConnection {
   /** What it means that Redis does not carry out a command, or a part of one. */
   refused(error: ReplyError): BackplaneError {
     const { message } = error;
-    const { role, onRefused } = this.#options;
+    const { role } = this.#options;
     this.#lines.refused.write(message, { role, for: purposes[role], error: cut(message) });
     if (notMaster.test(message)) this.#peers.renew(message);
     else if (message.startsWith('NOSCRIPT')) this.#loadScripts();
-    onRefused?.(error);
+    this.#peers.refused(error);
     return new BackplaneError('unavailable', 'Redis refused it', error);
   }
 

@@ -9,12 +9,16 @@
 import type { Logger } from './log.ts';
 import type { RedisAddress } from './redis-address.ts';
 import { RedisConnection, type RedisConnectionOptions, tickMs } from './redis-connection.ts';
+import type { ReplyError } from './resp.ts';
 
 export class RedisConnections {
   readonly #address: RedisAddress;
   readonly #log: Logger;
   readonly #connections = new Set<RedisConnection>();
   #timer: NodeJS.Timeout | undefined;
+
+  /** Called whenever Redis does not carry out a command, on whichever connection; `error` is its answer. */
+  onRefused: (error: ReplyError) => void = () => undefined;
 
   constructor(address: RedisAddress, log: Logger) {
     this.#address = address;
@@ -32,6 +36,7 @@ export class RedisConnections {
       connecting: (connection: RedisConnection) => this.#begin(connection),
       agree: (connection: RedisConnection) => this.#agree(connection),
       renew: (reason: string) => this.renew(reason),
+      refused: (error: ReplyError) => this.onRefused(error),
       closed: (connection: RedisConnection) => this.#end(connection),
     };
     return new RedisConnection(options, this.#address, peers, this.#log);

@@ -39,6 +39,8 @@ export interface SpawnedNode extends TestNode {
   pid: number;
   /** All lines of standard output so far; one that is no JSON stands in `msg`. */
   logs: LogLine[];
+  /** What it wrote to standard error so far. */
+  errors(): string;
   kill(signal: NodeJS.Signals): void;
   exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
@@ -104,6 +106,7 @@ export async function spawnNode(
     adminPort: Number(adminPort),
     pid: child.pid ?? 0,
     logs,
+    errors: () => errors,
     kill: (signal) => void child.kill(signal),
     exited,
     stop,
