@@ -273,7 +273,7 @@ export class RedisConnection {
     const [, , info] = await Promise.all([
       run(...hello, 'SETNAME', name).catch((error: Error) => {
         throw /unknown command|NOPROTO/i.test(error.message)
-          ? new Error('it does not speak RESP3; use Redis 6 or newer')
+          ? new Error('it does not speak RESP3; use Redis 6.2 or newer')
           : error;
       }),
       database === 0

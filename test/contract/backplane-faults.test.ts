@@ -196,7 +196,7 @@ describe('Redis refuses', () => {
     const lines: string[] = [];
     const log = pino({ level: 'warn' }, { write: (line) => void lines.push(line) });
     const one = await redisNode(redis.url, { log }).start();
-    expect(lines.join('')).toContain('it does not speak RESP3; use Redis 6 or newer');
+    expect(lines.join('')).toContain('it does not speak RESP3; use Redis 6.2 or newer');
     expect(one.backplane.up).toBe(false);
     expect(await outcome(one.backplane.publish(publication('a')))).toBe('unavailable');
   });
