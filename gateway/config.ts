@@ -15,12 +15,15 @@ import { type Setting, type Settings, settingPrefix, settings } from './settings
 /** Names of the contract for features that this version does not have: when set, they only cause a warning. */
 const laterSettings = new Set(['API_KEY']);
 
-export interface Config extends Omit<Settings, 'roomsFile' | 'trustedProxies'> {
+export interface Config extends Omit<Settings, 'trustedProxies'> {
   host: string;
   nodeId: string;
+  drainNoticeMs: number;
+  drainMs: number;
   maxConnections: number;
   rules: RoomRule[];
   trustedProxies: BlockList;
+  inProduction: boolean;
   /** True in development without a key: the secret was made for this run, and the demo page hands out tokens. */
   demo: boolean;
   /** Sentences for the log. */
@@ -62,10 +65,14 @@ export function readConfig(env: Environment): Config {
     ...values,
     host: values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1'),
     nodeId: values.nodeId ?? randomBytes(6).toString('hex'),
+    // In development there is seldom another node to move to, and somebody waits for the program to end.
+    drainNoticeMs: values.drainNoticeMs ?? (inProduction ? 3_000 : 0),
+    drainMs: values.drainMs ?? (inProduction ? 15_000 : 0),
     jwtSecret: demo ? randomBytes(32).toString('hex') : values.jwtSecret,
     maxConnections: values.maxConnections ?? connectionsFromDescriptors(),
     rules,
     trustedProxies,
+    inProduction,
     demo,
     warnings,
   };
@@ -130,7 +137,8 @@ function readText(file: string, variable: string, mistakes: string[]): string | 
   }
 }
 
-function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
+/** Empty where there is a mistake. */
+export function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
   const variable = `${settingPrefix}ROOMS_FILE`;
   const content = readText(file, variable, mistakes);
   if (content === undefined) return [];

@@ -11,6 +11,7 @@ import { failure, pong, reconnect } from './answers.ts';
 import type { Reader } from './backpressure.ts';
 import type { Movable } from './drain.ts';
 import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
+import type { Room } from './hub.ts';
 import { Backlog, Rates } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import type { RoomFrame } from './membership.ts';
@@ -306,6 +307,17 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     this.#memberships.reenter();
   }
 
+  // What the node reports
+
+  /** From now on other room rules hold. */
+  rulesReplaced(): void {
+    try {
+      this.#memberships.revoke();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
   settled(): void {
     while (this.#waiting !== undefined && !this.#session.pending && !this.#closed) {
       const frame = this.#waiting.shift();
@@ -343,16 +355,16 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
   }
 
-  listen(room: string): void {
-    this.#socket.listen(room);
-    if (this.#node.presence.tells(room)) this.#socket.listen(presenceTopic(room));
+  listen({ name, tells }: Room): void {
+    this.#socket.listen(name);
+    if (tells) this.#socket.listen(presenceTopic(name));
   }
 
-  unlisten(room: string): void {
+  unlisten({ name, tells }: Room): void {
     // The server forgets with the socket what it listened to.
     if (this.#socketGone) return;
-    this.#socket.unlisten(room);
-    if (this.#node.presence.tells(room)) this.#socket.unlisten(presenceTopic(room));
+    this.#socket.unlisten(name);
+    if (tells) this.#socket.unlisten(presenceTopic(name));
   }
 
   /** Leaves out join and leave frames of the room until `hearPresence`. False if it gets none now, being aside. */

@@ -5,8 +5,17 @@
  * handler returns, every handler is wrapped so that an exception costs one connection, and nothing is ever done inside
  * `dropped`, where touching the socket crashes the process.
  */
-import type { HttpRequest, HttpResponse, us_listen_socket, us_socket_context_t, WebSocket } from 'uWebSockets.js';
+import type {
+  HttpRequest,
+  HttpResponse,
+  TemplatedApp,
+  us_listen_socket,
+  us_socket_context_t,
+  WebSocket,
+} from 'uWebSockets.js';
 import { type CloseCode, closeCode } from '../shared/codes.ts';
+import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
+import type { Certificate } from './certificate.ts';
 import { clientAddress } from './client-address.ts';
 import type { Config } from './config.ts';
 import { Connection } from './connection.ts';
@@ -23,7 +32,10 @@ import type { Fanout, Socket } from './socket.ts';
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
 const uws = await import('uWebSockets.js');
 
+type UwsApp = TemplatedApp & App;
+
 interface UserData {
+  application: Application;
   token: string | undefined;
   address: string;
   connection: Connection | undefined;
@@ -56,8 +68,10 @@ export interface ServerParts {
 }
 
 export class Server {
+  /** Hands a frame to all members of a room on this node. */
+  readonly fanout: Fanout;
   readonly #parts: ServerParts;
-  readonly #app;
+  readonly #applications: Applications<UwsApp>;
   readonly #addresses: AddressCount;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   #node: Node | undefined;
@@ -69,17 +83,23 @@ export class Server {
     const { config } = parts;
     this.#parts = parts;
     this.#addresses = new AddressCount(config.maxConnectionsPerIp);
-    this.#app =
-      config.tlsCertFile !== undefined && config.tlsKeyFile !== undefined
-        ? uws.SSLApp({ cert_file_name: config.tlsCertFile, key_file_name: config.tlsKeyFile })
-        : uws.App();
-    this.#routes();
+    const library = {
+      plain: () => uws.App() as UwsApp,
+      tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
+      route: (application: Application<UwsApp>) => this.#routes(application),
+    };
+    this.#applications = new Applications(library, certificateFiles(config));
+    this.fanout = this.#applications.fanout;
   }
 
-  /** Hands a frame to all members of a room on this node. */
-  readonly fanout: Fanout = (room, frame) => {
-    this.#app.publish(room, frame, false, false);
-  };
+  get certificate(): Certificate | undefined {
+    return this.#applications.certificate;
+  }
+
+  /** As in gateway/applications.ts. */
+  takeCertificate(): Certificate | undefined {
+    return this.#applications.takeCertificate();
+  }
 
   /** Opens the port. Returns its number. */
   listen(node: Node): Promise<number> {
@@ -87,7 +107,8 @@ export class Server {
     const { host, port } = this.#parts.config;
     return new Promise((resolve, reject) => {
       // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
-      const listen = this.#app.listen.bind(this.#app) as unknown as ListenExclusively;
+      const { listener } = this.#applications;
+      const listen = listener.listen.bind(listener) as unknown as ListenExclusively;
       listen(host, port, exclusivePort, (socket) => {
         if (socket === false) {
           reject(new Error(`cannot listen on ${host}:${port}; is the port taken? GATEWAY_PORT chooses another`));
@@ -108,12 +129,13 @@ export class Server {
 
   /** Cuts what is still open. */
   close(): void {
-    this.#app.close();
+    this.#applications.close();
   }
 
-  #routes(): void {
+  #routes(application: Application<UwsApp>): void {
     const { config, demo } = this.#parts;
-    this.#app
+    const { app } = application;
+    app
       .ws<UserData>('/ws', {
         maxPayloadLength: 2 * config.maxMessageBytes,
         // Never reached: our own limit is below it, and one message and a close frame still fit in between.
@@ -124,7 +146,7 @@ export class Server {
         sendPingsAutomatically: false,
         // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
         compression: 0,
-        upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(res, req, context)),
+        upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(application, res, req, context)),
         open: (ws) => this.#guard(ws, () => this.#open(ws)),
         message: (ws, message, isBinary) =>
           this.#guard(ws, (connection) => {
@@ -144,10 +166,10 @@ export class Server {
       .any('/*', (res) => {
         res.writeStatus('404 Not Found').end('Not found. The WebSocket endpoint is /ws.\n');
       });
-    if (demo !== undefined) this.#app.get('/', (res) => this.#page(res, demo));
+    if (demo !== undefined) app.get('/', (res) => this.#page(res, demo));
   }
 
-  #upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
+  #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
     const { config, connections } = this.#parts;
     const request = readRequest(req);
     const handshake = readHandshake(request, config);
@@ -173,7 +195,8 @@ export class Server {
       this.#refuse(res, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
       return;
     }
-    const data: UserData = { token: handshake.token, address, connection: undefined, heartbeatSlot: 0 };
+    const { token } = handshake;
+    const data: UserData = { application, token, address, connection: undefined, heartbeatSlot: 0 };
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
@@ -190,6 +213,7 @@ export class Server {
   #open(ws: Ws): void {
     const { connections, heartbeat, metrics } = this.#parts;
     const data = ws.getUserData();
+    this.#applications.opened(data.application);
     if (this.#node === undefined) return;
     this.#count++;
     const connection = new Connection(this.#count, new UwsSocket(ws), this.#node);
@@ -221,7 +245,8 @@ export class Server {
 
   #closed(ws: Ws, code: number): void {
     const { connections, heartbeat, log, metrics } = this.#parts;
-    const { address, connection, heartbeatSlot } = ws.getUserData();
+    const { address, application, connection, heartbeatSlot } = ws.getUserData();
+    this.#applications.closed(application);
     this.#addresses.remove(address);
     // One that we closed was counted then, and its peer may have been too far behind to see the close frame.
     if (connection?.closeCode === undefined) metrics.connectionClosed(code);
@@ -274,6 +299,11 @@ export class Server {
         if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
       });
   }
+}
+
+function certificateFiles({ tlsCertFile, tlsKeyFile }: Config): CertificateFiles | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
 }
 
 /** Copies a request; after its handler returns it is gone. */

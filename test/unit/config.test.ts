@@ -41,11 +41,12 @@ describe('defaults', () => {
       requestRate: 100,
       dedupeMs: 120_000,
       ack: 'stored',
-      drainNoticeMs: 3_000,
-      drainMs: 15_000,
+      drainNoticeMs: 0,
+      drainMs: 0,
       logLevel: 'info',
       tlsCertFile: undefined,
       tlsKeyFile: undefined,
+      inProduction: false,
       demo: false,
       warnings: [],
     });
@@ -61,6 +62,13 @@ describe('defaults', () => {
     expect(read({}, 'production').host).toBe('0.0.0.0');
     expect(read({}, 'test').host).toBe('127.0.0.1');
     expect(read({ HOST: '10.0.0.1' }, 'production').host).toBe('10.0.0.1');
+  });
+
+  test('of the drain: time to move in production, none else', () => {
+    expect(read({}, 'production')).toMatchObject({ drainNoticeMs: 3_000, drainMs: 15_000 });
+    expect(read()).toMatchObject({ drainNoticeMs: 0, drainMs: 0 });
+    expect(read({ DRAIN_NOTICE_MS: '10', DRAIN_MS: '20' })).toMatchObject({ drainNoticeMs: 10, drainMs: 20 });
+    expect(read({ DRAIN_NOTICE_MS: '0', DRAIN_MS: '0' }, 'production')).toMatchObject({ drainNoticeMs: 0, drainMs: 0 });
   });
 
   test('of the node id: random and new each time', () => {
