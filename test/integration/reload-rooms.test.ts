@@ -4,6 +4,7 @@
  */
 import { renameSync, writeFileSync } from 'node:fs';
 import { expect, inject, test } from 'vitest';
+import type { GatewayFrame } from '../../shared/protocol.ts';
 import type { Client } from '../support/client.ts';
 import { connectWelcomed, errorOf, okOf } from '../support/client.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
@@ -111,6 +112,24 @@ test('a room that becomes another kind is left with `changed`, and is what the n
   await bob.next(carrying(other, 'as ever'));
   expect([ann, bob].map(({ frames }) => frames.filter(({ type }) => type === 'unsubscribed').length)).toEqual([2, 2]);
 }, 30_000);
+
+test('who has left a room while it told nobody who comes and goes hears nothing of it when it tells so again', async () => {
+  const telling = { ...open, presence: true, joinLeave: true };
+  const { nodes, change } = await startNodes(telling);
+  const [ann, bob] = [await enter(nodes[0], 'ann'), await enter(nodes[0], 'bob')];
+  const room = randomRoom();
+  for (const client of [ann, bob]) await client.subscribe(room);
+  await change(open);
+  for (const client of [ann, bob]) await client.next('unsubscribed');
+  await change(telling);
+  await bob.subscribe(room);
+  const cleo = await enter(nodes[0], 'cleo');
+  await cleo.subscribe(room);
+  const cleoJoins = (frame: GatewayFrame) => frame.type === 'join' && JSON.stringify(frame).includes('cleo');
+  await bob.next(cleoJoins);
+  okOf(await ann.request({ type: 'unsubscribe', room: randomRoom() }));
+  expect(ann.frames.filter(cleoJoins)).toEqual([]);
+});
 
 test('what is kept of a room follows the new rule, and its members stay', async () => {
   const rule = (size: number) => ({ ...open, history: { size } });
