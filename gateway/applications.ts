@@ -66,7 +66,10 @@ export class Applications<LibraryApp extends App> {
   }
 
   readonly fanout: Fanout = (topic, frame) => {
-    for (const { app } of this.#populated) app.publish(topic, frame, false, false);
+    // An iterator would be two objects for each message.
+    for (let index = 0; index < this.#populated.length; index++) {
+      this.#populated[index]?.app.publish(topic, frame, false, false);
+    }
   };
 
   /**
