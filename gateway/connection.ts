@@ -307,6 +307,14 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     this.#memberships.reenter();
   }
 
+  settled(): void {
+    while (this.#waiting !== undefined && !this.#session.pending && !this.#closed) {
+      const frame = this.#waiting.shift();
+      if (frame === undefined) this.#waiting = undefined;
+      else this.resume(frame);
+    }
+  }
+
   // What the node reports
 
   /** From now on other room rules hold. */
@@ -315,14 +323,6 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
       this.#memberships.revoke();
     } catch (error) {
       this.fail(error);
-    }
-  }
-
-  settled(): void {
-    while (this.#waiting !== undefined && !this.#session.pending && !this.#closed) {
-      const frame = this.#waiting.shift();
-      if (frame === undefined) this.#waiting = undefined;
-      else this.resume(frame);
     }
   }
 

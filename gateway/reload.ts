@@ -48,7 +48,7 @@ export class Reload {
   readonly #timer: NodeJS.Timeout;
   /** One at a time: to take something over may need some turns. */
   #work: Promise<void> = Promise.resolve();
-  #looking = false;
+  #lookWaits = false;
 
   constructor(reloadables: Reloadable[], metrics: Metrics, log: Logger) {
     this.#reloadables = new Map(reloadables.map((each) => [each, new Content()]));
@@ -75,20 +75,21 @@ export class Reload {
   }
 
   #look(): void {
-    // A file system may hang.
-    if (this.#looking) return;
-    this.#looking = true;
+    // The one before may still wait for a file system that hangs.
+    if (this.#lookWaits) return;
+    this.#lookWaits = true;
     this.#do(async () => {
+      this.#lookWaits = false;
       for (const [reloadable, content] of this.#reloadables) {
         const digest = await digestOf(reloadable.files);
         if (!content.isDue(digest)) continue;
         content.taken(digest);
         await this.#take(reloadable, false);
       }
-      this.#looking = false;
     });
   }
 
+  /** Nothing that is done here rejects. */
   #do(work: () => Promise<void>): void {
     this.#work = this.#work.then(work);
   }
