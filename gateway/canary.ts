@@ -7,7 +7,6 @@
  */
 import { BackplaneError } from './backplane.ts';
 import { cut, type Logger } from './log.ts';
-import { RecurringLine } from './recurring-line.ts';
 import { tickMs } from './redis-connection.ts';
 
 /** Ticks (gateway/redis-connection.ts) without a canary until the way is taken for closed: 3 s. */
@@ -28,7 +27,6 @@ export interface CanaryParts {
 
 export class Canary {
   readonly #parts: CanaryParts;
-  readonly #refusedLine: RecurringLine;
   #ticksSinceBack = lostTicks;
   /** Since Redis took one that has not come back; undefined if there is none. */
   #ticksSinceTaken: number | undefined;
@@ -38,7 +36,6 @@ export class Canary {
 
   constructor(parts: CanaryParts) {
     this.#parts = parts;
-    this.#refusedLine = new RecurringLine(parts.log, 'error', 'redis refuses writes');
   }
 
   /** True if a canary came back within the last seconds. */
@@ -117,6 +114,6 @@ export class Canary {
     // Without a connection there is nobody who refuses.
     if (error.cause === undefined) return;
     this.#refusal = cut(error.cause.message);
-    this.#refusedLine.write(this.#refusal, { error: this.#refusal });
+    this.#parts.log.error({ error: this.#refusal }, 'redis refuses writes');
   }
 }

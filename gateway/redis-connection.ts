@@ -14,7 +14,6 @@ import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { BackplaneError } from './backplane.ts';
 import { cut, type Logger } from './log.ts';
-import { RecurringLine } from './recurring-line.ts';
 import type { RedisAddress } from './redis-address.ts';
 import { RedisPipeline, type Settle } from './redis-pipeline.ts';
 import { type RedisServer, readServer, whyUnfit } from './redis-server.ts';
@@ -93,7 +92,7 @@ export class RedisConnection {
   readonly #options: RedisConnectionOptions;
   readonly #address: RedisAddress;
   readonly #peers: Peers;
-  readonly #lines: Record<'failed' | 'again' | 'connected' | 'refused', RecurringLine>;
+  readonly #log: Logger;
   /** Of the connection that is open. */
   #pipeline: RedisPipeline | undefined;
   /** How many commands it had sent at each of the last ticks, the oldest first. */
@@ -113,12 +112,7 @@ export class RedisConnection {
     this.#options = options;
     this.#address = address;
     this.#peers = peers;
-    this.#lines = {
-      failed: new RecurringLine(log, 'warn', 'redis connection failed'),
-      again: new RecurringLine(log, 'warn', 'connecting to redis again'),
-      connected: new RecurringLine(log, 'info', 'redis connected'),
-      refused: new RecurringLine(log, 'error', 'redis refused a command'),
-    };
+    this.#log = log;
     this.#redis = new Redis({
       ...address.connection,
       lazyConnect: true,
@@ -205,7 +199,7 @@ export class RedisConnection {
     if (!open || this.#leaving) return;
     this.#leaving = true;
     this.#trouble = cut(reason);
-    this.#lines.again.write(reason, { role: this.#options.role, reason: cut(reason) });
+    this.#log.warn({ role: this.#options.role, reason: cut(reason) }, 'connecting to redis again');
     this.#pipeline?.flush();
     this.#redis.disconnect(true);
   }
@@ -221,7 +215,7 @@ export class RedisConnection {
   refused(error: ReplyError): BackplaneError {
     const { message } = error;
     const { role } = this.#options;
-    this.#lines.refused.write(message, { role, for: purposes[role], error: cut(message) });
+    this.#log.error({ role, for: purposes[role], error: cut(message) }, 'redis refused a command');
     if (notMaster.test(message)) this.#peers.renew(message);
     else if (message.startsWith('NOSCRIPT')) this.#loadScripts();
     this.#peers.refused(error);
@@ -238,7 +232,7 @@ export class RedisConnection {
       () => {
         if (this.#pipeline !== pipeline || this.#leaving || !this.#peers.agree(this)) return;
         this.#prepared = true;
-        this.#lines.connected.write('', { role: this.#options.role });
+        this.#log.info({ role: this.#options.role }, 'redis connected');
         this.#options.onReady();
       },
       (error: Error) => {
@@ -320,6 +314,6 @@ export class RedisConnection {
 
   #failed(reason: string): void {
     this.#trouble = cut(reason);
-    this.#lines.failed.write(reason, { role: this.#options.role, error: cut(reason) });
+    this.#log.warn({ role: this.#options.role, error: cut(reason) }, 'redis connection failed');
   }
 }

@@ -3,8 +3,8 @@
  * is fed with foreign bytes. Nothing here waits for a fixed time: each test waits for what the node is told. A Redis that
  * hangs: test/chaos/backplane-hangs.test.ts.
  */
-import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
+import { capturedLog } from '../support/captured-log.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
@@ -193,8 +193,7 @@ describe('Redis refuses', () => {
 
   test('to speak RESP3, as one does that is too old: the node starts, says why it is not up, and publishes nothing', async () => {
     const redis = await ownRedisOnDisk('--rename-command', 'HELLO', 'UNKNOWN');
-    const lines: string[] = [];
-    const log = pino({ level: 'warn' }, { write: (line) => void lines.push(line) });
+    const { log, lines } = capturedLog();
     const one = await redisNode(redis.url, { log }).start();
     expect(lines.join('')).toContain('it does not speak RESP3; use Redis 6.2 or newer');
     expect(one.backplane.up).toBe(false);

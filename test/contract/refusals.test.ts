@@ -3,8 +3,9 @@
  * is told `unavailable` may publish again, and it is kept and delivered once; the node says what is refused, in one line,
  * and is well again as soon as Redis is. Each test has a Redis of its own.
  */
-import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
+import { createLog } from '../../gateway/log.ts';
+import { capturedLog } from '../support/captured-log.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
 import type { OwnRedis } from '../support/redis-process.ts';
 import { until } from '../support/until.ts';
@@ -13,15 +14,15 @@ import { keptPublication, outcome, publication } from './recorder.ts';
 import { channelOf, deadlineMs, prefix, redisClient, redisNode, started } from './redis-node.ts';
 
 /** A node that comes to this Redis as a user with all rights, which `acl` takes away and gives back. */
-async function restrictable(redis: OwnRedis, lines: string[] = []) {
+async function restrictable(redis: OwnRedis) {
   const admin = redisClient(redis.url);
   const acl = (...rules: string[]) => admin.call('ACL', 'SETUSER', 'node', ...rules);
   await acl('on', '>secret', '~*', '&*', '+@all');
-  const log = pino({ level: 'info' }, { write: (line) => void lines.push(line) });
+  const { log, lines } = capturedLog();
   const one = await redisNode(redis.url.replace('//', '//node:secret@'), { log }).start();
   const recovered = () => until(() => one.backplane.trouble === undefined, deadlineMs, 'the node is well again');
   await recovered();
-  return { one, acl, recovered };
+  return { one, acl, recovered, lines };
 }
 
 const withKey = { dedupe: { by: 'ann', key: 'k' } };
@@ -76,8 +77,7 @@ describe('a right is taken away and given back', () => {
 
   test('to keep messages: the node is in trouble, says which right and for what in one line, and does not connect again', async () => {
     const redis = await ownRedis();
-    const lines: string[] = [];
-    const { one, acl, recovered } = await restrictable(redis, lines);
+    const { one, acl, recovered, lines } = await restrictable(redis);
     await one.backplane.subscribe('plain');
     await acl('-xadd');
     for (let left = 200; left > 0; left--) {
@@ -100,8 +100,7 @@ describe('a right is taken away and given back', () => {
 
 test('memory is full and freed: the node says so, each publish is refused without a line of its own, and all is well afterwards', async () => {
   const redis = await ownRedis();
-  const lines: string[] = [];
-  const { one, recovered } = await restrictable(redis, lines);
+  const { one, recovered, lines } = await restrictable(redis);
   const admin = redisClient(redis.url);
   await publishKept(one, 'a', 1);
   await admin.config('SET', 'maxmemory', '1');
@@ -169,8 +168,8 @@ test('the scripts are flushed: they are loaded again, and no room misses anythin
 
 describe('a Redis that is none to serve with', () => {
   /** A node that begins to connect, and is not waited for. */
-  const unfit = (url: string, log?: Logger) => {
-    const node = redisNode(url, log === undefined ? {} : { log });
+  const unfit = (url: string, log = createLog('silent')) => {
+    const node = redisNode(url, { log });
     void node.start();
     return node;
   };
@@ -179,8 +178,7 @@ describe('a Redis that is none to serve with', () => {
     const redis = await ownRedis();
     const admin = redisClient(redis.url);
     await admin.replicaof('127.0.0.1', '1');
-    const lines: string[] = [];
-    const log = pino({ level: 'info' }, { write: (line) => void lines.push(line) });
+    const { log, lines } = capturedLog();
     const connections = async () => Number(/total_connections_received:(\d+)/.exec(await admin.info('stats'))?.[1]);
     const before = await connections();
     const startedAt = performance.now();

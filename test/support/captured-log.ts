@@ -1,0 +1,18 @@
+/** A log as nodes have it, whose lines a test reads. */
+import { createLog, type Logger } from '../../gateway/log.ts';
+import { Output } from '../../gateway/output.ts';
+
+export interface CapturedLog {
+  log: Logger;
+  /** JSON texts, in order. */
+  lines: string[];
+}
+
+export function capturedLog(level = 'info'): CapturedLog {
+  const lines: string[] = [];
+  const output = new Output(() => {
+    throw new TypeError('nothing is written to a descriptor');
+  });
+  output.write = (text) => void lines.push(text);
+  return { log: createLog(level, output), lines };
+}
