@@ -39,6 +39,17 @@ export interface RateSettings {
   publishRate: number;
   publishBurst: number;
   requestRate: number;
+  maxRoomsPerConnection: number;
+}
+
+/** A client that comes back asks this for each of its rooms, all in one go: `subscribe`, `history`, `presence`. */
+const requestsPerRoom = 3;
+/** Where a connection may have any number of rooms, it is taken to have so many. */
+const manyRooms = 10_000;
+
+/** What a client may ask at once for the rooms that it may have. */
+function requestsOfRooms(maxRoomsPerConnection: number): number {
+  return requestsPerRoom * (maxRoomsPerConnection === 0 ? manyRooms : maxRoomsPerConnection);
 }
 
 /** The rates of one connection. */
@@ -80,24 +91,33 @@ export class Rates {
   }
 
   #takeRequest(now: number): number {
-    const { requestRate } = this.#settings;
+    const { maxRoomsPerConnection, requestRate } = this.#settings;
     if (requestRate === 0) return 0;
-    this.#requests ??= new TokenBucket(requestRate, 2 * requestRate, now);
+    const burst = requestRate + Math.max(requestRate, requestsOfRooms(maxRoomsPerConnection));
+    this.#requests ??= new TokenBucket(requestRate, burst, now);
     return this.#requests.take(now);
   }
 }
 
-const maxWaitingFrames = 1_000;
+const fewestWaitingFrames = 1_000;
 
 /** Frames of one connection that wait for earlier ones, in number and in about the bytes that they hold. */
 export class Backlog {
+  readonly #mostFrames: number;
+  readonly #mostBytes: number;
   #frames = 0;
   #bytes = 0;
 
+  /** As many frames may wait as a connection sends at once for all of its rooms. */
+  constructor(maxRoomsPerConnection: number, mostBytes: number) {
+    this.#mostFrames = Math.max(fewestWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
+    this.#mostBytes = mostBytes;
+  }
+
   /** False if this one would be too many; otherwise it is counted until `remove`. */
-  add(frame: Frame | Refused, mostBytes: number): boolean {
+  add(frame: Frame | Refused): boolean {
     const bytes = sizeOf(frame);
-    if (this.#frames >= maxWaitingFrames || this.#bytes + bytes > mostBytes) return false;
+    if (this.#frames >= this.#mostFrames || this.#bytes + bytes > this.#mostBytes) return false;
     this.#frames++;
     this.#bytes += bytes;
     return true;

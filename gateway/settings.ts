@@ -154,7 +154,13 @@ export const settings = {
   maxRoomsPerConnection: setting('MAX_ROOMS_PER_CONNECTION', limit(1_000_000), '128', 'rooms', 'Over it: an error.'),
   publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Of one connection.'),
   publishBurst: setting('PUBLISH_BURST', integer(1, 10_000_000), '100', 'messages', 'May be published at once.'),
-  requestRate: setting('REQUEST_RATE', limit(1_000_000), '100', 'frames/s', 'All other frames; twice as many at once.'),
+  requestRate: setting(
+    'REQUEST_RATE',
+    limit(1_000_000),
+    '100',
+    'frames/s',
+    'All other frames. At once: as many more again, or three for each room that a connection may have.',
+  ),
   dedupeMs: setting('DEDUPE_MS', milliseconds(1000), '120000', 'ms', 'How long a `key` is remembered.'),
   ack: setting(
     'ACK',

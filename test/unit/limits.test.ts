@@ -56,7 +56,7 @@ describe('a token bucket', () => {
 });
 
 describe('the rates of a connection', () => {
-  const settings = { publishRate: 50, publishBurst: 100, requestRate: 100 };
+  const settings = { publishRate: 50, publishBurst: 100, requestRate: 100, maxRoomsPerConnection: 10 };
   const take = (rates: Rates, times: number, publish: boolean, now: number) =>
     Array.from({ length: times }, () => rates.takeFrame(publish, now));
 
@@ -65,6 +65,17 @@ describe('the rates of a connection', () => {
     expect(take(rates, 100, true, 0).every((wait) => wait === 0)).toBe(true);
     expect(rates.takeFrame(true, 0)).toBe(20);
     expect(take(rates, 200, false, 0).every((wait) => wait === 0)).toBe(true);
+    expect(rates.takeFrame(false, 0)).toBe(10);
+  });
+
+  test.each([
+    [128, 100 + 3 * 128],
+    [1_000, 100 + 3 * 1_000],
+    [1, 200],
+    [0, 100 + 3 * 10_000],
+  ])('let through at once what is asked for %i rooms (0: no limit), and no more', (maxRoomsPerConnection, burst) => {
+    const rates = new Rates({ ...settings, maxRoomsPerConnection });
+    expect(take(rates, burst, false, 0).every((wait) => wait === 0)).toBe(true);
     expect(rates.takeFrame(false, 0)).toBe(10);
   });
 
@@ -88,7 +99,7 @@ describe('the rates of a connection', () => {
   });
 
   test('that are off never refuse', () => {
-    const rates = new Rates({ publishRate: 0, publishBurst: 1, requestRate: 0 });
+    const rates = new Rates({ ...settings, publishRate: 0, publishBurst: 1, requestRate: 0 });
     expect([...take(rates, 1_000, true, 0), ...take(rates, 1_000, false, 0)].every((wait) => wait === 0)).toBe(true);
   });
 
