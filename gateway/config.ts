@@ -9,16 +9,23 @@ import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { type RoomRule, readRules } from './access.ts';
+import { connectionsWithin, descriptorLimit, fewestDescriptors } from './descriptors.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
+import type { RedisAddress } from './redis-address.ts';
+import { checkNames, isServiceLink } from './setting-names.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 
-/** Names of the contract for features that this version does not have: when set, they only cause a warning. */
-const laterSettings = new Set(['API_KEY']);
+/** Where open files have no limit. */
+const connectionsWithoutLimit = 100_000;
 
-export interface Config extends Omit<Settings, 'roomsFile' | 'trustedProxies'> {
+type Raw = 'redisUrl' | 'redisUsername' | 'redisPassword' | 'roomsFile' | 'trustedProxies';
+
+export interface Config extends Omit<Settings, Raw> {
   host: string;
   nodeId: string;
   maxConnections: number;
+  /** Undefined: the memory backplane. */
+  redis: RedisAddress | undefined;
   rules: RoomRule[];
   trustedProxies: BlockList;
   /** True in development without a key: the secret was made for this run, and the demo page hands out tokens. */
@@ -55,15 +62,20 @@ export function readConfig(env: Environment): Config {
   const trustedProxies = readProxies(values.trustedProxies ?? [], mistakes);
   const inProduction = env.NODE_ENV === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
+  const redis = readRedis(env, values, mistakes);
+  const host = values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1');
   checkTogether(values, mistakes);
+  checkPorts({ ...values, host }, mistakes);
+  const fittingConnections = checkConnections(values, mistakes);
   if (mistakes.length > 0) throw new ConfigError(mistakes);
-  if (inProduction && values.redisUrl === undefined) warnings.push(`THIS NODE IS ${alone}.`);
+  if (inProduction && redis === undefined) warnings.push(`THIS NODE IS ${alone}.`);
   return {
     ...values,
-    host: values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1'),
+    host,
     nodeId: values.nodeId ?? randomBytes(6).toString('hex'),
     jwtSecret: demo ? randomBytes(32).toString('hex') : values.jwtSecret,
-    maxConnections: values.maxConnections ?? connectionsFromDescriptors(),
+    maxConnections: values.maxConnections ?? fittingConnections,
+    redis,
     rules,
     trustedProxies,
     demo,
@@ -71,37 +83,12 @@ export function readConfig(env: Environment): Config {
   };
 }
 
-/** Collects unknown GATEWAY_* names as mistakes; returns warnings about those that are ignored. */
-function checkNames(env: Environment, mistakes: string[]): string[] {
-  const known = new Set(
-    Object.values(settings).flatMap((each) => (each.secret ? [each.name, `${each.name}_FILE`] : [each.name])),
-  );
-  const warnings: string[] = [];
-  for (const variable of Object.keys(env)) {
-    if (!variable.startsWith(settingPrefix)) continue;
-    const name = variable.slice(settingPrefix.length);
-    if (isServiceLink(name, env[variable] ?? '')) {
-      warnings.push(`${variable} looks like a Kubernetes service link and is ignored (enableServiceLinks: false).`);
-    } else if (laterSettings.has(name.replace(/_FILE$/, ''))) {
-      warnings.push(`${variable} has no effect: this version does not have that feature yet.`);
-    } else if (!known.has(name)) {
-      mistakes.push(`${variable} is not a setting; docs/configuration.md lists them all.`);
-    }
-  }
-  return warnings;
-}
-
-/** Kubernetes puts GATEWAY_SERVICE_HOST and the like into every pod beside a service named `gateway`. */
-function isServiceLink(name: string, value: string): boolean {
-  return name.startsWith('SERVICE_') || /^PORT_\d+_/.test(name) || (name === 'PORT' && value.startsWith('tcp://'));
-}
-
 function readSettings(env: Environment, mistakes: string[]): Settings {
   const values: Record<string, unknown> = {};
   for (const [key, each] of Object.entries<Setting<unknown>>(settings)) {
     const variable = settingPrefix + each.name;
     const raw = readRaw(env, each, mistakes) || each.default;
-    if (raw === '' || isServiceLink(each.name, raw)) {
+    if (raw === '' || isServiceLink(variable, raw)) {
       values[key] = raw === '' ? undefined : each.schema.parse(each.default);
       continue;
     }
@@ -157,6 +144,33 @@ function readProxies(entries: string[], mistakes: string[]): BlockList {
   return proxies;
 }
 
+/** Puts the address of Redis together with the user and the password that are given beside it. */
+function readRedis(env: Environment, values: Settings, mistakes: string[]): RedisAddress | undefined {
+  const { redisUrl: address, redisUsername: username, redisPassword: password } = values;
+  const isSet = ({ name }: Setting<unknown>) =>
+    Boolean(env[settingPrefix + name] || env[`${settingPrefix}${name}_FILE`]);
+  if (!isSet(settings.redisUrl)) {
+    if (values.ack === 'replicated') {
+      mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
+    }
+    for (const each of [settings.redisUsername, settings.redisPassword].filter(isSet)) {
+      mistakes.push(`${settingPrefix}${each.name} goes with GATEWAY_REDIS_URL, which is not set.`);
+    }
+  }
+  if (address === undefined) return undefined;
+  for (const part of ['username', 'password'] as const) {
+    if (address[part] === undefined || { username, password }[part] === undefined) continue;
+    mistakes.push(`GATEWAY_REDIS_URL holds a ${part}, and GATEWAY_REDIS_${part.toUpperCase()} is set too; keep one.`);
+  }
+  const known = { ...address, username: address.username ?? username, password: address.password ?? password };
+  if (known.username !== undefined && known.password === undefined && !isSet(settings.redisPassword)) {
+    mistakes.push(
+      'There is a user for GATEWAY_REDIS_URL, but no password; a password alone is written redis://:password@host.',
+    );
+  }
+  return known;
+}
+
 /** Checks that there is one way to verify tokens. Returns true when a secret is to be made for this run. */
 function checkKeys(env: Environment, values: Settings, inProduction: boolean, mistakes: string[]): boolean {
   const ways = [settings.jwtSecret, settings.jwtPublicKey, settings.jwtJwksUrl].map(({ name }) => settingPrefix + name);
@@ -190,15 +204,10 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     mistakes.push('GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.');
   }
-  const ca = values.redisUrl === undefined ? null : new URL(values.redisUrl).searchParams.get('ca');
-  if (ca !== null) readText(ca, 'GATEWAY_REDIS_URL, in ?ca=,', mistakes);
   const pem = (file: string | undefined, variable: string) => file && readText(file, variable, mistakes);
   const cert = pem(values.tlsCertFile, 'GATEWAY_TLS_CERT_FILE');
   const key = pem(values.tlsKeyFile, 'GATEWAY_TLS_KEY_FILE');
   if (cert !== undefined && key !== undefined) checkCertificate(cert, key, mistakes);
-  if (values.ack === 'replicated' && values.redisUrl === undefined) {
-    mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
-  }
   if (values.maxBufferedBytes > 0 && values.maxBufferedBytes < values.maxMessageBytes) {
     mistakes.push('GATEWAY_MAX_BUFFERED_BYTES must be at least GATEWAY_MAX_MESSAGE_BYTES, or 0 for off.');
   }
@@ -209,20 +218,35 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   }
 }
 
+/** Returns how many connections the limit of open files leaves room for. */
+function checkConnections({ maxConnections = 0 }: Settings, mistakes: string[]): number {
+  const limit = descriptorLimit();
+  const fitting = connectionsWithin(limit);
+  const howToRaise = 'raise it (ulimit -n; LimitNOFILE= in systemd, ulimits: nofile: in compose)';
+  if (limit < fewestDescriptors) {
+    mistakes.push(
+      `The limit of open files is ${limit}, and a node needs ${fewestDescriptors} at least; ${howToRaise}.`,
+    );
+  } else if (maxConnections > fitting) {
+    mistakes.push(
+      `GATEWAY_MAX_CONNECTIONS is ${maxConnections}, but the limit of ${limit} open files leaves ${fitting}; ${howToRaise}, ` +
+        'or leave the setting empty.',
+    );
+  }
+  return Number.isFinite(fitting) ? fitting : connectionsWithoutLimit;
+}
+
+function checkPorts({ host, port, adminHost, adminPort }: Settings & { host: string }, mistakes: string[]): void {
+  const overlap = host === adminHost || [host, adminHost].some((each) => ['0.0.0.0', '::'].includes(each));
+  // 0 takes a free one, and where there is a mistake there is none.
+  if (port > 0 && port === adminPort && overlap)
+    mistakes.push(`GATEWAY_PORT and GATEWAY_ADMIN_PORT are both ${port}; choose two.`);
+}
+
 function checkCertificate(cert: string, key: string, mistakes: string[]): void {
   try {
     createSecureContext({ cert, key });
   } catch (error) {
     mistakes.push(`GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE cannot be used: ${(error as Error).message}.`);
   }
-}
-
-/** Descriptors kept for Redis, the admin port, files and connections that are being refused. */
-const reservedDescriptors = 512;
-
-/** What the limit of open files leaves for clients (Node raises its soft limit to the hard one when it starts). */
-function connectionsFromDescriptors(): number {
-  const report = process.report.getReport() as { userLimits?: { open_files?: { soft?: number | string } } };
-  const soft = Number(report.userLimits?.open_files?.soft);
-  return Number.isFinite(soft) ? Math.max(64, soft - reservedDescriptors) : 100_000;
 }

@@ -27,7 +27,6 @@ import { MemoryPresence } from './presence-memory.ts';
 import { RedisPresence } from './presence-redis.ts';
 import type { PresenceStore } from './presence-store.ts';
 import { Publisher } from './publish.ts';
-import { addressOf } from './redis-address.ts';
 import { RedisConnections } from './redis-connections.ts';
 import { Server } from './server.ts';
 import { version } from './version.ts';
@@ -53,7 +52,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
   const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
-  const redis = config.redisUrl === undefined ? undefined : new RedisConnections(addressOf(config.redisUrl), log);
+  const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
   const backplane = createBackplane(config, redis, log);
   const backpressure = new Backpressure(
     config.maxBufferedBytes,

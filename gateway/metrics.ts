@@ -38,6 +38,7 @@ const rejections = [
   'subprotocol',
   'origin',
   'capacity',
+  'descriptors',
   'draining',
   'address',
   'token_malformed',

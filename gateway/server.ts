@@ -11,9 +11,11 @@ import { clientAddress } from './client-address.ts';
 import type { Config } from './config.ts';
 import { Connection } from './connection.ts';
 import type { Demo } from './demo.ts';
+import { Descriptors } from './descriptors.ts';
 import { type HandshakeRequest, type Refusal, readHandshake } from './handshake.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import { AddressCount } from './limits.ts';
+import { addressAt, whyNot } from './listening.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { Node } from './node.ts';
@@ -59,6 +61,7 @@ export class Server {
   readonly #parts: ServerParts;
   readonly #app;
   readonly #addresses: AddressCount;
+  readonly #descriptors: Descriptors;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   #node: Node | undefined;
   #listening: us_listen_socket | undefined;
@@ -69,6 +72,7 @@ export class Server {
     const { config } = parts;
     this.#parts = parts;
     this.#addresses = new AddressCount(config.maxConnectionsPerIp);
+    this.#descriptors = new Descriptors(parts.log);
     this.#app =
       config.tlsCertFile !== undefined && config.tlsKeyFile !== undefined
         ? uws.SSLApp({ cert_file_name: config.tlsCertFile, key_file_name: config.tlsKeyFile })
@@ -82,15 +86,17 @@ export class Server {
   };
 
   /** Opens the port. Returns its number. */
-  listen(node: Node): Promise<number> {
+  async listen(node: Node): Promise<number> {
     this.#node = node;
     const { host, port } = this.#parts.config;
+    const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
+    const address = await addressAt(place);
     return new Promise((resolve, reject) => {
       // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
       const listen = this.#app.listen.bind(this.#app) as unknown as ListenExclusively;
-      listen(host, port, exclusivePort, (socket) => {
+      listen(address, port, exclusivePort, (socket) => {
         if (socket === false) {
-          reject(new Error(`cannot listen on ${host}:${port}; is the port taken? GATEWAY_PORT chooses another`));
+          whyNot(place, address).then(reject);
           return;
         }
         this.#listening = socket;
@@ -108,6 +114,7 @@ export class Server {
 
   /** Cuts what is still open. */
   close(): void {
+    this.#descriptors.close();
     this.#app.close();
   }
 
@@ -137,6 +144,8 @@ export class Server {
         pong: (ws, payload) => this.#guard(ws, (connection) => this.#pong(connection, payload)),
         close: (ws, code) => this.#closed(ws, code),
       })
+      // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
+      .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
       .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, refusalOf(readRequest(req), config))))
       .get('/healthz', (res) => {
         res.writeHeader('content-type', 'text/plain').end('ok\n');
@@ -145,6 +154,12 @@ export class Server {
         res.writeStatus('404 Not Found').end('Not found. The WebSocket endpoint is /ws.\n');
       });
     if (demo !== undefined) this.#app.get('/', (res) => this.#page(res, demo));
+  }
+
+  #accepted(res: HttpResponse, change: number): void {
+    if (change < 0 || this.#descriptors.admit()) return;
+    this.#parts.metrics.handshakeRejected('descriptors');
+    res.close();
   }
 
   #upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {

@@ -96,7 +96,8 @@ describe('secrets', () => {
 
   test('come from files too, without the line end', () => {
     const config = read({ JWT_SECRET: '', JWT_SECRET_FILE: file(`${secret}\n`), REDIS_URL_FILE: file(redis) });
-    expect(config).toMatchObject({ jwtSecret: secret, redisUrl: redis, demo: false });
+    expect(config).toMatchObject({ jwtSecret: secret, demo: false });
+    expect(config.redis).toMatchObject({ password: 'never-print-this', database: 2 });
   });
 
   test('given twice or by a file that is not there are mistakes that do not print them', () => {

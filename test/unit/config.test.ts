@@ -1,9 +1,9 @@
 /**
- * gateway/config.ts: the defaults of the contract, every mistake told at once, names that are not settings, and what
- * shows only between settings. Keys and secrets: test/unit/config-keys.test.ts.
+ * gateway/config.ts: the defaults of the contract, every mistake told at once, and what shows only between settings. Keys
+ * and secrets: config-keys.test.ts. The address of Redis: config-redis.test.ts. Names: setting-names.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import { type Environment, readConfig } from '../../gateway/config.ts';
+import type { Environment } from '../../gateway/config.ts';
 import { absentFile, file, mistakesOf, read, secret } from './configuration.ts';
 
 describe('defaults', () => {
@@ -13,7 +13,7 @@ describe('defaults', () => {
       host: '127.0.0.1',
       adminPort: 8081,
       adminHost: '127.0.0.1',
-      redisUrl: undefined,
+      redis: undefined,
       redisPrefix: 'rc',
       jwtSecret: secret,
       jwtPublicKey: undefined,
@@ -53,7 +53,7 @@ describe('defaults', () => {
 
   test('hold for a name that is set to nothing', () => {
     expect(read({ PORT: '', REDIS_URL: '', MAX_CONNECTIONS_PER_USER: '' })).toEqual(
-      expect.objectContaining({ port: 8080, redisUrl: undefined, maxConnectionsPerUser: 20 }),
+      expect.objectContaining({ port: 8080, redis: undefined, maxConnectionsPerUser: 20 }),
     );
   });
 
@@ -61,6 +61,14 @@ describe('defaults', () => {
     expect(read({}, 'production').host).toBe('0.0.0.0');
     expect(read({}, 'test').host).toBe('127.0.0.1');
     expect(read({ HOST: '10.0.0.1' }, 'production').host).toBe('10.0.0.1');
+  });
+
+  test.each([
+    ['[::1]', '::1'],
+    [' 10.0.0.1 ', '10.0.0.1'],
+    ['gateway-1.internal', 'gateway-1.internal'],
+  ])('give way to a host as it is meant: %j', (host, meant) => {
+    expect(read({ HOST: host, ADMIN_HOST: host })).toMatchObject({ host: meant, adminHost: meant });
   });
 
   test('of the node id: random and new each time', () => {
@@ -133,6 +141,28 @@ describe('mistakes', () => {
     expect(mistakesOf({ MAX_MESSAGE_BYTES: '1048577' })).toEqual([message]);
   });
 
+  test.each(['0.0.0.0:80', 'http://h', '*', '[h]', '[::1', 'a b', ' '])(
+    'a host %j is none, nor one of the admin port',
+    (host) => {
+      expect(mistakesOf({ HOST: host, ADMIN_HOST: host })).toEqual([
+        expect.stringMatching(/^GATEWAY_HOST must be an address or a host name of this machine, without a port/),
+        expect.stringMatching(/^GATEWAY_ADMIN_HOST must be an address/),
+      ]);
+    },
+  );
+
+  test('one port for both is one, where the hosts overlap', () => {
+    const both = (host: string, adminHost: string) =>
+      mistakesOf({ PORT: '9000', ADMIN_PORT: '9000', HOST: host, ADMIN_HOST: adminHost });
+    const mistake = ['GATEWAY_PORT and GATEWAY_ADMIN_PORT are both 9000; choose two.'];
+    expect(both('127.0.0.1', '127.0.0.1')).toEqual(mistake);
+    expect(both('0.0.0.0', '127.0.0.1')).toEqual(mistake);
+    expect(both('10.0.0.1', '::')).toEqual(mistake);
+    expect(both('10.0.0.1', '127.0.0.1')).toEqual([]);
+    expect(mistakesOf({ PORT: '8081' }, 'production')).toEqual([expect.stringContaining('are both 8081')]);
+    expect(mistakesOf({ PORT: '0', ADMIN_PORT: '0' })).toEqual([]);
+  });
+
   test('a certificate without its key, with files that are not there, or with no PEM in them is one', () => {
     const [absent, junk] = [absentFile, file('no certificate')];
     const names = (settings: Environment) => mistakesOf(settings).map((mistake) => mistake.replace(/:.*/s, ''));
@@ -178,47 +208,11 @@ describe('mistakes', () => {
   });
 });
 
-describe('names', () => {
-  test('that are no setting are mistakes; those without the prefix are nobody’s business', () => {
-    expect(mistakesOf({ JWT_SECERT: 'x', REDIS_URI: '' })).toHaveLength(2);
-    expect(readConfig({ GATEWAY_JWT_SECRET: secret, REDIS_URL: 'x', PATH: '/bin', PORT: '1' }).port).toBe(8080);
-    expect(mistakesOf({ 'port ': '1', port: '1' })).toHaveLength(2);
-  });
-
-  test('of Kubernetes service links are ignored with a warning', () => {
-    const config = read({
-      PORT: 'tcp://10.0.0.7:80',
-      PORT_80_TCP: 'tcp://10.0.0.7:80',
-      PORT_80_TCP_ADDR: '10.0.0.7',
-      SERVICE_HOST: '10.0.0.7',
-      SERVICE_PORT: '80',
-    });
-    expect(config.port).toBe(8080);
-    expect(config.warnings).toHaveLength(5);
-    for (const warning of config.warnings) expect(warning).toMatch(/^GATEWAY_\w+ looks like a Kubernetes service link/);
-    expect(mistakesOf({ ADMIN_PORT: 'tcp://10.0.0.7:80' })).toHaveLength(1);
-  });
-
-  test.each(['API_KEY', 'API_KEY_FILE'])('of a later version warn that they have no effect: %s', (name) => {
-    const { warnings } = read({ [name]: 'never-print-this' });
-    expect(warnings).toEqual([expect.stringContaining(`GATEWAY_${name} has no effect`)]);
-    expect(warnings.join()).not.toContain('never-print-this');
-  });
-});
-
 test('GATEWAY_ACK is stored or, with a Redis that could have a replica, replicated', () => {
   expect(read({ ACK: 'stored' })).toMatchObject({ ack: 'stored', warnings: [] });
   expect(read({ ACK: 'replicated', REDIS_URL: 'redis://h' })).toMatchObject({ ack: 'replicated', warnings: [] });
   expect(mistakesOf({ ACK: 'replicated' })).toEqual([expect.stringContaining('needs GATEWAY_REDIS_URL')]);
   expect(mistakesOf({ ACK: 'maybe' })).toEqual([expect.stringContaining('GATEWAY_ACK must be stored or replicated')]);
-});
-
-test.each([
-  ['redis://h:6379/first', 'must end in a database number'],
-  [`rediss://h:6379?ca=${absentFile}`, 'names a file that cannot be read'],
-  ['http://h:6379', 'must be a URL that begins with redis:// or rediss://'],
-])('a Redis URL that cannot be used is a mistake at the start: %s', (url, mistake) => {
-  expect(mistakesOf({ REDIS_URL: url })).toEqual([expect.stringContaining(mistake)]);
 });
 
 test('trusted proxies are addresses and ranges of both families', () => {
