@@ -2,9 +2,9 @@
  * File descriptors of this process: how many connections their limit leaves room for, and what happens when none is left.
  *
  * A port whose connections cannot be accepted stays readable, and uWebSockets.js would try again for ever, with all of the
- * CPU, while the admin port and Redis get no descriptor either. So some are held back, with nothing in them. When no other
- * is left they are let go, for the admin port, Redis and files, and each new client is closed as soon as it is accepted,
- * until there is room again. It knows no sockets.
+ * CPU, while the admin port and Redis get no descriptor either. So some are held back, with nothing in them. When a look
+ * finds that no other is left they are let go, for the admin port, Redis and files, and each new client is closed as soon as
+ * it is accepted, until there is room again. It knows no sockets.
  */
 import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
@@ -22,7 +22,7 @@ export const fewestDescriptors = 192;
 const heldBack = 64;
 /** So many have to be free, besides those that are held back again, before new clients are let in. */
 const roomToGoOn = 32;
-const lookIntervalMs = 1_000;
+const lookIntervalMs = 250;
 
 /** The limit of open files, which Node has raised as far as it may when it started. Infinity where there is none. */
 export function descriptorLimit(): number {
@@ -51,10 +51,9 @@ export class Descriptors {
     );
   }
 
-  /** To be asked for each client that was accepted: false if it has to be closed at once. */
-  admit(): boolean {
-    if (!this.#short) this.#look();
-    return !this.#short;
+  /** No other is left: whoever is accepted has to be closed at once. */
+  get short(): boolean {
+    return this.#short;
   }
 
   close(): void {

@@ -157,7 +157,7 @@ export class Server {
   }
 
   #accepted(res: HttpResponse, change: number): void {
-    if (change < 0 || this.#descriptors.admit()) return;
+    if (change < 0 || !this.#descriptors.short) return;
     this.#parts.metrics.handshakeRejected('descriptors');
     res.close();
   }
