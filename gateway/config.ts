@@ -147,10 +147,11 @@ function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
 function readProxies(entries: string[], mistakes: string[]): BlockList {
   const proxies = new BlockList();
   for (const entry of entries) {
-    const [address = '', bits] = entry.split('/');
+    const [address = '', bits, ...more] = entry.split('/');
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
     const most = family === 'ipv6' ? 128 : 32;
-    if (isIP(address) === 0 || (bits !== undefined && !(/^\d{1,3}$/.test(bits) && Number(bits) <= most))) {
+    const isRange = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+    if (isIP(address) === 0 || !isRange || more.length > 0) {
       mistakes.push(`${settingPrefix}TRUSTED_PROXIES holds "${entry}", which is neither an address nor a CIDR range.`);
     } else proxies.addSubnet(address, bits === undefined ? most : Number(bits), family);
   }

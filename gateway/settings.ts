@@ -149,7 +149,7 @@ export const settings = {
     limit(10_000_000),
     '0',
     'connections',
-    'Of one client address on this node; over it: HTTP 429.',
+    'Of one client address, or IPv6 /64, on this node; over it: HTTP 429.',
   ),
   maxRoomsPerConnection: setting('MAX_ROOMS_PER_CONNECTION', limit(1_000_000), '128', 'rooms', 'Over it: an error.'),
   publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Of one connection.'),

@@ -221,6 +221,15 @@ test.each([
   expect(mistakesOf({ REDIS_URL: url })).toEqual([expect.stringContaining(mistake)]);
 });
 
+test.each(['10.0.0.0/8/9', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.1:80', '[::1]', '10.0.0', 'fd00::/129'])(
+  'a trusted proxy that is neither an address nor a range is a mistake: %s',
+  (entry) => {
+    expect(mistakesOf({ TRUSTED_PROXIES: `10.0.0.1, ${entry}` })).toEqual([
+      expect.stringContaining(`holds "${entry}"`),
+    ]);
+  },
+);
+
 test('trusted proxies are addresses and ranges of both families', () => {
   const { trustedProxies } = read({ TRUSTED_PROXIES: '10.0.0.0/8, 192.168.1.7,fd00::/8 , ::1' });
   const trusted = (address: string, family: 'ipv4' | 'ipv6') => trustedProxies.check(address, family);
