@@ -10,6 +10,7 @@ import { BlockList, isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { type RoomRule, readRules } from './access.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
+import { readOrigin } from './origin.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 
 /** Names of the contract for features that this version does not have: when set, they only cause a warning. */
@@ -52,6 +53,7 @@ export function readConfig(env: Environment): Config {
   const warnings = checkNames(env, mistakes);
   const values = readSettings(env, mistakes);
   const rules = values.roomsFile === undefined ? [] : readRoomsFile(values.roomsFile, mistakes);
+  const allowedOrigins = readOrigins(values.allowedOrigins, mistakes);
   const trustedProxies = readProxies(values.trustedProxies ?? [], mistakes);
   const inProduction = env.NODE_ENV === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
@@ -65,6 +67,7 @@ export function readConfig(env: Environment): Config {
     jwtSecret: demo ? randomBytes(32).toString('hex') : values.jwtSecret,
     maxConnections: values.maxConnections ?? connectionsFromDescriptors(),
     rules,
+    allowedOrigins,
     trustedProxies,
     demo,
     warnings,
@@ -142,6 +145,17 @@ function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
     mistakes.push(`${variable} ${file} is not JSON: ${(error as Error).message}.`);
   }
   return [];
+}
+
+function readOrigins(entries: string[] | undefined, mistakes: string[]): string[] | undefined {
+  return entries?.map((entry) => {
+    try {
+      return readOrigin(entry);
+    } catch (error) {
+      mistakes.push(`${settingPrefix}ALLOWED_ORIGINS holds "${entry}", which ${(error as TypeError).message}.`);
+      return entry;
+    }
+  });
 }
 
 function readProxies(entries: string[], mistakes: string[]): BlockList {

@@ -6,6 +6,7 @@
  */
 import { subprotocol, tokenSubprotocolPrefix } from '../shared/protocol.ts';
 import type { HandshakeRejection } from './metrics.ts';
+import { isAllowedOrigin, isSameOrigin } from './origin.ts';
 
 /** A request, its header names in lower case; `headers` keeps every line of the request, doubles included. */
 export interface HandshakeRequest {
@@ -17,6 +18,7 @@ export interface HandshakeRequest {
 export interface HandshakeSettings {
   authCookie: string | undefined;
   authQuery: boolean;
+  /** As browsers write them (gateway/origin.ts). */
   allowedOrigins: string[] | undefined;
 }
 
@@ -77,21 +79,9 @@ function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefine
   const [origin = ''] = origins;
   const good =
     origins.length === 1 &&
-    (allowed === undefined
-      ? isSameOrigin(origin, headers.get('host')?.[0] ?? '')
-      : allowed.includes(origin) || allowed.includes('*'));
+    (allowed === undefined ? isSameOrigin(origin, headers.get('host')?.[0] ?? '') : isAllowedOrigin(origin, allowed));
   if (good) return undefined;
   return refuse('403 Forbidden', 'origin', 'This origin is not allowed; the operator sets GATEWAY_ALLOWED_ORIGINS.');
-}
-
-/** The scheme cannot be known behind a proxy that ends TLS; a host that matches is the same site under either. */
-function isSameOrigin(origin: string, host: string): boolean {
-  if (!URL.canParse(origin)) return false;
-  const { protocol, host: originHost, origin: asBrowsersWriteIt } = new URL(origin);
-  if (origin.toLowerCase() !== asBrowsersWriteIt) return false;
-  const port = { 'https:': ':443', 'http:': ':80' }[protocol];
-  const wanted = host.toLowerCase();
-  return port !== undefined && (wanted === originHost || wanted === originHost + port);
 }
 
 function accept(request: HandshakeRequest, settings: HandshakeSettings): Accepted | Refusal {

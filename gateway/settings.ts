@@ -25,6 +25,8 @@ const list = z.string().transform((value) =>
     .map((item) => item.trim())
     .filter(Boolean),
 );
+/** A list without an entry would quietly stand for "none". */
+const listOf = (what: string) => list.refine((entries) => entries.length > 0, `must name ${what}`);
 const publicKey = z.string().transform((value, context) => {
   try {
     return readPublicKey(value);
@@ -84,7 +86,7 @@ export const settings = {
   jwtJwksUrl: optional('JWT_JWKS_URL', url('http:', 'https:'), 'URL', "The issuer's JSON Web Key Set."),
   jwtAlgorithms: optional(
     'JWT_ALGORITHMS',
-    list.refine((names) => names.length > 0, 'must name an algorithm'),
+    listOf('an algorithm'),
     'comma list',
     'Allowed `alg`; empty: what the key can do.',
   ),
@@ -96,9 +98,9 @@ export const settings = {
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
   allowedOrigins: optional(
     'ALLOWED_ORIGINS',
-    list,
+    listOf('an origin'),
     'comma list',
-    'Origins of web pages, `https://app.example`; `*` any; empty: the same origin only.',
+    'Origins of web pages: `https://app.example`, `https://*.example.org`, `*` any. Empty: the same origin only.',
   ),
   roomsFile: optional('ROOMS_FILE', text, 'file', 'Room rules, JSON. Without it only tokens grant access.'),
   pingIntervalMs: setting(
@@ -186,7 +188,7 @@ export const settings = {
   ),
   trustedProxies: optional(
     'TRUSTED_PROXIES',
-    list,
+    listOf('a proxy'),
     'comma list',
     'Addresses or CIDR ranges whose X-Forwarded-For (or PROXY v2 header) is believed.',
   ),
