@@ -55,10 +55,15 @@ export function readConfig(env: Environment): Config {
   const rules = values.roomsFile === undefined ? [] : readRoomsFile(values.roomsFile, mistakes);
   const allowedOrigins = readOrigins(values.allowedOrigins, mistakes);
   const trustedProxies = readProxies(values.trustedProxies ?? [], mistakes);
-  const inProduction = env.NODE_ENV === 'production';
+  const inProduction = given(env, 'NODE_ENV') === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
   checkTogether(values, mistakes);
   if (mistakes.length > 0) throw new ConfigError(mistakes);
+  if (given(env, 'GATEWAY_JWT_SECRET') !== (env.GATEWAY_JWT_SECRET ?? '')) {
+    warnings.push(
+      'GATEWAY_JWT_SECRET is taken without the white space around it; tokens must be signed without it too.',
+    );
+  }
   if (inProduction && values.redisUrl === undefined) warnings.push(`THIS NODE IS ${alone}.`);
   return {
     ...values,
@@ -108,6 +113,10 @@ function readSettings(env: Environment, mistakes: string[]): Settings {
       values[key] = raw === '' ? undefined : each.schema.parse(each.default);
       continue;
     }
+    if (/^(["']).*\1$/s.test(raw)) {
+      mistakes.push(`${variable} stands in quotes, which would be part of the value; leave them out.`);
+      continue;
+    }
     const result = each.schema.safeParse(raw);
     if (result.success) values[key] = result.data;
     else mistakes.push(`${variable} ${result.error.issues[0]?.message}${each.secret ? '' : `, not "${raw}"`}.`);
@@ -117,11 +126,18 @@ function readSettings(env: Environment, mistakes: string[]): Settings {
 
 function readRaw(env: Environment, each: Setting<unknown>, mistakes: string[]): string {
   const variable = settingPrefix + each.name;
-  const value = env[variable] ?? '';
-  const file = each.secret ? (env[`${variable}_FILE`] ?? '') : '';
+  const value = given(env, variable);
+  const file = each.secret ? given(env, `${variable}_FILE`) : '';
   if (file === '') return value;
   if (value !== '') mistakes.push(`${variable} and ${variable}_FILE are both set; keep one.`);
-  return readText(file, `${variable}_FILE`, mistakes)?.trim() ?? '';
+  const content = readText(file, `${variable}_FILE`, mistakes)?.trim();
+  if (content === '') mistakes.push(`${variable}_FILE names a file in which there is nothing: ${file}.`);
+  return content ?? '';
+}
+
+/** White space around a value, such as the line end of the file that it was copied from, is part of none. */
+function given(env: Environment, variable: string): string {
+  return env[variable]?.trim() ?? '';
 }
 
 function readText(file: string, variable: string, mistakes: string[]): string | undefined {
@@ -175,9 +191,9 @@ function readProxies(entries: string[], mistakes: string[]): BlockList {
 /** Checks that there is one way to verify tokens. Returns true when a secret is to be made for this run. */
 function checkKeys(env: Environment, values: Settings, inProduction: boolean, mistakes: string[]): boolean {
   const ways = [settings.jwtSecret, settings.jwtPublicKey, settings.jwtJwksUrl].map(({ name }) => settingPrefix + name);
-  const given = ways.filter((way) => env[way] || env[`${way}_FILE`]);
-  if (given.length > 1) mistakes.push(`More than one way to verify tokens is set; keep one of ${given.join(', ')}.`);
-  if (given.length === 0) {
+  const taken = ways.filter((way) => given(env, way) !== '' || given(env, `${way}_FILE`) !== '');
+  if (taken.length > 1) mistakes.push(`More than one way to verify tokens is set; keep one of ${taken.join(', ')}.`);
+  if (taken.length === 0) {
     const one = `${ways[0]} (or ${ways[0]}_FILE), ${ways[1]} (or ${ways[1]}_FILE) or ${ways[2]}`;
     if (inProduction) mistakes.push(`In production tokens need a key: set ${one}.`);
     return !inProduction;

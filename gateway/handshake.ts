@@ -116,7 +116,10 @@ function findToken(
 function findCookie(headers: Map<string, string[]>, name: string): string | undefined {
   for (const pair of (headers.get('cookie') ?? []).join(';').split(';')) {
     const equals = pair.indexOf('=');
-    if (equals !== -1 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim();
+    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue;
+    const value = pair.slice(equals + 1).trim();
+    // A value may stand in quotes (RFC 6265 section 4.1.1), which no token holds.
+    return /^".*"$/.test(value) ? value.slice(1, -1) : value;
   }
   return undefined;
 }

@@ -91,7 +91,7 @@ export const settings = {
     'Allowed `alg`; empty: what the key can do.',
   ),
   jwtIssuer: optional('JWT_ISSUER', text, 'text', 'Required `iss`.'),
-  jwtAudience: optional('JWT_AUDIENCE', text, 'text', 'Required `aud`.'),
+  jwtAudience: optional('JWT_AUDIENCE', listOf('an audience'), 'comma list', 'Required `aud`: one of these.'),
   authCookie: optional('AUTH_COOKIE', text.regex(/^[\w.-]{1,64}$/), 'cookie name', 'Cookie that may hold the token.'),
   authQuery: setting('AUTH_QUERY', flag, 'false', 'true, false', 'Accept `?token=`. URLs end up in logs.'),
   authTimeoutMs: setting('AUTH_TIMEOUT_MS', milliseconds(100), '10000', 'ms', 'A connection without a token: 4502.'),

@@ -59,6 +59,7 @@ describe('defaults', () => {
 
   test('of the host: all addresses in production, loopback else', () => {
     expect(read({}, 'production').host).toBe('0.0.0.0');
+    expect(read({}, 'production\r').host).toBe('0.0.0.0');
     expect(read({}, 'test').host).toBe('127.0.0.1');
     expect(read({ HOST: '10.0.0.1' }, 'production').host).toBe('10.0.0.1');
   });
@@ -121,7 +122,7 @@ describe('mistakes', () => {
     expect(mistakes).toHaveLength(14);
   });
 
-  test.each(['0x10', '1e3', ' 8080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
+  test.each(['0x10', '1e3', '8 080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
     expect(mistakesOf({ PORT: port })).toHaveLength(1);
   });
 
@@ -175,6 +176,59 @@ describe('mistakes', () => {
       expect.stringContaining('rooms.1.slow'),
     ]);
     expect(mistakesOf(rooms('{"rooms": ['))).toEqual([expect.stringContaining('is not JSON')]);
+  });
+});
+
+describe('values', () => {
+  const issuer = 'https://issuer.example/';
+
+  test.each(['\n', '\r\n', '\r', ' ', '\t', '\ufeff'])('are taken without %j before and behind them', (blank) => {
+    const around = (value: string) => `${blank}${value}${blank}`;
+    const settings = {
+      JWT_ISSUER: issuer,
+      JWT_AUDIENCE: 'chat',
+      PORT: '80',
+      REDIS_URL: 'redis://h',
+      HOST: '::',
+      NODE_ID: 'n',
+    };
+    const blanks = Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, around(value)]));
+    const config = read({ ...blanks, JWT_SECRET: around(secret) });
+    expect({ ...config, warnings: [] }).toEqual(read(settings));
+  });
+
+  test('that are a secret taken so are warned about: whoever signs may have read the same variable', () => {
+    expect(read({ JWT_SECRET: `${secret}\n` }).warnings).toEqual([
+      expect.stringMatching(/^GATEWAY_JWT_SECRET is taken without the white space around it/),
+    ]);
+    expect(read({ JWT_SECRET: secret, JWT_ISSUER: `${issuer}\n` }).warnings).toEqual([]);
+    expect(read({ JWT_SECRET: '', JWT_SECRET_FILE: file(`${secret}\n`) }).warnings).toEqual([]);
+  });
+
+  test.each(['"', "'"])('in quotes (%s) are a mistake, in a file too', (quote) => {
+    const quoted = (value: string) => `${quote}${value}${quote}`;
+    const mistakes = mistakesOf({
+      JWT_SECRET: quoted(secret),
+      JWT_ISSUER: `${quoted(issuer)}\n`,
+      JWT_AUDIENCE: quoted('chat'),
+      REDIS_URL_FILE: file(quoted('redis://h')),
+      ALLOWED_ORIGINS: quoted('https://app.example'),
+    });
+    for (const name of ['JWT_SECRET', 'JWT_ISSUER', 'JWT_AUDIENCE', 'REDIS_URL', 'ALLOWED_ORIGINS']) {
+      expect(mistakes).toContainEqual(expect.stringMatching(`^GATEWAY_${name} stands in quotes`));
+    }
+    expect(mistakes).toHaveLength(5);
+    expect(mistakes.join()).not.toContain('never-print-this');
+  });
+
+  test('of nothing but white space count as not set, but a file without a secret is a mistake', () => {
+    expect(read({ JWT_ISSUER: ' \n', PORT: ' ' })).toMatchObject({ jwtIssuer: undefined, port: 8080 });
+    expect(mistakesOf({ JWT_SECRET: ' ' }, 'production')).toEqual([expect.stringContaining('tokens need a key')]);
+    const empty = file('\n');
+    expect(mistakesOf({ JWT_SECRET: '', JWT_SECRET_FILE: empty, REDIS_URL_FILE: empty }, 'production')).toEqual([
+      `GATEWAY_REDIS_URL_FILE names a file in which there is nothing: ${empty}.`,
+      `GATEWAY_JWT_SECRET_FILE names a file in which there is nothing: ${empty}.`,
+    ]);
   });
 });
 
