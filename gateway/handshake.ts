@@ -64,7 +64,9 @@ function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefine
   if (!keyGrammar.test(one('sec-websocket-key') ?? '')) {
     return refuse('400 Bad Request', 'request', 'Send one Sec-WebSocket-Key of 16 bytes in base64.');
   }
-  if (headers.has('content-length') || headers.has('transfer-encoding')) {
+  // A length of 0 says the same as none, and some clients and proxies write it. It must be that one digit on one line: of
+  // any other form two readers could think differently, and take what follows once for a body and once for frames.
+  if ((headers.has('content-length') && one('content-length') !== '0') || headers.has('transfer-encoding')) {
     return refuse('400 Bad Request', 'request', 'A handshake has no body.');
   }
   return undefined;
