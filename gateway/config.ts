@@ -11,6 +11,7 @@ import { createSecureContext } from 'node:tls';
 import { type RoomRule, readRules } from './access.ts';
 import { connectionsWithin, descriptorLimit, fewestDescriptors } from './descriptors.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
+import { readOrigin } from './origin.ts';
 import type { RedisAddress } from './redis-address.ts';
 import { checkNames, isServiceLink } from './setting-names.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
@@ -59,8 +60,9 @@ export function readConfig(env: Environment): Config {
   const warnings = checkNames(env, mistakes);
   const values = readSettings(env, mistakes);
   const rules = values.roomsFile === undefined ? [] : readRoomsFile(values.roomsFile, mistakes);
+  const allowedOrigins = readOrigins(values.allowedOrigins, mistakes);
   const trustedProxies = readProxies(values.trustedProxies ?? [], mistakes);
-  const inProduction = env.NODE_ENV === 'production';
+  const inProduction = given(env, 'NODE_ENV') === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
   const redis = readRedis(env, values, mistakes);
   const host = values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1');
@@ -68,6 +70,11 @@ export function readConfig(env: Environment): Config {
   checkPorts({ ...values, host }, mistakes);
   const fittingConnections = checkConnections(values, mistakes);
   if (mistakes.length > 0) throw new ConfigError(mistakes);
+  if (given(env, 'GATEWAY_JWT_SECRET') !== (env.GATEWAY_JWT_SECRET ?? '')) {
+    warnings.push(
+      'GATEWAY_JWT_SECRET is taken without the white space around it; tokens must be signed without it too.',
+    );
+  }
   if (inProduction && redis === undefined) warnings.push(`THIS NODE IS ${alone}.`);
   return {
     ...values,
@@ -77,6 +84,7 @@ export function readConfig(env: Environment): Config {
     maxConnections: values.maxConnections ?? fittingConnections,
     redis,
     rules,
+    allowedOrigins,
     trustedProxies,
     demo,
     warnings,
@@ -92,6 +100,10 @@ function readSettings(env: Environment, mistakes: string[]): Settings {
       values[key] = raw === '' ? undefined : each.schema.parse(each.default);
       continue;
     }
+    if (/^(["']).*\1$/s.test(raw)) {
+      mistakes.push(`${variable} stands in quotes, which would be part of the value; leave them out.`);
+      continue;
+    }
     const result = each.schema.safeParse(raw);
     if (result.success) values[key] = result.data;
     else mistakes.push(`${variable} ${result.error.issues[0]?.message}${each.secret ? '' : `, not "${raw}"`}.`);
@@ -101,11 +113,23 @@ function readSettings(env: Environment, mistakes: string[]): Settings {
 
 function readRaw(env: Environment, each: Setting<unknown>, mistakes: string[]): string {
   const variable = settingPrefix + each.name;
-  const value = env[variable] ?? '';
-  const file = each.secret ? (env[`${variable}_FILE`] ?? '') : '';
+  const value = given(env, variable);
+  const file = each.secret ? given(env, `${variable}_FILE`) : '';
   if (file === '') return value;
   if (value !== '') mistakes.push(`${variable} and ${variable}_FILE are both set; keep one.`);
-  return readText(file, `${variable}_FILE`, mistakes)?.trim() ?? '';
+  const content = readText(file, `${variable}_FILE`, mistakes)?.trim();
+  if (content === '') mistakes.push(`${variable}_FILE names a file in which there is nothing: ${file}.`);
+  return content ?? '';
+}
+
+/** White space around a value, such as the line end of the file that it was copied from, is part of none. */
+function given(env: Environment, variable: string): string {
+  return env[variable]?.trim() ?? '';
+}
+
+/** Itself, or by a file. */
+function isGiven(env: Environment, variable: string): boolean {
+  return given(env, variable) !== '' || given(env, `${variable}_FILE`) !== '';
 }
 
 function readText(file: string, variable: string, mistakes: string[]): string | undefined {
@@ -131,13 +155,25 @@ function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
   return [];
 }
 
+function readOrigins(entries: string[] | undefined, mistakes: string[]): string[] | undefined {
+  return entries?.map((entry) => {
+    try {
+      return readOrigin(entry);
+    } catch (error) {
+      mistakes.push(`${settingPrefix}ALLOWED_ORIGINS holds "${entry}", which ${(error as TypeError).message}.`);
+      return entry;
+    }
+  });
+}
+
 function readProxies(entries: string[], mistakes: string[]): BlockList {
   const proxies = new BlockList();
   for (const entry of entries) {
-    const [address = '', bits] = entry.split('/');
+    const [address = '', bits, ...more] = entry.split('/');
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
     const most = family === 'ipv6' ? 128 : 32;
-    if (isIP(address) === 0 || (bits !== undefined && !(/^\d{1,3}$/.test(bits) && Number(bits) <= most))) {
+    const isRange = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+    if (isIP(address) === 0 || !isRange || more.length > 0) {
       mistakes.push(`${settingPrefix}TRUSTED_PROXIES holds "${entry}", which is neither an address nor a CIDR range.`);
     } else proxies.addSubnet(address, bits === undefined ? most : Number(bits), family);
   }
@@ -147,8 +183,7 @@ function readProxies(entries: string[], mistakes: string[]): BlockList {
 /** Puts the address of Redis together with the user and the password that are given beside it. */
 function readRedis(env: Environment, values: Settings, mistakes: string[]): RedisAddress | undefined {
   const { redisUrl: address, redisUsername: username, redisPassword: password } = values;
-  const isSet = ({ name }: Setting<unknown>) =>
-    Boolean(env[settingPrefix + name] || env[`${settingPrefix}${name}_FILE`]);
+  const isSet = ({ name }: Setting<unknown>) => isGiven(env, settingPrefix + name);
   if (!isSet(settings.redisUrl)) {
     if (values.ack === 'replicated') {
       mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
@@ -174,9 +209,9 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
 /** Checks that there is one way to verify tokens. Returns true when a secret is to be made for this run. */
 function checkKeys(env: Environment, values: Settings, inProduction: boolean, mistakes: string[]): boolean {
   const ways = [settings.jwtSecret, settings.jwtPublicKey, settings.jwtJwksUrl].map(({ name }) => settingPrefix + name);
-  const given = ways.filter((way) => env[way] || env[`${way}_FILE`]);
-  if (given.length > 1) mistakes.push(`More than one way to verify tokens is set; keep one of ${given.join(', ')}.`);
-  if (given.length === 0) {
+  const taken = ways.filter((way) => isGiven(env, way));
+  if (taken.length > 1) mistakes.push(`More than one way to verify tokens is set; keep one of ${taken.join(', ')}.`);
+  if (taken.length === 0) {
     const one = `${ways[0]} (or ${ways[0]}_FILE), ${ways[1]} (or ${ways[1]}_FILE) or ${ways[2]}`;
     if (inProduction) mistakes.push(`In production tokens need a key: set ${one}.`);
     return !inProduction;

@@ -3,6 +3,7 @@
  *
  * Counts only; what happens to the one over a limit is decided where it is asked.
  */
+import { addressBlock } from './client-address.ts';
 import type { Frame, Refused } from './frame.ts';
 
 /** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
@@ -134,7 +135,7 @@ function sizeOf(frame: Frame | Refused): number {
   return frame.type === 'auth' ? frame.token.length : 0;
 }
 
-/** Connections by client address. */
+/** Connections by client address; all of an IPv6 /64 together. */
 export class AddressCount {
   readonly #most: number;
   readonly #counts = new Map<string, number>();
@@ -147,17 +148,20 @@ export class AddressCount {
   /** False if this address has as many as it may; otherwise it is counted until `remove`. */
   add(address: string): boolean {
     if (this.#most === 0) return true;
-    const count = this.#counts.get(address) ?? 0;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block) ?? 0;
     if (count >= this.#most) return false;
-    this.#counts.set(address, count + 1);
+    this.#counts.set(block, count + 1);
     return true;
   }
 
   remove(address: string): void {
-    const count = this.#counts.get(address);
+    if (this.#most === 0) return;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block);
     if (count === undefined) return;
-    if (count === 1) this.#counts.delete(address);
-    else this.#counts.set(address, count - 1);
+    if (count === 1) this.#counts.delete(block);
+    else this.#counts.set(block, count - 1);
   }
 }
 

@@ -25,7 +25,7 @@ const reserved: Record<string, string> = { '/': '%2F', '?': '%3F', '#': '%23', '
  * Throws a TypeError that goes on after the name of the setting.
  */
 export function addressOf(text: string): RedisAddress {
-  const url = readUrl(text.trim());
+  const url = readUrl(text);
   const [username, password] = [url.username, url.password].map(decode);
   return {
     connection: { host: hostOf(url), port: portOf(url), ...tlsOf(url) },
@@ -36,7 +36,6 @@ export function addressOf(text: string): RedisAddress {
 }
 
 function readUrl(text: string): URL {
-  if (/^["'`]/.test(text)) throw new TypeError('is in quotes; write it without them');
   const [, scheme, rest = ''] = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/is.exec(text) ?? [];
   if (scheme !== undefined && /sentinel|cluster/i.test(scheme)) {
     throw new TypeError(

@@ -248,6 +248,7 @@ export class RedisConnection {
   }
 
   #ended(): void {
+    if (this.#prepared && !this.#leaving) this.#trouble = 'it has ended the connection';
     this.#pipeline?.end();
     this.#pipeline = undefined;
     this.#prepared = false;

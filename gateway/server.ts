@@ -147,11 +147,10 @@ export class Server {
       // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
       .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, refusalOf(readRequest(req), config))))
-      .get('/healthz', (res) => {
-        res.writeHeader('content-type', 'text/plain').end('ok\n');
-      })
-      .any('/*', (res) => {
-        res.writeStatus('404 Not Found').end('Not found. The WebSocket endpoint is /ws.\n');
+      .get('/healthz', healthy)
+      .head('/healthz', healthy)
+      .any('/*', (res, req) => {
+        endFor(req, res.writeStatus('404 Not Found'), 'Not found. The WebSocket endpoint is /ws.\n');
       });
     if (demo !== undefined) this.#app.get('/', (res) => this.#page(res, demo));
   }
@@ -289,6 +288,19 @@ export class Server {
         if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
       });
   }
+}
+
+function healthy(res: HttpResponse, req: HttpRequest): void {
+  endFor(req, res.writeHeader('content-type', 'text/plain'), 'ok\n');
+}
+
+/**
+ * HEAD is answered like GET, without the body (RFC 9110 section 9.3.2): a client would take it for the next answer. Given
+ * the length, the library's `endWithoutBody` does not end the answer, and that ends the process.
+ */
+function endFor(req: HttpRequest, res: HttpResponse, text: string): void {
+  if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
+  else res.end(text);
 }
 
 /** Copies a request; after its handler returns it is gone. */

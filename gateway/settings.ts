@@ -21,12 +21,9 @@ const limit = (most = 2 ** 40) => integer(0, most);
 const milliseconds = (least: number, most = 86_400_000) => integer(least, most);
 const flag = z.enum(['true', 'false'], { error: 'must be true or false' }).transform((value) => value === 'true');
 const text = z.string();
-/** Blanks and line ends around it come from where it was written down. */
-const word = z.string().trim().min(1, 'must not be blank');
 /** Brackets are those of an IPv6 address in a URL. */
 const host = z
   .string()
-  .trim()
   .transform((value) => value.replace(/^\[([\da-f:.]+)\]$/i, '$1'))
   .refine((value) => isIP(value) !== 0 || /^[\w.-]{1,253}$/.test(value), {
     error: 'must be an address or a host name of this machine, without a port; 0.0.0.0 or :: stands for all addresses',
@@ -47,6 +44,8 @@ const readBy = <Value>(read: (text: string) => Value) =>
       return z.NEVER;
     }
   });
+/** A list without an entry would quietly stand for "none". */
+const listOf = (what: string) => list.refine((entries) => entries.length > 0, `must name ${what}`);
 const url = (...schemes: string[]) =>
   z.string().refine((value) => URL.canParse(value) && schemes.includes(new URL(value).protocol), {
     error: `must be a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`,
@@ -88,8 +87,8 @@ export const settings = {
     'URL',
     'Empty: memory backplane, one node. `redis://user:password@host:6379/0`; `rediss://` is TLS, `?ca=` its CA file.',
   ),
-  redisUsername: optional('REDIS_USERNAME', word, 'text', 'User of the Redis ACL, instead of one in the URL.'),
-  redisPassword: secret('REDIS_PASSWORD', word, 'text', 'Password as it is, instead of one in the URL.'),
+  redisUsername: optional('REDIS_USERNAME', text, 'text', 'User of the Redis ACL, instead of one in the URL.'),
+  redisPassword: secret('REDIS_PASSWORD', text, 'text', 'Password as it is, instead of one in the URL.'),
   redisPrefix: setting('REDIS_PREFIX', text.regex(/^[\w:.-]{1,64}$/), 'rc', 'text', 'Begins every key and channel.'),
   nodeId: optional('NODE_ID', text.regex(/^[\w.-]{1,64}$/), 'text', 'Name of this node; random when empty.'),
   jwtSecret: secret('JWT_SECRET', text, 'text', 'HS256 secret, at least 32 bytes.'),
@@ -97,21 +96,21 @@ export const settings = {
   jwtJwksUrl: optional('JWT_JWKS_URL', url('http:', 'https:'), 'URL', "The issuer's JSON Web Key Set."),
   jwtAlgorithms: optional(
     'JWT_ALGORITHMS',
-    list.refine((names) => names.length > 0, 'must name an algorithm'),
+    listOf('an algorithm'),
     'comma list',
     'Allowed `alg`; empty: what the key can do.',
   ),
   jwtIssuer: optional('JWT_ISSUER', text, 'text', 'Required `iss`.'),
-  jwtAudience: optional('JWT_AUDIENCE', text, 'text', 'Required `aud`.'),
+  jwtAudience: optional('JWT_AUDIENCE', listOf('an audience'), 'comma list', 'Required `aud`: one of these.'),
   authCookie: optional('AUTH_COOKIE', text.regex(/^[\w.-]{1,64}$/), 'cookie name', 'Cookie that may hold the token.'),
   authQuery: setting('AUTH_QUERY', flag, 'false', 'true, false', 'Accept `?token=`. URLs end up in logs.'),
   authTimeoutMs: setting('AUTH_TIMEOUT_MS', milliseconds(100), '10000', 'ms', 'A connection without a token: 4502.'),
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
   allowedOrigins: optional(
     'ALLOWED_ORIGINS',
-    list,
+    listOf('an origin'),
     'comma list',
-    'Origins of web pages, `https://app.example`; `*` any; empty: the same origin only.',
+    'Origins of web pages: `https://app.example`, `https://*.example.org`, `*` any. Empty: the same origin only.',
   ),
   roomsFile: optional('ROOMS_FILE', text, 'file', 'Room rules, JSON. Without it only tokens grant access.'),
   pingIntervalMs: setting(
@@ -162,7 +161,7 @@ export const settings = {
     limit(10_000_000),
     '0',
     'connections',
-    'Of one client address on this node; over it: HTTP 429.',
+    'Of one client address, or IPv6 /64, on this node; over it: HTTP 429.',
   ),
   maxRoomsPerConnection: setting('MAX_ROOMS_PER_CONNECTION', limit(1_000_000), '128', 'rooms', 'Over it: an error.'),
   publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Of one connection.'),
@@ -205,7 +204,7 @@ export const settings = {
   ),
   trustedProxies: optional(
     'TRUSTED_PROXIES',
-    list,
+    listOf('a proxy'),
     'comma list',
     'Addresses or CIDR ranges whose X-Forwarded-For (or PROXY v2 header) is believed.',
   ),

@@ -59,6 +59,7 @@ describe('defaults', () => {
 
   test('of the host: all addresses in production, loopback else', () => {
     expect(read({}, 'production').host).toBe('0.0.0.0');
+    expect(read({}, 'production\r').host).toBe('0.0.0.0');
     expect(read({}, 'test').host).toBe('127.0.0.1');
     expect(read({ HOST: '10.0.0.1' }, 'production').host).toBe('10.0.0.1');
   });
@@ -129,7 +130,7 @@ describe('mistakes', () => {
     expect(mistakes).toHaveLength(14);
   });
 
-  test.each(['0x10', '1e3', ' 8080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
+  test.each(['0x10', '1e3', '8 080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
     expect(mistakesOf({ PORT: port })).toHaveLength(1);
   });
 
@@ -141,7 +142,7 @@ describe('mistakes', () => {
     expect(mistakesOf({ MAX_MESSAGE_BYTES: '1048577' })).toEqual([message]);
   });
 
-  test.each(['0.0.0.0:80', 'http://h', '*', '[h]', '[::1', 'a b', ' '])(
+  test.each(['0.0.0.0:80', 'http://h', '*', '[h]', '[::1', 'a b'])(
     'a host %j is none, nor one of the admin port',
     (host) => {
       expect(mistakesOf({ HOST: host, ADMIN_HOST: host })).toEqual([
@@ -208,12 +209,74 @@ describe('mistakes', () => {
   });
 });
 
+describe('values', () => {
+  const issuer = 'https://issuer.example/';
+
+  test.each(['\n', '\r\n', '\r', ' ', '\t', '\ufeff'])('are taken without %j before and behind them', (blank) => {
+    const around = (value: string) => `${blank}${value}${blank}`;
+    const settings = {
+      JWT_ISSUER: issuer,
+      JWT_AUDIENCE: 'chat',
+      PORT: '80',
+      REDIS_URL: 'redis://h',
+      HOST: '::',
+      NODE_ID: 'n',
+    };
+    const blanks = Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, around(value)]));
+    const config = read({ ...blanks, JWT_SECRET: around(secret) });
+    expect({ ...config, warnings: [] }).toEqual(read(settings));
+  });
+
+  test('that are a secret taken so are warned about: whoever signs may have read the same variable', () => {
+    expect(read({ JWT_SECRET: `${secret}\n` }).warnings).toEqual([
+      expect.stringMatching(/^GATEWAY_JWT_SECRET is taken without the white space around it/),
+    ]);
+    expect(read({ JWT_SECRET: secret, JWT_ISSUER: `${issuer}\n` }).warnings).toEqual([]);
+    expect(read({ JWT_SECRET: '', JWT_SECRET_FILE: file(`${secret}\n`) }).warnings).toEqual([]);
+  });
+
+  test.each(['"', "'"])('in quotes (%s) are a mistake, in a file too', (quote) => {
+    const quoted = (value: string) => `${quote}${value}${quote}`;
+    const mistakes = mistakesOf({
+      JWT_SECRET: quoted(secret),
+      JWT_ISSUER: `${quoted(issuer)}\n`,
+      JWT_AUDIENCE: quoted('chat'),
+      REDIS_URL_FILE: file(quoted('redis://h')),
+      ALLOWED_ORIGINS: quoted('https://app.example'),
+    });
+    for (const name of ['JWT_SECRET', 'JWT_ISSUER', 'JWT_AUDIENCE', 'REDIS_URL', 'ALLOWED_ORIGINS']) {
+      expect(mistakes).toContainEqual(expect.stringMatching(`^GATEWAY_${name} stands in quotes`));
+    }
+    expect(mistakes).toHaveLength(5);
+    expect(mistakes.join()).not.toContain('never-print-this');
+  });
+
+  test('of nothing but white space count as not set, but a file without a secret is a mistake', () => {
+    expect(read({ JWT_ISSUER: ' \n', PORT: ' ' })).toMatchObject({ jwtIssuer: undefined, port: 8080 });
+    expect(mistakesOf({ JWT_SECRET: ' ' }, 'production')).toEqual([expect.stringContaining('tokens need a key')]);
+    const empty = file('\n');
+    expect(mistakesOf({ JWT_SECRET: '', JWT_SECRET_FILE: empty, REDIS_URL_FILE: empty }, 'production')).toEqual([
+      `GATEWAY_REDIS_URL_FILE names a file in which there is nothing: ${empty}.`,
+      `GATEWAY_JWT_SECRET_FILE names a file in which there is nothing: ${empty}.`,
+    ]);
+  });
+});
+
 test('GATEWAY_ACK is stored or, with a Redis that could have a replica, replicated', () => {
   expect(read({ ACK: 'stored' })).toMatchObject({ ack: 'stored', warnings: [] });
   expect(read({ ACK: 'replicated', REDIS_URL: 'redis://h' })).toMatchObject({ ack: 'replicated', warnings: [] });
   expect(mistakesOf({ ACK: 'replicated' })).toEqual([expect.stringContaining('needs GATEWAY_REDIS_URL')]);
   expect(mistakesOf({ ACK: 'maybe' })).toEqual([expect.stringContaining('GATEWAY_ACK must be stored or replicated')]);
 });
+
+test.each(['10.0.0.0/8/9', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.1:80', '[::1]', '10.0.0', 'fd00::/129'])(
+  'a trusted proxy that is neither an address nor a range is a mistake: %s',
+  (entry) => {
+    expect(mistakesOf({ TRUSTED_PROXIES: `10.0.0.1, ${entry}` })).toEqual([
+      expect.stringContaining(`holds "${entry}"`),
+    ]);
+  },
+);
 
 test('trusted proxies are addresses and ranges of both families', () => {
   const { trustedProxies } = read({ TRUSTED_PROXIES: '10.0.0.0/8, 192.168.1.7,fd00::/8 , ::1' });

@@ -126,6 +126,43 @@ describe('connections by address', () => {
     expect([addresses.add('a'), addresses.add('a')]).toEqual([true, false]);
   });
 
+  test('are counted by /64 where they are IPv6: a host has all of it', () => {
+    const addresses = new AddressCount(2);
+    expect(addresses.add('2001:db8:1:2::1')).toBe(true);
+    expect(addresses.add('2001:db8:1:2:ffff:ffff:ffff:ffff')).toBe(true);
+    expect(addresses.add('2001:db8:1:2:3:4:5:6')).toBe(false);
+    expect(addresses.add('2001:db8:1:2::')).toBe(false);
+    for (const other of [
+      '2001:db8:1:3::1',
+      '2001:db8:1::2',
+      '2001:db8::1:2:1',
+      '2001:db8:1:20::1',
+      '::1',
+      '10.0.0.1',
+    ]) {
+      expect(addresses.add(other), other).toBe(true);
+    }
+    expect([addresses.add('10.0.0.2'), addresses.add('10.0.0.1'), addresses.add('10.0.0.1')]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    // Which address of the block leaves does not matter.
+    addresses.remove('2001:db8:1:2::1');
+    expect([addresses.add('2001:db8:1:2::7'), addresses.add('2001:db8:1:2::8')]).toEqual([true, false]);
+  });
+
+  test.each([
+    ['1:2::', '1:2:0:0:9::'],
+    ['::', '::1'],
+    ['1::2:3:4:5:6:7', '1:0:2:3::'],
+    ['1:2:3:4:5:6:7::', '1:2:3:4::'],
+    ['::2:3:4:5:6:7:8', '0:2:3:4::'],
+  ])('of one /64 are counted together, wherever zeros are left out: %s and %s', (one, other) => {
+    const addresses = new AddressCount(1);
+    expect([addresses.add(one), addresses.add(other)]).toEqual([true, false]);
+  });
+
   test('are unlimited with 0', () => {
     const addresses = new AddressCount(0);
     for (let round = 0; round < 100; round++) expect(addresses.add('a')).toBe(true);
