@@ -142,14 +142,30 @@ export function readGrants(claim: unknown): Grants {
 /** Rooms whose rule is remembered. */
 const maxRemembered = 20_000;
 
-/** The rules of a node. Immutable. */
+/** True if a room that was opened under one rule can go on under the other: they differ in rights and in amounts only. */
+export function isSameKind(one: RoomRule, other: RoomRule): boolean {
+  return (
+    one.slow === other.slow &&
+    one.presence === other.presence &&
+    one.joinLeave === other.joinLeave &&
+    (one.history === undefined) === (other.history === undefined)
+  );
+}
+
+/** The rules of a node. */
 export class Access {
-  readonly #rules: readonly RoomRule[];
+  #rules: readonly RoomRule[];
   /** Every frame asks for the rule of its room, and there may be a thousand rules. */
   readonly #remembered = new Map<string, RoomRule>();
 
   constructor(rules: readonly RoomRule[]) {
     this.#rules = rules;
+  }
+
+  /** From now on these rules hold. What was opened under the old ones is for others to look at: gateway/rules.ts. */
+  replace(rules: readonly RoomRule[]): void {
+    this.#rules = rules;
+    this.#remembered.clear();
   }
 
   /** The first rule that matches the room. */

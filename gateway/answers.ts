@@ -66,6 +66,6 @@ export function reconnect(reason: ReconnectFrame['reason'], afterMs: number): st
   return JSON.stringify({ type: 'reconnect', afterMs, reason } satisfies ReconnectFrame);
 }
 
-export function unsubscribed(room: string): string {
-  return JSON.stringify({ type: 'unsubscribed', room, reason: 'revoked' } satisfies UnsubscribedFrame);
+export function unsubscribed(room: string, reason: UnsubscribedFrame['reason']): string {
+  return JSON.stringify({ type: 'unsubscribed', room, reason } satisfies UnsubscribedFrame);
 }

@@ -19,16 +19,19 @@ import { type Setting, type Settings, settingPrefix, settings } from './settings
 /** Where open files have no limit. */
 const connectionsWithoutLimit = 100_000;
 
-type Raw = 'redisUrl' | 'redisUsername' | 'redisPassword' | 'roomsFile' | 'trustedProxies';
+type Raw = 'redisUrl' | 'redisUsername' | 'redisPassword' | 'trustedProxies';
 
 export interface Config extends Omit<Settings, Raw> {
   host: string;
   nodeId: string;
+  drainNoticeMs: number;
+  drainMs: number;
   maxConnections: number;
   /** Undefined: the memory backplane. */
   redis: RedisAddress | undefined;
   rules: RoomRule[];
   trustedProxies: BlockList;
+  inProduction: boolean;
   /** True in development without a key: the secret was made for this run, and the demo page hands out tokens. */
   demo: boolean;
   /** Sentences for the log. */
@@ -80,12 +83,16 @@ export function readConfig(env: Environment): Config {
     ...values,
     host,
     nodeId: values.nodeId ?? randomBytes(6).toString('hex'),
+    // In development there is seldom another node to move to, and somebody waits for the program to end.
+    drainNoticeMs: values.drainNoticeMs ?? (inProduction ? 3_000 : 0),
+    drainMs: values.drainMs ?? (inProduction ? 15_000 : 0),
     jwtSecret: demo ? randomBytes(32).toString('hex') : values.jwtSecret,
     maxConnections: values.maxConnections ?? fittingConnections,
     redis,
     rules,
     allowedOrigins,
     trustedProxies,
+    inProduction,
     demo,
     warnings,
   };
@@ -141,7 +148,8 @@ function readText(file: string, variable: string, mistakes: string[]): string | 
   }
 }
 
-function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
+/** Empty where there is a mistake. */
+export function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
   const variable = `${settingPrefix}ROOMS_FILE`;
   const content = readText(file, variable, mistakes);
   if (content === undefined) return [];

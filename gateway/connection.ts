@@ -11,6 +11,7 @@ import { failure, pong, reconnect } from './answers.ts';
 import type { Reader } from './backpressure.ts';
 import type { Movable } from './drain.ts';
 import { type Frame, type Refused, readFrame, readFrameId } from './frame.ts';
+import type { Room } from './hub.ts';
 import { Backlog, Rates } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import type { RoomFrame } from './membership.ts';
@@ -315,6 +316,17 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     }
   }
 
+  // What the node reports
+
+  /** From now on other room rules hold. */
+  rulesReplaced(): void {
+    try {
+      this.#memberships.revoke();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
   // Out
 
   /** Sends a finished frame. Over the soft limit the reader is put aside; over the hard one it is closed. */
@@ -344,16 +356,16 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
   }
 
-  listen(room: string): void {
-    this.#socket.listen(room);
-    if (this.#node.presence.tells(room)) this.#socket.listen(presenceTopic(room));
+  listen({ name, tells }: Room): void {
+    this.#socket.listen(name);
+    if (tells) this.#socket.listen(presenceTopic(name));
   }
 
-  unlisten(room: string): void {
+  unlisten({ name, tells }: Room): void {
     // The server forgets with the socket what it listened to.
     if (this.#socketGone) return;
-    this.#socket.unlisten(room);
-    if (this.#node.presence.tells(room)) this.#socket.unlisten(presenceTopic(room));
+    this.#socket.unlisten(name);
+    if (tells) this.#socket.unlisten(presenceTopic(name));
   }
 
   /** Leaves out join and leave frames of the room until `hearPresence`. False if it gets none now, being aside. */

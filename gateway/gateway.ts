@@ -28,6 +28,8 @@ import { RedisPresence } from './presence-redis.ts';
 import type { PresenceStore } from './presence-store.ts';
 import { Publisher } from './publish.ts';
 import { RedisConnections } from './redis-connections.ts';
+import { Reload, type Reloadable } from './reload.ts';
+import { type RuledParts, reloadableRules } from './rules.ts';
 import { Server } from './server.ts';
 import { version } from './version.ts';
 
@@ -36,6 +38,8 @@ export interface Gateway {
   adminPort: number;
   /** Only in development without a key. */
   demo: Demo | undefined;
+  /** Reads the room rules and the certificate again. */
+  reload(): void;
   /** Refuses new connections, moves the open ones to other nodes (gateway/drain.ts), then ends everything else. */
   stop(): Promise<void>;
 }
@@ -51,7 +55,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
 
   const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
-  const access = new Access(demo === undefined ? config.rules : [...config.rules, demoRule]);
+  const demoRules = demo === undefined ? [] : [demoRule];
+  const access = new Access([...config.rules, ...demoRules]);
   const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
   const backplane = createBackplane(config, redis, log);
   const backpressure = new Backpressure(
@@ -71,6 +76,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.trouble === undefined,
       backplaneShared: () => redis !== undefined,
+      ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
     },
   );
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
@@ -123,10 +129,13 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     log,
   });
   const adminPort = await admin.listen(config.adminHost, config.adminPort);
+  if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
+  const reload = new Reload(reloadables(config, server, { access, hub, connections, behind: demoRules }), metrics, log);
 
   const stop = async () => {
     if (stopping) return;
     stopping = true;
+    reload.close();
     server.stopListening();
     const { drainMs, drainNoticeMs } = config;
     log.info({ connections: connections.size, drainNoticeMs, drainMs }, 'draining');
@@ -141,7 +150,22 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     metrics.close();
     await Promise.all([backplane.close(), admin.close()]);
   };
-  return { port, adminPort, demo, stop };
+  return { port, adminPort, demo, reload: () => reload.now(), stop };
+}
+
+function reloadables(config: Config, server: Server, ruled: RuledParts): Reloadable[] {
+  const { roomsFile, rules, tlsCertFile, tlsKeyFile } = config;
+  const all: Reloadable[] = [];
+  if (roomsFile !== undefined) all.push(reloadableRules(roomsFile, rules, ruled));
+  if (tlsCertFile !== undefined && tlsKeyFile !== undefined) {
+    all.push({ what: 'certificate', files: [tlsCertFile, tlsKeyFile], take: async () => server.takeCertificate() });
+  }
+  return all;
+}
+
+/** Of the certificate for new connections, Unix ms. */
+function notAfter({ certificate }: Server): number {
+  return certificate?.notAfter.getTime() ?? Number.NaN;
 }
 
 function createBackplane(config: Config, redis: RedisConnections | undefined, log: Logger): Backplane {

@@ -7,7 +7,7 @@
  * Redis, sockets or permissions. Next: gateway/membership.ts.
  */
 import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
-import type { Access, SlowRule } from './access.ts';
+import { type Access, isSameKind, type RoomRule, type SlowRule } from './access.ts';
 import { gap } from './answers.ts';
 import type { Backplane, BackplaneListener, HistoryPage, HistoryQuery, Publication, Published } from './backplane.ts';
 import type { Backpressure, Tally } from './backpressure.ts';
@@ -21,7 +21,13 @@ import type { Fanout } from './socket.ts';
 
 export interface Room extends Tally {
   readonly name: string;
+  /** The rule that it was opened under: its kind stays, while rights and amounts follow the rules of the moment. */
+  readonly rule: RoomRule;
   readonly slow: SlowRule;
+  /** Members are told who comes and goes. */
+  readonly tells: boolean;
+  /** By its rule it is another kind of room now: it is no longer the hub's, and its members have to leave it. */
+  outdated: boolean;
   /** Members on this node, those that are joining included. */
   members: number;
   /** Undefined in a plain room. */
@@ -124,13 +130,35 @@ export class Hub implements BackplaneListener {
     await room.feed?.open();
   }
 
+  /** As they are while somebody goes through them. */
+  get rooms(): Iterable<Room> {
+    return this.#rooms.values();
+  }
+
+  /**
+   * To be called for each room when the rules have changed. Returns true if the room is of another kind now: then a new one
+   * is in its place, and whoever is in the old one has to leave it.
+   */
+  openAnew(old: Room): boolean {
+    const { name } = old;
+    if (isSameKind(old.rule, this.#access.rule(name))) return false;
+    old.outdated = true;
+    this.#empty.delete(old);
+    const room = this.#create(name);
+    this.#rooms.set(name, room);
+    // Subscribed it is already, so it is left like any other that is empty.
+    room.emptySince = performance.now();
+    this.#empty.add(room);
+    return true;
+  }
+
   /** Counts a member out. `live`: it was not aside. */
   leave(room: Room, live: boolean): void {
     room.members--;
     this.#members--;
     this.#backpressure.left(room);
     if (!live) room.aside--;
-    if (room.members > 0) return;
+    if (room.members > 0 || room.outdated) return;
     room.emptySince = performance.now();
     this.#empty.add(room);
   }
@@ -158,7 +186,7 @@ export class Hub implements BackplaneListener {
     if (room?.feed !== undefined) {
       room.feed.heal();
       // No message will be missing, but join and leave frames are not kept.
-      if (room.members > 0 && this.#presence.tells(name)) {
+      if (room.members > 0 && room.tells) {
         this.#send(room, gap(name, { reason: 'backplane', count: 0 }));
         // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
         this.#presence.missed(name);
@@ -183,10 +211,13 @@ export class Hub implements BackplaneListener {
   }
 
   #create(name: string): Room {
-    const { slow, history } = this.#access.rule(name);
+    const rule = this.#access.rule(name);
     const room: Room = {
       name,
-      slow,
+      rule,
+      slow: rule.slow,
+      tells: rule.joinLeave,
+      outdated: false,
       feed: undefined,
       members: 0,
       aside: 0,
@@ -197,7 +228,7 @@ export class Hub implements BackplaneListener {
       fannedOut: 0,
       sinceLook: 0,
     };
-    if (history !== undefined) room.feed = this.#feed(room);
+    if (rule.history !== undefined) room.feed = this.#feed(room);
     return room;
   }
 

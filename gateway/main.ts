@@ -4,35 +4,47 @@
 import { ConfigError, readConfig } from './config.ts';
 import type { Demo } from './demo.ts';
 import { createLog } from './log.ts';
+import { standardOutput } from './output.ts';
+import { obeySignals } from './signals.ts';
+
+/** A reader of the log that is behind has so long to take the last lines. */
+const lastLinesMs = 2_000;
 
 const [major = 0] = process.versions.node.split('.').map(Number);
 if (major !== 20 && major !== 22) {
   fail(`Roomcast needs Node 22 or 20, and this is ${process.version}: uWebSockets.js has no binary for newer ones.`);
 }
-// Loads uWebSockets.js, so only now.
-const { startGateway } = await import('./gateway.ts');
 
 const config = configuration();
 const log = createLog(config.logLevel);
-for (const warning of config.warnings) log.warn(warning);
-
+process.on('exit', () => standardOutput.flush());
 process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => {
   log.fatal({ error: error.stack }, 'uncaught exception; the process ends');
   process.exit(1);
 });
+obeySignals(
+  {
+    stop: (signal) => void stop(signal),
+    endNow: () => process.exit(1),
+    reload: () => void starting.then(({ reload }) => reload()),
+    ignored: (signal) => log.info({ signal }, 'this signal means nothing to a node; ignored'),
+  },
+  config.inProduction,
+);
+for (const warning of config.warnings) log.warn(warning);
 
-let asked = false;
-for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void shutDown(signal));
-
-const starting = startGateway(config, log).catch((error: Error) => fail(error.message));
+// Loads uWebSockets.js, so only now.
+const starting = import('./gateway.ts')
+  .then(({ startGateway }) => startGateway(config, log))
+  .catch((error: Error) => fail(error.message));
 const { port, adminPort, demo } = await starting;
 log.info({ node: config.nodeId, host: config.host, port, adminHost: config.adminHost, adminPort }, 'listening');
 if (demo !== undefined) await greet(demo);
 
 /** What a newcomer needs to try it. */
 async function greet(demo: Demo): Promise<void> {
-  process.stdout.write(
+  standardOutput.write(
     [
       '',
       'Development mode: no key is configured, so a secret was made for this run.',
@@ -48,13 +60,17 @@ async function greet(demo: Demo): Promise<void> {
 }
 
 /** Also while the node is still starting: it is stopped as soon as it has started. */
-async function shutDown(signal: string): Promise<void> {
-  if (asked) process.exit(1);
-  asked = true;
-  log.info({ signal }, 'stopping; a second signal ends the process at once');
-  await (await starting).stop();
-  log.info('stopped');
-  process.exit(0);
+async function stop(signal: string): Promise<void> {
+  log.info({ signal }, 'stopping; a second signal, a second later or more, ends the process at once');
+  try {
+    await (await starting).stop();
+    log.info('stopped');
+  } catch (error) {
+    log.fatal({ error: (error as Error).stack }, 'the node could not be stopped; the process ends');
+    process.exitCode = 1;
+  }
+  await standardOutput.drained(lastLinesMs);
+  process.exit();
 }
 
 function configuration() {

@@ -28,8 +28,8 @@ export interface Reader {
   takes(bytes: number): boolean;
   maySubscribe(room: string): boolean;
   /** Has the server fan out the room to this connection, or no more. */
-  listen(room: string): void;
-  unlisten(room: string): void;
+  listen(room: Room): void;
+  unlisten(room: Room): void;
 }
 
 /** How a joining ends: exactly one of them is called, once. */
@@ -124,7 +124,7 @@ export class Membership implements Follower {
   /** The reader is too slow: no more live messages from here on. */
   putAside(): void {
     if (this.#state !== 'live') return;
-    this.#reader.unlisten(this.room.name);
+    this.#reader.unlisten(this.room);
     this.room.aside++;
     this.#stepAside();
   }
@@ -142,15 +142,18 @@ export class Membership implements Follower {
     if (state === 'left') return;
     this.#state = 'left';
     room.feed?.unfollow(this);
-    if (state === 'live') this.#reader.unlisten(room.name);
+    if (state === 'live') this.#reader.unlisten(room);
     if (state === 'aside') this.#node.metrics.dropped('slow', room.sequence - this.#sequence);
     this.#node.hub.leave(room, state === 'live');
   }
 
-  /** A refresh may have taken the right away while the backplane was asked. */
+  /** A refresh, or new rules, may have changed everything while the backplane was asked. */
   #refused({ frame: { id, room }, failed }: Joining): boolean {
-    if (this.#reader.maySubscribe(room)) return false;
-    failed(failure(id, 'forbidden', 'The token no longer allows to subscribe to this room.'));
+    if (!this.#reader.maySubscribe(room)) {
+      failed(failure(id, 'forbidden', 'Neither a room rule nor the token allows to subscribe to this room any more.'));
+    } else if (this.room.outdated) {
+      failed(failure(id, 'unavailable', 'The rule of this room has changed at this moment; subscribe again.'));
+    } else return false;
     return true;
   }
 
@@ -223,7 +226,7 @@ export class Membership implements Follower {
     const wasAside = this.#state === 'aside';
     this.#state = 'live';
     room.aside--;
-    this.#reader.listen(room.name);
+    this.#reader.listen(room);
     if (wasAside) this.#tellMissed();
     // No message is missing for that, but who is there may have changed.
     if (this.#node.presence.timesTold(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });

@@ -89,12 +89,16 @@ export class Memberships {
     this.#leave(name);
   }
 
-  /** Leaves the rooms that the identity is no longer allowed in. Those being joined look for themselves. */
+  /**
+   * Leaves the rooms that the identity is no longer allowed in, and those whose rule has made them another kind of room.
+   * Those being joined look for themselves.
+   */
   revoke(): void {
     for (const { joining, room } of this.#all()) {
-      if (joining || this.#member.maySubscribe(room.name)) continue;
+      const allowed = this.#member.maySubscribe(room.name);
+      if (joining || (allowed && !room.outdated)) continue;
       this.#leave(room.name);
-      this.#member.send(unsubscribed(room.name));
+      this.#member.send(unsubscribed(room.name, allowed ? 'changed' : 'revoked'));
     }
   }
 

@@ -11,6 +11,7 @@ import { closeCode } from '../shared/codes.ts';
 import type { GapFrame } from '../shared/protocol.ts';
 import type { SlowRule } from './access.ts';
 import { Histogram } from './histogram.ts';
+import { standardOutput } from './output.ts';
 
 /** What only the parts of a running node know; read at each scrape. */
 export interface Gauges {
@@ -24,10 +25,15 @@ export interface Gauges {
   backplaneUp(): boolean;
   /** It carries them to other nodes. */
   backplaneShared(): boolean;
+  /** Unix ms. Absent on a node that does no TLS. */
+  certificateNotAfter?: () => number;
 }
 
 /** Where the rule is `close` there is nobody to count. */
 export type SlowPolicy = Exclude<SlowRule, 'close'>;
+
+/** What is read again while the node runs. */
+export type ReloadSubject = (typeof reloadSubjects)[number];
 
 /** Why a handshake, or the token that came with it, was refused. */
 export type HandshakeRejection = (typeof rejections)[number];
@@ -52,6 +58,8 @@ export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
 const dropReasons = ['slow', 'unreadable'] as const;
 const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
 
+const reloadSubjects = ['rooms', 'certificate'] as const;
+
 const seconds = (...buckets: number[]) => buckets;
 /** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
 const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011];
@@ -69,6 +77,7 @@ export class Metrics {
   readonly #dropped: Counter<'reason'>;
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
+  readonly #reloads: Counter<'what' | 'result'>;
   readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
   #published = 0;
@@ -94,6 +103,12 @@ export class Metrics {
       return +gauges.backplaneShared();
     });
     this.#slowGauge(gauges);
+    this.#certificateGauge(gauges);
+    this.#counter(
+      'gateway_log_lines_dropped_total',
+      'Lines of the log that were left out.',
+      () => standardOutput.dropped,
+    );
     this.#counter('gateway_connections_opened_total', 'Connections opened.', () => this.#opened);
     this.#counter('gateway_messages_delivered_total', 'Messages handed to sockets.', () => this.#delivered);
     this.#counter('gateway_heartbeat_timeouts_total', 'Connections closed with 4004.', () => this.#heartbeatTimeouts);
@@ -117,6 +132,7 @@ export class Metrics {
     this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; each was told.', 'reason');
     this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members, or healed from history.', 'reason', 'healed');
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
+    this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of rejections) this.#rejected.inc({ reason }, 0);
@@ -125,6 +141,8 @@ export class Metrics {
     for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
     this.#gaps.inc({ reason: 'backplane', healed: 'true' }, 0);
     for (const result of ['recovered', 'refused']) this.#resumes.inc({ result }, 0);
+    for (const what of reloadSubjects)
+      for (const result of ['taken', 'refused']) this.#reloads.inc({ what, result }, 0);
     const histogram = (name: string, help: string, bounds: number[]) => {
       const made = new Histogram(name, help, bounds);
       // prom-client renders whatever has a name and a `get`; its types name its own classes only.
@@ -211,6 +229,11 @@ export class Metrics {
     this.#resumes.inc({ result });
   }
 
+  /** A file that had changed, or was asked for: taken over, or refused for its mistakes. */
+  reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void {
+    this.#reloads.inc({ what, result });
+  }
+
   pingRoundTrip(rtt: number): void {
     this.#pingRtt.observe(rtt);
   }
@@ -277,6 +300,12 @@ export class Metrics {
         for (const [policy, connections] of Object.entries(gauges.slow())) this.set({ policy }, connections);
       },
     });
+  }
+
+  #certificateGauge({ certificateNotAfter }: Gauges): void {
+    if (certificateNotAfter === undefined) return;
+    const help = 'When the certificate for new connections ends, Unix time.';
+    this.#gauge('gateway_certificate_not_after_seconds', help, () => certificateNotAfter() / 1000);
   }
 
   #counter(name: string, help: string, read: () => number): void {

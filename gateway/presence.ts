@@ -73,11 +73,6 @@ export class Presence implements PresenceListener {
     this.#audit = setInterval(() => this.#auditSome(), auditStepMs).unref();
   }
 
-  /** True if members of the room are told who comes and goes. */
-  tells(room: string): boolean {
-    return this.#parts.access.rule(room).joinLeave;
-  }
-
   /**
    * How many join and leave frames of the room this node has handed out since it has members there, or how often it may
    * have missed some. For one that was away: if it is the same as before, nothing passed by.
@@ -95,6 +90,8 @@ export class Presence implements PresenceListener {
   /** The member is in the room now, or its identity has changed. */
   enter(name: string, member: PresentMember): void {
     const { identity, id: connection } = member;
+    const { presence, joinLeave } = this.#parts.access.rule(name);
+    if (!presence && !joinLeave) return;
     const room = this.#rooms.get(name) ?? this.#open(name);
     if (identity !== undefined) room?.enter({ connection, user: identity.user, info: identity.info }, member);
   }
@@ -175,9 +172,8 @@ export class Presence implements PresenceListener {
   }
 
   #open(name: string): PresenceRoom<PresentMember> | undefined {
-    const { access, log, store } = this.#parts;
-    const rule = access.rule(name);
-    if (this.#closed || (!rule.presence && !rule.joinLeave)) return undefined;
+    const { log, store } = this.#parts;
+    if (this.#closed) return undefined;
     const room = new PresenceRoom<PresentMember>(name, store, log, () => this.#rooms.delete(name));
     this.#rooms.set(name, room);
     return room;

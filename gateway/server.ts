@@ -5,8 +5,17 @@
  * handler returns, every handler is wrapped so that an exception costs one connection, and nothing is ever done inside
  * `dropped`, where touching the socket crashes the process.
  */
-import type { HttpRequest, HttpResponse, us_listen_socket, us_socket_context_t, WebSocket } from 'uWebSockets.js';
+import type {
+  HttpRequest,
+  HttpResponse,
+  TemplatedApp,
+  us_listen_socket,
+  us_socket_context_t,
+  WebSocket,
+} from 'uWebSockets.js';
 import { type CloseCode, closeCode } from '../shared/codes.ts';
+import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
+import type { Certificate } from './certificate.ts';
 import { clientAddress } from './client-address.ts';
 import type { Config } from './config.ts';
 import { Connection } from './connection.ts';
@@ -25,7 +34,10 @@ import type { Fanout, Socket } from './socket.ts';
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
 const uws = await import('uWebSockets.js');
 
+type UwsApp = TemplatedApp & App;
+
 interface UserData {
+  application: Application;
   token: string | undefined;
   address: string;
   connection: Connection | undefined;
@@ -58,8 +70,10 @@ export interface ServerParts {
 }
 
 export class Server {
+  /** Hands a frame to all members of a room on this node. */
+  readonly fanout: Fanout;
   readonly #parts: ServerParts;
-  readonly #app;
+  readonly #applications: Applications<UwsApp>;
   readonly #addresses: AddressCount;
   readonly #descriptors: Descriptors;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
@@ -73,17 +87,23 @@ export class Server {
     this.#parts = parts;
     this.#addresses = new AddressCount(config.maxConnectionsPerIp);
     this.#descriptors = new Descriptors(parts.log);
-    this.#app =
-      config.tlsCertFile !== undefined && config.tlsKeyFile !== undefined
-        ? uws.SSLApp({ cert_file_name: config.tlsCertFile, key_file_name: config.tlsKeyFile })
-        : uws.App();
-    this.#routes();
+    const library = {
+      plain: () => uws.App() as UwsApp,
+      tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
+      route: (application: Application<UwsApp>) => this.#routes(application),
+    };
+    this.#applications = new Applications(library, certificateFiles(config));
+    this.fanout = this.#applications.fanout;
   }
 
-  /** Hands a frame to all members of a room on this node. */
-  readonly fanout: Fanout = (room, frame) => {
-    this.#app.publish(room, frame, false, false);
-  };
+  get certificate(): Certificate | undefined {
+    return this.#applications.certificate;
+  }
+
+  /** As in gateway/applications.ts. */
+  takeCertificate(): Certificate | undefined {
+    return this.#applications.takeCertificate();
+  }
 
   /** Opens the port. Returns its number. */
   async listen(node: Node): Promise<number> {
@@ -93,7 +113,8 @@ export class Server {
     const address = await addressAt(place);
     return new Promise((resolve, reject) => {
       // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
-      const listen = this.#app.listen.bind(this.#app) as unknown as ListenExclusively;
+      const { listener } = this.#applications;
+      const listen = listener.listen.bind(listener) as unknown as ListenExclusively;
       listen(address, port, exclusivePort, (socket) => {
         if (socket === false) {
           whyNot(place, address).then(reject);
@@ -115,12 +136,13 @@ export class Server {
   /** Cuts what is still open. */
   close(): void {
     this.#descriptors.close();
-    this.#app.close();
+    this.#applications.close();
   }
 
-  #routes(): void {
+  #routes(application: Application<UwsApp>): void {
     const { config, demo } = this.#parts;
-    this.#app
+    const { app } = application;
+    app
       .ws<UserData>('/ws', {
         maxPayloadLength: 2 * config.maxMessageBytes,
         // Never reached: our own limit is below it, and one message and a close frame still fit in between.
@@ -131,7 +153,7 @@ export class Server {
         sendPingsAutomatically: false,
         // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
         compression: 0,
-        upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(res, req, context)),
+        upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(application, res, req, context)),
         open: (ws) => this.#guard(ws, () => this.#open(ws)),
         message: (ws, message, isBinary) =>
           this.#guard(ws, (connection) => {
@@ -152,7 +174,7 @@ export class Server {
       .any('/*', (res, req) => {
         endFor(req, res.writeStatus('404 Not Found'), 'Not found. The WebSocket endpoint is /ws.\n');
       });
-    if (demo !== undefined) this.#app.get('/', (res) => this.#page(res, demo));
+    if (demo !== undefined) app.get('/', (res) => this.#page(res, demo));
   }
 
   #accepted(res: HttpResponse, change: number): void {
@@ -161,7 +183,7 @@ export class Server {
     res.close();
   }
 
-  #upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
+  #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
     const { config, connections } = this.#parts;
     const request = readRequest(req);
     const handshake = readHandshake(request, config);
@@ -187,7 +209,8 @@ export class Server {
       this.#refuse(res, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
       return;
     }
-    const data: UserData = { token: handshake.token, address, connection: undefined, heartbeatSlot: 0 };
+    const { token } = handshake;
+    const data: UserData = { application, token, address, connection: undefined, heartbeatSlot: 0 };
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
@@ -204,6 +227,7 @@ export class Server {
   #open(ws: Ws): void {
     const { connections, heartbeat, metrics } = this.#parts;
     const data = ws.getUserData();
+    this.#applications.opened(data.application);
     if (this.#node === undefined) return;
     this.#count++;
     const connection = new Connection(this.#count, new UwsSocket(ws), this.#node);
@@ -235,7 +259,8 @@ export class Server {
 
   #closed(ws: Ws, code: number): void {
     const { connections, heartbeat, log, metrics } = this.#parts;
-    const { address, connection, heartbeatSlot } = ws.getUserData();
+    const { address, application, connection, heartbeatSlot } = ws.getUserData();
+    this.#applications.closed(application);
     this.#addresses.remove(address);
     // One that we closed was counted then, and its peer may have been too far behind to see the close frame.
     if (connection?.closeCode === undefined) metrics.connectionClosed(code);
@@ -301,6 +326,11 @@ function healthy(res: HttpResponse, req: HttpRequest): void {
 function endFor(req: HttpRequest, res: HttpResponse, text: string): void {
   if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
   else res.end(text);
+}
+
+function certificateFiles({ tlsCertFile, tlsKeyFile }: Config): CertificateFiles | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
 }
 
 /** Copies a request; after its handler returns it is gone. */

@@ -112,7 +112,12 @@ export const settings = {
     'comma list',
     'Origins of web pages: `https://app.example`, `https://*.example.org`, `*` any. Empty: the same origin only.',
   ),
-  roomsFile: optional('ROOMS_FILE', text, 'file', 'Room rules, JSON. Without it only tokens grant access.'),
+  roomsFile: optional(
+    'ROOMS_FILE',
+    text,
+    'file',
+    'Room rules, JSON; read again when it changes. Without it only tokens grant access.',
+  ),
   pingIntervalMs: setting(
     'PING_INTERVAL_MS',
     milliseconds(100, 600_000),
@@ -188,19 +193,17 @@ export const settings = {
     'ms',
     'A busy room hands out its messages together, so often: fewer writes, later by up to this. 0: at once.',
   ),
-  drainNoticeMs: setting(
+  drainNoticeMs: optional(
     'DRAIN_NOTICE_MS',
     milliseconds(0, 600_000),
-    '3000',
     'ms',
-    'After SIGTERM: time for load balancers to notice, before the first client is asked to move.',
+    'After SIGTERM: time for load balancers to notice, before the first client is asked to move. 3000 in production, else 0.',
   ),
-  drainMs: setting(
+  drainMs: optional(
     'DRAIN_MS',
     milliseconds(0, 3_600_000),
-    '15000',
     'ms',
-    'Clients are moved over this time, then closed.',
+    'Clients are moved over this time, then closed. 15000 in production, else 0: all are closed at once.',
   ),
   trustedProxies: optional(
     'TRUSTED_PROXIES',
@@ -215,7 +218,12 @@ export const settings = {
     'level',
     'trace, debug, info, warn, error, fatal or silent.',
   ),
-  tlsCertFile: optional('TLS_CERT_FILE', text, 'file', 'Certificate chain, PEM. With TLS_KEY_FILE: TLS at the node.'),
+  tlsCertFile: optional(
+    'TLS_CERT_FILE',
+    text,
+    'file',
+    'Certificate chain, PEM; read again when it changes. With TLS_KEY_FILE: TLS at the node.',
+  ),
   tlsKeyFile: optional('TLS_KEY_FILE', text, 'file', 'Private key, PEM.'),
 } satisfies Record<string, Setting<unknown>>;
 

@@ -139,7 +139,7 @@ export interface ReconnectFrame {
 export interface UnsubscribedFrame {
   type: 'unsubscribed';
   room: string;
-  reason: 'revoked';
+  reason: 'revoked' | 'changed';
 }
 
 export interface PongFrame {

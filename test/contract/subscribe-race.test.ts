@@ -79,13 +79,13 @@ class RacingMember implements Member {
     return true;
   }
 
-  listen(room: string): void {
-    const listeners = this.#listeners.get(room) ?? new Set();
-    this.#listeners.set(room, listeners.add(this));
+  listen({ name }: { name: string }): void {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(this));
   }
 
-  unlisten(room: string): void {
-    this.#listeners.get(room)?.delete(this);
+  unlisten({ name }: { name: string }): void {
+    this.#listeners.get(name)?.delete(this);
   }
 
   skipPresence(): boolean {
@@ -106,7 +106,7 @@ class RacingMember implements Member {
 
   leave(): void {
     this.#memberships.leaveAll();
-    this.unlisten(this.#name);
+    this.unlisten({ name: this.#name });
   }
 }
 

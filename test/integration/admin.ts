@@ -1,8 +1,12 @@
 /**
- * What an operator sees of a node on its admin port: /metrics by series, and whether /readyz and /healthz agree.
+ * What an operator sees of a node on its admin port: /metrics by series, and whether /readyz and /healthz agree. And how
+ * he has it read its files again.
  *
  * Owns nothing. It parses just enough of the Prometheus text format to find a number by its series.
  */
+
+import type { LogLine, SpawnedNode } from '../support/node.ts';
+import { until } from '../support/until.ts';
 
 type Node = { adminPort: number };
 
@@ -31,4 +35,17 @@ export async function readiness(node: Node): Promise<number> {
 
 export function get(node: Node, path: string): Promise<Response> {
   return fetch(`http://127.0.0.1:${node.adminPort}${path}`, { signal: AbortSignal.timeout(5_000) });
+}
+
+/**
+ * SIGHUP after a change of files. Resolves with what the node says of them; it may have noticed the change by itself before.
+ * Without a change it says that nothing is new.
+ */
+export async function reload(node: SpawnedNode, change?: () => void): Promise<LogLine> {
+  const before = node.logs.length;
+  change?.();
+  node.kill('SIGHUP');
+  const isTold = ({ msg = '' }: LogLine) =>
+    msg.startsWith('read again') && (change === undefined || !msg.endsWith('nothing is new'));
+  return until(() => node.logs.slice(before).find(isTold) as LogLine, 5_000, 'the node has read its files again');
 }

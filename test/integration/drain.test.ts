@@ -110,15 +110,6 @@ test('it ends as soon as the last client has moved, and at once where there is n
   await expectExit(empty, 5_000);
 });
 
-test('a second signal ends it at once', async () => {
-  const node = await spawnNode({ DRAIN_NOTICE_MS: longMs });
-  const client = await enter(node, 'user');
-  await drainBegins(node);
-  node.kill('SIGTERM');
-  expect(await within(node.exited, 3_000, 'the node ends')).toEqual({ code: 1, signal: null });
-  expect((await client.closed).code).toBe(1006);
-});
-
 test('members that move, and leave when both nodes have told them the same, receive every message of a plain room', async () => {
   const leaving = await spawnNode({ ...redis(), DRAIN_NOTICE_MS: 200, DRAIN_MS: 3_000 });
   const staying = await spawnNode({ ...redis(), PUBLISH_RATE: 0 });

@@ -19,17 +19,37 @@ export function roomsFile(...rules: object[]): string {
   return writeFile('rooms.json', JSON.stringify({ rooms: rules }));
 }
 
-/** A certificate for 127.0.0.1 that signs itself, and its key. */
-export function selfSigned(): { certificate: string; key: string } {
+export interface CertificateFiles {
+  certificate: string;
+  key: string;
+}
+
+const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=127.0.0.1'];
+
+/** A certificate for 127.0.0.1 and localhost that signs itself, and its key; in a folder that may have others already. */
+export function selfSigned(path = folder()): CertificateFiles {
+  const files = certificateFiles(path);
+  const names = ['-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost', '-days', '2'];
+  openssl('req', '-x509', ...curve, ...names, '-keyout', files.key, '-out', files.certificate);
+  return files;
+}
+
+/** One that has ended a day ago. */
+export function endedCertificate(): CertificateFiles {
   const path = folder();
-  const [certificate, key] = [join(path, 'certificate.pem'), join(path, 'key.pem')];
-  const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2'];
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  execFileSync('openssl', ['req', '-x509', ...curve, ...subject, '-keyout', key, '-out', certificate], {
-    stdio: 'ignore',
-    timeout: 10_000,
-  });
-  return { certificate, key };
+  const files = certificateFiles(path);
+  const request = join(path, 'request.pem');
+  openssl('req', '-new', ...curve, '-keyout', files.key, '-out', request);
+  openssl('x509', '-req', '-in', request, '-signkey', files.key, '-days', '-1', '-out', files.certificate);
+  return files;
+}
+
+function certificateFiles(path: string): CertificateFiles {
+  return { certificate: join(path, 'certificate.pem'), key: join(path, 'key.pem') };
+}
+
+function openssl(...words: string[]): void {
+  execFileSync('openssl', words, { stdio: 'ignore', timeout: 10_000 });
 }
 
 export function folder(): string {

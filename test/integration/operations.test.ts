@@ -118,15 +118,6 @@ describe('stopping', () => {
     expect(performance.now() - began).toBeLessThan(3_000);
   });
 
-  test('a second signal ends it at once', async () => {
-    const node = await spawnNode();
-    await enter(node, 'user');
-    node.kill('SIGTERM');
-    await until(() => node.logs.some(({ signal }) => signal === 'SIGTERM'), 5_000, 'the first signal is taken');
-    node.kill('SIGTERM');
-    expect(await node.exited).toEqual({ code: 1, signal: null });
-  });
-
   test('a signal that comes the moment the node listens is obeyed like any other', async () => {
     for (let attempt = 0; attempt < 3; attempt++) {
       const node = await spawnNode();

@@ -41,11 +41,12 @@ describe('defaults', () => {
       requestRate: 100,
       dedupeMs: 120_000,
       ack: 'stored',
-      drainNoticeMs: 3_000,
-      drainMs: 15_000,
+      drainNoticeMs: 0,
+      drainMs: 0,
       logLevel: 'info',
       tlsCertFile: undefined,
       tlsKeyFile: undefined,
+      inProduction: false,
       demo: false,
       warnings: [],
     });
@@ -70,6 +71,13 @@ describe('defaults', () => {
     ['gateway-1.internal', 'gateway-1.internal'],
   ])('give way to a host as it is meant: %j', (host, meant) => {
     expect(read({ HOST: host, ADMIN_HOST: host })).toMatchObject({ host: meant, adminHost: meant });
+  });
+
+  test('of the drain: time to move in production, none else', () => {
+    expect(read({}, 'production')).toMatchObject({ drainNoticeMs: 3_000, drainMs: 15_000 });
+    expect(read()).toMatchObject({ drainNoticeMs: 0, drainMs: 0 });
+    expect(read({ DRAIN_NOTICE_MS: '10', DRAIN_MS: '20' })).toMatchObject({ drainNoticeMs: 10, drainMs: 20 });
+    expect(read({ DRAIN_NOTICE_MS: '0', DRAIN_MS: '0' }, 'production')).toMatchObject({ drainNoticeMs: 0, drainMs: 0 });
   });
 
   test('of the node id: random and new each time', () => {

@@ -21,8 +21,9 @@ const slips: Slip[] = [
     does: 'sends to each member, and not to the room',
     change: {
       file: 'server.js',
-      place: 'this.#app.publish(room, frame, false, false);',
-      change: 'for (const connection of this.#parts.connections) connection.send(frame);',
+      place: 'this.fanout = this.#applications.fanout;',
+      change:
+        'this.fanout = (_, frame) => { for (const connection of this.#parts.connections) connection.send(frame); };',
     },
     seenIn: 'a hot room',
     over: ['sends', 'all', 'heapBytes'],
