@@ -281,9 +281,9 @@ function checkConnections({ maxConnections = 0 }: Settings, mistakes: string[]):
 
 function checkPorts({ host, port, adminHost, adminPort }: Settings & { host: string }, mistakes: string[]): void {
   const overlap = host === adminHost || [host, adminHost].some((each) => ['0.0.0.0', '::'].includes(each));
-  // 0 takes a free one, and where there is a mistake there is none.
-  if (port > 0 && port === adminPort && overlap)
-    mistakes.push(`GATEWAY_PORT and GATEWAY_ADMIN_PORT are both ${port}; choose two.`);
+  // 0 takes a free one; one that is a mistake is undefined.
+  const same = port > 0 && port === adminPort;
+  if (same && overlap) mistakes.push(`GATEWAY_PORT and GATEWAY_ADMIN_PORT are both ${port}; choose two.`);
 }
 
 function checkCertificate(cert: string, key: string, mistakes: string[]): void {

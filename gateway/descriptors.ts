@@ -38,9 +38,9 @@ export function connectionsWithin(limit: number): number {
 
 export class Descriptors {
   readonly #shortLine: RecurringLine;
-  readonly #timer = setInterval(() => (this.#short ? this.#goOn() : this.#look()), lookIntervalMs);
   #held = take(heldBack);
   #short = false;
+  readonly #timer = setInterval(() => (this.#short ? this.#goOn() : this.#look()), lookIntervalMs);
 
   /** Throws an Error if there are too few from the beginning. */
   constructor(log: Logger) {

@@ -45,6 +45,7 @@ function readUrl(text: string): URL {
   if (scheme === undefined || !/^rediss?$/i.test(scheme)) {
     throw new TypeError('must be a URL that begins with redis:// or rediss://');
   }
+  // The last @ ends them, as in the URL standard; but a file may have one in its name.
   const credentials = /^(.*)@/s.exec(rest.replace(/\?ca=.*$/s, ''))?.[1] ?? '';
   const character = /[/?#]/.exec(credentials)?.[0];
   if (character !== undefined) throw notEncoded(character);
