@@ -64,7 +64,9 @@ function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefine
   if (!keyGrammar.test(one('sec-websocket-key') ?? '')) {
     return refuse('400 Bad Request', 'request', 'Send one Sec-WebSocket-Key of 16 bytes in base64.');
   }
-  if (headers.has('content-length') || headers.has('transfer-encoding')) {
+  // A length of 0 says that there is none, as some clients and proxies do with every request: whoever reads it ends the
+  // request at the same byte. Other bytes that are announced as a body would be read as frames.
+  if ((headers.has('content-length') && one('content-length') !== '0') || headers.has('transfer-encoding')) {
     return refuse('400 Bad Request', 'request', 'A handshake has no body.');
   }
   return undefined;

@@ -137,12 +137,11 @@ export class Server {
         pong: (ws, payload) => this.#guard(ws, (connection) => this.#pong(connection, payload)),
         close: (ws, code) => this.#closed(ws, code),
       })
-      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, refusalOf(readRequest(req), config))))
-      .get('/healthz', (res) => {
-        res.writeHeader('content-type', 'text/plain').end('ok\n');
-      })
-      .any('/*', (res) => {
-        res.writeStatus('404 Not Found').end('Not found. The WebSocket endpoint is /ws.\n');
+      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, refusalOf(readRequest(req), config))))
+      .get('/healthz', answerHealth)
+      .head('/healthz', answerHealth)
+      .any('/*', (res, req) => {
+        end(res.writeStatus('404 Not Found'), req, 'Not found. The WebSocket endpoint is /ws.\n');
       });
     if (demo !== undefined) this.#app.get('/', (res) => this.#page(res, demo));
   }
@@ -152,15 +151,15 @@ export class Server {
     const request = readRequest(req);
     const handshake = readHandshake(request, config);
     if ('status' in handshake) {
-      this.#refuse(res, handshake);
+      this.#refuse(res, req, handshake);
       return;
     }
     if (this.#draining) {
-      this.#refuse(res, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
+      this.#refuse(res, req, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
       return;
     }
     if (connections.size >= config.maxConnections && config.maxConnections > 0) {
-      this.#refuse(res, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
+      this.#refuse(res, req, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
       return;
     }
     const peer = {
@@ -170,20 +169,20 @@ export class Server {
     };
     const address = clientAddress(peer, config.trustedProxies);
     if (!this.#addresses.add(address)) {
-      this.#refuse(res, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
+      this.#refuse(res, req, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
       return;
     }
     const data: UserData = { token: handshake.token, address, connection: undefined, heartbeatSlot: 0 };
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
-  #refuse(res: HttpResponse, { status, reason, message, headers }: Refusal): void {
+  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: Refusal): void {
     this.#parts.metrics.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
     res.cork(() => {
       res.writeStatus(status);
       for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
-      res.writeHeader('content-type', 'text/plain').end(`${message}\n`, true);
+      end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
     });
   }
 
@@ -274,6 +273,16 @@ export class Server {
         if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
       });
   }
+}
+
+function answerHealth(res: HttpResponse, req: HttpRequest): void {
+  end(res.writeHeader('content-type', 'text/plain'), req, 'ok\n');
+}
+
+/** Ends an answer. One to HEAD has no body (RFC 9110 section 9.3.2), which the library leaves to us. */
+function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
+  if (req.getMethod() === 'head') res.endWithoutBody();
+  else res.end(text, close);
 }
 
 /** Copies a request; after its handler returns it is gone. */

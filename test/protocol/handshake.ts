@@ -8,7 +8,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { type Headers, handshake, type Request, sampleKey, valuesOf } from '../support/raw-socket.ts';
 import { mintToken } from '../support/token.ts';
-import { answerTo, expectJson, expectServed, open, type Target } from './target.ts';
+import { answerTo, expectJson, expectNoBody, expectServed, open, type Target } from './target.ts';
 
 const acceptSuffix = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
@@ -100,6 +100,10 @@ export function handshakeSuite(target: Target): void {
         expect(valuesOf(response, 'sec-websocket-version')).toEqual(['13']);
       },
     );
+
+    test('RFC 9110 9.3.2: HEAD /healthz is answered as GET is, without a body', async () => {
+      await expectNoBody(target, '/healthz', 200);
+    });
 
     test('RFC 6455 11.3.5: two version headers are refused', async () => {
       expectRefused((await answer({ headers: { 'Sec-WebSocket-Version': ['13', '13'] } })).status);
