@@ -279,9 +279,12 @@ function answerHealth(res: HttpResponse, req: HttpRequest): void {
   end(res.writeHeader('content-type', 'text/plain'), req, 'ok\n');
 }
 
-/** Ends an answer. One to HEAD has no body (RFC 9110 section 9.3.2), which the library leaves to us. */
+/**
+ * Ends an answer. One to HEAD has the same header and no body (RFC 9110 section 9.3.2), which the library leaves to us:
+ * given the length, its `endWithoutBody` waits for a body.
+ */
 function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
-  if (req.getMethod() === 'head') res.endWithoutBody();
+  if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
   else res.end(text, close);
 }
 
