@@ -64,8 +64,8 @@ function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefine
   if (!keyGrammar.test(one('sec-websocket-key') ?? '')) {
     return refuse('400 Bad Request', 'request', 'Send one Sec-WebSocket-Key of 16 bytes in base64.');
   }
-  // A length of 0 says the same as none, and some clients and proxies write it. It must be that one digit on one line: of
-  // any other form two readers could think differently, and take what follows once for a body and once for frames.
+  // A length of 0 says that there is none, as some clients and proxies do with every request: whoever reads it ends the
+  // request at the same byte. Other bytes that are announced as a body would be read as frames.
   if ((headers.has('content-length') && one('content-length') !== '0') || headers.has('transfer-encoding')) {
     return refuse('400 Bad Request', 'request', 'A handshake has no body.');
   }

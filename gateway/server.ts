@@ -168,11 +168,11 @@ export class Server {
       })
       // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
-      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, refusalOf(readRequest(req), config))))
-      .get('/healthz', healthy)
-      .head('/healthz', healthy)
+      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, refusalOf(readRequest(req), config))))
+      .get('/healthz', answerHealth)
+      .head('/healthz', answerHealth)
       .any('/*', (res, req) => {
-        endFor(req, res.writeStatus('404 Not Found'), 'Not found. The WebSocket endpoint is /ws.\n');
+        end(res.writeStatus('404 Not Found'), req, 'Not found. The WebSocket endpoint is /ws.\n');
       });
     if (demo !== undefined) app.get('/', (res) => this.#page(res, demo));
   }
@@ -188,15 +188,15 @@ export class Server {
     const request = readRequest(req);
     const handshake = readHandshake(request, config);
     if ('status' in handshake) {
-      this.#refuse(res, handshake);
+      this.#refuse(res, req, handshake);
       return;
     }
     if (this.#draining) {
-      this.#refuse(res, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
+      this.#refuse(res, req, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
       return;
     }
     if (connections.size >= config.maxConnections && config.maxConnections > 0) {
-      this.#refuse(res, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
+      this.#refuse(res, req, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
       return;
     }
     const peer = {
@@ -206,7 +206,7 @@ export class Server {
     };
     const address = clientAddress(peer, config.trustedProxies);
     if (!this.#addresses.add(address)) {
-      this.#refuse(res, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
+      this.#refuse(res, req, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
       return;
     }
     const { token } = handshake;
@@ -214,13 +214,13 @@ export class Server {
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
-  #refuse(res: HttpResponse, { status, reason, message, headers }: Refusal): void {
+  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: Refusal): void {
     this.#parts.metrics.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
     res.cork(() => {
       res.writeStatus(status);
       for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
-      res.writeHeader('content-type', 'text/plain').end(`${message}\n`, true);
+      end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
     });
   }
 
@@ -315,17 +315,17 @@ export class Server {
   }
 }
 
-function healthy(res: HttpResponse, req: HttpRequest): void {
-  endFor(req, res.writeHeader('content-type', 'text/plain'), 'ok\n');
+function answerHealth(res: HttpResponse, req: HttpRequest): void {
+  end(res.writeHeader('content-type', 'text/plain'), req, 'ok\n');
 }
 
 /**
- * HEAD is answered like GET, without the body (RFC 9110 section 9.3.2): a client would take it for the next answer. Given
- * the length, the library's `endWithoutBody` does not end the answer, and that ends the process.
+ * Ends an answer. One to HEAD has the same header and no body (RFC 9110 section 9.3.2), which the library leaves to us:
+ * given the length, its `endWithoutBody` waits for a body.
  */
-function endFor(req: HttpRequest, res: HttpResponse, text: string): void {
+function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
   if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
-  else res.end(text);
+  else res.end(text, close);
 }
 
 function certificateFiles({ tlsCertFile, tlsKeyFile }: Config): CertificateFiles | undefined {

@@ -93,7 +93,12 @@ export const settings = {
   nodeId: optional('NODE_ID', text.regex(/^[\w.-]{1,64}$/), 'text', 'Name of this node; random when empty.'),
   jwtSecret: secret('JWT_SECRET', text, 'text', 'HS256 secret, at least 32 bytes.'),
   jwtPublicKey: secret('JWT_PUBLIC_KEY', readBy(readPublicKey), 'PEM or JWK', 'Public key of the token issuer.'),
-  jwtJwksUrl: optional('JWT_JWKS_URL', url('http:', 'https:'), 'URL', "The issuer's JSON Web Key Set."),
+  jwtJwksUrl: secret(
+    'JWT_JWKS_URL',
+    url('http:', 'https:'),
+    'URL',
+    "The issuer's JSON Web Key Set. `https://user:password@host` is sent as basic authentication.",
+  ),
   jwtAlgorithms: optional(
     'JWT_ALGORITHMS',
     listOf('an algorithm'),

@@ -209,6 +209,7 @@ describe('looking', () => {
     ] as const) {
       expect((await fetch(`http://127.0.0.1:${node.port}${path}`)).status).toBe(status);
     }
+    expect((await fetch(`http://127.0.0.1:${node.port}/healthz`, { method: 'HEAD' })).status).toBe(200);
   });
 });
 

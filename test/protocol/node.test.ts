@@ -7,7 +7,7 @@ import { buildFrame } from '../support/raw-frame.ts';
 import { handshake, httpRequest, RawSocket } from '../support/raw-socket.ts';
 import { slowHandshakeSuite } from './limits.ts';
 import { protocolSettings, protocolSuite } from './suite.ts';
-import { answerTo, expectServed, pingText } from './target.ts';
+import { answerTo, expectNoBody, expectServed, pingText } from './target.ts';
 
 const target = { port: 0 };
 
@@ -24,6 +24,24 @@ describe('a node', () => {
     await socket.write(Buffer.concat([handshake(), buildFrame({ payload: pingText('too early') })]));
     expect((await socket.response()).status).toBe(101);
     await expectServed(socket);
+  });
+
+  test('RFC 9110 9.3.2: an answer to HEAD has no body, whatever it is', async () => {
+    await expectNoBody(target, '/ws', 405);
+    await expectNoBody(target, '/nothing', 404);
+    await expectNoBody(target, '/', 404);
+  });
+
+  test.each([[['0', '0']], [['0', '5']], ['00'], ['+0'], ['0, 0'], ['']])(
+    'RFC 9112 6.3: a handshake with a Content-Length of %j is answered by 400: others may read it otherwise',
+    async (length) => {
+      expect((await answerTo(target, handshake({ headers: { 'Content-Length': length } }))).status).toBe(400);
+    },
+  );
+
+  test('RFC 9112 6.1: nor does a Content-Length of 0 excuse a Transfer-Encoding', async () => {
+    const headers = { 'Content-Length': '0', 'Transfer-Encoding': 'chunked' };
+    expect((await answerTo(target, handshake({ headers, body: '0\r\n\r\n' }))).status).toBe(400);
   });
 
   test('RFC 9112 3.2: two equal Hosts are answered by 400', async () => {

@@ -128,6 +128,20 @@ describe('secrets', () => {
     }
   });
 
+  test('may stand in the URL of a key set, which is never printed and may be a file', () => {
+    const url = 'https://user:never-print-this@issuer.example/jwks.json';
+    expect(read({ JWT_SECRET: '', JWT_JWKS_URL_FILE: file(`${url}\n`) }).jwtJwksUrl).toBe(url);
+    for (const wrong of [
+      url.replace('https', 'ftp'),
+      url.replace('https:', ''),
+      url.replace('.example', '.example:x'),
+    ]) {
+      expect(mistakesOf({ JWT_SECRET: '', JWT_JWKS_URL: wrong })).toEqual([
+        'GATEWAY_JWT_JWKS_URL must be a URL that begins with http:// or https://.',
+      ]);
+    }
+  });
+
   test('only secrets have a _FILE', () => {
     expect(mistakesOf({ JWT_ISSUER_FILE: file('x') })).toEqual([expect.stringContaining('GATEWAY_JWT_ISSUER_FILE')]);
   });

@@ -65,8 +65,10 @@ describe('the request', () => {
     ['a body with a length', { 'content-length': '5' }, 400],
     ['a body of length 0, which is none', { 'content-length': '0' }, 101],
     ['a length of 0 twice', { 'content-length': ['0', '0'] }, 400],
-    ['a length of 0 in another form', { 'content-length': '00' }, 400],
-    ['a length of 0, and chunks', { 'content-length': '0', 'transfer-encoding': 'chunked' }, 400],
+    ['a length of 0 and another', { 'content-length': ['0', '5'] }, 400],
+    ['a list of lengths', { 'content-length': '0, 5' }, 400],
+    ['a length of 00', { 'content-length': '00' }, 400],
+    ['a length of 0 and chunks', { 'content-length': '0', 'transfer-encoding': 'chunked' }, 400],
     ['a body in chunks', { 'transfer-encoding': 'chunked' }, 400],
   ])('with %s', (_, changes, status) => {
     expect(statusOf(changes)).toBe(status);
