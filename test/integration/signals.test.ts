@@ -14,7 +14,7 @@ import { type Program, run, runByNpm, runInTerminal } from './program.ts';
 
 const settings = { GATEWAY_PORT: '0', GATEWAY_ADMIN_PORT: '0', GATEWAY_JWT_SECRET: testSecret };
 /** The first third of it passes before a client that stays is closed. */
-const draining = { ...settings, GATEWAY_DRAIN_MS: '1500' };
+const draining = { ...settings, GATEWAY_DRAIN_MS: '900' };
 const neverDrained = { ...settings, GATEWAY_DRAIN_NOTICE_MS: '600000' };
 
 /** The lines of its log so far. */
