@@ -125,9 +125,12 @@ export function readRules(json: unknown): { rules: RoomRule[] } | { mistakes: st
   return result.success ? { rules: result.data.rooms } : { mistakes: mistakes(result.error) };
 }
 
-/** Checks the `rooms` claim of a token; undefined is no grant. Throws a TypeError that says what is wrong with it. */
+/**
+ * Checks the `rooms` claim of a token. None, null and an empty list, as which PHP writes an empty map, are no grant.
+ * Throws a TypeError that says what is wrong with it.
+ */
 export function readGrants(claim: unknown): Grants {
-  if (claim === undefined) return anonymous.grants;
+  if (claim === undefined || claim === null || (Array.isArray(claim) && claim.length === 0)) return anonymous.grants;
   const result = claimSchema.safeParse(claim);
   if (!result.success) throw new TypeError(`the rooms claim is not valid: ${mistakes(result.error).join('; ')}`);
   return Object.entries(result.data).map(([key, actions]) => ({

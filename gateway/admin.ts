@@ -5,6 +5,7 @@
  */
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { cannotListen } from './listening.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -19,6 +20,9 @@ export interface AdminParts {
   readiness(): Readiness;
   log: Logger;
 }
+
+/** Fewer than the descriptors that gateway/descriptors.ts holds back. */
+const maxConnections = 32;
 
 export class Admin {
   readonly #server: Server;
@@ -42,16 +46,14 @@ export class Admin {
       } else answer(response, 404, 'Here are /metrics, /healthz and /readyz.');
     });
     this.#server.requestTimeout = 10_000;
+    this.#server.maxConnections = maxConnections;
   }
 
   /** Opens the port. Returns its number. */
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
-      const refuse = (error: Error) => {
-        reject(
-          new Error(`cannot listen on ${host}:${port}: ${error.message}; GATEWAY_ADMIN_PORT chooses another port`),
-        );
-      };
+      const place = { host, port, hostSetting: 'GATEWAY_ADMIN_HOST', portSetting: 'GATEWAY_ADMIN_PORT' };
+      const refuse = (error: Error) => reject(cannotListen(place, error));
       this.#server.once('error', refuse);
       this.#server.listen(port, host, () => {
         this.#server.off('error', refuse);

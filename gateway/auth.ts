@@ -8,6 +8,7 @@
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import {
   createLocalJWKSet,
+  decodeJwt,
   decodeProtectedHeader,
   errors,
   type JWTPayload,
@@ -19,9 +20,10 @@ import {
 } from 'jose';
 import { type Grants, type Identity, readGrants } from './access.ts';
 import type { Config } from './config.ts';
-import { type JsonWebKeySet, Jwks } from './jwks.ts';
+import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 import type { Logger } from './log.ts';
+import { RecurringLine } from './recurring-line.ts';
 
 /** Why a token was refused; also a metric label, so the set is closed. */
 export type TokenRefusal = 'malformed' | 'signature' | 'key' | 'expired' | 'claims';
@@ -37,10 +39,10 @@ export class TokenError extends Error {
   }
 }
 
-/** No key of the issuer could be read yet: not the client's fault. */
+/** The key of the token may be one that cannot be had now: not the client's fault, and different in a while. */
 export class KeysUnavailableError extends Error {
-  constructor() {
-    super('the key set of the token issuer could not be read yet');
+  constructor(message: string) {
+    super(message);
     this.name = 'KeysUnavailableError';
   }
 }
@@ -68,12 +70,14 @@ export interface Authenticator {
 export function createAuthenticator(config: Config, log: Logger): Authenticator {
   const { payloadOf, close } = createVerifier(config, log);
   const grantsOf = rememberGrants();
+  const unavailable = new RecurringLine(log, 'warn', 'a token could not be checked');
   return {
     async verify(token) {
       if (token.length > maxTokenBytes) throw new TokenError('malformed', `longer than ${maxTokenBytes} bytes`);
       try {
         return readClaims(await payloadOf(token), grantsOf);
       } catch (error) {
+        if (error instanceof KeysUnavailableError) unavailable.write(error.message, { error: error.message });
         throw refusal(error);
       }
     },
@@ -95,17 +99,14 @@ function createVerifier(config: Config, log: Logger): Verifier {
     ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),
     ...(config.jwtAudience === undefined ? {} : { audience: config.jwtAudience }),
   });
-  const byPublicKey = (key: JWTVerifyGetKey, possible: string[]) => {
-    const how = options(possible);
-    return async (token: string) => (await jwtVerify(token, key, how)).payload;
-  };
   if (config.jwtJwksUrl !== undefined) {
     const jwks = new Jwks(config.jwtJwksUrl, log);
-    return { payloadOf: byPublicKey(keyFromSet(jwks), publicAlgorithms), close: () => jwks.close() };
+    return { payloadOf: verifyBySet(jwks, options(publicAlgorithms)), close: () => jwks.close() };
   }
   const { jwtPublicKey: publicKey } = config;
   if (publicKey !== undefined) {
-    return { payloadOf: byPublicKey(async () => publicKey, algorithmsOf(publicKey)), close: () => undefined };
+    const how = options(algorithmsOf(publicKey));
+    return { payloadOf: async (token) => (await jwtVerify(token, publicKey, how)).payload, close: () => undefined };
   }
   if (config.jwtSecret === undefined) throw new TypeError('no key is configured that could verify tokens');
   const secret = createSecretKey(config.jwtSecret, 'utf8');
@@ -129,7 +130,7 @@ function verifyHmac(token: string, secret: KeyObject, options: JWTVerifyOptions)
   return UnsecuredJWT.decode(`${unsecuredHeader}.${token.slice(token.indexOf('.') + 1, dot)}.`, options).payload;
 }
 
-function headerOf(token: string): { alg?: unknown; crit?: unknown } {
+function headerOf(token: string): { alg?: unknown; crit?: unknown; kid?: unknown } {
   if (token.split('.').length !== 3) throw new errors.JWSInvalid('the token has not three parts');
   try {
     return decodeProtectedHeader(token);
@@ -144,23 +145,76 @@ function isEqual(expected: string, given: string): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }
 
-function keyFromSet(jwks: Jwks): JWTVerifyGetKey {
+/**
+ * By the issuer's key set. A token that no key of the set verifies may be of a newer key, under a new id or the same one,
+ * so the set is fetched again, within the bounds of gateway/jwks.ts. Whether a token that still has no key is bad for good
+ * depends on which is older: a set that was asked for after the token was issued would hold its key.
+ */
+function verifyBySet(jwks: Jwks, options: JWTVerifyOptions): Verifier['payloadOf'] {
   // A resolver imports each key once and remembers it; it lives as long as its set.
-  const resolvers = new WeakMap<JsonWebKeySet, JWTVerifyGetKey>();
-  const resolverOf = (set: JsonWebKeySet | undefined) => {
-    if (set === undefined) throw new KeysUnavailableError();
+  const resolvers = new WeakMap<KeySet, JWTVerifyGetKey>();
+  const resolverOf = (set: KeySet) => {
     const resolver = resolvers.get(set) ?? createLocalJWKSet(set as Parameters<typeof createLocalJWKSet>[0]);
     resolvers.set(set, resolver);
     return resolver;
   };
-  return async (header, token) => {
+  const judge = async (token: string, set: KeySet, cameAt: number): Promise<JWTPayload> => {
     try {
-      return await resolverOf(await jwks.current())(header, token);
+      return await verifyByCandidates(token, resolverOf(set), options);
     } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      if (!isOfNoKnownKey(error) || set.askedAt >= cameAt) throw error;
+      const newest = (await jwks.renewed()) ?? set;
+      if (newest !== set) return judge(token, newest, cameAt);
+      if (issuedBefore(token, set.askedAt)) throw error;
+      throw new KeysUnavailableError(
+        'no key of the key set verifies the token, and the set cannot be fetched again yet',
+      );
     }
-    return await resolverOf(await jwks.renewed())(header, token);
   };
+  return async (token) => {
+    const cameAt = performance.now();
+    const set = await jwks.current();
+    if (set === undefined) throw new KeysUnavailableError('the key set of the token issuer could not be read yet');
+    return judge(token, set, cameAt);
+  };
+}
+
+/** An issuer that changes its key and not the id lists both for a while; each that is tried costs time. */
+const maxCandidates = 4;
+
+/** Several keys may have the id that a token names. One that names none, where several would do, is refused. */
+async function verifyByCandidates(
+  token: string,
+  resolver: JWTVerifyGetKey,
+  options: JWTVerifyOptions,
+): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, resolver, options)).payload;
+  } catch (several) {
+    if (!(several instanceof errors.JWKSMultipleMatchingKeys) || headerOf(token).kid === undefined) throw several;
+    let failure: unknown = several;
+    let tried = 0;
+    for await (const key of several) {
+      try {
+        return (await jwtVerify(token, key, options)).payload;
+      } catch (error) {
+        failure = error;
+      }
+      if (!(failure instanceof errors.JWSSignatureVerificationFailed) || ++tried === maxCandidates) break;
+    }
+    throw failure;
+  }
+}
+
+function isOfNoKnownKey(error: unknown): boolean {
+  return error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed;
+}
+
+/** By what the token says, which nobody has verified: who lies there changes only what he is answered. */
+function issuedBefore(token: string, at: number): boolean {
+  const { iat } = decodeJwt(token);
+  if (typeof iat !== 'number') return false;
+  return Date.now() - iat * 1000 > performance.now() - at + toleranceSeconds * 1000;
 }
 
 const maxRememberedGrants = 1_000;

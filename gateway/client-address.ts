@@ -2,7 +2,7 @@
  * The address of the real client. X-Forwarded-For and the PROXY v2 header are believed only when a trusted proxy sent
  * them: anybody else can write what he likes there.
  */
-import { type BlockList, isIP } from 'node:net';
+import { type BlockList, isIP, isIPv4, isIPv6, SocketAddress } from 'node:net';
 
 export interface Peer {
   /** Of the TCP connection. */
@@ -14,16 +14,32 @@ export interface Peer {
 }
 
 export function clientAddress({ address, proxied, forwardedFor }: Peer, trusted: BlockList): string {
-  let client = plain(address);
+  let client = readAddress(address) ?? address;
   if (trusted.rules.length === 0 || !isTrusted(client, trusted)) return client;
-  if (isIP(proxied) !== 0) return plain(proxied);
+  const proxiedFor = readAddress(proxied);
+  if (proxiedFor !== undefined) return proxiedFor;
   // Every proxy appends the peer it saw: the last one that is not a proxy of ours is the client.
-  const hops = forwardedFor.join(',').split(',');
-  for (let hop = hops.pop()?.trim(); hop !== undefined && isIP(hop) !== 0; hop = hops.pop()?.trim()) {
-    client = plain(hop);
+  for (const entry of forwardedFor.join(',').split(',').reverse()) {
+    const hop = entry.trim();
+    // An empty element of a list says nothing (RFC 9110 section 5.6.1).
+    if (hop === '') continue;
+    const named = readAddress(hostOf(hop));
+    if (named === undefined) break;
+    client = named;
     if (!isTrusted(client, trusted)) break;
   }
   return client;
+}
+
+/**
+ * What counts as one client where connections are limited: an IPv4 address, or the /64 of an IPv6 address. A host is
+ * given a whole /64 (RFC 4291 section 2.5.1) and could take another address of it for each connection.
+ */
+export function addressBlock(address: string): string {
+  if (!isIPv6(address)) return address;
+  const [before = [], after = []] = address.split('::').map((part) => part.split(':').filter(Boolean));
+  const between = Array<string>(8 - before.length - after.length).fill('0');
+  return [...before, ...between, ...after].slice(0, 4).join(':');
 }
 
 function isTrusted(address: string, trusted: BlockList): boolean {
@@ -31,12 +47,17 @@ function isTrusted(address: string, trusted: BlockList): boolean {
   return family !== 0 && trusted.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** An IPv4 address that came over an IPv6 socket is that IPv4 address; all forms of IPv6 text are made one, no zone. */
-function plain(text: string): string {
-  const [address = ''] = text.split('%');
-  const mapped = /^(?:::|(?:0{1,4}:){5})ffff:(?:([0-9a-f]{1,4}):([0-9a-f]{1,4})|(\d+\.\d+\.\d+\.\d+))$/i.exec(address);
-  if (mapped === null) return isIP(address) === 6 ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address;
-  if (mapped[3] !== undefined) return mapped[3];
-  const [high, low] = [Number.parseInt(mapped[1] ?? '', 16), Number.parseInt(mapped[2] ?? '', 16)];
-  return [high >> 8, high & 255, low >> 8, low & 255].join('.');
+/** Some proxies write the port too: `192.0.2.1:8080`, `[2001:db8::1]:8080`. Without brackets a colon is part of IPv6. */
+function hostOf(hop: string): string {
+  const [, bracketed, dotted] = /^(?:\[(.+)\]|([\d.]+))(?::\d+)?$/.exec(hop) ?? [];
+  return bracketed ?? dotted ?? hop;
+}
+
+/** One text for each address: no zone, one form of IPv6, and IPv4 that came over an IPv6 socket is IPv4. */
+function readAddress(text: string): string | undefined {
+  const family = isIP(text);
+  if (family !== 6) return family === 4 ? text : undefined;
+  const { address } = new SocketAddress({ address: text, family: 'ipv6' });
+  const mapped = address.replace(/^::ffff:/, '');
+  return isIPv4(mapped) ? mapped : address;
 }

@@ -9,18 +9,26 @@ import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { type RoomRule, readRules } from './access.ts';
+import { connectionsWithin, descriptorLimit, fewestDescriptors } from './descriptors.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
+import { readOrigin } from './origin.ts';
+import type { RedisAddress } from './redis-address.ts';
+import { checkNames, isServiceLink } from './setting-names.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 
-/** Names of the contract for features that this version does not have: when set, they only cause a warning. */
-const laterSettings = new Set(['API_KEY']);
+/** Where open files have no limit. */
+const connectionsWithoutLimit = 100_000;
 
-export interface Config extends Omit<Settings, 'trustedProxies'> {
+type Raw = 'redisUrl' | 'redisUsername' | 'redisPassword' | 'trustedProxies';
+
+export interface Config extends Omit<Settings, Raw> {
   host: string;
   nodeId: string;
   drainNoticeMs: number;
   drainMs: number;
   maxConnections: number;
+  /** Undefined: the memory backplane. */
+  redis: RedisAddress | undefined;
   rules: RoomRule[];
   trustedProxies: BlockList;
   inProduction: boolean;
@@ -55,22 +63,34 @@ export function readConfig(env: Environment): Config {
   const warnings = checkNames(env, mistakes);
   const values = readSettings(env, mistakes);
   const rules = values.roomsFile === undefined ? [] : readRoomsFile(values.roomsFile, mistakes);
+  const allowedOrigins = readOrigins(values.allowedOrigins, mistakes);
   const trustedProxies = readProxies(values.trustedProxies ?? [], mistakes);
-  const inProduction = env.NODE_ENV === 'production';
+  const inProduction = given(env, 'NODE_ENV') === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
+  const redis = readRedis(env, values, mistakes);
+  const host = values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1');
   checkTogether(values, mistakes);
+  checkPorts({ ...values, host }, mistakes);
+  const fittingConnections = checkConnections(values, mistakes);
   if (mistakes.length > 0) throw new ConfigError(mistakes);
-  if (inProduction && values.redisUrl === undefined) warnings.push(`THIS NODE IS ${alone}.`);
+  if (given(env, 'GATEWAY_JWT_SECRET') !== (env.GATEWAY_JWT_SECRET ?? '')) {
+    warnings.push(
+      'GATEWAY_JWT_SECRET is taken without the white space around it; tokens must be signed without it too.',
+    );
+  }
+  if (inProduction && redis === undefined) warnings.push(`THIS NODE IS ${alone}.`);
   return {
     ...values,
-    host: values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1'),
+    host,
     nodeId: values.nodeId ?? randomBytes(6).toString('hex'),
     // In development there is seldom another node to move to, and somebody waits for the program to end.
     drainNoticeMs: values.drainNoticeMs ?? (inProduction ? 3_000 : 0),
     drainMs: values.drainMs ?? (inProduction ? 15_000 : 0),
     jwtSecret: demo ? randomBytes(32).toString('hex') : values.jwtSecret,
-    maxConnections: values.maxConnections ?? connectionsFromDescriptors(),
+    maxConnections: values.maxConnections ?? fittingConnections,
+    redis,
     rules,
+    allowedOrigins,
     trustedProxies,
     inProduction,
     demo,
@@ -78,38 +98,17 @@ export function readConfig(env: Environment): Config {
   };
 }
 
-/** Collects unknown GATEWAY_* names as mistakes; returns warnings about those that are ignored. */
-function checkNames(env: Environment, mistakes: string[]): string[] {
-  const known = new Set(
-    Object.values(settings).flatMap((each) => (each.secret ? [each.name, `${each.name}_FILE`] : [each.name])),
-  );
-  const warnings: string[] = [];
-  for (const variable of Object.keys(env)) {
-    if (!variable.startsWith(settingPrefix)) continue;
-    const name = variable.slice(settingPrefix.length);
-    if (isServiceLink(name, env[variable] ?? '')) {
-      warnings.push(`${variable} looks like a Kubernetes service link and is ignored (enableServiceLinks: false).`);
-    } else if (laterSettings.has(name.replace(/_FILE$/, ''))) {
-      warnings.push(`${variable} has no effect: this version does not have that feature yet.`);
-    } else if (!known.has(name)) {
-      mistakes.push(`${variable} is not a setting; docs/configuration.md lists them all.`);
-    }
-  }
-  return warnings;
-}
-
-/** Kubernetes puts GATEWAY_SERVICE_HOST and the like into every pod beside a service named `gateway`. */
-function isServiceLink(name: string, value: string): boolean {
-  return name.startsWith('SERVICE_') || /^PORT_\d+_/.test(name) || (name === 'PORT' && value.startsWith('tcp://'));
-}
-
 function readSettings(env: Environment, mistakes: string[]): Settings {
   const values: Record<string, unknown> = {};
   for (const [key, each] of Object.entries<Setting<unknown>>(settings)) {
     const variable = settingPrefix + each.name;
     const raw = readRaw(env, each, mistakes) || each.default;
-    if (raw === '' || isServiceLink(each.name, raw)) {
+    if (raw === '' || isServiceLink(variable, raw)) {
       values[key] = raw === '' ? undefined : each.schema.parse(each.default);
+      continue;
+    }
+    if (/^(["']).*\1$/s.test(raw)) {
+      mistakes.push(`${variable} stands in quotes, which would be part of the value; leave them out.`);
       continue;
     }
     const result = each.schema.safeParse(raw);
@@ -121,11 +120,23 @@ function readSettings(env: Environment, mistakes: string[]): Settings {
 
 function readRaw(env: Environment, each: Setting<unknown>, mistakes: string[]): string {
   const variable = settingPrefix + each.name;
-  const value = env[variable] ?? '';
-  const file = each.secret ? (env[`${variable}_FILE`] ?? '') : '';
+  const value = given(env, variable);
+  const file = each.secret ? given(env, `${variable}_FILE`) : '';
   if (file === '') return value;
   if (value !== '') mistakes.push(`${variable} and ${variable}_FILE are both set; keep one.`);
-  return readText(file, `${variable}_FILE`, mistakes)?.trim() ?? '';
+  const content = readText(file, `${variable}_FILE`, mistakes)?.trim();
+  if (content === '') mistakes.push(`${variable}_FILE names a file in which there is nothing: ${file}.`);
+  return content ?? '';
+}
+
+/** White space around a value, such as the line end of the file that it was copied from, is part of none. */
+function given(env: Environment, variable: string): string {
+  return env[variable]?.trim() ?? '';
+}
+
+/** Itself, or by a file. */
+function isGiven(env: Environment, variable: string): boolean {
+  return given(env, variable) !== '' || given(env, `${variable}_FILE`) !== '';
 }
 
 function readText(file: string, variable: string, mistakes: string[]): string | undefined {
@@ -152,25 +163,63 @@ export function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
   return [];
 }
 
+function readOrigins(entries: string[] | undefined, mistakes: string[]): string[] | undefined {
+  return entries?.map((entry) => {
+    try {
+      return readOrigin(entry);
+    } catch (error) {
+      mistakes.push(`${settingPrefix}ALLOWED_ORIGINS holds "${entry}", which ${(error as TypeError).message}.`);
+      return entry;
+    }
+  });
+}
+
 function readProxies(entries: string[], mistakes: string[]): BlockList {
   const proxies = new BlockList();
   for (const entry of entries) {
-    const [address = '', bits] = entry.split('/');
+    const [address = '', bits, ...more] = entry.split('/');
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
     const most = family === 'ipv6' ? 128 : 32;
-    if (isIP(address) === 0 || (bits !== undefined && !(/^\d{1,3}$/.test(bits) && Number(bits) <= most))) {
+    const isRange = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+    if (isIP(address) === 0 || !isRange || more.length > 0) {
       mistakes.push(`${settingPrefix}TRUSTED_PROXIES holds "${entry}", which is neither an address nor a CIDR range.`);
     } else proxies.addSubnet(address, bits === undefined ? most : Number(bits), family);
   }
   return proxies;
 }
 
+/** Puts the address of Redis together with the user and the password that are given beside it. */
+function readRedis(env: Environment, values: Settings, mistakes: string[]): RedisAddress | undefined {
+  const { redisUrl: address, redisUsername: username, redisPassword: password } = values;
+  const isSet = ({ name }: Setting<unknown>) => isGiven(env, settingPrefix + name);
+  if (!isSet(settings.redisUrl)) {
+    if (values.ack === 'replicated') {
+      mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
+    }
+    for (const each of [settings.redisUsername, settings.redisPassword].filter(isSet)) {
+      mistakes.push(`${settingPrefix}${each.name} goes with GATEWAY_REDIS_URL, which is not set.`);
+    }
+  }
+  if (address === undefined) return undefined;
+  for (const part of ['username', 'password'] as const) {
+    if (address[part] === undefined || { username, password }[part] === undefined) continue;
+    mistakes.push(`GATEWAY_REDIS_URL holds a ${part}, and GATEWAY_REDIS_${part.toUpperCase()} is set too; keep one.`);
+  }
+  const known = { ...address, username: address.username ?? username, password: address.password ?? password };
+  if (known.username !== undefined && known.password === undefined && !isSet(settings.redisPassword)) {
+    mistakes.push(
+      'There is a user for GATEWAY_REDIS_URL, but no password; a password alone is written redis://:password@host.',
+    );
+  }
+  return known;
+}
+
 /** Checks that there is one way to verify tokens. Returns true when a secret is to be made for this run. */
 function checkKeys(env: Environment, values: Settings, inProduction: boolean, mistakes: string[]): boolean {
   const ways = [settings.jwtSecret, settings.jwtPublicKey, settings.jwtJwksUrl].map(({ name }) => settingPrefix + name);
-  const given = ways.filter((way) => env[way] || env[`${way}_FILE`]);
-  if (given.length > 1) mistakes.push(`More than one way to verify tokens is set; keep one of ${given.join(', ')}.`);
-  if (given.length === 0) {
+  const taken = ways.filter((way) => isGiven(env, way));
+  if (taken.length > 1) mistakes.push(`More than one way to verify tokens is set; keep one of ${taken.join(', ')}.`);
+  if (taken.length === 0) {
     const one = `${ways[0]} (or ${ways[0]}_FILE), ${ways[1]} (or ${ways[1]}_FILE) or ${ways[2]}`;
     if (inProduction) mistakes.push(`In production tokens need a key: set ${one}.`);
     return !inProduction;
@@ -198,15 +247,10 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     mistakes.push('GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.');
   }
-  const ca = values.redisUrl === undefined ? null : new URL(values.redisUrl).searchParams.get('ca');
-  if (ca !== null) readText(ca, 'GATEWAY_REDIS_URL, in ?ca=,', mistakes);
   const pem = (file: string | undefined, variable: string) => file && readText(file, variable, mistakes);
   const cert = pem(values.tlsCertFile, 'GATEWAY_TLS_CERT_FILE');
   const key = pem(values.tlsKeyFile, 'GATEWAY_TLS_KEY_FILE');
   if (cert !== undefined && key !== undefined) checkCertificate(cert, key, mistakes);
-  if (values.ack === 'replicated' && values.redisUrl === undefined) {
-    mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
-  }
   if (values.maxBufferedBytes > 0 && values.maxBufferedBytes < values.maxMessageBytes) {
     mistakes.push('GATEWAY_MAX_BUFFERED_BYTES must be at least GATEWAY_MAX_MESSAGE_BYTES, or 0 for off.');
   }
@@ -217,20 +261,35 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   }
 }
 
+/** Returns how many connections the limit of open files leaves room for. */
+function checkConnections({ maxConnections = 0 }: Settings, mistakes: string[]): number {
+  const limit = descriptorLimit();
+  const fitting = connectionsWithin(limit);
+  const howToRaise = 'raise it (ulimit -n; LimitNOFILE= in systemd, ulimits: nofile: in compose)';
+  if (limit < fewestDescriptors) {
+    mistakes.push(
+      `The limit of open files is ${limit}, and a node needs ${fewestDescriptors} at least; ${howToRaise}.`,
+    );
+  } else if (maxConnections > fitting) {
+    mistakes.push(
+      `GATEWAY_MAX_CONNECTIONS is ${maxConnections}, but the limit of ${limit} open files leaves ${fitting}; ${howToRaise}, ` +
+        'or leave the setting empty.',
+    );
+  }
+  return Number.isFinite(fitting) ? fitting : connectionsWithoutLimit;
+}
+
+function checkPorts({ host, port, adminHost, adminPort }: Settings & { host: string }, mistakes: string[]): void {
+  const overlap = host === adminHost || [host, adminHost].some((each) => ['0.0.0.0', '::'].includes(each));
+  // 0 takes a free one; one that is a mistake is undefined.
+  const same = port > 0 && port === adminPort;
+  if (same && overlap) mistakes.push(`GATEWAY_PORT and GATEWAY_ADMIN_PORT are both ${port}; choose two.`);
+}
+
 function checkCertificate(cert: string, key: string, mistakes: string[]): void {
   try {
     createSecureContext({ cert, key });
   } catch (error) {
     mistakes.push(`GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE cannot be used: ${(error as Error).message}.`);
   }
-}
-
-/** Descriptors kept for Redis, the admin port, files and connections that are being refused. */
-const reservedDescriptors = 512;
-
-/** What the limit of open files leaves for clients (Node raises its soft limit to the hard one when it starts). */
-function connectionsFromDescriptors(): number {
-  const report = process.report.getReport() as { userLimits?: { open_files?: { soft?: number | string } } };
-  const soft = Number(report.userLimits?.open_files?.soft);
-  return Number.isFinite(soft) ? Math.max(64, soft - reservedDescriptors) : 100_000;
 }

@@ -248,8 +248,9 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   }
 
   #mayWait(frame: Frame | Refused): boolean {
-    this.#backlog ??= new Backlog();
-    if (this.#backlog.add(frame, maxWaitingMessages * this.#node.config.maxMessageBytes)) return true;
+    const { maxMessageBytes, maxRoomsPerConnection } = this.#node.config;
+    this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
+    if (this.#backlog.add(frame)) return true;
     this.send(failure(frame.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.'));
     return false;
   }

@@ -27,7 +27,6 @@ import { MemoryPresence } from './presence-memory.ts';
 import { RedisPresence } from './presence-redis.ts';
 import type { PresenceStore } from './presence-store.ts';
 import { Publisher } from './publish.ts';
-import { addressOf } from './redis-address.ts';
 import { RedisConnections } from './redis-connections.ts';
 import { Reload, type Reloadable } from './reload.ts';
 import { type RuledParts, reloadableRules } from './rules.ts';
@@ -58,7 +57,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const demo = config.demo ? new Demo(config) : undefined;
   const demoRules = demo === undefined ? [] : [demoRule];
   const access = new Access([...config.rules, ...demoRules]);
-  const redis = config.redisUrl === undefined ? undefined : new RedisConnections(addressOf(config.redisUrl), log);
+  const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
   const backplane = createBackplane(config, redis, log);
   const backpressure = new Backpressure(
     config.maxBufferedBytes,

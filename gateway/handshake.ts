@@ -6,6 +6,7 @@
  */
 import { subprotocol, tokenSubprotocolPrefix } from '../shared/protocol.ts';
 import type { HandshakeRejection } from './metrics.ts';
+import { isAllowedOrigin, isSameOrigin } from './origin.ts';
 
 /** A request, its header names in lower case; `headers` keeps every line of the request, doubles included. */
 export interface HandshakeRequest {
@@ -17,6 +18,7 @@ export interface HandshakeRequest {
 export interface HandshakeSettings {
   authCookie: string | undefined;
   authQuery: boolean;
+  /** As browsers write them (gateway/origin.ts). */
   allowedOrigins: string[] | undefined;
 }
 
@@ -62,7 +64,9 @@ function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefine
   if (!keyGrammar.test(one('sec-websocket-key') ?? '')) {
     return refuse('400 Bad Request', 'request', 'Send one Sec-WebSocket-Key of 16 bytes in base64.');
   }
-  if (headers.has('content-length') || headers.has('transfer-encoding')) {
+  // A length of 0 says that there is none, as some clients and proxies do with every request: whoever reads it ends the
+  // request at the same byte. Other bytes that are announced as a body would be read as frames.
+  if ((headers.has('content-length') && one('content-length') !== '0') || headers.has('transfer-encoding')) {
     return refuse('400 Bad Request', 'request', 'A handshake has no body.');
   }
   return undefined;
@@ -77,21 +81,9 @@ function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefine
   const [origin = ''] = origins;
   const good =
     origins.length === 1 &&
-    (allowed === undefined
-      ? isSameOrigin(origin, headers.get('host')?.[0] ?? '')
-      : allowed.includes(origin) || allowed.includes('*'));
+    (allowed === undefined ? isSameOrigin(origin, headers.get('host')?.[0] ?? '') : isAllowedOrigin(origin, allowed));
   if (good) return undefined;
   return refuse('403 Forbidden', 'origin', 'This origin is not allowed; the operator sets GATEWAY_ALLOWED_ORIGINS.');
-}
-
-/** The scheme cannot be known behind a proxy that ends TLS; a host that matches is the same site under either. */
-function isSameOrigin(origin: string, host: string): boolean {
-  if (!URL.canParse(origin)) return false;
-  const { protocol, host: originHost, origin: asBrowsersWriteIt } = new URL(origin);
-  if (origin.toLowerCase() !== asBrowsersWriteIt) return false;
-  const port = { 'https:': ':443', 'http:': ':80' }[protocol];
-  const wanted = host.toLowerCase();
-  return port !== undefined && (wanted === originHost || wanted === originHost + port);
 }
 
 function accept(request: HandshakeRequest, settings: HandshakeSettings): Accepted | Refusal {
@@ -126,7 +118,10 @@ function findToken(
 function findCookie(headers: Map<string, string[]>, name: string): string | undefined {
   for (const pair of (headers.get('cookie') ?? []).join(';').split(';')) {
     const equals = pair.indexOf('=');
-    if (equals !== -1 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim();
+    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue;
+    const value = pair.slice(equals + 1).trim();
+    // A value may stand in quotes (RFC 6265 section 4.1.1), which no token holds.
+    return /^".*"$/.test(value) ? value.slice(1, -1) : value;
   }
   return undefined;
 }

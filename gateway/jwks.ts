@@ -1,16 +1,22 @@
 /**
  * The issuer's JSON Web Key Set (RFC 7517 section 5), fetched over HTTP and kept.
  *
- * Owns when a fetch happens. A key set once read stays good through any outage of the endpoint; a key id that is not in
- * it causes at most one fetch per cooldown, shared by all who wait; a fetch is bounded in time and size and follows no
+ * Owns when a fetch happens. A key set once read stays good through any outage of the endpoint; tokens whose key it lacks
+ * cause at most one fetch per cooldown, shared by all who wait; a fetch is bounded in time and size and follows no
  * redirect. It knows nothing of tokens: gateway/auth.ts asks it for the set and says when a key was missing.
+ *
+ * jose's createRemoteJWKSet would leave most of this to us: it counts its cooldown from the last fetch that went well, so
+ * that an endpoint that is away is asked for every unknown key id, and it bounds neither bytes nor keys.
  */
-import type { Logger } from './log.ts';
+import { unescape as percentDecoded } from 'node:querystring';
+import { type PublicJwk, readSetKey } from './keys.ts';
+import { cut, type Logger } from './log.ts';
+import { RecurringLine } from './recurring-line.ts';
 
 export interface JwksTimes {
   /** Longest time of one fetch. */
   fetchTimeoutMs: number;
-  /** Least time between two fetches that unknown key ids ask for. */
+  /** Least time between two fetches that tokens ask for. */
   cooldownMs: number;
   /** The same while no set was ever read: the gateway can serve nobody then. */
   firstCooldownMs: number;
@@ -27,36 +33,44 @@ const jwksTimes: JwksTimes = {
 
 const maxBodyBytes = 1_048_576;
 const maxKeys = 100;
+/** Of the keys that are left out, so many are named in the log. */
+const maxNamed = 10;
 
-export interface JsonWebKeySet {
-  keys: { kty?: string; kid?: string; [field: string]: unknown }[];
+export interface KeySet {
+  keys: PublicJwk[];
+  /** When the fetch that brought it began, by performance.now(). */
+  askedAt: number;
 }
 
 export class Jwks {
-  readonly #url: string;
+  readonly #endpoint: Endpoint;
   readonly #log: Logger;
+  readonly #failed: RecurringLine;
   readonly #times: JwksTimes;
   readonly #timer: NodeJS.Timeout;
-  #set: JsonWebKeySet | undefined;
+  #set: KeySet | undefined;
+  /** What the log was told of the set. */
+  #told = '';
   #fetching: Promise<void> | undefined;
   #lastFetchAt = Number.NEGATIVE_INFINITY;
 
   constructor(url: string, log: Logger, times: JwksTimes = jwksTimes) {
-    this.#url = url;
+    this.#endpoint = endpointOf(url);
     this.#log = log;
+    this.#failed = new RecurringLine(log, 'warn', 'jwks fetch failed; known keys stay in use');
     this.#times = times;
     this.#timer = setInterval(() => void this.#fetch(), times.refreshMs).unref();
     void this.#fetch();
   }
 
   /** The newest set, or undefined when none could be read yet. Waits for a fetch only in that case. */
-  async current(): Promise<JsonWebKeySet | undefined> {
+  async current(): Promise<KeySet | undefined> {
     if (this.#set === undefined) await this.#fetchUnlessCooling(this.#times.firstCooldownMs);
     return this.#set;
   }
 
-  /** A key id was not in the set: fetches it again, unless that was done within the cooldown, and returns the newest. */
-  async renewed(): Promise<JsonWebKeySet | undefined> {
+  /** A key was not in the set: fetches it again, unless that was done within the cooldown, and returns the newest. */
+  async renewed(): Promise<KeySet | undefined> {
     await this.#fetchUnlessCooling(this.#times.cooldownMs);
     return this.#set;
   }
@@ -72,16 +86,16 @@ export class Jwks {
 
   /** Never rejects: a fetch that fails is logged, and what was known stays. */
   #fetch(): Promise<void> {
-    this.#fetching ??= fetchSet(this.#url, this.#times.fetchTimeoutMs)
-      .then((set) => {
-        this.#set = set;
+    const askedAt = performance.now();
+    this.#fetching ??= fetchKeys(this.#endpoint, this.#times.fetchTimeoutMs)
+      .then(({ keys, leftOut }) => {
+        this.#set = { keys, askedAt };
+        this.#tell(keys, leftOut);
       })
-      .catch((error: Error) => {
-        const known = this.#set?.keys.length ?? 0;
-        this.#log.warn(
-          { host: new URL(this.#url).host, error: error.message, known },
-          'jwks fetch failed; known keys stay in use',
-        );
+      .catch((cause: unknown) => {
+        const error = reasonOf(cause, this.#times.fetchTimeoutMs);
+        this.#told = '';
+        this.#failed.write(error, { host: this.#endpoint.host, error, known: this.#set?.keys.length ?? 0 });
       })
       .finally(() => {
         this.#fetching = undefined;
@@ -89,23 +103,75 @@ export class Jwks {
       });
     return this.#fetching;
   }
+
+  /** A line for each set that differs from the one before, and for the first after a failure. */
+  #tell(keys: PublicJwk[], leftOut: string[]): void {
+    const kids = cut(keys.map(({ kid }) => kid ?? 'without kid').join(', '));
+    const named = leftOut.slice(0, maxNamed).map(cut);
+    const fields = { host: this.#endpoint.host, kids, ...(named.length === 0 ? {} : { leftOut: named }) };
+    const text = JSON.stringify(fields);
+    if (text === this.#told) return;
+    this.#told = text;
+    this.#log[named.length === 0 ? 'info' : 'warn'](fields, 'jwks read');
+  }
 }
 
-async function fetchSet(url: string, timeoutMs: number): Promise<JsonWebKeySet> {
-  const response = await fetch(url, {
-    redirect: 'error',
-    signal: AbortSignal.timeout(timeoutMs),
-    headers: { accept: 'application/jwk-set+json, application/json' },
-  });
+interface Endpoint {
+  url: string;
+  host: string;
+  headers: Record<string, string>;
+}
+
+/** User and password of a URL go into a header (RFC 7617): fetch takes no URL that holds them, and would print them. */
+function endpointOf(text: string): Endpoint {
+  const url = new URL(text);
+  const headers: Record<string, string> = { accept: 'application/jwk-set+json, application/json' };
+  if (url.username !== '' || url.password !== '') {
+    const credentials = `${percentDecoded(url.username)}:${percentDecoded(url.password)}`;
+    headers.authorization = `Basic ${Buffer.from(credentials).toString('base64')}`;
+  }
+  url.username = '';
+  url.password = '';
+  return { url: url.href, host: url.host, headers };
+}
+
+interface Keys {
+  keys: PublicJwk[];
+  /** A sentence for each key that was meant for us and cannot be used. */
+  leftOut: string[];
+}
+
+async function fetchKeys({ url, headers }: Endpoint, timeoutMs: number): Promise<Keys> {
+  const response = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(timeoutMs), headers });
   if (response.status !== 200) {
     await response.body?.cancel();
-    throw new Error(`the endpoint answered HTTP ${response.status}`);
+    throw new Error(statusProblem(response, url));
   }
-  const set: unknown = JSON.parse(await readBounded(response));
-  if (!isKeySet(set)) throw new Error(`the endpoint did not answer a JSON Web Key Set of at most ${maxKeys} keys`);
-  return set;
+  const body = await readBounded(response);
+  let json: unknown;
+  try {
+    json = JSON.parse(body);
+  } catch (error) {
+    throw new Error(`the endpoint did not answer JSON: ${(error as Error).message}`);
+  }
+  const list = (json as { keys?: unknown } | null)?.keys;
+  if (!Array.isArray(list)) throw new Error('the endpoint did not answer a JSON Web Key Set (RFC 7517 section 5)');
+  if (list.length > maxKeys) throw new Error(`the endpoint answered ${list.length} keys, more than ${maxKeys}`);
+  return readKeys(list);
 }
 
+function statusProblem({ status, headers }: Response, url: string): string {
+  const location = headers.get('location');
+  if (location === null || !URL.canParse(location, url)) return `the endpoint answered HTTP ${status}`;
+  // Without query and password, which may be secrets.
+  const { origin, pathname } = new URL(location, url);
+  return (
+    `the endpoint redirects (HTTP ${status}) to ${cut(origin + pathname)}, which is not followed: ` +
+    'let GATEWAY_JWT_JWKS_URL name the place of the keys itself'
+  );
+}
+
+/** As text without a byte order mark. */
 async function readBounded(response: Response): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -114,10 +180,56 @@ async function readBounded(response: Response): Promise<string> {
     if (bytes > maxBodyBytes) throw new Error(`the endpoint answered more than ${maxBodyBytes} bytes`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return new TextDecoder().decode(Buffer.concat(chunks));
 }
 
-function isKeySet(value: unknown): value is JsonWebKeySet {
-  const keys = (value as Partial<JsonWebKeySet> | null)?.keys;
-  return Array.isArray(keys) && keys.length <= maxKeys && keys.every((key) => typeof key === 'object' && key !== null);
+/** A key that cannot be used must not cost the others, unless there are no others: then the set before is the better one. */
+function readKeys(list: unknown[]): Keys {
+  const keys = new Map<string, PublicJwk>();
+  const leftOut: string[] = [];
+  for (const [index, value] of list.entries()) {
+    const { kid, use } = Object(value);
+    if (use === 'enc') continue;
+    const name = `key ${index + 1}${typeof kid === 'string' ? `, kid ${JSON.stringify(cut(kid))},` : ''}`;
+    try {
+      const key = readSetKey(value);
+      const text = JSON.stringify(key);
+      if (keys.has(text)) leftOut.push(`${name} is there twice`);
+      keys.set(text, key);
+    } catch (error) {
+      leftOut.push(`${name} ${(error as TypeError).message}`);
+    }
+  }
+  if (keys.size === 0 && leftOut.length > 0) {
+    throw new Error(`none of the ${list.length} keys can be used: ${leftOut.slice(0, maxNamed).join('; ')}`);
+  }
+  return { keys: [...keys.values()], leftOut };
+}
+
+/** What OpenSSL says of a certificate that nobody here vouches for. */
+const untrusted = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+const maxCauses = 4;
+
+/** What went wrong, down to the first cause: fetch itself says only that it failed. */
+function reasonOf(error: unknown, timeoutMs: number): string {
+  if ((error as Error).name === 'TimeoutError') return `the endpoint gave no whole answer within ${timeoutMs} ms`;
+  const texts: string[] = [];
+  let hint = '';
+  for (let each = error; each instanceof Error && texts.length < maxCauses; each = deeper(each)) {
+    const { message, code = '' } = each as NodeJS.ErrnoException;
+    texts.push(message.includes(code) ? message.trim() : `${message.trim()} (${code})`.trim());
+    if (untrusted.has(code)) hint = '; NODE_EXTRA_CA_CERTS names a file with the certificate of a private CA';
+  }
+  return texts.join(': ') + hint;
+}
+
+/** A host with several addresses fails with one error for each. */
+function deeper(error: Error): unknown {
+  return error.cause ?? (error instanceof AggregateError ? error.errors[0] : undefined);
 }

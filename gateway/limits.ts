@@ -3,6 +3,7 @@
  *
  * Counts only; what happens to the one over a limit is decided where it is asked.
  */
+import { addressBlock } from './client-address.ts';
 import type { Frame, Refused } from './frame.ts';
 
 /** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
@@ -39,6 +40,17 @@ export interface RateSettings {
   publishRate: number;
   publishBurst: number;
   requestRate: number;
+  maxRoomsPerConnection: number;
+}
+
+/** A client that comes back asks this for each of its rooms, all in one go: `subscribe`, `history`, `presence`. */
+const requestsPerRoom = 3;
+/** Where a connection may have any number of rooms, it is taken to have so many. */
+const manyRooms = 10_000;
+
+/** What a client may ask at once for the rooms that it may have. */
+function requestsOfRooms(maxRoomsPerConnection: number): number {
+  return requestsPerRoom * (maxRoomsPerConnection === 0 ? manyRooms : maxRoomsPerConnection);
 }
 
 /** The rates of one connection. */
@@ -80,24 +92,33 @@ export class Rates {
   }
 
   #takeRequest(now: number): number {
-    const { requestRate } = this.#settings;
+    const { maxRoomsPerConnection, requestRate } = this.#settings;
     if (requestRate === 0) return 0;
-    this.#requests ??= new TokenBucket(requestRate, 2 * requestRate, now);
+    const burst = requestRate + Math.max(requestRate, requestsOfRooms(maxRoomsPerConnection));
+    this.#requests ??= new TokenBucket(requestRate, burst, now);
     return this.#requests.take(now);
   }
 }
 
-const maxWaitingFrames = 1_000;
+const fewestWaitingFrames = 1_000;
 
 /** Frames of one connection that wait for earlier ones, in number and in about the bytes that they hold. */
 export class Backlog {
+  readonly #mostFrames: number;
+  readonly #mostBytes: number;
   #frames = 0;
   #bytes = 0;
 
+  /** As many frames may wait as a connection sends at once for all of its rooms. */
+  constructor(maxRoomsPerConnection: number, mostBytes: number) {
+    this.#mostFrames = Math.max(fewestWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
+    this.#mostBytes = mostBytes;
+  }
+
   /** False if this one would be too many; otherwise it is counted until `remove`. */
-  add(frame: Frame | Refused, mostBytes: number): boolean {
+  add(frame: Frame | Refused): boolean {
     const bytes = sizeOf(frame);
-    if (this.#frames >= maxWaitingFrames || this.#bytes + bytes > mostBytes) return false;
+    if (this.#frames >= this.#mostFrames || this.#bytes + bytes > this.#mostBytes) return false;
     this.#frames++;
     this.#bytes += bytes;
     return true;
@@ -114,7 +135,7 @@ function sizeOf(frame: Frame | Refused): number {
   return frame.type === 'auth' ? frame.token.length : 0;
 }
 
-/** Connections by client address. */
+/** Connections by client address; all of an IPv6 /64 together. */
 export class AddressCount {
   readonly #most: number;
   readonly #counts = new Map<string, number>();
@@ -127,17 +148,20 @@ export class AddressCount {
   /** False if this address has as many as it may; otherwise it is counted until `remove`. */
   add(address: string): boolean {
     if (this.#most === 0) return true;
-    const count = this.#counts.get(address) ?? 0;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block) ?? 0;
     if (count >= this.#most) return false;
-    this.#counts.set(address, count + 1);
+    this.#counts.set(block, count + 1);
     return true;
   }
 
   remove(address: string): void {
-    const count = this.#counts.get(address);
+    if (this.#most === 0) return;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block);
     if (count === undefined) return;
-    if (count === 1) this.#counts.delete(address);
-    else this.#counts.set(address, count - 1);
+    if (count === 1) this.#counts.delete(block);
+    else this.#counts.set(block, count - 1);
   }
 }
 

@@ -12,7 +12,7 @@ const lastLinesMs = 2_000;
 
 const [major = 0] = process.versions.node.split('.').map(Number);
 if (major !== 20 && major !== 22) {
-  fail(`Roomcast runs on Node 20 and 22, not ${process.version}: uWebSockets.js has no binary for it.`);
+  fail(`Roomcast needs Node 22 or 20, and this is ${process.version}: uWebSockets.js has no binary for newer ones.`);
 }
 
 const config = configuration();

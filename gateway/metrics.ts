@@ -44,6 +44,7 @@ const rejections = [
   'subprotocol',
   'origin',
   'capacity',
+  'descriptors',
   'draining',
   'address',
   'token_malformed',
@@ -51,6 +52,7 @@ const rejections = [
   'token_key',
   'token_expired',
   'token_claims',
+  'token_unavailable',
 ] as const;
 /** Codes with which a publish ends that was well-formed and allowed. */
 export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;

@@ -20,9 +20,11 @@ import { clientAddress } from './client-address.ts';
 import type { Config } from './config.ts';
 import { Connection } from './connection.ts';
 import type { Demo } from './demo.ts';
+import { Descriptors } from './descriptors.ts';
 import { type HandshakeRequest, type Refusal, readHandshake } from './handshake.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import { AddressCount } from './limits.ts';
+import { addressAt, whyNot } from './listening.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { Node } from './node.ts';
@@ -73,6 +75,7 @@ export class Server {
   readonly #parts: ServerParts;
   readonly #applications: Applications<UwsApp>;
   readonly #addresses: AddressCount;
+  readonly #descriptors: Descriptors;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   #node: Node | undefined;
   #listening: us_listen_socket | undefined;
@@ -83,6 +86,7 @@ export class Server {
     const { config } = parts;
     this.#parts = parts;
     this.#addresses = new AddressCount(config.maxConnectionsPerIp);
+    this.#descriptors = new Descriptors(parts.log);
     const library = {
       plain: () => uws.App() as UwsApp,
       tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
@@ -102,16 +106,18 @@ export class Server {
   }
 
   /** Opens the port. Returns its number. */
-  listen(node: Node): Promise<number> {
+  async listen(node: Node): Promise<number> {
     this.#node = node;
     const { host, port } = this.#parts.config;
+    const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
+    const address = await addressAt(place);
     return new Promise((resolve, reject) => {
       // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
       const { listener } = this.#applications;
       const listen = listener.listen.bind(listener) as unknown as ListenExclusively;
-      listen(host, port, exclusivePort, (socket) => {
+      listen(address, port, exclusivePort, (socket) => {
         if (socket === false) {
-          reject(new Error(`cannot listen on ${host}:${port}; is the port taken? GATEWAY_PORT chooses another`));
+          whyNot(place, address).then(reject);
           return;
         }
         this.#listening = socket;
@@ -129,6 +135,7 @@ export class Server {
 
   /** Cuts what is still open. */
   close(): void {
+    this.#descriptors.close();
     this.#applications.close();
   }
 
@@ -159,14 +166,21 @@ export class Server {
         pong: (ws, payload) => this.#guard(ws, (connection) => this.#pong(connection, payload)),
         close: (ws, code) => this.#closed(ws, code),
       })
-      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, refusalOf(readRequest(req), config))))
-      .get('/healthz', (res) => {
-        res.writeHeader('content-type', 'text/plain').end('ok\n');
-      })
-      .any('/*', (res) => {
-        res.writeStatus('404 Not Found').end('Not found. The WebSocket endpoint is /ws.\n');
+      // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
+      .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
+      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, refusalOf(readRequest(req), config))))
+      .get('/healthz', answerHealth)
+      .head('/healthz', answerHealth)
+      .any('/*', (res, req) => {
+        end(res.writeStatus('404 Not Found'), req, 'Not found. The WebSocket endpoint is /ws.\n');
       });
     if (demo !== undefined) app.get('/', (res) => this.#page(res, demo));
+  }
+
+  #accepted(res: HttpResponse, change: number): void {
+    if (change < 0 || !this.#descriptors.short) return;
+    this.#parts.metrics.handshakeRejected('descriptors');
+    res.close();
   }
 
   #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
@@ -174,15 +188,15 @@ export class Server {
     const request = readRequest(req);
     const handshake = readHandshake(request, config);
     if ('status' in handshake) {
-      this.#refuse(res, handshake);
+      this.#refuse(res, req, handshake);
       return;
     }
     if (this.#draining) {
-      this.#refuse(res, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
+      this.#refuse(res, req, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
       return;
     }
     if (connections.size >= config.maxConnections && config.maxConnections > 0) {
-      this.#refuse(res, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
+      this.#refuse(res, req, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
       return;
     }
     const peer = {
@@ -192,7 +206,7 @@ export class Server {
     };
     const address = clientAddress(peer, config.trustedProxies);
     if (!this.#addresses.add(address)) {
-      this.#refuse(res, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
+      this.#refuse(res, req, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
       return;
     }
     const { token } = handshake;
@@ -200,13 +214,13 @@ export class Server {
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
-  #refuse(res: HttpResponse, { status, reason, message, headers }: Refusal): void {
+  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: Refusal): void {
     this.#parts.metrics.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
     res.cork(() => {
       res.writeStatus(status);
       for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
-      res.writeHeader('content-type', 'text/plain').end(`${message}\n`, true);
+      end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
     });
   }
 
@@ -299,6 +313,19 @@ export class Server {
         if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
       });
   }
+}
+
+function answerHealth(res: HttpResponse, req: HttpRequest): void {
+  end(res.writeHeader('content-type', 'text/plain'), req, 'ok\n');
+}
+
+/**
+ * Ends an answer. One to HEAD has the same header and no body (RFC 9110 section 9.3.2), which the library leaves to us:
+ * given the length, its `endWithoutBody` waits for a body.
+ */
+function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
+  if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
+  else res.end(text, close);
 }
 
 function certificateFiles({ tlsCertFile, tlsKeyFile }: Config): CertificateFiles | undefined {

@@ -109,8 +109,11 @@ export class Session {
       else this.#owner.send(failure(id, 'unauthorized', message));
       return;
     }
-    log.error({ connection, error: String(error) }, 'a token could not be verified');
-    const code = error instanceof KeysUnavailableError ? 'unavailable' : 'internal';
+    const keysAreAway = error instanceof KeysUnavailableError;
+    // That keys are away, the log says with a bound: any token with a key id of nobody's leads here.
+    if (!keysAreAway) log.error({ connection, error: String(error) }, 'a token could not be verified');
+    else if (atHandshake) metrics.handshakeRejected('token_unavailable');
+    const code = keysAreAway ? 'unavailable' : 'internal';
     if (this.#user === null) this.#owner.close(closeCode.internalError);
     else this.#owner.send(failure(id, code, 'The token could not be checked; send it again in a moment.'));
   }

@@ -3,8 +3,10 @@
  *
  * docs/configuration.md is held against it by a test. What the values mean together is checked in gateway/config.ts.
  */
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { readPublicKey } from './keys.ts';
+import { addressOf } from './redis-address.ts';
 
 export const settingPrefix = 'GATEWAY_';
 
@@ -19,20 +21,31 @@ const limit = (most = 2 ** 40) => integer(0, most);
 const milliseconds = (least: number, most = 86_400_000) => integer(least, most);
 const flag = z.enum(['true', 'false'], { error: 'must be true or false' }).transform((value) => value === 'true');
 const text = z.string();
+/** Brackets are those of an IPv6 address in a URL. */
+const host = z
+  .string()
+  .transform((value) => value.replace(/^\[([\da-f:.]+)\]$/i, '$1'))
+  .refine((value) => isIP(value) !== 0 || /^[\w.-]{1,253}$/.test(value), {
+    error: 'must be an address or a host name of this machine, without a port; 0.0.0.0 or :: stands for all addresses',
+  });
 const list = z.string().transform((value) =>
   value
     .split(',')
     .map((item) => item.trim())
     .filter(Boolean),
 );
-const publicKey = z.string().transform((value, context) => {
-  try {
-    return readPublicKey(value);
-  } catch (error) {
-    context.addIssue((error as TypeError).message);
-    return z.NEVER;
-  }
-});
+/** `read` throws a TypeError with what is wrong. */
+const readBy = <Value>(read: (text: string) => Value) =>
+  z.string().transform((value, context) => {
+    try {
+      return read(value);
+    } catch (error) {
+      context.addIssue((error as TypeError).message);
+      return z.NEVER;
+    }
+  });
+/** A list without an entry would quietly stand for "none". */
+const listOf = (what: string) => list.refine((entries) => entries.length > 0, `must name ${what}`);
 const url = (...schemes: string[]) =>
   z.string().refine((value) => URL.canParse(value) && schemes.includes(new URL(value).protocol), {
     error: `must be a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`,
@@ -65,40 +78,44 @@ function secret<Value>(name: string, schema: z.ZodType<Value>, ...about: About):
 
 export const settings = {
   port: setting('PORT', integer(0, 65535), '8080', 'port', 'Public port; 0 takes a free one.'),
-  host: optional('HOST', text, 'address', '0.0.0.0 in production, else 127.0.0.1.'),
+  host: optional('HOST', host, 'address or name', '0.0.0.0 in production, else 127.0.0.1.'),
   adminPort: setting('ADMIN_PORT', integer(0, 65535), '8081', 'port', 'Port of /metrics, /healthz and /readyz.'),
-  adminHost: setting('ADMIN_HOST', text, '127.0.0.1', 'address', 'Never a public address.'),
+  adminHost: setting('ADMIN_HOST', host, '127.0.0.1', 'address or name', 'Never a public address.'),
   redisUrl: secret(
     'REDIS_URL',
-    url('redis:', 'rediss:').refine(
-      (value) => /^\/?\d*$/.test(new URL(value).pathname),
-      'must end in a database number',
-    ),
+    readBy(addressOf),
     'URL',
     'Empty: memory backplane, one node. `redis://user:password@host:6379/0`; `rediss://` is TLS, `?ca=` its CA file.',
   ),
+  redisUsername: optional('REDIS_USERNAME', text, 'text', 'User of the Redis ACL, instead of one in the URL.'),
+  redisPassword: secret('REDIS_PASSWORD', text, 'text', 'Password as it is, instead of one in the URL.'),
   redisPrefix: setting('REDIS_PREFIX', text.regex(/^[\w:.-]{1,64}$/), 'rc', 'text', 'Begins every key and channel.'),
   nodeId: optional('NODE_ID', text.regex(/^[\w.-]{1,64}$/), 'text', 'Name of this node; random when empty.'),
   jwtSecret: secret('JWT_SECRET', text, 'text', 'HS256 secret, at least 32 bytes.'),
-  jwtPublicKey: secret('JWT_PUBLIC_KEY', publicKey, 'PEM or JWK', 'Public key of the token issuer.'),
-  jwtJwksUrl: optional('JWT_JWKS_URL', url('http:', 'https:'), 'URL', "The issuer's JSON Web Key Set."),
+  jwtPublicKey: secret('JWT_PUBLIC_KEY', readBy(readPublicKey), 'PEM or JWK', 'Public key of the token issuer.'),
+  jwtJwksUrl: secret(
+    'JWT_JWKS_URL',
+    url('http:', 'https:'),
+    'URL',
+    "The issuer's JSON Web Key Set. `https://user:password@host` is sent as basic authentication.",
+  ),
   jwtAlgorithms: optional(
     'JWT_ALGORITHMS',
-    list.refine((names) => names.length > 0, 'must name an algorithm'),
+    listOf('an algorithm'),
     'comma list',
     'Allowed `alg`; empty: what the key can do.',
   ),
   jwtIssuer: optional('JWT_ISSUER', text, 'text', 'Required `iss`.'),
-  jwtAudience: optional('JWT_AUDIENCE', text, 'text', 'Required `aud`.'),
+  jwtAudience: optional('JWT_AUDIENCE', listOf('an audience'), 'comma list', 'Required `aud`: one of these.'),
   authCookie: optional('AUTH_COOKIE', text.regex(/^[\w.-]{1,64}$/), 'cookie name', 'Cookie that may hold the token.'),
   authQuery: setting('AUTH_QUERY', flag, 'false', 'true, false', 'Accept `?token=`. URLs end up in logs.'),
   authTimeoutMs: setting('AUTH_TIMEOUT_MS', milliseconds(100), '10000', 'ms', 'A connection without a token: 4502.'),
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
   allowedOrigins: optional(
     'ALLOWED_ORIGINS',
-    list,
+    listOf('an origin'),
     'comma list',
-    'Origins of web pages, `https://app.example`; `*` any; empty: the same origin only.',
+    'Origins of web pages: `https://app.example`, `https://*.example.org`, `*` any. Empty: the same origin only.',
   ),
   roomsFile: optional(
     'ROOMS_FILE',
@@ -140,7 +157,7 @@ export const settings = {
     'MAX_CONNECTIONS',
     limit(10_000_000),
     'connections',
-    'Of this node; empty: from the file descriptor limit. Full: HTTP 503.',
+    'Of this node; empty: what the limit of open files leaves. Full: HTTP 503.',
   ),
   maxConnectionsPerUser: setting(
     'MAX_CONNECTIONS_PER_USER',
@@ -154,12 +171,18 @@ export const settings = {
     limit(10_000_000),
     '0',
     'connections',
-    'Of one client address on this node; over it: HTTP 429.',
+    'Of one client address, or IPv6 /64, on this node; over it: HTTP 429.',
   ),
   maxRoomsPerConnection: setting('MAX_ROOMS_PER_CONNECTION', limit(1_000_000), '128', 'rooms', 'Over it: an error.'),
   publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Of one connection.'),
   publishBurst: setting('PUBLISH_BURST', integer(1, 10_000_000), '100', 'messages', 'May be published at once.'),
-  requestRate: setting('REQUEST_RATE', limit(1_000_000), '100', 'frames/s', 'All other frames; twice as many at once.'),
+  requestRate: setting(
+    'REQUEST_RATE',
+    limit(1_000_000),
+    '100',
+    'frames/s',
+    'All other frames. At once: as many more again, or three for each room that a connection may have.',
+  ),
   dedupeMs: setting('DEDUPE_MS', milliseconds(1000), '120000', 'ms', 'How long a `key` is remembered.'),
   ack: setting(
     'ACK',
@@ -189,7 +212,7 @@ export const settings = {
   ),
   trustedProxies: optional(
     'TRUSTED_PROXIES',
-    list,
+    listOf('a proxy'),
     'comma list',
     'Addresses or CIDR ranges whose X-Forwarded-For (or PROXY v2 header) is believed.',
   ),

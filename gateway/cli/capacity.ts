@@ -95,7 +95,7 @@ export interface Plan {
   noticeSeconds: number;
 }
 
-/** Kept for Redis, files and the admin port: `reservedDescriptors` in gateway/config.ts. */
+/** Kept for Redis, files and the admin port: `reservedDescriptors` in gateway/descriptors.ts. */
 export const descriptorsKept = 512;
 /** The defaults of GATEWAY_DRAIN_NOTICE_MS and GATEWAY_DRAIN_MS, and a start. */
 const restartSeconds = 3 + 15 + 5;

@@ -15,7 +15,7 @@ if (!existsSync(program)) {
   // What it prints goes to standard error: standard output belongs to the command.
   const build = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: ['ignore', 2, 2] });
   if (build.status !== 0) {
-    process.stderr.write(`Roomcast is not built: run \`npm ci && npm run build\` in ${root} first.\n`);
+    process.stderr.write(`Roomcast is not built: run \`npm ci --include=dev && npm run build\` in ${root} first.\n`);
     process.exit(1);
   }
 }

@@ -9,6 +9,7 @@ import { Freeze } from '../../gateway/freeze.ts';
 import { connect, connectWelcomed } from '../support/client.ts';
 import { startNode } from '../support/node.ts';
 import { forgeToken, testSecret } from '../support/token.ts';
+import { metric } from './admin.ts';
 import { KeyServer } from './key-server.ts';
 import { everywhere } from './people.ts';
 
@@ -55,10 +56,11 @@ describe('the key set', () => {
     const { keys, node } = await issuer();
     expect(await outcome(node.url, keys.token('first'))).toBe('user');
     const exp = Math.floor(Date.now() / 1000) + 3600;
-    const renamed = keys.token('second').split('.');
+    const old = { iat: exp - 7200 };
+    const renamed = keys.token('second', old).split('.');
     renamed[0] = keys.token('first').split('.')[0] ?? '';
     for (const token of [
-      keys.token('never served'),
+      keys.token('never served', old),
       renamed.join('.'),
       forgeToken({ alg: 'HS256', kid: 'first' }, { sub: 'user', exp }, testSecret),
       forgeToken({ alg: 'none', kid: 'first' }, { sub: 'user', exp }, null),
@@ -69,14 +71,16 @@ describe('the key set', () => {
 
   test('is rotated: a new key is picked up within one fetch, a removed one is refused from then on', async () => {
     const { keys, node } = await issuer();
-    expect(await outcome(node.url, keys.token('first'))).toBe('user');
+    const removed = keys.token('first', { iat: Math.floor(Date.now() / 1000) - 60 });
+    expect(await outcome(node.url, removed)).toBe('user');
     keys.served = ['second'];
-    expect(await outcome(node.url, keys.token('second'))).toBe(4501);
+    // For a moment: the set was fetched just now.
+    expect(await outcome(node.url, keys.token('second'))).toBe(4006);
     expect(keys.fetches).toBe(1);
     aheadMs += cooldownMs;
     expect(await outcome(node.url, keys.token('second'))).toBe('user');
     expect(keys.fetches).toBe(2);
-    expect(await outcome(node.url, keys.token('first'))).toBe(4501);
+    expect(await outcome(node.url, removed)).toBe(4501);
   });
 
   test.each(['error', 'garbage', 'redirect', 'endless'] as const)(
@@ -86,11 +90,26 @@ describe('the key set', () => {
       expect(await outcome(node.url, keys.token('first'))).toBe('user');
       keys.answer = answer;
       aheadMs += 15 * 60_000;
-      expect(await outcome(node.url, keys.token('stranger'))).toBe(4501);
+      // It may be a new key, so this is not for good.
+      expect(await outcome(node.url, keys.token('stranger'))).toBe(4006);
       expect(keys.fetches).toBe(2);
       expect(await outcome(node.url, keys.token('first'))).toBe('user');
     },
   );
+
+  test('that cannot be had again at once is no reason to refuse a refresh for good', async () => {
+    const { keys, node } = await issuer();
+    const user = await connectWelcomed(node.url, keys.token('first'));
+    const unavailable = await metric(node, 'gateway_handshakes_rejected_total{reason="token_unavailable"}');
+    keys.served = ['second'];
+    const refresh = { type: 'auth', token: keys.token('second') };
+    expect(await user.request(refresh)).toMatchObject({ type: 'error', code: 'unavailable' });
+    aheadMs += cooldownMs;
+    expect(await user.request(refresh)).toMatchObject({ type: 'ok' });
+    expect(await metric(node, 'gateway_handshakes_rejected_total{reason="token_unavailable"}')).toBe(unavailable);
+    expect(await outcome(node.url, keys.token('third'))).toBe(4006);
+    expect(await metric(node, 'gateway_handshakes_rejected_total{reason="token_unavailable"}')).toBe(unavailable + 1);
+  });
 
   test('is fetched once for all who wait for it, and again when the endpoint is back', async () => {
     const { keys, node } = await issuer('error');
@@ -124,8 +143,9 @@ test('ten thousand unknown key ids cause one fetch, and known users notice nothi
     await stranger.request({ type: 'ping' });
     await user.publish('room', round);
   }
-  const refused = stranger.frames.filter((frame) => frame.type === 'error' && frame.code === 'unauthorized');
+  const refused = stranger.frames.flatMap((frame) => (frame.type === 'error' ? [frame.code] : []));
   expect(refused).toHaveLength(10_000);
+  expect(new Set(refused)).toEqual(new Set(['unauthorized', 'unavailable']));
   expect(keys.fetches).toBe(2);
   expect(await outcome(node.url, keys.token('first'))).toBe('user');
 }, 30_000);

@@ -42,7 +42,8 @@ export class KeyServer {
   /** A token signed by the key with this id; both are made when first asked for. */
   token(kid: string, claims: Partial<TestClaims> = {}): string {
     const { privateKey } = this.#pair(kid);
-    const payload = { sub: 'user', exp: Math.floor(Date.now() / 1000) + 3600, ...claims };
+    const now = Math.floor(Date.now() / 1000);
+    const payload = { sub: 'user', iat: now, exp: now + 3600, ...claims };
     const unsigned = forgeToken({ alg: 'ES256', kid }, payload, null);
     const bytes = sign('sha256', Buffer.from(unsigned.slice(0, -1)), { key: privateKey, dsaEncoding: 'ieee-p1363' });
     return unsigned + bytes.toString('base64url');

@@ -132,6 +132,16 @@ describe('GATEWAY_MAX_CONNECTIONS_PER_IP', () => {
     expect(await status(node, { forwardedFor: 'unknown, 8.8.8.8' })).toBe(101);
   });
 
+  test('clients are told apart however a proxy writes them, and all of an IPv6 /64 count together', async () => {
+    const node = await startNode({ MAX_CONNECTIONS_PER_IP: 1, TRUSTED_PROXIES: '127.0.0.1' });
+    expect(await status(node, { forwardedFor: '7.7.7.7:50001' })).toBe(101);
+    expect(await status(node, { forwardedFor: '7.7.7.7:50002' })).toBe(429);
+    expect(await status(node, { forwardedFor: '8.8.8.8:50001,' })).toBe(101);
+    expect(await status(node, { forwardedFor: '[2001:db8:1:2::3]:50001' })).toBe(101);
+    expect(await status(node, { forwardedFor: '2001:db8:1:2:3:4:5:6' })).toBe(429);
+    expect(await status(node, { forwardedFor: '2001:db8:1:3::3' })).toBe(101);
+  });
+
   test('a thousand refused handshakes use nothing up', async () => {
     const node = await startNode({ MAX_CONNECTIONS_PER_IP: 1 });
     const client = await enter(node, 'user');

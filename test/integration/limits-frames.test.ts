@@ -2,16 +2,17 @@
  * How much one connection may send: size, rate, malformed frames, rooms, control frames. What is refused says why, and
  * whoever goes on regardless is closed; nobody else notices.
  */
-import { describe, expect, test } from 'vitest';
-import { errorOf, okOf } from '../support/client.ts';
+import { describe, expect, inject, test } from 'vitest';
+import { connect, errorOf, okOf } from '../support/client.ts';
 import { startNode } from '../support/node.ts';
 import { buildFrame, opcode, type ReceivedFrame } from '../support/raw-frame.ts';
 import { handshake, RawSocket } from '../support/raw-socket.ts';
 import { until } from '../support/until.ts';
+import { roomsFile } from './files.ts';
 import { carrying, dataOf, enter, join, names, randomRoom, tokenOf } from './people.ts';
 
 const node = await startNode({ MAX_MESSAGE_BYTES: 1024, MAX_ROOMS_PER_CONNECTION: 3 });
-const paced = await startNode({ PUBLISH_RATE: 20, PUBLISH_BURST: 5, REQUEST_RATE: 10 });
+const paced = await startNode({ PUBLISH_RATE: 20, PUBLISH_BURST: 5, REQUEST_RATE: 10, MAX_ROOMS_PER_CONNECTION: 3 });
 const unpaced = await startNode({ PUBLISH_RATE: 0, REQUEST_RATE: 0 });
 
 describe('GATEWAY_MAX_MESSAGE_BYTES', () => {
@@ -121,6 +122,24 @@ describe('GATEWAY_REQUEST_RATE', () => {
     const limited = await client.next((frame) => frame.type === 'error' && frame.code === 'rate_limited');
     expect(errorOf(limited).retryAfterMs).toBeGreaterThan(0);
     await client.publish(randomRoom(), 'publishes are counted apart');
+  });
+
+  test.each([
+    [128, {}],
+    [1_000, { MAX_ROOMS_PER_CONNECTION: 1_000 }],
+  ])('what a client with %i rooms asks in one go when it comes back is answered', async (rooms, settings) => {
+    const keeping = await startNode({
+      REDIS_URL: inject('redisUrl'),
+      REDIS_PREFIX: inject('redisPrefix'),
+      ROOMS_FILE: roomsFile({ match: 'room:*', presence: true, history: {} }),
+      ...settings,
+    });
+    const client = await connect(keeping.url);
+    client.send({ type: 'auth', token: await tokenOf('user') });
+    const types = ['subscribe', 'history', 'presence'];
+    const requests = names(randomRoom(), rooms).flatMap((room) => types.map((type) => ({ type, room })));
+    const answers = await Promise.all(requests.map((frame) => client.request(frame, 15_000)));
+    for (const answer of answers) okOf(answer);
   });
 
   test('ten thousand pings in one go close with 4007 after a hundred refusals', async () => {

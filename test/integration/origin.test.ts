@@ -82,6 +82,16 @@ describe('with a list of origins', () => {
   });
 });
 
+test('an entry that is written in another way than browsers do, and a wildcard, let their pages in', async () => {
+  const node = await startNode({ ALLOWED_ORIGINS: 'https://App.example:443/, https://*.example.org' });
+  for (const origin of ['https://app.example', 'https://chat.example.org', 'https://a.b.example.org']) {
+    expect(await answer(node, origin), origin).toBe(101);
+  }
+  for (const origin of ['https://example.org', 'https://example.org.evil.example', 'http://chat.example.org']) {
+    expect(await answer(node, origin), origin).toBe(403);
+  }
+});
+
 test('with * any origin is allowed, but not two', async () => {
   expect(await answer(open, 'https://anything.example')).toBe(101);
   expect(await answer(open, ['https://one.example', 'https://two.example'])).toBe(403);

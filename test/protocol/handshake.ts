@@ -6,7 +6,15 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { type Headers, handshake, type Request, sampleKey, valuesOf } from '../support/raw-socket.ts';
+import {
+  type Headers,
+  handshake,
+  httpRequest,
+  RawSocket,
+  type Request,
+  sampleKey,
+  valuesOf,
+} from '../support/raw-socket.ts';
 import { mintToken } from '../support/token.ts';
 import { answerTo, expectJson, expectServed, open, type Target } from './target.ts';
 
@@ -48,6 +56,22 @@ export function handshakeSuite(target: Target): void {
       ['header fields of no meaning', { headers: { 'X-Anything': 'x'.repeat(1000) } }],
     ])('RFC 6455 4.2.1: %s is taken', async (_, request) => {
       await expectServed(await open(target, request));
+    });
+
+    test('RFC 9110 8.6: a Content-Length of 0 announces no body, and what follows is frames', async () => {
+      await expectServed(await open(target, { headers: { 'Content-Length': '0' } }));
+    });
+
+    test.each<[string, Headers]>([
+      ...['1', '00', '+0', '-0', '0x0', '0,', '0 0', ''].map((length): [string, Headers] => [
+        `Content-Length "${length}"`,
+        { 'Content-Length': length },
+      ]),
+      ['two different Content-Length', { 'Content-Length': ['0', '5'] }],
+      ['Content-Length 0 beside chunks', { 'Content-Length': '0', 'Transfer-Encoding': 'chunked' }],
+      ['Content-Length 0 beside an empty Transfer-Encoding', { 'Content-Length': '0', 'Transfer-Encoding': '' }],
+    ])('RFC 9112 6.3: a handshake with %s is refused', async (_, headers) => {
+      expectRefused((await answer({ headers })).status);
     });
 
     test.each(['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'])(
@@ -120,6 +144,17 @@ export function handshakeSuite(target: Target): void {
           .toContain((await answer({ path: `http://localhost${path}` })).status);
       }
     });
+  });
+
+  test('RFC 9110 9.3.2: HEAD /healthz is answered like GET, with no body before the next answer', async () => {
+    const socket = await RawSocket.connect(target.port);
+    const ask = async (method: string) => {
+      await socket.write(httpRequest({ method, path: '/healthz', headers: { Host: 'localhost' } }));
+      const response = await socket.response();
+      return [response.status, ...valuesOf(response, 'content-type'), ...valuesOf(response, 'content-length')];
+    };
+    expect(await ask('HEAD')).toEqual([200, 'text/plain', '3']);
+    expect(await ask('GET')).toEqual([200, 'text/plain', '3']);
   });
 
   describe('subprotocol', () => {

@@ -78,6 +78,20 @@ describe('a node behind HAProxy', () => {
     expect([400, 426]).toContain((await answerTo(target, asHandshake(headers, body))).status);
   });
 
+  test('RFC 9112 6.3: equal Content-Length of 0 reach the node as one, and what follows is frames', async () => {
+    for (const length of ['0, 0', ['0', '0']]) {
+      await expectServed(await open(target, { headers: { 'Content-Length': length } }));
+    }
+  });
+
+  test('RFC 9112 6.3: what is sent right behind a handshake with Content-Length 0 is frames, and no request', async () => {
+    const socket = await RawSocket.connect(target.port);
+    const request = handshake({ headers: { 'Content-Length': '0' } });
+    await socket.write(Buffer.concat([request, healthRequest]));
+    expect((await socket.response()).status).toBe(101);
+    expect(await socket.ended()).toBeDefined();
+  });
+
   test('RFC 9112 3.2: two equal Hosts reach the node as one (deviation: HAProxy merges them, and does not answer 400)', async () => {
     await expectServed(await open(target, { headers: { Host: ['localhost', 'localhost'] } }));
   });

@@ -4,10 +4,10 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { startNode } from '../support/node.ts';
 import { buildFrame } from '../support/raw-frame.ts';
-import { handshake, RawSocket } from '../support/raw-socket.ts';
+import { handshake, httpRequest, RawSocket } from '../support/raw-socket.ts';
 import { slowHandshakeSuite } from './limits.ts';
 import { protocolSettings, protocolSuite } from './suite.ts';
-import { answerTo, expectServed, pingText } from './target.ts';
+import { answerTo, expectNoBody, expectServed, pingText } from './target.ts';
 
 const target = { port: 0 };
 
@@ -26,8 +26,44 @@ describe('a node', () => {
     await expectServed(socket);
   });
 
+  test('RFC 9110 9.3.2: an answer to HEAD has no body, whatever it is', async () => {
+    await expectNoBody(target, '/ws', 405);
+    await expectNoBody(target, '/nothing', 404);
+    await expectNoBody(target, '/', 404);
+  });
+
+  test.each([[['0', '0']], [['0', '5']], ['00'], ['+0'], ['0, 0'], ['']])(
+    'RFC 9112 6.3: a handshake with a Content-Length of %j is answered by 400: others may read it otherwise',
+    async (length) => {
+      expect((await answerTo(target, handshake({ headers: { 'Content-Length': length } }))).status).toBe(400);
+    },
+  );
+
+  test('RFC 9112 6.1: nor does a Content-Length of 0 excuse a Transfer-Encoding', async () => {
+    const headers = { 'Content-Length': '0', 'Transfer-Encoding': 'chunked' };
+    expect((await answerTo(target, handshake({ headers, body: '0\r\n\r\n' }))).status).toBe(400);
+  });
+
   test('RFC 9112 3.2: two equal Hosts are answered by 400', async () => {
     const headers = { Host: ['localhost', 'localhost'] };
     expect((await answerTo(target, handshake({ headers }))).status).toBe(400);
+  });
+
+  test.each<[string, string | string[]]>([
+    ['in a list', '0, 0'],
+    ['on two lines', ['0', '0']],
+  ])('RFC 9112 6.3: Content-Length 0 twice, %s, is answered by 400', async (_, length) => {
+    expect((await answerTo(target, handshake({ headers: { 'Content-Length': length } }))).status).toBe(400);
+  });
+
+  test('RFC 9110 9.3.2: HEAD of what is not there is answered by 404, with no body before the next answer', async () => {
+    const socket = await RawSocket.connect(target.port);
+    for (const [path, status] of [
+      ['/nowhere', 404],
+      ['/healthz', 200],
+    ] as const) {
+      await socket.write(httpRequest({ method: 'HEAD', path, headers: { Host: 'localhost' } }));
+      expect((await socket.response()).status).toBe(status);
+    }
   });
 });

@@ -7,7 +7,7 @@
  */
 import { expect } from 'vitest';
 import { closePayload, opcode, type ReceivedFrame } from '../support/raw-frame.ts';
-import { handshake, RawSocket, type Request, type Response } from '../support/raw-socket.ts';
+import { handshake, httpRequest, RawSocket, type Request, type Response } from '../support/raw-socket.ts';
 
 export interface Target {
   readonly port: number;
@@ -18,6 +18,16 @@ export async function answerTo(target: Target, bytes: Buffer): Promise<Response>
   const socket = await RawSocket.connect(target.port);
   await socket.write(bytes);
   return socket.response();
+}
+
+/** HEAD is answered with this status and nothing behind the header: the answer to what follows begins there. */
+export async function expectNoBody(target: Target, path: string, status: number): Promise<void> {
+  const socket = await RawSocket.connect(target.port);
+  const headers = { Host: 'localhost' };
+  await socket.write(httpRequest({ method: 'HEAD', path, headers }));
+  expect((await socket.response()).status, path).toBe(status);
+  await socket.write(httpRequest({ path: '/healthz', headers }));
+  expect((await socket.response()).head, path).toMatch(/^HTTP\/1\.1 200 /);
 }
 
 /** A connection with its handshake behind it. */

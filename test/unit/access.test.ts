@@ -207,7 +207,9 @@ describe('the rooms claim', () => {
   });
 
   test.each([
-    [null],
+    [''],
+    [false],
+    [[[]]],
     ['chat:*'],
     [['chat:*']],
     [5],
@@ -225,6 +227,8 @@ describe('the rooms claim', () => {
   test('absent or empty, it grants nothing', () => {
     expect(readGrants(undefined)).toEqual([]);
     expect(readGrants({})).toEqual([]);
+    expect(readGrants(null)).toEqual([]);
+    expect(readGrants([])).toEqual([]);
     expect(new Access([]).allows({ user: 'ann', grants: readGrants({ '*': [] }) }, 'subscribe', 'r')).toBe(false);
   });
 

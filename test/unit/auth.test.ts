@@ -93,6 +93,8 @@ describe('a good token', () => {
     ['nbf in the past', { nbf: now - 60 }],
     ['a fraction in exp', { exp: now + 0.5 }],
     ['exp in the year 9999', { exp: 253_402_300_799 }],
+    ['no rooms, as PHP writes an empty map', { rooms: [] }],
+    ['null for rooms', { rooms: null }],
     ['claims that nobody knows', { __proto__x: 1, constructor: { prototype: 1 } }],
   ])('may have %s', async (_, changes) => {
     expect(await verdict(bySecret, good(changes))).toBe('accepted');
@@ -278,6 +280,21 @@ describe('issuer and audience', () => {
     }
     expect(await verdict(by, good({ ...right, aud: [] }))).toBe('claims');
     expect(await verdict(by, good({ ...right, iss: [right.iss] }))).toBe('claims');
+  });
+
+  test('of several audiences one is enough', async () => {
+    const by = await authenticator({ JWT_AUDIENCE: 'chat, https://api.example/' });
+    for (const aud of ['chat', 'https://api.example/', ['mail', 'chat']]) {
+      expect(await verdict(by, good({ aud }))).toBe('accepted');
+    }
+    for (const aud of ['mail', 'chat, https://api.example/', '', [], undefined]) {
+      expect(await verdict(by, good({ aud }))).toBe('claims');
+    }
+  });
+
+  test('and the secret hold also where the environment has a line end behind them', async () => {
+    const blanks = { JWT_SECRET: `${secret}\r\n`, JWT_ISSUER: 'me\n', JWT_AUDIENCE: 'chat\n' };
+    expect(await verdict(await authenticator(blanks), good({ iss: 'me', aud: 'chat' }))).toBe('accepted');
   });
 
   test('are not looked at where they are not', async () => {

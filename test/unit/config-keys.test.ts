@@ -96,7 +96,8 @@ describe('secrets', () => {
 
   test('come from files too, without the line end', () => {
     const config = read({ JWT_SECRET: '', JWT_SECRET_FILE: file(`${secret}\n`), REDIS_URL_FILE: file(redis) });
-    expect(config).toMatchObject({ jwtSecret: secret, redisUrl: redis, demo: false });
+    expect(config).toMatchObject({ jwtSecret: secret, demo: false });
+    expect(config.redis).toMatchObject({ password: 'never-print-this', database: 2 });
   });
 
   test('given twice or by a file that is not there are mistakes that do not print them', () => {
@@ -124,6 +125,20 @@ describe('secrets', () => {
       expect(mistakes).toHaveLength(3);
       expect(`${message}${stack}${JSON.stringify(error)}`).not.toContain('never-print-this');
       expect(message).toContain('GATEWAY_REDIS_URL must be a URL that begins with redis:// or rediss://');
+    }
+  });
+
+  test('may stand in the URL of a key set, which is never printed and may be a file', () => {
+    const url = 'https://user:never-print-this@issuer.example/jwks.json';
+    expect(read({ JWT_SECRET: '', JWT_JWKS_URL_FILE: file(`${url}\n`) }).jwtJwksUrl).toBe(url);
+    for (const wrong of [
+      url.replace('https', 'ftp'),
+      url.replace('https:', ''),
+      url.replace('.example', '.example:x'),
+    ]) {
+      expect(mistakesOf({ JWT_SECRET: '', JWT_JWKS_URL: wrong })).toEqual([
+        'GATEWAY_JWT_JWKS_URL must be a URL that begins with http:// or https://.',
+      ]);
     }
   });
 

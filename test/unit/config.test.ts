@@ -1,9 +1,9 @@
 /**
- * gateway/config.ts: the defaults of the contract, every mistake told at once, names that are not settings, and what
- * shows only between settings. Keys and secrets: test/unit/config-keys.test.ts.
+ * gateway/config.ts: the defaults of the contract, every mistake told at once, and what shows only between settings. Keys
+ * and secrets: config-keys.test.ts. The address of Redis: config-redis.test.ts. Names: setting-names.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import { type Environment, readConfig } from '../../gateway/config.ts';
+import type { Environment } from '../../gateway/config.ts';
 import { absentFile, file, mistakesOf, read, secret } from './configuration.ts';
 
 describe('defaults', () => {
@@ -13,7 +13,7 @@ describe('defaults', () => {
       host: '127.0.0.1',
       adminPort: 8081,
       adminHost: '127.0.0.1',
-      redisUrl: undefined,
+      redis: undefined,
       redisPrefix: 'rc',
       jwtSecret: secret,
       jwtPublicKey: undefined,
@@ -54,14 +54,23 @@ describe('defaults', () => {
 
   test('hold for a name that is set to nothing', () => {
     expect(read({ PORT: '', REDIS_URL: '', MAX_CONNECTIONS_PER_USER: '' })).toEqual(
-      expect.objectContaining({ port: 8080, redisUrl: undefined, maxConnectionsPerUser: 20 }),
+      expect.objectContaining({ port: 8080, redis: undefined, maxConnectionsPerUser: 20 }),
     );
   });
 
   test('of the host: all addresses in production, loopback else', () => {
     expect(read({}, 'production').host).toBe('0.0.0.0');
+    expect(read({}, 'production\r').host).toBe('0.0.0.0');
     expect(read({}, 'test').host).toBe('127.0.0.1');
     expect(read({ HOST: '10.0.0.1' }, 'production').host).toBe('10.0.0.1');
+  });
+
+  test.each([
+    ['[::1]', '::1'],
+    [' 10.0.0.1 ', '10.0.0.1'],
+    ['gateway-1.internal', 'gateway-1.internal'],
+  ])('give way to a host as it is meant: %j', (host, meant) => {
+    expect(read({ HOST: host, ADMIN_HOST: host })).toMatchObject({ host: meant, adminHost: meant });
   });
 
   test('of the drain: time to move in production, none else', () => {
@@ -129,7 +138,7 @@ describe('mistakes', () => {
     expect(mistakes).toHaveLength(14);
   });
 
-  test.each(['0x10', '1e3', ' 8080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
+  test.each(['0x10', '1e3', '8 080', '+1', '1_000', '٣', '9'.repeat(16), 'Infinity'])('a port %j is none', (port) => {
     expect(mistakesOf({ PORT: port })).toHaveLength(1);
   });
 
@@ -139,6 +148,28 @@ describe('mistakes', () => {
     expect(mistakesOf({ MAX_BUFFERED_BYTES: '65536' })).toEqual([]);
     expect(mistakesOf({ MAX_BUFFERED_BYTES: '0' })).toEqual([]);
     expect(mistakesOf({ MAX_MESSAGE_BYTES: '1048577' })).toEqual([message]);
+  });
+
+  test.each(['0.0.0.0:80', 'http://h', '*', '[h]', '[::1', 'a b'])(
+    'a host %j is none, nor one of the admin port',
+    (host) => {
+      expect(mistakesOf({ HOST: host, ADMIN_HOST: host })).toEqual([
+        expect.stringMatching(/^GATEWAY_HOST must be an address or a host name of this machine, without a port/),
+        expect.stringMatching(/^GATEWAY_ADMIN_HOST must be an address/),
+      ]);
+    },
+  );
+
+  test('one port for both is one, where the hosts overlap', () => {
+    const both = (host: string, adminHost: string) =>
+      mistakesOf({ PORT: '9000', ADMIN_PORT: '9000', HOST: host, ADMIN_HOST: adminHost });
+    const mistake = ['GATEWAY_PORT and GATEWAY_ADMIN_PORT are both 9000; choose two.'];
+    expect(both('127.0.0.1', '127.0.0.1')).toEqual(mistake);
+    expect(both('0.0.0.0', '127.0.0.1')).toEqual(mistake);
+    expect(both('10.0.0.1', '::')).toEqual(mistake);
+    expect(both('10.0.0.1', '127.0.0.1')).toEqual([]);
+    expect(mistakesOf({ PORT: '8081' }, 'production')).toEqual([expect.stringContaining('are both 8081')]);
+    expect(mistakesOf({ PORT: '0', ADMIN_PORT: '0' })).toEqual([]);
   });
 
   test('a certificate without its key, with files that are not there, or with no PEM in them is one', () => {
@@ -186,31 +217,56 @@ describe('mistakes', () => {
   });
 });
 
-describe('names', () => {
-  test('that are no setting are mistakes; those without the prefix are nobody’s business', () => {
-    expect(mistakesOf({ JWT_SECERT: 'x', REDIS_URI: '' })).toHaveLength(2);
-    expect(readConfig({ GATEWAY_JWT_SECRET: secret, REDIS_URL: 'x', PATH: '/bin', PORT: '1' }).port).toBe(8080);
-    expect(mistakesOf({ 'port ': '1', port: '1' })).toHaveLength(2);
+describe('values', () => {
+  const issuer = 'https://issuer.example/';
+
+  test.each(['\n', '\r\n', '\r', ' ', '\t', '\ufeff'])('are taken without %j before and behind them', (blank) => {
+    const around = (value: string) => `${blank}${value}${blank}`;
+    const settings = {
+      JWT_ISSUER: issuer,
+      JWT_AUDIENCE: 'chat',
+      PORT: '80',
+      REDIS_URL: 'redis://h',
+      HOST: '::',
+      NODE_ID: 'n',
+    };
+    const blanks = Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, around(value)]));
+    const config = read({ ...blanks, JWT_SECRET: around(secret) });
+    expect({ ...config, warnings: [] }).toEqual(read(settings));
   });
 
-  test('of Kubernetes service links are ignored with a warning', () => {
-    const config = read({
-      PORT: 'tcp://10.0.0.7:80',
-      PORT_80_TCP: 'tcp://10.0.0.7:80',
-      PORT_80_TCP_ADDR: '10.0.0.7',
-      SERVICE_HOST: '10.0.0.7',
-      SERVICE_PORT: '80',
+  test('that are a secret taken so are warned about: whoever signs may have read the same variable', () => {
+    expect(read({ JWT_SECRET: `${secret}\n` }).warnings).toEqual([
+      expect.stringMatching(/^GATEWAY_JWT_SECRET is taken without the white space around it/),
+    ]);
+    expect(read({ JWT_SECRET: secret, JWT_ISSUER: `${issuer}\n` }).warnings).toEqual([]);
+    expect(read({ JWT_SECRET: '', JWT_SECRET_FILE: file(`${secret}\n`) }).warnings).toEqual([]);
+  });
+
+  test.each(['"', "'"])('in quotes (%s) are a mistake, in a file too', (quote) => {
+    const quoted = (value: string) => `${quote}${value}${quote}`;
+    const mistakes = mistakesOf({
+      JWT_SECRET: quoted(secret),
+      JWT_ISSUER: `${quoted(issuer)}\n`,
+      JWT_AUDIENCE: quoted('chat'),
+      REDIS_URL_FILE: file(quoted('redis://h')),
+      ALLOWED_ORIGINS: quoted('https://app.example'),
     });
-    expect(config.port).toBe(8080);
-    expect(config.warnings).toHaveLength(5);
-    for (const warning of config.warnings) expect(warning).toMatch(/^GATEWAY_\w+ looks like a Kubernetes service link/);
-    expect(mistakesOf({ ADMIN_PORT: 'tcp://10.0.0.7:80' })).toHaveLength(1);
+    for (const name of ['JWT_SECRET', 'JWT_ISSUER', 'JWT_AUDIENCE', 'REDIS_URL', 'ALLOWED_ORIGINS']) {
+      expect(mistakes).toContainEqual(expect.stringMatching(`^GATEWAY_${name} stands in quotes`));
+    }
+    expect(mistakes).toHaveLength(5);
+    expect(mistakes.join()).not.toContain('never-print-this');
   });
 
-  test.each(['API_KEY', 'API_KEY_FILE'])('of a later version warn that they have no effect: %s', (name) => {
-    const { warnings } = read({ [name]: 'never-print-this' });
-    expect(warnings).toEqual([expect.stringContaining(`GATEWAY_${name} has no effect`)]);
-    expect(warnings.join()).not.toContain('never-print-this');
+  test('of nothing but white space count as not set, but a file without a secret is a mistake', () => {
+    expect(read({ JWT_ISSUER: ' \n', PORT: ' ' })).toMatchObject({ jwtIssuer: undefined, port: 8080 });
+    expect(mistakesOf({ JWT_SECRET: ' ' }, 'production')).toEqual([expect.stringContaining('tokens need a key')]);
+    const empty = file('\n');
+    expect(mistakesOf({ JWT_SECRET: '', JWT_SECRET_FILE: empty, REDIS_URL_FILE: empty }, 'production')).toEqual([
+      `GATEWAY_REDIS_URL_FILE names a file in which there is nothing: ${empty}.`,
+      `GATEWAY_JWT_SECRET_FILE names a file in which there is nothing: ${empty}.`,
+    ]);
   });
 });
 
@@ -221,13 +277,14 @@ test('GATEWAY_ACK is stored or, with a Redis that could have a replica, replicat
   expect(mistakesOf({ ACK: 'maybe' })).toEqual([expect.stringContaining('GATEWAY_ACK must be stored or replicated')]);
 });
 
-test.each([
-  ['redis://h:6379/first', 'must end in a database number'],
-  [`rediss://h:6379?ca=${absentFile}`, 'names a file that cannot be read'],
-  ['http://h:6379', 'must be a URL that begins with redis:// or rediss://'],
-])('a Redis URL that cannot be used is a mistake at the start: %s', (url, mistake) => {
-  expect(mistakesOf({ REDIS_URL: url })).toEqual([expect.stringContaining(mistake)]);
-});
+test.each(['10.0.0.0/8/9', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.1:80', '[::1]', '10.0.0', 'fd00::/129'])(
+  'a trusted proxy that is neither an address nor a range is a mistake: %s',
+  (entry) => {
+    expect(mistakesOf({ TRUSTED_PROXIES: `10.0.0.1, ${entry}` })).toEqual([
+      expect.stringContaining(`holds "${entry}"`),
+    ]);
+  },
+);
 
 test('trusted proxies are addresses and ranges of both families', () => {
   const { trustedProxies } = read({ TRUSTED_PROXIES: '10.0.0.0/8, 192.168.1.7,fd00::/8 , ::1' });

@@ -53,3 +53,8 @@ export function jwk({ publicKey }: { publicKey: KeyObject }): string {
 export function curve(namedCurve: string) {
   return generateKeyPairSync('ec', { namedCurve });
 }
+
+/** A public key as it stands in a JSON Web Key Set. */
+export function inSet({ publicKey }: { publicKey: KeyObject }, fields: object) {
+  return { ...publicKey.export({ format: 'jwk' }), ...fields };
+}

@@ -1,34 +1,48 @@
 /**
- * gateway/jwks.ts, and gateway/auth.ts over it, against a real HTTP server: rotation is picked up, whatever the endpoint
- * answers leaves known keys in use, it is never waited for without bound, and unknown key ids cause no storm.
+ * gateway/jwks.ts against a real HTTP server: rotation is picked up, whatever the endpoint answers leaves known keys in
+ * use, it is never waited for without bound, missing keys cause no storm, and the log says what is wrong. What becomes of
+ * tokens: test/unit/jwks-tokens.test.ts.
  */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { SignJWT } from 'jose';
-import { describe, expect, test, vi } from 'vitest';
-import { createAuthenticator, KeysUnavailableError, TokenError } from '../../gateway/auth.ts';
-import { Jwks, type JwksTimes } from '../../gateway/jwks.ts';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { Jwks, type JwksTimes, type KeySet } from '../../gateway/jwks.ts';
 import { createLog } from '../../gateway/log.ts';
+import { selfSigned } from '../integration/files.ts';
 import { onCleanup } from '../support/cleanup.ts';
-import { forgeToken } from '../support/token.ts';
 import { until, within } from '../support/until.ts';
-import { curve, pem, read } from './configuration.ts';
+import { curve, inSet } from './configuration.ts';
 import { type Answer, answerSet, type JwksServer, jwksServer } from './jwks-server.ts';
 
 const log = createLog('silent');
+const warn = vi.spyOn(log, 'warn');
+const info = vi.spyOn(log, 'info');
+beforeEach(() => {
+  warn.mockClear();
+  info.mockClear();
+});
 const quick: JwksTimes = { fetchTimeoutMs: 5_000, cooldownMs: 30, firstCooldownMs: 30, refreshMs: 60_000 };
 /** For endpoints that hang. */
 const shortMs = 250;
 const deadlineMs = 5_000;
-const keyA = { kty: 'oct', kid: 'a' };
-const keyB = { kty: 'oct', kid: 'b' };
+const keyBPair = curve('P-256');
+const keyA = inSet(curve('P-256'), { kid: 'a' });
+const keyB = inSet(keyBPair, { kid: 'b' });
 
-function follow({ url }: JwksServer, times: Partial<JwksTimes> = {}): Jwks {
+/** The fields of each warning. */
+function warned() {
+  return warn.mock.calls.map(([fields]) => fields as { error?: string; leftOut?: string[] });
+}
+
+function follow({ url }: Pick<JwksServer, 'url'>, times: Partial<JwksTimes> = {}): Jwks {
   const jwks = new Jwks(url, log, { ...quick, ...times });
   onCleanup(() => jwks.close());
   return jwks;
 }
 
-const idsOf = (set: { keys: { kid?: string }[] } | undefined) => set?.keys.map(({ kid }) => kid);
+const idsOf = (set: KeySet | undefined) => set?.keys.map(({ kid }) => kid);
 
 /** Resolves when these keys are in use; asks for a missing one until then. */
 function untilIds(jwks: Jwks, ...ids: string[]): Promise<unknown> {
@@ -77,8 +91,9 @@ const badAnswers: [string, Answer][] = [
   ['JSON that is no set', (response) => response.end('{}')],
   ['null', (response) => response.end('null')],
   ['keys that are no list', (response) => response.end('{"keys":{}}')],
-  ['a key that is no object', (response) => response.end('{"keys":[null]}')],
-  ['101 keys', answerSet(...Array.from({ length: 101 }, (_, n) => ({ kty: 'oct', kid: `k${n}` })))],
+  ['only a key that is no object', (response) => response.end('{"keys":[null]}')],
+  ['only a key that is broken', answerSet({ kty: 'EC', crv: 'P-256', kid: 'a', x: 'AA', y: 'AA' })],
+  ['101 keys', answerSet(...Array.from({ length: 101 }, (_, n) => ({ ...keyA, kid: `k${n}` })))],
   ['more than 1 MiB', (response) => response.end(`{"keys":[],"pad":"${'a'.repeat(1_048_576)}"}`)],
   [
     'a body without end',
@@ -119,13 +134,11 @@ describe('known keys stay in use', () => {
 
   test('when the endpoint is gone', async () => {
     const server = await jwksServer(answerSet(keyA));
-    const warn = vi.spyOn(log, 'warn');
     const jwks = follow(server, { cooldownMs: 0 });
     await jwks.current();
     await server.close();
     expect(idsOf(await jwks.renewed())).toEqual(['a']);
     expect(warn).toHaveBeenCalledWith(expect.objectContaining({ known: 1 }), expect.any(String));
-    warn.mockRestore();
   });
 });
 
@@ -219,106 +232,150 @@ describe('fetches are few', () => {
   });
 });
 
-describe('tokens by a key set', () => {
-  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const p256 = curve('P-256');
-  const ed25519 = generateKeyPairSync('ed25519');
-  const inSet = ({ publicKey }: { publicKey: KeyObject }, fields: object) => ({
-    ...publicKey.export({ format: 'jwk' }),
-    ...fields,
-  });
-  const set = [
-    inSet(rsa, { kid: 'r' }),
-    inSet(p256, { kid: 'e', alg: 'ES256' }),
-    inSet(ed25519, { kid: 'd', use: 'sig' }),
-  ];
-  const token = (header: { alg: string; [field: string]: unknown }, key: KeyObject) =>
-    new SignJWT({ sub: 'ann' }).setProtectedHeader(header).setExpirationTime('1h').sign(key);
+describe('keys of a set', () => {
+  const leftOut = () => warned().map((fields) => fields.leftOut);
 
-  async function serving(...keys: object[]) {
-    const server = await jwksServer(answerSet(...keys));
-    const by = await createAuthenticator(read({ JWT_SECRET: '', JWT_JWKS_URL: server.url }), log);
-    onCleanup(() => by.close());
-    const verdict = (text: string) =>
-      by.verify(text).then(
-        ({ identity }) => identity.user,
-        (error: unknown) => (error instanceof TokenError ? error.reason : error),
-      );
-    return { server, verdict };
-  }
-
-  test('are verified by the key that their id names, of each kind, with one fetch', async () => {
-    const { server, verdict } = await serving(...set);
-    expect(await verdict(await token({ alg: 'RS256', kid: 'r' }, rsa.privateKey))).toBe('ann');
-    expect(await verdict(await token({ alg: 'ES256', kid: 'e' }, p256.privateKey))).toBe('ann');
-    expect(await verdict(await token({ alg: 'EdDSA', kid: 'd' }, ed25519.privateKey))).toBe('ann');
-    expect(await verdict(await token({ alg: 'ES256' }, p256.privateKey))).toBe('ann');
-    expect(server.requests).toHaveLength(1);
+  test('that cannot be used cost no other key, and are named once for each set', async () => {
+    const broken = { kty: 'EC', crv: 'P-256', kid: 'broken', x: 'AA', y: 'AA' };
+    const server = await jwksServer(answerSet(broken, null as unknown as object, keyA, { ...keyB, kid: 5 }));
+    const jwks = follow(server, { cooldownMs: 0 });
+    expect(idsOf(await jwks.current())).toEqual(['a']);
+    expect(idsOf(await jwks.renewed())).toEqual(['a']);
+    const named = ['key 1, kid "broken", is not a JWK public key (RFC 7517)', 'key 2 is no object'];
+    expect(leftOut()).toEqual([[...named, 'key 4 has a kid that is no text']]);
+    server.answer = answerSet(broken, keyA);
+    await jwks.renewed();
+    expect(leftOut().slice(1)).toEqual([named.slice(0, 1)]);
+    server.answer = answerSet(keyA);
+    await jwks.renewed();
+    expect(leftOut()).toHaveLength(2);
   });
 
-  test.each(['x', '', '../../etc/passwd', "' OR 1=1 --", '__proto__', 'constructor', 'k'.repeat(10_000)])(
-    'with an unknown key id are refused for their key: %.40s',
-    async (kid) => {
-      const { server, verdict } = await serving(...set);
-      expect(await verdict(await token({ alg: 'RS256', kid }, rsa.privateKey))).toBe('key');
-      expect(server.requests).toHaveLength(1);
-    },
-  );
-
-  test('200 at once with unknown key ids cause no fetch after the first', async () => {
-    const { server, verdict } = await serving(...set);
-    const tokens = await Promise.all(
-      Array.from({ length: 200 }, (_, n) => token({ alg: 'ES256', kid: `x${n}` }, p256.privateKey)),
-    );
-    expect(new Set(await Promise.all(tokens.map(verdict)))).toEqual(new Set(['key']));
-    expect(server.requests).toHaveLength(1);
+  test.each<[object, string]>([
+    [{ use: '' }, 'has a use other than "sig"'],
+    [{ use: 'signature' }, 'has a use other than "sig"'],
+    [{ key_ops: ['encrypt'] }, 'has key_ops without "verify"'],
+    [{ key_ops: 'verify' }, 'has key_ops without "verify"'],
+    [{ alg: 'es256' }, 'has an alg other than ES256'],
+    [{ alg: 'RS256' }, 'has an alg other than ES256'],
+    [{ d: 'AA' }, 'holds a private or secret key; only the public one belongs here'],
+    [{ kty: 'oct', k: 'AA' }, 'holds a private or secret key; only the public one belongs here'],
+    [{ crv: 'secp256k1' }, 'is not a JWK public key (RFC 7517)'],
+  ])('that could verify no token are named: %j', async (fields, why) => {
+    const jwks = follow(await jwksServer(answerSet({ ...keyB, ...fields }, keyA)));
+    expect(idsOf(await jwks.current())).toEqual(['a']);
+    expect(leftOut()).toEqual([[`key 1, kid "b", ${why}`]]);
   });
 
-  test('that name a place to fetch keys from do not cause a fetch there', async () => {
-    const { server, verdict } = await serving(...set);
-    const evil = server.url.replace('jwks.json', 'evil.json');
-    for (const header of [{ jku: evil }, { x5u: evil }]) {
-      expect(await verdict(await token({ alg: 'ES256', kid: 'e', ...header }, curve('P-256').privateKey))).toBe(
-        'signature',
-      );
-      expect(await verdict(await token({ alg: 'ES256', kid: 'evil', ...header }, p256.privateKey))).toBe('key');
-    }
-    expect(server.requests).toEqual(['/jwks.json']);
+  test('that cannot be used are named ten to a line at most', async () => {
+    const many = Array.from({ length: 99 }, (_, n) => ({ kty: 'EC', kid: `${n}${'x'.repeat(1_000)}` }));
+    const jwks = follow(await jwksServer(answerSet(...many, keyA)));
+    expect(idsOf(await jwks.current())).toEqual(['a']);
+    expect(leftOut()[0]).toHaveLength(10);
+    expect(JSON.stringify(warn.mock.calls).length).toBeLessThan(5_000);
   });
 
-  test('signed with HS256 are refused: by a public key, and by a secret that the set gives away', async () => {
-    const { verdict } = await serving(...set, { kty: 'oct', kid: 's', k: Buffer.from('secret').toString('base64url') });
-    const claims = { sub: 'ann', exp: Math.floor(Date.now() / 1000) + 60 };
-    expect(await verdict(forgeToken({ alg: 'HS256', kid: 'r' }, claims, pem(rsa)))).toBe('malformed');
-    expect(await verdict(forgeToken({ alg: 'HS256', kid: 's' }, claims, 'secret'))).toBe('malformed');
-    expect(await verdict(forgeToken({ alg: 'none', kid: 's' }, claims, null))).toBe('malformed');
+  test('may have null for what they lack, may be padded, and may stand there twice', async () => {
+    const nulls = { alg: null, use: null, key_ops: null, x5c: null, d: null };
+    const padded = { ...keyA, x: `${keyA.x}=` };
+    const jwks = follow(await jwksServer(answerSet({ ...keyA, ...nulls }, keyA, padded, { ...keyB, kid: null })));
+    expect((await jwks.current())?.keys).toEqual([keyA, inSet(keyBPair, {})]);
+    expect(leftOut()).toEqual([['key 2, kid "a", is there twice', 'key 3, kid "a", is there twice']]);
   });
 
-  test('that could be by several keys or by one of another kind are refused for their key', async () => {
-    const { verdict } = await serving(inSet(p256, {}), inSet(curve('P-256'), {}), inSet(rsa, { kid: 'r' }));
-    expect(await verdict(await token({ alg: 'ES256' }, p256.privateKey))).toBe('key');
-    expect(await verdict(await token({ alg: 'ES256', kid: 'r' }, p256.privateKey))).toBe('key');
+  test('that are for encryption are left out without a word', async () => {
+    const forEncryption = { kty: 'OKP', crv: 'X25519', use: 'enc', kid: 'x', x: 'AA' };
+    const jwks = follow(await jwksServer(answerSet(forEncryption, keyA)));
+    expect(idsOf(await jwks.current())).toEqual(['a']);
+    expect(leftOut()).toEqual([]);
   });
 
-  test.each([
-    ['is cut', { kty: 'EC', crv: 'P-256', kid: 'broken', x: 'AA', y: 'AA' }, 'ES256'],
-    ['is missing', { kty: 'RSA', kid: 'broken' }, 'RS256'],
-    ['is too short', inSet(generateKeyPairSync('rsa', { modulusLength: 1024 }), { kid: 'broken' }), 'RS256'],
-  ])('of a key that %s are refused for their key, and the other keys go on', async (_, broken, alg) => {
-    const { verdict } = await serving(broken, ...set);
-    const privateKey = alg === 'ES256' ? p256.privateKey : rsa.privateKey;
-    expect(await verdict(await token({ alg, kid: 'broken' }, privateKey))).toBe('key');
-    expect(await verdict(await token({ alg: 'RS256', kid: 'r' }, rsa.privateKey))).toBe('ann');
+  test('may stand behind a byte order mark', async () => {
+    const server = await jwksServer((response) => response.end(`\ufeff${JSON.stringify({ keys: [keyA] })}`));
+    expect(idsOf(await follow(server).current())).toEqual(['a']);
+  });
+});
+
+describe('the log says why a fetch failed', () => {
+  const reason = async (url: string) => {
+    const jwks = follow({ url }, { fetchTimeoutMs: shortMs, firstCooldownMs: 60_000 });
+    expect(await jwks.current()).toBeUndefined();
+    expect(warn).toHaveBeenCalledOnce();
+    return warned()[0]?.error;
+  };
+
+  test.each<[string, Answer, RegExp]>([
+    ['a status', (response) => response.writeHead(503).end(), /^the endpoint answered HTTP 503$/],
+    ['no JSON', (response) => response.end('<html>'), /^the endpoint did not answer JSON: /],
+    ['no set', (response) => response.end('{}'), /^the endpoint did not answer a JSON Web Key Set/],
+    ['too many keys', answerSet(...Array<object>(101).fill(keyA)), /^the endpoint answered 101 keys, more than 100$/],
+    [
+      'no key that can be used',
+      answerSet({ kty: 'RSA', kid: 'r' }),
+      /^none of the 1 keys can be used: key 1, kid "r", /,
+    ],
+    ['silence', () => undefined, /^the endpoint gave no whole answer within 250 ms$/],
+    ['half an answer', (response) => response.writeHead(200).write('{"keys":'), /no whole answer within 250 ms$/],
+    ['a cut connection', (response) => response.destroy(), /^fetch failed: other side closed/],
+    [
+      'a redirect, without what may be secret there',
+      (response) => response.writeHead(302, { location: 'https://u:secret@issuer.example/keys?secret' }).end(),
+      /^the endpoint redirects \(HTTP 302\) to https:\/\/issuer\.example\/keys, which is not followed/,
+    ],
+    ['a redirect to nowhere', (response) => response.writeHead(302).end(), /^the endpoint answered HTTP 302$/],
+  ])('%s', async (_, answer, expected) => {
+    const error = await reason((await jwksServer(answer)).url);
+    expect(error).toMatch(expected);
+    expect(error).not.toContain('secret');
   });
 
-  test('cannot be judged while no key set was ever read: that is not the client’s fault', async () => {
-    const { server, verdict } = await serving(...set);
-    const good = await token({ alg: 'ES256', kid: 'e' }, p256.privateKey);
-    expect(await verdict(good)).toBe('ann');
+  test('a port where nobody listens, a name that nobody knows', async () => {
+    const server = await jwksServer(() => undefined);
     await server.close();
-    const away = await createAuthenticator(read({ JWT_SECRET: '', JWT_JWKS_URL: server.url }), log);
-    onCleanup(() => away.close());
-    await expect(away.verify(good)).rejects.toBeInstanceOf(KeysUnavailableError);
-    expect(await verdict(good)).toBe('ann');
+    expect(await reason(server.url)).toMatch(/^fetch failed: connect ECONNREFUSED 127\.0\.0\.1:\d+$/);
+    warn.mockClear();
+    expect(await reason('http://nobody.invalid/keys')).toMatch(/^fetch failed: getaddrinfo \w+ nobody\.invalid$/);
   });
+
+  test('a certificate of a private CA, and what to do', async () => {
+    const { certificate, key } = selfSigned();
+    const server = createServer({ cert: readFileSync(certificate), key: readFileSync(key) }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onCleanup(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    expect(await reason(`https://127.0.0.1:${port}/keys`)).toMatch(
+      /^fetch failed: self-signed certificate.* \(DEPTH_ZERO_SELF_SIGNED_CERT\); NODE_EXTRA_CA_CERTS names a file/,
+    );
+  });
+
+  test('once for one reason however often it fails, again for another, and says when it is over', async () => {
+    const server = await jwksServer((response) => response.writeHead(500).end());
+    const jwks = follow(server, { firstCooldownMs: 0 });
+    for (let round = 0; round < 20; round++) await jwks.current();
+    expect(server.requests.length).toBeGreaterThan(10);
+    expect(warn).toHaveBeenCalledOnce();
+    server.answer = (response) => response.end('<html>');
+    await jwks.current();
+    expect(warn).toHaveBeenCalledTimes(2);
+    expect(info).not.toHaveBeenCalled();
+    server.answer = answerSet(keyA);
+    await jwks.current();
+    expect(info.mock.calls).toEqual([[{ host: expect.any(String), kids: 'a' }, 'jwks read']]);
+  });
+});
+
+test('user and password of the URL are sent as basic authentication, and never printed', async () => {
+  const asked: unknown[] = [];
+  const server = await jwksServer((response, path) => {
+    asked.push(response.req.headers.authorization);
+    answerSet(keyA)(response, path);
+  });
+  const url = server.url.replace('//', '//us%40er:p%C3%A4ss%3Aword%zz@');
+  const jwks = follow({ url }, { cooldownMs: 0 });
+  expect(idsOf(await jwks.current())).toEqual(['a']);
+  expect(asked).toEqual([`Basic ${Buffer.from('us@er:päss:word%zz').toString('base64')}`]);
+  await server.close();
+  await jwks.renewed();
+  expect(JSON.stringify(warn.mock.calls)).toMatch(/ECONNREFUSED/);
+  expect(JSON.stringify(warn.mock.calls)).not.toMatch(/word|us@er|Basic/);
 });

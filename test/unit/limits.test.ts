@@ -56,7 +56,7 @@ describe('a token bucket', () => {
 });
 
 describe('the rates of a connection', () => {
-  const settings = { publishRate: 50, publishBurst: 100, requestRate: 100 };
+  const settings = { publishRate: 50, publishBurst: 100, requestRate: 100, maxRoomsPerConnection: 10 };
   const take = (rates: Rates, times: number, publish: boolean, now: number) =>
     Array.from({ length: times }, () => rates.takeFrame(publish, now));
 
@@ -65,6 +65,17 @@ describe('the rates of a connection', () => {
     expect(take(rates, 100, true, 0).every((wait) => wait === 0)).toBe(true);
     expect(rates.takeFrame(true, 0)).toBe(20);
     expect(take(rates, 200, false, 0).every((wait) => wait === 0)).toBe(true);
+    expect(rates.takeFrame(false, 0)).toBe(10);
+  });
+
+  test.each([
+    [128, 100 + 3 * 128],
+    [1_000, 100 + 3 * 1_000],
+    [1, 200],
+    [0, 100 + 3 * 10_000],
+  ])('let through at once what is asked for %i rooms (0: no limit), and no more', (maxRoomsPerConnection, burst) => {
+    const rates = new Rates({ ...settings, maxRoomsPerConnection });
+    expect(take(rates, burst, false, 0).every((wait) => wait === 0)).toBe(true);
     expect(rates.takeFrame(false, 0)).toBe(10);
   });
 
@@ -88,7 +99,7 @@ describe('the rates of a connection', () => {
   });
 
   test('that are off never refuse', () => {
-    const rates = new Rates({ publishRate: 0, publishBurst: 1, requestRate: 0 });
+    const rates = new Rates({ ...settings, publishRate: 0, publishBurst: 1, requestRate: 0 });
     expect([...take(rates, 1_000, true, 0), ...take(rates, 1_000, false, 0)].every((wait) => wait === 0)).toBe(true);
   });
 
@@ -113,6 +124,43 @@ describe('connections by address', () => {
     ]);
     addresses.remove('a');
     expect([addresses.add('a'), addresses.add('a')]).toEqual([true, false]);
+  });
+
+  test('are counted by /64 where they are IPv6: a host has all of it', () => {
+    const addresses = new AddressCount(2);
+    expect(addresses.add('2001:db8:1:2::1')).toBe(true);
+    expect(addresses.add('2001:db8:1:2:ffff:ffff:ffff:ffff')).toBe(true);
+    expect(addresses.add('2001:db8:1:2:3:4:5:6')).toBe(false);
+    expect(addresses.add('2001:db8:1:2::')).toBe(false);
+    for (const other of [
+      '2001:db8:1:3::1',
+      '2001:db8:1::2',
+      '2001:db8::1:2:1',
+      '2001:db8:1:20::1',
+      '::1',
+      '10.0.0.1',
+    ]) {
+      expect(addresses.add(other), other).toBe(true);
+    }
+    expect([addresses.add('10.0.0.2'), addresses.add('10.0.0.1'), addresses.add('10.0.0.1')]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    // Which address of the block leaves does not matter.
+    addresses.remove('2001:db8:1:2::1');
+    expect([addresses.add('2001:db8:1:2::7'), addresses.add('2001:db8:1:2::8')]).toEqual([true, false]);
+  });
+
+  test.each([
+    ['1:2::', '1:2:0:0:9::'],
+    ['::', '::1'],
+    ['1::2:3:4:5:6:7', '1:0:2:3::'],
+    ['1:2:3:4:5:6:7::', '1:2:3:4::'],
+    ['::2:3:4:5:6:7:8', '0:2:3:4::'],
+  ])('of one /64 are counted together, wherever zeros are left out: %s and %s', (one, other) => {
+    const addresses = new AddressCount(1);
+    expect([addresses.add(one), addresses.add(other)]).toEqual([true, false]);
   });
 
   test('are unlimited with 0', () => {

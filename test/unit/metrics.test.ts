@@ -105,7 +105,9 @@ describe('from the first scrape', () => {
     'gateway_fanout_seconds_count',
     'gateway_connections_closed_total{code="other"}',
     ...['request', 'version', 'subprotocol', 'origin', 'capacity', 'draining', 'address'].map(rejected),
-    ...['malformed', 'signature', 'key', 'expired', 'claims'].map((reason) => rejected(`token_${reason}`)),
+    ...['malformed', 'signature', 'key', 'expired', 'claims', 'unavailable'].map((reason) =>
+      rejected(`token_${reason}`),
+    ),
   ])('%s is 0', async (series) => {
     expect((await scrape()).get(series)).toBe(0);
   });
