@@ -74,13 +74,18 @@ export async function runInTerminal(environment: Record<string, string>) {
   });
   child.stdout.pause();
   const closed = once(child, 'close').then(([code, signal]: (number | string)[]) => code ?? signal ?? '');
-  onCleanup(() => child.kill('SIGKILL'));
+  const runs = () => existsSync(`/proc/${pid}`);
+  onCleanup(() => {
+    // In production it outlives its terminal.
+    if (runs()) process.kill(pid, 'SIGKILL');
+    child.kill('SIGKILL');
+  });
   return {
     output: () => output,
     kill: (signal: NodeJS.Signals) => void process.kill(pid, signal),
     read: () => void child.stdout.resume(),
     close: () => void child.kill('SIGKILL'),
-    runs: () => existsSync(`/proc/${pid}`),
+    runs,
     ended: () => within(closed, deadlineMs, 'the program ends'),
   };
 }
