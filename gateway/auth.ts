@@ -23,7 +23,6 @@ import type { Config } from './config.ts';
 import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 import type { Logger } from './log.ts';
-import { RecurringLine } from './recurring-line.ts';
 
 /** Why a token was refused; also a metric label, so the set is closed. */
 export type TokenRefusal = 'malformed' | 'signature' | 'key' | 'expired' | 'claims';
@@ -70,14 +69,13 @@ export interface Authenticator {
 export function createAuthenticator(config: Config, log: Logger): Authenticator {
   const { payloadOf, close } = createVerifier(config, log);
   const grantsOf = rememberGrants();
-  const unavailable = new RecurringLine(log, 'warn', 'a token could not be checked');
   return {
     async verify(token) {
       if (token.length > maxTokenBytes) throw new TokenError('malformed', `longer than ${maxTokenBytes} bytes`);
       try {
         return readClaims(await payloadOf(token), grantsOf);
       } catch (error) {
-        if (error instanceof KeysUnavailableError) unavailable.write(error.message, { error: error.message });
+        if (error instanceof KeysUnavailableError) log.warn({ error: error.message }, 'a token could not be checked');
         throw refusal(error);
       }
     },

@@ -9,7 +9,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
 import type { Logger } from './log.ts';
-import { RecurringLine } from './recurring-line.ts';
 
 /** Kept from connections: for those held back, the process itself, and clients that are being refused with an answer. */
 const reservedDescriptors = 512;
@@ -36,19 +35,18 @@ export function connectionsWithin(limit: number): number {
   return Math.max(fewestConnections, limit - reservedDescriptors);
 }
 
+const shortage =
+  'no file descriptor is left: new clients are closed at once; raise the limit of open files (ulimit -n)';
+
 export class Descriptors {
-  readonly #shortLine: RecurringLine;
+  readonly #log: Logger;
   #held = take(heldBack);
   #short = false;
   readonly #timer = setInterval(() => (this.#short ? this.#goOn() : this.#look()), lookIntervalMs);
 
   /** Throws an Error if there are too few from the beginning. */
   constructor(log: Logger) {
-    this.#shortLine = new RecurringLine(
-      log,
-      'error',
-      'no file descriptor is left: new clients are closed at once; raise the limit of open files (ulimit -n)',
-    );
+    this.#log = log;
   }
 
   /** No other is left: whoever is accepted has to be closed at once. */
@@ -68,7 +66,7 @@ export class Descriptors {
       this.#short = true;
       this.#letGo();
       // EMFILE is the limit of this process, ENFILE that of the machine.
-      this.#shortLine.write('', { error: (error as Error).message });
+      this.#log.error({ error: (error as Error).message }, shortage);
     }
   }
 
@@ -79,7 +77,7 @@ export class Descriptors {
       release(room);
       this.#short = false;
     } catch (error) {
-      this.#shortLine.write('', { error: (error as Error).message });
+      this.#log.error({ error: (error as Error).message }, shortage);
     }
   }
 

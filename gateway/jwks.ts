@@ -11,7 +11,6 @@
 import { unescape as percentDecoded } from 'node:querystring';
 import { type PublicJwk, readSetKey } from './keys.ts';
 import { cut, type Logger } from './log.ts';
-import { RecurringLine } from './recurring-line.ts';
 
 export interface JwksTimes {
   /** Longest time of one fetch. */
@@ -45,7 +44,6 @@ export interface KeySet {
 export class Jwks {
   readonly #endpoint: Endpoint;
   readonly #log: Logger;
-  readonly #failed: RecurringLine;
   readonly #times: JwksTimes;
   readonly #timer: NodeJS.Timeout;
   #set: KeySet | undefined;
@@ -57,7 +55,6 @@ export class Jwks {
   constructor(url: string, log: Logger, times: JwksTimes = jwksTimes) {
     this.#endpoint = endpointOf(url);
     this.#log = log;
-    this.#failed = new RecurringLine(log, 'warn', 'jwks fetch failed; known keys stay in use');
     this.#times = times;
     this.#timer = setInterval(() => void this.#fetch(), times.refreshMs).unref();
     void this.#fetch();
@@ -95,7 +92,8 @@ export class Jwks {
       .catch((cause: unknown) => {
         const error = reasonOf(cause, this.#times.fetchTimeoutMs);
         this.#told = '';
-        this.#failed.write(error, { host: this.#endpoint.host, error, known: this.#set?.keys.length ?? 0 });
+        const fields = { host: this.#endpoint.host, error, known: this.#set?.keys.length ?? 0 };
+        this.#log.warn(fields, 'jwks fetch failed; known keys stay in use');
       })
       .finally(() => {
         this.#fetching = undefined;
