@@ -66,7 +66,7 @@ export interface HistoryPage {
   top: number;
   /** The epoch began behind this offset: 0, or higher where messages of the epoch before are left. They are kept on. */
   base: number;
-  /** The oldest offset that is kept; `top` + 1 when none is. */
+  /** The oldest offset that is kept; `top` + 1 when none is, and where no messages were asked for. */
   first: number;
   messages: KeptMessage[];
 }

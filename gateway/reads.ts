@@ -81,17 +81,25 @@ export class Reads {
   }
 
   #next(): void {
+    this.#giveUp(this.#waiting.join);
+    this.#giveUp(this.#waiting.history);
     for (let purpose = this.#whoIsNext(); purpose !== undefined; purpose = this.#whoIsNext()) {
-      const waiting = this.#waiting[purpose];
-      const [first] = waiting;
+      const [first] = this.#waiting[purpose];
       if (first === undefined) return;
-      waiting.delete(first);
-      if (purpose !== 'room' && performance.now() - first.since > maxWaitMs) first.reject(busy());
-      else {
-        this.#turns++;
-        this.#begin(purpose);
-        first.begin();
-      }
+      this.#waiting[purpose].delete(first);
+      this.#turns++;
+      this.#begin(purpose);
+      first.begin();
+    }
+  }
+
+  /** Tells those who have waited for too long. */
+  #giveUp(waiting: Set<Waiting>): void {
+    const before = performance.now() - maxWaitMs;
+    for (const each of waiting) {
+      if (each.since > before) return;
+      waiting.delete(each);
+      each.reject(busy());
     }
   }
 
