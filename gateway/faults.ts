@@ -1,28 +1,24 @@
 /**
  * Faults of the gateway itself: what is thrown or rejected and is none of the errors that were meant.
  *
- * Each place of the program that fails is logged with its stack, then at most once a minute with how often it failed since:
- * a client that has found one must not fill a disk. What clients are told of it is never the error's own text. A request
- * that was rejected is answered, by `internal` if need be, and its connection goes on. What throws in the middle of its work
- * may have done half of it: that costs the connection (Connection.fail), and its client resumes on a new one.
+ * Each place of the program that fails is logged with its stack, seldom (gateway/seldom.ts): a client that has found one must
+ * not fill a disk. What clients are told of it is never the error's own text. A request that was rejected is answered, by
+ * `internal` if need be, and its connection goes on. What throws in the middle of its work may have done half of it: that
+ * costs the connection (Connection.fail), and its client resumes on a new one.
  */
 import type { FrameId } from '../shared/protocol.ts';
 import { trouble } from './answers.ts';
 import { BackplaneError } from './backplane.ts';
 import type { Logger } from './log.ts';
+import { Seldom } from './seldom.ts';
 
-const againMs = 60_000;
-/** Places are as many as the program has; the bound is for errors that bring a stack of somebody else's. */
-const maxPlaces = 1_000;
 const longestStack = 2_000;
 
 export class Faults {
-  readonly #log: Logger;
-  /** When each place was logged last, and how often it has failed since. */
-  readonly #places = new Map<string, { loggedAt: number; since: number }>();
+  readonly #lines: Seldom;
 
   constructor(log: Logger) {
-    this.#log = log;
+    this.#lines = new Seldom(log);
   }
 
   /** The answer to a request that was rejected: trouble is told, a fault is reported. See `trouble` for what follows. */
@@ -34,17 +30,7 @@ export class Faults {
   /** `what` failed, in words of ours; `fields` say for whom. */
   report(what: string, error: unknown, fields: Record<string, string> = {}): void {
     const stack = error instanceof Error && error.stack !== undefined ? error.stack : String(error);
-    const place = `${what} ${placeOf(stack)}`;
-    const now = performance.now();
-    const known = this.#places.get(place);
-    if (known !== undefined && now - known.loggedAt < againMs) {
-      known.since++;
-      return;
-    }
-    if (known === undefined && this.#places.size >= maxPlaces) this.#places.clear();
-    this.#places.set(place, { loggedAt: now, since: 0 });
-    const before = known === undefined || known.since === 0 ? {} : { timesSince: known.since };
-    this.#log.error({ ...fields, ...before, error: stack.slice(0, longestStack) }, what);
+    this.#lines.write('error', `${what} ${placeOf(stack)}`, { ...fields, error: stack.slice(0, longestStack) }, what);
   }
 }
 

@@ -6,10 +6,18 @@
  * thousand. Where a room keeps history, its feed (gateway/feed.ts) decides what is handed out and when. It never knows
  * Redis, sockets or permissions. Next: gateway/membership.ts.
  */
-import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
+import type { Position } from '../shared/protocol.ts';
 import type { Access, SlowRule } from './access.ts';
 import { gap } from './answers.ts';
-import type { Backplane, BackplaneListener, HistoryPage, HistoryQuery, Publication, Published } from './backplane.ts';
+import type {
+  Backplane,
+  BackplaneListener,
+  HistoryPage,
+  HistoryQuery,
+  PresenceNews,
+  Publication,
+  Published,
+} from './backplane.ts';
 import type { Backpressure, Tally } from './backpressure.ts';
 import { missing } from './continuation.ts';
 import type { Faults } from './faults.ts';
@@ -156,11 +164,7 @@ export class Hub implements BackplaneListener {
     if (room?.feed !== undefined) {
       room.feed.heal();
       // No message will be missing, but join and leave frames are not kept.
-      if (room.members > 0 && this.#presence.tells(name)) {
-        this.#send(room, gap(name, { reason: 'backplane', count: 0 }));
-        // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
-        this.#presence.missed(name);
-      }
+      this.#missedPresence(room);
     } else if (room !== undefined && room.members > 0) {
       this.#send(room, gap(name, { reason: 'backplane' }));
       room.interruptions++;
@@ -168,8 +172,9 @@ export class Hub implements BackplaneListener {
     }
   }
 
-  presence(frame: JoinLeaveFrame): void {
-    this.#presence.told(frame);
+  presence(news: PresenceNews): void {
+    if (news.type !== 'recount') this.#presence.told(news);
+    else this.#missedPresence(this.#rooms.get(news.room));
   }
 
   roundTrip(seconds: number): void {
@@ -178,6 +183,14 @@ export class Hub implements BackplaneListener {
 
   reconnected(): void {
     this.#metrics.backplaneReconnected();
+  }
+
+  /** Join and leave frames may not have come. */
+  #missedPresence(room: Room | undefined): void {
+    if (room === undefined || room.members === 0 || !this.#presence.tells(room.name)) return;
+    this.#send(room, gap(room.name, { reason: 'backplane', count: 0 }));
+    // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
+    this.#presence.missed(room.name);
   }
 
   #create(name: string): Room {
