@@ -31,27 +31,31 @@ local function is_counted(member)
   return not usersBefore or (upTo ~= '-' and not is_behind(member, string.sub(upTo, 2)))
 end
 
--- Returns the user's key, how many connections it has now, and what is told of it; nothing for what no node wrote.
+-- Returns the user's key, how many connections it has now, and the lines of the member; nothing for what no node wrote.
 local function count(member, by)
   local connection, user, info = string.match(member, '^([^\n]*)\n[^\n]*\n([^\n]*)\n(.*)$')
   if not connection then return end
   local key = user ~= '' and user or connection
   local now = redis.call('HINCRBY', users, key, by)
   if now <= 0 then redis.call('HDEL', users, key) end
-  if user == '' then return key, now, '{"connection":"' .. connection .. '"}' end
-  return key, now, '{"user":' .. user .. (info ~= '' and ',"info":' .. info or '') .. '}'
+  return key, now, connection, user, info
+end
+
+local function shown(connection, user, info)
+  if user == '' then return '{"connection":"' .. connection .. '"}' end
+  return '{"user":' .. user .. (info ~= '' and ',"info":' .. info or '') .. '}'
 end
 
 local function change(member, by)
   size, changes = size + by, changes + 1
   if not is_counted(member) then return end
-  local key, now, text = count(member, by)
+  local key, now, connection, user, info = count(member, by)
   if not key then return end
   if not touched[key] then
     touched[key] = { before = now - by }
     order[#order + 1] = key
   end
-  touched[key].now, touched[key].text = now, text
+  touched[key].now, touched[key].text = now, shown(connection, user, info)
 end
 
 local function tell(type, came)
