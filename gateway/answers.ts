@@ -12,7 +12,7 @@ import type {
   ReconnectFrame,
   UnsubscribedFrame,
 } from '../shared/protocol.ts';
-import type { BackplaneError } from './backplane.ts';
+import { BackplaneError } from './backplane.ts';
 import type { PresencePage } from './presence-store.ts';
 
 /** A field may be given as undefined, which JSON leaves out. */
@@ -35,15 +35,16 @@ export function failure(id: FrameId | undefined, code: ErrorCode, message: strin
   } & Fields<ErrorFrame>);
 }
 
-/** Trouble with the backplane. `again` is what the client could do again; `how`, where the outcome is unknown. */
-export function trouble(
-  id: FrameId | undefined,
-  { code, message }: BackplaneError,
-  again: string,
-  how = 'in a moment',
-): string {
-  return failure(id, code, `${message}; ${again} ${code === 'timeout' ? how : 'in a moment'}.`);
+/**
+ * Trouble with the backplane; any other error is a fault of the gateway, whose text is none of the client's business.
+ * `again` is what the client could do again; `how`, where the outcome is unknown.
+ */
+export function trouble(id: FrameId | undefined, error: unknown, again: string, how = 'in a moment'): string {
+  const { code, message } = error instanceof BackplaneError ? error : fault;
+  return failure(id, code, `${message}; ${again} ${code === 'unavailable' ? 'in a moment' : how}.`);
 }
+
+const fault = { code: 'internal', message: 'a fault of the gateway, which is in its log' } as const;
 
 /** The fields of a `gap` frame but its room. */
 export type Gap = Omit<Partial<Fields<GapFrame>>, 'room' | 'reason'> & Pick<GapFrame, 'reason'>;

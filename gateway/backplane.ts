@@ -66,7 +66,7 @@ export interface HistoryPage {
   top: number;
   /** The epoch began behind this offset: 0, or higher where messages of the epoch before are left. They are kept on. */
   base: number;
-  /** The oldest offset that is kept; `top` + 1 when none is. */
+  /** The oldest offset that is kept; `top` + 1 when none is, and where no messages were asked for. */
   first: number;
   messages: KeptMessage[];
 }
@@ -77,6 +77,12 @@ export interface KeptMessage {
   frame: Uint8Array;
 }
 
+/**
+ * What a presence store tells the nodes of a room. `recount`: who is there was counted anew, and some who came or went may
+ * never have been told.
+ */
+export type PresenceNews = JoinLeaveFrame | { type: 'recount'; room: string };
+
 /** What a backplane calls. Calls are synchronous, never from within a call to the backplane. */
 export interface BackplaneListener {
   /** The next message of a room, with its position where the room keeps history. `frame` may be kept. */
@@ -86,8 +92,8 @@ export interface BackplaneListener {
    * one message came that this version cannot read.
    */
   missed(room: string, why: 'interrupted' | 'unreadable'): void;
-  /** Users came to a room or went, as its presence store told; in no order to the messages of the room. */
-  presence(frame: JoinLeaveFrame): void;
+  /** As the presence store of the room told it; in no order to the messages of the room. */
+  presence(news: PresenceNews): void;
   /** The canary came back through the backplane after this time. */
   roundTrip(seconds: number): void;
   /** A connection to the backplane was lost and made again. */

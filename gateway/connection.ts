@@ -183,7 +183,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   /** A fault of the gateway in something this connection asked for: it costs the connection, never the process. */
   fail(error: unknown): void {
-    this.#node.log.error({ connection: this.id, error: (error as Error).stack ?? String(error) }, 'a handler failed');
+    this.#node.faults.report('a handler failed', error, { connection: this.id });
     this.close(closeCode.internalError);
   }
 

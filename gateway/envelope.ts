@@ -5,10 +5,11 @@
  * epoch, a space and the offset, and a line feed. The receiving node parses nothing of the frame. An unknown version or
  * kind is reported, not guessed at, so that nodes of two versions can run beside each other in a deploy.
  *
- * `p` is a `join` or `leave` frame, under the same header as `m`; presence-change.lua writes it. `g` is a header alone: here
- * messages are missing.
+ * `p` is a `join` or `leave` frame, or a recount, under the same header as `m`; presence-change.lua writes it. `g` is a
+ * header alone: here messages are missing.
  */
-import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
+import type { Position } from '../shared/protocol.ts';
+import type { PresenceNews } from './backplane.ts';
 
 const mark = '1m';
 const keptMark = '1h';
@@ -93,13 +94,15 @@ function hasMark(bytes: Uint8Array, start: number, wanted: string): boolean {
   return bytes[start] === wanted.charCodeAt(0) && bytes[start + 1] === wanted.charCodeAt(1);
 }
 
-/** Returns undefined for bytes that are no frame of this room. */
-export function unwrapPresence(bytes: Buffer, start: number, end: number, room: string): JoinLeaveFrame | undefined {
+/** Returns undefined for bytes that are no news of this room. */
+export function unwrapPresence(bytes: Buffer, start: number, end: number, room: string): PresenceNews | undefined {
   try {
-    const frame = JSON.parse(bytes.toString('utf8', start + markAndTimeBytes + 1, end)) as JoinLeaveFrame;
-    const known = (frame.type === 'join' || frame.type === 'leave') && frame.room === room;
+    const news = JSON.parse(bytes.toString('utf8', start + markAndTimeBytes + 1, end)) as PresenceNews;
+    if (news.room !== room) return undefined;
+    if (news.type === 'recount') return news;
+    const known = news.type === 'join' || news.type === 'leave';
     const isNamed = (member: object | null) => member !== null && ('user' in member || 'connection' in member);
-    return known && Array.isArray(frame.members) && frame.members.every(isNamed) ? frame : undefined;
+    return known && Array.isArray(news.members) && news.members.every(isNamed) ? news : undefined;
   } catch {
     return undefined;
   }

@@ -10,6 +10,7 @@
 import type { Position } from '../shared/protocol.ts';
 import { BackplaneError, type HistoryPage, type HistoryQuery } from './backplane.ts';
 import { continueFrom, type Hole, isHole, type PlacedMessage, type Step, samePosition, upTo } from './continuation.ts';
+import type { ReadPurpose } from './reads.ts';
 
 /** A member that is behind. */
 export interface Follower {
@@ -20,12 +21,13 @@ export interface Follower {
   /** Steps from its cursor on. `arrived`: they end where the room is, and it may go live, now. */
   receive(steps: readonly Step[], arrived: boolean): void;
   /** Its read failed. Only called while it is resuming; others wait until there is an answer. */
-  failed(error: BackplaneError): void;
+  failed(error: unknown): void;
 }
 
 /** What a feed needs of its room. */
 export interface FeedOwner {
-  read(query: HistoryQuery): Promise<HistoryPage>;
+  /** Rejects with a BackplaneError. */
+  read(query: HistoryQuery, purpose: ReadPurpose): Promise<HistoryPage>;
   /** Hands a message to the live members. `at` is undefined for one from history. */
   deliver(frame: Uint8Array, at: number | undefined): void;
   /** Tells the live members of a hole. */
@@ -50,7 +52,7 @@ export class Feed {
   readonly #owner: FeedOwner;
   readonly #followers = new Set<Follower>();
   #position: Position | undefined;
-  #opening: { promise: Promise<void>; resolve(): void; reject(error: BackplaneError): void } | undefined;
+  #opening: { promise: Promise<void>; resolve(): void; reject(error: unknown): void } | undefined;
   #healing = false;
   #reading = false;
   /** Something was missed since the read under way was asked for, which may be behind its answer. */
@@ -76,7 +78,7 @@ export class Feed {
     return this.#position;
   }
 
-  /** To be called when the room is subscribed. Resolves with the position; rejects with a BackplaneError. */
+  /** To be called when the room is subscribed. Resolves with the position; rejects with what the read was rejected with. */
   open(): Promise<void> {
     if (this.#position !== undefined) return Promise.resolve();
     if (this.#opening === undefined) {
@@ -132,7 +134,7 @@ export class Feed {
       return false;
     }
     this.#owner
-      .read({ after: here, limit: 0, maxBytes: 0, known: here })
+      .read({ after: here, limit: 0, maxBytes: 0, known: here }, 'look')
       .then(({ epoch, top }) => {
         if (this.#position !== here || this.#healing) return;
         if (epoch === here.epoch && top === here.offset) this.#suspect = undefined;
@@ -167,14 +169,14 @@ export class Feed {
     // Of those who come later, the page may be too old to say that their position is no good.
     const asking = new Set(this.#followers);
     this.#owner
-      .read(query)
+      .read(query, this.#purpose())
       .then(
         (page) => {
           // What is called here may ask for the next read, which would take the tail away.
           if (healing) this.#heal(page);
           else this.#serve(query, page, asking);
         },
-        (error: BackplaneError) => this.#fail(error),
+        (error: unknown) => this.#fail(error),
       )
       .catch((error: unknown) => {
         this.#owner.fault(error);
@@ -185,6 +187,12 @@ export class Feed {
         this.#reading = false;
         if (!this.#troubled) this.#next();
       });
+  }
+
+  #purpose(): ReadPurpose {
+    if (this.#healing) return this.#opening === undefined ? 'room' : 'join';
+    for (const { resuming } of this.#followers) if (resuming) return 'join';
+    return 'room';
   }
 
   #healingQuery(): HistoryQuery {
@@ -267,7 +275,8 @@ export class Feed {
     follower.receive(steps, arrived);
   }
 
-  #fail(error: BackplaneError): void {
+  #fail(error: unknown): void {
+    if (!(error instanceof BackplaneError)) this.#owner.fault(error);
     this.#opening?.reject(error);
     this.#opening = undefined;
     for (const follower of [...this.#followers]) {
@@ -276,7 +285,8 @@ export class Feed {
       follower.failed(error);
     }
     this.#troubled = true;
-    if (this.#healing || this.#followers.size > 0) this.#owner.troubled();
+    // A room that could not be opened is opened by the next one who joins it.
+    if (this.#position !== undefined && (this.#healing || this.#followers.size > 0)) this.#owner.troubled();
   }
 }
 
@@ -287,11 +297,11 @@ function covers({ after }: HistoryQuery, page: HistoryPage, cursor: Position): b
 }
 
 function withResolvers() {
-  let settle: { resolve(): void; reject(error: BackplaneError): void } | undefined;
+  let settle: { resolve(): void; reject(error: unknown): void } | undefined;
   const promise = new Promise<void>((resolve, reject) => {
     settle = { resolve, reject };
   });
   // Whoever waits for it hears of a rejection; nobody may wait.
   promise.catch(() => undefined);
-  return { promise, ...(settle as unknown as { resolve(): void; reject(error: BackplaneError): void }) };
+  return { promise, ...(settle as unknown as { resolve(): void; reject(error: unknown): void }) };
 }

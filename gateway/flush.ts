@@ -7,8 +7,8 @@
  * other: to the hub it looks like a backplane that is slower by up to one tick, in the same order for each room. It knows
  * neither.
  */
-import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
-import type { BackplaneListener } from './backplane.ts';
+import type { Position } from '../shared/protocol.ts';
+import type { BackplaneListener, PresenceNews } from './backplane.ts';
 
 /** Held by all rooms together; above it everything passes. */
 const maxHeldBytes = 262_144;
@@ -51,8 +51,8 @@ export class Flush implements BackplaneListener {
     this.#listener.missed(room, why);
   }
 
-  presence(frame: JoinLeaveFrame): void {
-    this.#listener.presence(frame);
+  presence(news: PresenceNews): void {
+    this.#listener.presence(news);
   }
 
   roundTrip(seconds: number): void {

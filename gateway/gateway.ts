@@ -15,6 +15,7 @@ import { alone, type Config } from './config.ts';
 import type { Connection } from './connection.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
+import { Faults } from './faults.ts';
 import { Flush } from './flush.ts';
 import { Freeze } from './freeze.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -93,9 +94,10 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     for (const connection of connections) connection.close(closeCode.overloaded);
     backplane.renew();
   });
+  const faults = new Faults(log);
   const store = createPresenceStore(config, redis, instance, access, log);
-  const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, log });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics, presence, log });
+  const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, faults });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics, presence, faults });
   const readiness = (): Readiness => {
     if (stopping) return { ready: false, text: 'draining' };
     const { trouble } = backplane;
@@ -126,6 +128,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     publisher,
     users,
     metrics,
+    faults,
     log,
   });
   const adminPort = await admin.listen(config.adminHost, config.adminPort);

@@ -70,7 +70,8 @@ export class MemoryHistory {
       messages.push(message);
     }
     if (after === undefined) messages.reverse();
-    return { epoch, top, base: 0, first: room.messages[0]?.offset ?? top + 1, messages };
+    const first = limit > 0 ? room.messages[0]?.offset : undefined;
+    return { epoch, top, base: 0, first: first ?? top + 1, messages };
   }
 
   #open(name: string, now: number): KeptRoom {

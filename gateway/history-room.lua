@@ -47,7 +47,7 @@ local function beginning(epoch, current, base, gone)
 end
 
 -- Begins an epoch where `look` says so. `messages` is a stream in which offset n has the id n-0. Returns the epoch, the
--- newest offset and the base.
+-- newest offset, the base and the bytes ever written to the stream.
 local function open(position, messages, current, name, known_epoch, known_offset)
   local begins, epoch, offset, base, written, gone = look(position, current, name, known_epoch, known_offset)
   if begins then
@@ -56,5 +56,5 @@ local function open(position, messages, current, name, known_epoch, known_offset
     -- What is left without a position has none.
     if begins == 'room' then call('DEL', messages) end
   end
-  return epoch, offset, base
+  return epoch, offset, base, written
 end

@@ -6,19 +6,22 @@
 import type { HistoryPage, HistoryQuery } from './backplane.ts';
 import type { HistoryFrame } from './frame.ts';
 
-/** An answer is cut here, with `more: true`; a single message may be larger. */
+/** An answer is cut here, or at `maxBytes` if that is less, with `more: true`; a single message may be larger. */
 const maxAnswerBytes = 262_144;
 /** Left for the answer's other fields and the commas. */
 const reservedBytes = 2_048;
 
-/** Without `after` the newest messages are asked for. An offset without `epoch` means the present one. */
-export function historyQuery({ after, before, epoch, limit }: HistoryFrame): HistoryQuery {
+/**
+ * Without `after` the newest messages are asked for. An offset without `epoch` means the present one. `maxBytes` is what
+ * the asking connection can be given at once.
+ */
+export function historyQuery({ after, before, epoch, limit }: HistoryFrame, maxBytes: number): HistoryQuery {
   return {
     after: after === undefined ? undefined : { epoch, offset: after },
     // Below 1 there is as little as below 0, which a query takes for no limit.
     before: before === 0 ? 1 : before,
     limit,
-    maxBytes: maxAnswerBytes - reservedBytes,
+    maxBytes: Math.max(1, Math.min(maxAnswerBytes, maxBytes) - reservedBytes),
   };
 }
 

@@ -6,17 +6,26 @@
  * thousand. Where a room keeps history, its feed (gateway/feed.ts) decides what is handed out and when. It never knows
  * Redis, sockets or permissions. Next: gateway/membership.ts.
  */
-import type { JoinLeaveFrame, Position } from '../shared/protocol.ts';
+import type { Position } from '../shared/protocol.ts';
 import { type Access, isSameKind, type RoomRule, type SlowRule } from './access.ts';
 import { gap } from './answers.ts';
-import type { Backplane, BackplaneListener, HistoryPage, HistoryQuery, Publication, Published } from './backplane.ts';
+import type {
+  Backplane,
+  BackplaneListener,
+  HistoryPage,
+  HistoryQuery,
+  PresenceNews,
+  Publication,
+  Published,
+} from './backplane.ts';
 import type { Backpressure, Tally } from './backpressure.ts';
 import { missing } from './continuation.ts';
+import type { Faults } from './faults.ts';
 import { Feed } from './feed.ts';
 import type { Freeze } from './freeze.ts';
-import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { Presence } from './presence.ts';
+import { type ReadPurpose, Reads } from './reads.ts';
 import type { Fanout } from './socket.ts';
 
 export interface Room extends Tally {
@@ -49,8 +58,6 @@ const lingerMs = 2_000;
 const lookAfterMs = 2_000;
 const passedRooms = 10_000;
 const lookAfterReads = 250;
-/** Feeds that read history at the same time. */
-const maxReading = 256;
 
 export class Hub implements BackplaneListener {
   readonly #backplane: Backplane;
@@ -60,15 +67,13 @@ export class Hub implements BackplaneListener {
   readonly #freeze: Freeze;
   readonly #metrics: Metrics;
   readonly #presence: Presence;
-  readonly #log: Logger;
+  readonly #faults: Faults;
   readonly #rooms = new Map<string, Room>();
   readonly #empty = new Set<Room>();
   /** Their last read failed. */
   readonly #troubled = new Set<Feed>();
+  readonly #reads = new Reads();
   #members = 0;
-  #reading = 0;
-  /** Feeds that wait to read; each of them once. */
-  readonly #readLater: (() => void)[] = [];
   #round: Iterator<Room> | undefined;
   #roundBeganAt = 0;
 
@@ -80,7 +85,7 @@ export class Hub implements BackplaneListener {
     freeze: Freeze;
     metrics: Metrics;
     presence: Presence;
-    log: Logger;
+    faults: Faults;
   }) {
     this.#backplane = parts.backplane;
     this.#access = parts.access;
@@ -89,7 +94,7 @@ export class Hub implements BackplaneListener {
     this.#freeze = parts.freeze;
     this.#metrics = parts.metrics;
     this.#presence = parts.presence;
-    this.#log = parts.log;
+    this.#faults = parts.faults;
   }
 
   get roomCount(): number {
@@ -168,8 +173,9 @@ export class Hub implements BackplaneListener {
     return this.#backplane.publish(publication);
   }
 
+  /** What is kept of a room, for a client that asks. Rejects with a BackplaneError. */
   history(room: string, query: HistoryQuery): Promise<HistoryPage> {
-    return this.#backplane.read(room, query);
+    return this.#read(room, query, 'history');
   }
 
   message(name: string, frame: Uint8Array, at: number, position: Position | undefined): void {
@@ -186,11 +192,7 @@ export class Hub implements BackplaneListener {
     if (room?.feed !== undefined) {
       room.feed.heal();
       // No message will be missing, but join and leave frames are not kept.
-      if (room.members > 0 && room.tells) {
-        this.#send(room, gap(name, { reason: 'backplane', count: 0 }));
-        // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
-        this.#presence.missed(name);
-      }
+      this.#missedPresence(room);
     } else if (room !== undefined && room.members > 0) {
       this.#send(room, gap(name, { reason: 'backplane' }));
       room.interruptions++;
@@ -198,8 +200,9 @@ export class Hub implements BackplaneListener {
     }
   }
 
-  presence(frame: JoinLeaveFrame): void {
-    this.#presence.told(frame);
+  presence(news: PresenceNews): void {
+    if (news.type !== 'recount') this.#presence.told(news);
+    else this.#missedPresence(this.#rooms.get(news.room));
   }
 
   roundTrip(seconds: number): void {
@@ -208,6 +211,14 @@ export class Hub implements BackplaneListener {
 
   reconnected(): void {
     this.#metrics.backplaneReconnected();
+  }
+
+  /** Join and leave frames may not have come. */
+  #missedPresence(room: Room | undefined): void {
+    if (room === undefined || room.members === 0 || !room.tells) return;
+    this.#send(room, gap(room.name, { reason: 'backplane', count: 0 }));
+    // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
+    this.#presence.missed(room.name);
   }
 
   #create(name: string): Room {
@@ -234,7 +245,7 @@ export class Hub implements BackplaneListener {
 
   #feed(room: Room): Feed {
     const feed: Feed = new Feed({
-      read: (query) => this.#read(room.name, query),
+      read: (query, purpose) => this.#read(room.name, query, purpose),
       deliver: (frame, at) => this.#deliver(room, frame, at),
       tell: (hole) => {
         this.#send(room, gap(room.name, missing(hole)));
@@ -242,21 +253,13 @@ export class Hub implements BackplaneListener {
       },
       healed: () => this.#metrics.healed(),
       troubled: () => void this.#troubled.add(feed),
-      fault: (error) => this.#log.error({ error: (error as Error).stack }, 'a feed failed'),
+      fault: (error) => this.#faults.report('a feed failed', error),
     });
     return feed;
   }
 
-  /** After an outage every room wants to read at once: they take turns. */
-  async #read(room: string, query: HistoryQuery): Promise<HistoryPage> {
-    if (this.#reading >= maxReading) await new Promise<void>((resolve) => this.#readLater.push(resolve));
-    this.#reading++;
-    try {
-      return await this.#backplane.read(room, query);
-    } finally {
-      this.#reading--;
-      this.#readLater.shift()?.();
-    }
+  #read(room: string, query: HistoryQuery, purpose: ReadPurpose): Promise<HistoryPage> {
+    return this.#reads.run(purpose, () => this.#backplane.read(room, query));
   }
 
   #deliver(room: Room, frame: Uint8Array, at: number | undefined): void {
@@ -294,7 +297,7 @@ export class Hub implements BackplaneListener {
       this.#roundBeganAt = now;
       this.#round = this.#rooms.values();
     }
-    for (let passed = 0, reads = 0; passed < passedRooms && reads < lookAfterReads; passed++) {
+    for (let passed = 0, reads = 0; passed < passedRooms && reads < lookAfterReads && this.#reads.spare; passed++) {
       const { value: room, done } = this.#round.next();
       if (done) {
         this.#round = undefined;

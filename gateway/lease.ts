@@ -14,7 +14,7 @@ export const leaseMs = 5_000;
 const writeMs = leaseMs - beatMs;
 
 export class Lease {
-  readonly #instance: string;
+  readonly instance: string;
   /** A lease that was lost is never taken up again: what others reap late is of the life before. */
   #life = 1;
   /** When the last beat that was confirmed was sent. */
@@ -25,7 +25,7 @@ export class Lease {
 
   /** `instance` is this run of this node; no other one has the name. */
   constructor(instance: string) {
-    this.#instance = instance;
+    this.instance = instance;
   }
 
   get life(): string {
@@ -33,7 +33,7 @@ export class Lease {
   }
 
   get name(): string {
-    return `${this.#instance}.${this.#life}`;
+    return `${this.instance}.${this.#life}`;
   }
 
   /** While it is true, nobody has taken this node for dead. */
@@ -49,12 +49,17 @@ export class Lease {
     const begun = this.#heldFrom === Number.NEGATIVE_INFINITY;
     // 1: the counter was gone, because somebody reaped this node or emptied Redis.
     if (!begun && (beat === 1 || now - this.#heldFrom >= leaseMs)) {
-      this.#life++;
-      this.#heldFrom = Number.NEGATIVE_INFINITY;
+      this.lose();
       return 'lost';
     }
     this.#heldFrom = sentAt;
     return begun ? 'begun' : 'kept';
+  }
+
+  /** Others may not find all that this life has left when it ends: it has a new one, with a new name. */
+  lose(): void {
+    this.#life++;
+    this.#heldFrom = Number.NEGATIVE_INFINITY;
   }
 
   /** Takes up the beats of all nodes. Returns those that have stood still for too long, all the while it looked. */

@@ -7,8 +7,7 @@
  * there; when it goes on it is told what it missed, or given only the newest. Next: gateway/feed.ts.
  */
 import type { Position } from '../shared/protocol.ts';
-import { failure, type Gap, gap, ok, trouble } from './answers.ts';
-import type { BackplaneError } from './backplane.ts';
+import { failure, type Gap, gap, ok } from './answers.ts';
 import { isHole, missing, type Step, samePosition } from './continuation.ts';
 import type { Follower } from './feed.ts';
 import type { Frame } from './frame.ts';
@@ -30,6 +29,8 @@ export interface Reader {
   /** Has the server fan out the room to this connection, or no more. */
   listen(room: Room): void;
   unlisten(room: Room): void;
+  /** A fault of the gateway in what is done for it. */
+  fail(error: unknown): void;
 }
 
 /** How a joining ends: exactly one of them is called, once. */
@@ -104,8 +105,17 @@ export class Membership implements Follower {
     joining.joined();
   }
 
+  /** One that fails costs its connection: the feed has others to serve, and would never come back to this one. */
   receive(steps: readonly Step[], arrived: boolean): void {
     if (this.#state === 'left') return;
+    try {
+      this.#receive(steps, arrived);
+    } catch (error) {
+      this.#reader.fail(error);
+    }
+  }
+
+  #receive(steps: readonly Step[], arrived: boolean): void {
     const resumption = this.#resumption;
     this.#resumption = undefined;
     if (resumption === undefined) this.#follow(steps, arrived);
@@ -115,10 +125,12 @@ export class Membership implements Follower {
     }
   }
 
-  failed(error: BackplaneError): void {
+  failed(error: unknown): void {
     const resumption = this.#resumption;
     this.#resumption = undefined;
-    resumption?.failed(trouble(resumption.frame.id, error, 'subscribe again'));
+    if (resumption === undefined) return;
+    const { id } = resumption.frame;
+    resumption.failed(this.#node.faults.answer('resuming failed', error, id, 'subscribe again'));
   }
 
   /** The reader is too slow: no more live messages from here on. */

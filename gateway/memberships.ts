@@ -5,8 +5,7 @@
  * being joined are held until it is known how that ended. What happens in between is gateway/membership.ts.
  */
 import type { FrameId } from '../shared/protocol.ts';
-import { failure, ok, trouble, unsubscribed } from './answers.ts';
-import type { BackplaneError } from './backplane.ts';
+import { failure, ok, unsubscribed } from './answers.ts';
 import type { Frame } from './frame.ts';
 import { Membership, nothingHeld, type Reader, type RoomFrame, type SubscribeFrame } from './membership.ts';
 import type { SlowPolicy } from './metrics.ts';
@@ -15,7 +14,6 @@ import type { PresentMember } from './presence.ts';
 
 /** What memberships need of their connection. */
 export interface Member extends Reader, PresentMember {
-  fail(error: unknown): void;
   /** Takes up a frame that was held. */
   resume(frame: Frame): void;
 }
@@ -132,7 +130,7 @@ export class Memberships {
   }
 
   #join(frame: SubscribeFrame): void {
-    const { hub } = this.#node;
+    const { faults, hub } = this.#node;
     const { id, room: name } = frame;
     const room = hub.join(name);
     const membership = new Membership(room, this.#member, this.#node);
@@ -152,7 +150,7 @@ export class Memberships {
       .subscribed(room)
       .then(
         () => membership.begin({ frame, joined, failed }),
-        (error: BackplaneError) => failed(trouble(id, error, 'subscribe again')),
+        (error: unknown) => failed(faults.answer('subscribing failed', error, id, 'subscribe again')),
       )
       .catch((error: unknown) => this.#member.fail(error));
   }

@@ -6,6 +6,7 @@ import type { Access } from './access.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Config } from './config.ts';
+import type { Faults } from './faults.ts';
 import type { Freeze } from './freeze.ts';
 import type { Hub } from './hub.ts';
 import type { UserConnections } from './limits.ts';
@@ -27,5 +28,6 @@ export interface Node {
   publisher: Publisher;
   users: UserConnections<{ close(code: CloseCode): void }>;
   metrics: Metrics;
+  faults: Faults;
   log: Logger;
 }

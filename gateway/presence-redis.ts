@@ -1,17 +1,18 @@
 /**
  * The Redis presence store. Keeps the contract of gateway/presence-store.ts.
  *
- * Under the channel's name `rc:{room}` lie two keys: `:members`, a sorted set in which all connections of one node are one
- * range, and `:users`, connections by user. `rc:nodes` holds the beats of all leases (gateway/lease.ts), and
- * `rc:node:<lease>:rooms` the rooms in which that lease may have members: a room is in it before its first member is. When
- * a lease is dead, every other node reaps it; they take rooms at random, and so share the work. It has a connection of its
- * own, so that reaping a large room holds up no message.
+ * Under the name of the room, `rc:{room}`, lie three keys: `:members`, a sorted set in which all connections of one node are one
+ * range; `:users`, connections by user; and `:counted`, from how many members these were counted, so that it shows where they
+ * do not add up (presence-change.lua). Each sync looks, and has them counted anew, in parts. Which nodes live and whose
+ * members are to be taken out is gateway/presence-leases.ts. It has a connection of its own, so that reaping a large room
+ * holds up no message.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from './backplane.ts';
-import { Lease, ownerOf } from './lease.ts';
+import { ownerOf } from './lease.ts';
 import type { Logger } from './log.ts';
+import { indexScript, Leases } from './presence-leases.ts';
 import {
   batchOf,
   maxBatchBytes,
@@ -26,13 +27,20 @@ import { type RedisConnection, readScript } from './redis-connection.ts';
 import type { RedisConnections } from './redis-connections.ts';
 import { RedisNames } from './redis-names.ts';
 
-const changeScript = readScript('presence-change.lua');
-const pageScript = readScript('presence-page.lua');
+const changeScript = readScript('presence-room.lua', 'presence-change.lua');
+const pageScript = readScript('presence-room.lua', 'presence-page.lua');
+const ownersScript = readScript('presence-owners.lua');
 
 const startTimeoutMs = 3_000;
-const roomsPerReaping = 100;
 /** Members that one run of the script looks at. */
 const maxLookedAt = 1_000;
+/** Members that one run counts anew: 1 to 2 ms of Redis. Between two runs others have their turn. */
+const maxCounted = 500;
+const countPauseMs = 5;
+/** Longer than a room ever goes without a sync. */
+const countedTtlMs = 3_600_000;
+/** Nodes that one look finds in a room. */
+const maxOwners = 1_000;
 /** What a member takes in an answer beside what is stored of it. */
 const memberOverheadBytes = 40;
 
@@ -53,37 +61,43 @@ interface Range {
   life?: string;
 }
 
+interface Changes {
+  entered?: string[];
+  left?: string[];
+  /** Whoever is in it and has not entered is taken out. */
+  range?: Range;
+  /** Sees to it that users add up to members. */
+  looks?: boolean;
+}
+
 export class RedisPresence implements PresenceStore {
   readonly #options: RedisPresenceOptions;
-  readonly #log: Logger;
   readonly #connection: RedisConnection;
+  readonly #leases: Leases;
   readonly #names: RedisNames;
-  readonly #lease: Lease;
-  /** The rooms that are known to be in the index of the lease. */
-  readonly #indexed = new Set<string>();
-  readonly #reaping = new Set<string>();
   #listener: PresenceListener | undefined;
   #onBegun: () => void = () => undefined;
-  #beating = false;
-  /** The connection is new: Redis may lack the last writes. */
-  #inDoubt = true;
 
   constructor(options: RedisPresenceOptions, log: Logger) {
     this.#options = options;
-    this.#log = log;
-    this.#names = new RedisNames(options.prefix, options.redis.database);
-    this.#lease = new Lease(options.instance);
-    this.#connection = options.redis.add({
+    const { instance, prefix, redis } = options;
+    this.#names = new RedisNames(prefix, redis.database);
+    this.#connection = redis.add({
       role: 'presence',
-      name: `roomcast:presence:${options.instance}`,
-      scripts: [changeScript, pageScript],
-      onReady: () => this.#beat(),
-      onSecond: () => this.#beat(),
-      onLost: () => {
-        this.#inDoubt = true;
-        this.#lease.interrupted();
-      },
+      name: `roomcast:presence:${instance}`,
+      scripts: [changeScript, pageScript, ownersScript, indexScript],
+      onReady: () => this.#leases.beat(),
+      onSecond: () => this.#leases.beat(),
+      onLost: () => this.#leases.interrupted(),
     });
+    const owner = {
+      reap: (lease: string, room: string) => this.#reap(lease, room),
+      doubtful: () => {
+        this.#onBegun();
+        this.#listener?.doubtful();
+      },
+    };
+    this.#leases = new Leases(this.#names, instance, this.#connection, owner, log);
   }
 
   async start(listener: PresenceListener): Promise<void> {
@@ -96,10 +110,10 @@ export class RedisPresence implements PresenceStore {
   }
 
   async change(room: string, entered: Present[], left: Present[]): Promise<void> {
-    const life = this.#heldLife();
+    const life = this.#leases.heldLife();
     const members = (presents: Present[]) => presents.map((present) => memberOf(present, life));
-    if (entered.length > 0) await this.#index(room, life);
-    await this.#run(room, members(entered), members(left));
+    if (entered.length > 0) await this.#leases.enter(room, life);
+    await this.#run(room, { entered: members(entered), left: members(left) });
   }
 
   async sync(room: string, present: () => Iterable<Present>): Promise<void> {
@@ -108,153 +122,95 @@ export class RedisPresence implements PresenceStore {
     // Behind everything that was dealt with, in the order of Redis: connections, each with a line end or a \v behind it.
     let from = `${instance}-`;
     for (;;) {
-      const life = this.#heldLife();
+      const life = this.#leases.heldLife();
       const left = [...present()].filter(({ connection }) => `${connection}\v` > from);
       const batch = batchOf(left.sort((one, other) => (one.connection < other.connection ? -1 : 1)));
       const last = batch.length < left.length ? batch.at(-1)?.connection : undefined;
       const to = last === undefined ? end : `${last}\v`;
-      if (batch.length > 0) await this.#index(room, life);
-      const members = batch.map((each) => memberOf(each, life));
-      const { stoppedAt, frames } = await this.#run(room, members, [], { from: `(${from}`, to: `(${to}` });
-      if (stoppedAt === '' && to === end) return;
+      if (batch.length > 0) await this.#leases.enter(room, life);
+      const entered = batch.map((each) => memberOf(each, life));
+      const range = { from: `(${from}`, to: `(${to}` };
+      const { stoppedAt, frames, isCounted } = await this.#run(room, { entered, range, looks: true });
+      if (stoppedAt === '' && to === end) {
+        if (!isCounted) await this.#countAll(room);
+        break;
+      }
       from = stoppedAt === '' ? to : stoppedAt;
       if (frames > 0) await pause();
     }
+    const owners = ['EVALSHA', ownersScript.sha, 1, this.#keys(room)[0], maxOwners];
+    await this.#leases.takeUp(room, ((await this.#connection.run(owners)) as Buffer[]).map(String));
   }
 
   async release(room: string): Promise<void> {
-    if (!this.#indexed.delete(room)) return;
-    const index = this.#names.leaseRooms(this.#lease.name);
-    await this.#connection.run(['SREM', index, room]);
+    await this.#leases.leave(room);
   }
 
   async page(room: string, { after, limit, maxBytes }: PresenceQuery): Promise<PresencePage> {
     const from = after === undefined ? '-' : `(${after}\v`;
-    const [members, users] = this.#keys(room);
-    const asked = [from, limit, maxBytes, memberOverheadBytes];
-    const reply = await this.#connection.run(['EVALSHA', pageScript.sha, 2, members, users, ...asked]);
-    const [count, userCount, more, page] = reply as [number, number, number, Buffer[]];
-    return { count, users: userCount, more: more === 1, members: page.map(presentOf).filter(isThere) };
+    const asked = [from, limit, maxBytes, memberOverheadBytes, maxCounted];
+    const read = () => this.#connection.run(['EVALSHA', pageScript.sha, 3, ...this.#keys(room), ...asked]);
+    let reply = (await read()) as [] | [number, number, number, Buffer[]];
+    if (reply.length === 0) {
+      await this.#countAll(room);
+      reply = (await read()) as typeof reply;
+    }
+    if (reply.length === 0) throw new BackplaneError('unavailable', 'who is in the room is being counted');
+    const [count, users, more, members] = reply;
+    const page = members.map(String);
+    this.#notice(room, page);
+    return { count, users, more: more === 1, members: page.map(presentOf).filter(isThere) };
   }
 
   async close(): Promise<void> {
     const listening = this.#listener !== undefined;
     this.#listener = undefined;
-    if (listening && this.#connection.ready && this.#indexed.size === 0) {
-      await this.#end(this.#lease.name).catch((error: Error) =>
-        this.#log.warn({ error: error.message }, 'the lease was not ended; other nodes will reap it'),
-      );
-    }
+    if (listening) await this.#leases.close();
     this.#connection.close();
   }
 
-  /** Nothing is written without a lease that holds, and never as another life. */
-  #heldLife(): string {
-    if (this.#inDoubt || !this.#lease.holds(performance.now())) {
-      throw new BackplaneError('unavailable', 'Redis is away, or was until now');
-    }
-    return this.#lease.life;
-  }
-
-  async #index(room: string, life: string): Promise<void> {
-    if (this.#indexed.has(room)) return;
-    const index = this.#names.leaseRooms(this.#lease.name);
-    await this.#connection.run(['SADD', index, room]);
-    if (this.#heldLife() !== life) throw new BackplaneError('unavailable', 'the lease was lost');
-    this.#indexed.add(room);
-  }
-
   /** Runs presence-change.lua. */
-  async #run(room: string, entered: string[], left: string[], range?: Range) {
-    const [members, users, channel] = this.#keys(room);
+  async #run(room: string, { entered = [], left = [], range, looks = false }: Changes) {
+    const keys = this.#keys(room);
     const at = String(Date.now()).padStart(13, '0');
-    const told = [this.#options.tells(room) ? channel : '', room, at];
+    const told = [this.#options.tells(room) ? this.#names.channel(room) : '', room, at];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxLookedAt, maxBatchBytes];
+    const counting = [looks ? 1 : 0, maxCounted, countedTtlMs];
     const changed = [entered.length, ...entered, ...left];
-    const words = ['EVALSHA', changeScript.sha, 2, members, users, ...told, ...within, ...changed];
-    const [stoppedAt, takenOut, frames] = (await this.#connection.run(words)) as [Buffer, number, number];
-    return { stoppedAt: String(stoppedAt), takenOut, frames };
+    const words = ['EVALSHA', changeScript.sha, 3, ...keys, ...told, ...within, ...counting, ...changed];
+    const reply = (await this.#connection.run(words)) as [Buffer, number, number, number];
+    const [stoppedAt, takenOut, frames, more] = reply;
+    return { stoppedAt: String(stoppedAt), takenOut, frames, isCounted: more === 0 };
   }
 
-  /** Returns false if somebody else has ended the lease. */
-  async #end(lease: string): Promise<boolean> {
-    await this.#connection.run(['DEL', this.#names.leaseRooms(lease)]);
-    return (await this.#connection.run(['HDEL', this.#names.nodes, lease])) === 1;
+  /** Has all members counted that are not, in parts. */
+  async #countAll(room: string): Promise<void> {
+    while (!(await this.#run(room, { looks: true })).isCounted) await delay(countPauseMs, undefined, { ref: false });
   }
 
-  #beat(): void {
-    if (this.#beating || this.#listener === undefined || !this.#connection.ready) return;
-    this.#beating = true;
-    const sentAt = performance.now();
-    const { name } = this.#lease;
-    Promise.all([
-      this.#connection.run(['HINCRBY', this.#names.nodes, name, 1]),
-      this.#connection.run(['HGETALL', this.#names.nodes]),
-    ])
-      .finally(() => {
-        this.#beating = false;
-      })
-      .then(([beat, beats]) => this.#beaten(beat as number, recordOf(beats as Buffer[]), sentAt))
-      .catch((error: Error) => this.#log.debug({ error: error.message }, 'a beat failed'));
-  }
-
-  #beaten(beat: number, beats: Record<string, string>, sentAt: number): void {
-    const now = performance.now();
-    const { name } = this.#lease;
-    const became = this.#lease.beaten(beat, sentAt, now);
-    if (became === 'lost') {
-      this.#log.warn({ lease: name }, 'the lease was lost; entering all rooms again with a new one');
-      this.#indexed.clear();
-      this.#inDoubt = true;
-      this.#beat();
-      // It had been ended, and this beat has begun it again.
-      if (beat === 1) this.#end(name).catch(() => undefined);
-      return;
-    }
-    if (this.#inDoubt) {
-      this.#indexed.clear();
-      this.#inDoubt = false;
-      this.#onBegun();
-      this.#listener?.doubtful();
-    }
-    for (const lease of this.#lease.dead(beats, now)) this.#reap(lease);
-  }
-
-  #reap(lease: string): void {
-    if (this.#reaping.has(lease)) return;
-    this.#reaping.add(lease);
-    this.#reapRooms(lease)
-      .catch((error: Error) => this.#log.warn({ lease, error: error.message }, 'reaping was interrupted'))
-      .finally(() => this.#reaping.delete(lease));
-  }
-
-  async #reapRooms(lease: string): Promise<void> {
-    const index = this.#names.leaseRooms(lease);
-    for (;;) {
-      const rooms = (await this.#connection.run(['SRANDMEMBER', index, roomsPerReaping])) as Buffer[];
-      if (rooms.length === 0) break;
-      await Promise.all(rooms.map((room) => this.#reapRoom(lease, String(room))));
-    }
-    if (await this.#end(lease)) this.#log.warn({ lease }, 'a lease stood still; its members have left their rooms');
-  }
-
-  async #reapRoom(lease: string, room: string): Promise<void> {
+  async #reap(lease: string, room: string): Promise<void> {
     const { instance, life } = ownerOf(lease);
     let from = `${instance}-`;
     for (;;) {
       const range = { from: `(${from}`, to: `(${instance}.`, life };
-      const { stoppedAt, takenOut, frames } = await this.#run(room, [], [], range);
+      const { stoppedAt, takenOut, frames } = await this.#run(room, { range });
       if (takenOut > 0) this.#listener?.reaped(takenOut);
-      if (stoppedAt === '') break;
+      if (stoppedAt === '') return;
       from = stoppedAt;
       if (frames > 0) await pause();
     }
-    await this.#connection.run(['SREM', this.#names.leaseRooms(lease), room]);
   }
 
-  #keys(room: string): [members: string, users: string, channel: string] {
+  /** Some of the members may be of a node that nobody knows. */
+  #notice(room: string, members: readonly string[]): void {
+    const leases = new Set(members.map(leaseOf));
+    // Whoever asks next, or syncs the room, finds them too.
+    this.#leases.takeUp(room, leases).catch(() => undefined);
+  }
+
+  #keys(room: string): [members: string, users: string, counted: string] {
     const keys = this.#names.room(room);
-    return [`${keys}:members`, `${keys}:users`, this.#names.channel(room)];
+    return [`${keys}:members`, `${keys}:users`, `${keys}:counted`];
   }
 }
 
@@ -268,21 +224,21 @@ function memberOf({ connection, user, info }: Present, life: string): string {
   return `${connection}\n${life}\n${user === null ? '' : JSON.stringify(user)}\n${info ?? ''}`;
 }
 
+/** Of whom a member is, as presence-owners.lua tells it; of what no node wrote, the name of no lease. */
+function leaseOf(member: string): string {
+  const [connection = '', life = ''] = member.split('\n', 2);
+  return `${connection.slice(0, connection.lastIndexOf('-'))}.${life}`;
+}
+
 /** Undefined for what no node of this version wrote. */
-function presentOf(member: Buffer): Present | undefined {
-  const [connection, life, user, info] = String(member).split('\n');
+function presentOf(member: string): Present | undefined {
+  const [connection, life, user, info] = member.split('\n');
   if (connection === undefined || life === undefined || user === undefined || info === undefined) return undefined;
   try {
     return { connection, user: user === '' ? null : JSON.parse(user), info: info === '' ? undefined : info };
   } catch {
     return undefined;
   }
-}
-
-/** What HGETALL answers: names, each with its value behind it. */
-function recordOf(flat: Buffer[]): Record<string, string> {
-  const pairs = flat.flatMap((name, index) => (index % 2 === 0 ? [[String(name), String(flat[index + 1])]] : []));
-  return Object.fromEntries(pairs);
 }
 
 function isThere(present: Present | undefined): present is Present {

@@ -6,7 +6,7 @@
  * a room follow one another, at least `writeIntervalMs` apart. It knows no frames. Next: gateway/presence-store.ts.
  */
 import { BackplaneError } from './backplane.ts';
-import type { Logger } from './log.ts';
+import type { Faults } from './faults.ts';
 import { batchOf, type PresenceStore, type Present, writeIntervalMs } from './presence-store.ts';
 
 /** After a failed write; sooner when the store says that it is back, or when somebody asks. */
@@ -26,7 +26,7 @@ export class PresenceRoom<Member> {
   /** Counted by who tells. */
   timesTold = 0;
   readonly #store: PresenceStore;
-  readonly #log: Logger;
+  readonly #faults: Faults;
   readonly #onIdle: () => void;
   /** Entered or left, as `members` says, since they were last written. */
   readonly #changed = new Set<Present>();
@@ -41,10 +41,10 @@ export class PresenceRoom<Member> {
   #ended = false;
 
   /** `onIdle`: it has no members and nothing to write, and has ended. */
-  constructor(name: string, store: PresenceStore, log: Logger, onIdle: () => void) {
+  constructor(name: string, store: PresenceStore, faults: Faults, onIdle: () => void) {
     this.name = name;
     this.#store = store;
-    this.#log = log;
+    this.#faults = faults;
     this.#onIdle = onIdle;
   }
 
@@ -144,9 +144,7 @@ export class PresenceRoom<Member> {
 
   #failed(error: unknown): void {
     this.#writing = false;
-    if (!(error instanceof BackplaneError)) {
-      this.#log.error({ room: this.name, error: (error as Error).stack ?? String(error) }, 'writing presence failed');
-    }
+    if (!(error instanceof BackplaneError)) this.#faults.report('writing presence failed', error, { room: this.name });
     // The store may have said in the meantime that it is back.
     const isBack = this.#doubtful;
     this.#changed.clear();

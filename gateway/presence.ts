@@ -11,7 +11,7 @@ import type { JoinLeaveFrame } from '../shared/protocol.ts';
 import type { Access, Identity } from './access.ts';
 import { BackplaneError } from './backplane.ts';
 import type { Backpressure } from './backpressure.ts';
-import type { Logger } from './log.ts';
+import type { Faults } from './faults.ts';
 import type { Metrics } from './metrics.ts';
 import { PresenceRoom } from './presence-room.ts';
 import type { PresenceListener, PresencePage, PresenceStore } from './presence-store.ts';
@@ -33,7 +33,7 @@ export interface PresenceParts {
   backpressure: Backpressure;
   fanout: Fanout;
   metrics: Metrics;
-  log: Logger;
+  faults: Faults;
 }
 
 /** An answer, and what it takes of the asking connection's buffer. */
@@ -172,9 +172,9 @@ export class Presence implements PresenceListener {
   }
 
   #open(name: string): PresenceRoom<PresentMember> | undefined {
-    const { log, store } = this.#parts;
+    const { faults, store } = this.#parts;
     if (this.#closed) return undefined;
-    const room = new PresenceRoom<PresentMember>(name, store, log, () => this.#rooms.delete(name));
+    const room = new PresenceRoom<PresentMember>(name, store, faults, () => this.#rooms.delete(name));
     this.#rooms.set(name, room);
     return room;
   }

@@ -5,8 +5,8 @@
  * connection come here one after the other is gateway/connection.ts. Next: gateway/hub.ts, gateway/presence.ts.
  */
 import type { Identity } from './access.ts';
-import { failure, ok, present, trouble } from './answers.ts';
-import type { BackplaneError } from './backplane.ts';
+import { failure, ok, present } from './answers.ts';
+import { BackplaneError } from './backplane.ts';
 import type { HistoryFrame, PresenceFrame } from './frame.ts';
 import { historyAnswer, historyQuery } from './history.ts';
 import type { RoomFrame } from './membership.ts';
@@ -37,7 +37,7 @@ export function request(
     answer
       .then(
         (text) => asker.send(text),
-        (error: BackplaneError) => asker.send(trouble(frame.id, error, 'ask again')),
+        (error: unknown) => asker.send(node.faults.answer('a question failed', error, frame.id, 'ask again')),
       )
       .catch((error: unknown) => asker.fail(error));
   }
@@ -49,7 +49,7 @@ const forbidden = {
 };
 
 function publish(frame: PublishFrame, identity: Identity, asker: Asker, node: Node): void {
-  const { access, hub, metrics, publisher } = node;
+  const { access, faults, hub, metrics, publisher } = node;
   const { id, room } = frame;
   if (!access.allows(identity, 'publish', room)) {
     asker.send(failure(id, 'forbidden', 'Neither a room rule nor the token allows to publish to this room.'));
@@ -64,17 +64,17 @@ function publish(frame: PublishFrame, identity: Identity, asker: Asker, node: No
         if (!duplicate) metrics.published();
         if (id !== undefined) asker.send(ok({ id, ...position, ...(duplicate ? { duplicate } : {}) }));
       },
-      (error: BackplaneError) => {
+      (error: unknown) => {
         asker.publishesUnderWay--;
-        metrics.publishFailed(error.code);
-        asker.send(trouble(id, error, 'publish again', 'with the same key'));
+        metrics.publishFailed(error instanceof BackplaneError ? error.code : 'internal');
+        asker.send(faults.answer('publishing failed', error, id, 'publish again', 'with the same key'));
       },
     )
     .catch((error: unknown) => asker.fail(error));
 }
 
-async function history(frame: HistoryFrame, { hub }: Node): Promise<string> {
-  return historyAnswer(frame, await hub.history(frame.room, historyQuery(frame)));
+async function history(frame: HistoryFrame, { backpressure, hub }: Node): Promise<string> {
+  return historyAnswer(frame, await hub.history(frame.room, historyQuery(frame, backpressure.softBytes)));
 }
 
 async function presence(frame: PresenceFrame, { presence }: Node): Promise<string> {

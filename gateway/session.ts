@@ -137,6 +137,7 @@ export class Session {
       features: [],
     };
     this.#owner.send(JSON.stringify(welcome));
-    this.#owner.welcomed(identity);
+    // It may have been one frame too many, and have closed the connection, which then counts for nobody any more.
+    if (!this.#ended) this.#owner.welcomed(identity);
   }
 }

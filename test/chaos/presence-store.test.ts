@@ -21,7 +21,7 @@ async function cluster(others: number, ...rooms: string[]) {
   const redis = await ownRedis();
   const proxy = await faultProxy(redis.url);
   const prefix = `rct:${randomBytes(6).toString('hex')}`;
-  const node = await redisNode(proxy.url, prefix, redis.url).start(...rooms);
+  const node = await redisNode(proxy.url, prefix, { listenUrl: redis.url }).start(...rooms);
   const rest = Array.from({ length: others }, () => redisNode(redis.url, prefix));
   await Promise.all(rest.map((each) => each.start(...rooms)));
   const [watcher] = rest;
@@ -72,7 +72,7 @@ describe('a node dies', () => {
   test('and the one that reaps it dies too: the third goes on, and everybody leaves once', async () => {
     const { redis, proxy, prefix, node, watcher } = await cluster(1, 'a', 'b');
     const secondProxy = await faultProxy(redis.url);
-    const second = await redisNode(secondProxy.url, prefix, redis.url).start('a');
+    const second = await redisNode(secondProxy.url, prefix, { listenUrl: redis.url }).start('a');
     await node.store.change('a', users(node, 10), []);
     await second.store.change('b', users(second, 10), []);
     await node.die(() => proxy.cut());

@@ -1,6 +1,6 @@
 /**
- * A Redis that is full or refuses otherwise, and one that answers slowly: neither is an outage. What is refused is refused whole, what is taken
- * late is taken in order, and nobody is told of a gap.
+ * A Redis that is full or refuses otherwise, and one that answers slowly: neither is an outage. What is refused is refused
+ * whole, what is taken late is taken in order, nobody is told of a gap, and rooms open.
  *
  * Each test has a Redis of its own. The same below the node: history-faults.test.ts in test/contract. A Redis that is away
  * or hangs: redis-outage.test.ts in test/integration.
@@ -15,6 +15,7 @@ import { expectWhole, PlacedMember } from '../integration/placed-member.ts';
 import { SteadyPublisher } from '../integration/steady-publisher.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { errorOf, okOf } from '../support/client.ts';
+import { faultProxy } from '../support/fault-proxy.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
@@ -128,4 +129,25 @@ test('Redis stands still for 300 ms again and again under load: all is taken, in
     expect(await metric(node, 'gateway_gaps_total{reason="backplane",healed="true"}')).toBe(0);
     expect(node.logs.filter(({ msg }) => msg === 'backplane down: publishes fail until Redis is back')).toEqual([]);
   }
+}, 60_000);
+
+test('Redis answers everything 900 ms late: a room opens, and history is read, beside 2,000 quiet rooms', async () => {
+  const redis = await ownRedis();
+  const proxy = await faultProxy(redis.url);
+  const settings = { REQUEST_RATE: 0, MAX_ROOMS_PER_CONNECTION: 3_000, ROOMS_FILE: rooms() };
+  const node = await spawnNode({ REDIS_URL: proxy.url, ...settings });
+  const quiet = await enter(node, 'quiet');
+  for (let from = 0; from < 2_000; from += 500) {
+    await Promise.all(names('', 500).map((_, index) => quiet.subscribe(`long:${from + index}`)));
+  }
+  proxy.answerDelayMs = 900;
+  const lateFrom = performance.now();
+  await until(() => performance.now() - lateFrom > 10_000, 20_000, 'it has been late for a while');
+  const newcomer = await enter(node, 'newcomer');
+  const askedAt = performance.now();
+  okOf(await newcomer.request({ type: 'subscribe', room: randomRoom('long') }, 20_000));
+  okOf(await quiet.request({ type: 'history', room: 'long:1' }, 20_000));
+  // Three answers: to SUBSCRIBE, and to a read each. The queue of looks alone would take 8 s.
+  expect(performance.now() - askedAt).toBeLessThan(5_000);
+  expect(await metric(node, 'gateway_backplane_reconnects_total')).toBe(0);
 }, 60_000);

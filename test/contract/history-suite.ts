@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { HistoryPage, HistoryQuery, Publication } from '../../gateway/backplane.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { until } from '../support/until.ts';
+import { Random } from '../unit/random.ts';
 import { frameOf, offsetsOf, publishKept, readAll, span, suffixOf } from './kept-room.ts';
 import { type CreateBackplanes, keptPublication, publication, type Recorder, startNodes } from './recorder.ts';
 
@@ -14,7 +15,7 @@ const deadlineMs = 10_000;
 
 export function historySuite(name: string, create: CreateBackplanes): void {
   describe(name, () => {
-    for (const part of [positions, pages, bounds, lifetimes, keys]) part(create);
+    for (const part of [positions, pages, sizes, bounds, lifetimes, keys]) part(create);
   });
 }
 
@@ -147,7 +148,7 @@ function pages(create: CreateBackplanes): void {
           page.messages.map(({ offset }) => offset),
           told,
         ).toEqual(offsets);
-        expect(page, told).toMatchObject({ epoch, top: 20, first: 1 });
+        expect(page, told).toMatchObject({ epoch, top: 20, first: query.limit === 0 ? 21 : 1 });
       }
     });
 
@@ -179,6 +180,49 @@ function pages(create: CreateBackplanes): void {
       expect(await read({ maxBytes: 10_000 })).toEqual(span(21, 120));
       expect(await read({ after: { epoch, offset: 0 }, maxBytes: 10_000 })).toEqual(span(1, 100));
     });
+  });
+}
+
+function sizes(create: CreateBackplanes): void {
+  /** Some rooms are of one size, some change it now and then, in some any message may be of any. */
+  const sizesOf = (random: Random, number: number) => {
+    const any = () => random.pick([60, 100, 900, 4_000, 20_000, 65_000]);
+    const changes = random.pick([0, 0.02, 0.1, 1]);
+    let size = any();
+    return span(1, number).map(() => {
+      if (random.chance(changes)) size = any();
+      return size;
+    });
+  };
+
+  test('a page holds as many messages as fit, whatever their sizes are (12 rooms of 150, 50 pages each)', async () => {
+    const { one, other } = await startNodes(create);
+    const random = new Random(20_261_128);
+    const history = { size: 1_000, maxBytes: 104_857_600, ttlSeconds: 60 };
+    for (const room of span(1, 12).map((number) => `room${number}`)) {
+      const frames = sizesOf(random, 150);
+      const published = frames.map((size, index) => {
+        return one.backplane.publish(keptPublication(room, { suffix: suffixOf(index + 1, size), history }));
+      });
+      const epoch = (await Promise.all(published))[0]?.position?.epoch;
+      for (let pages = 0; pages < 50; pages++) {
+        const [limit, maxBytes] = [random.integer(1, 200), random.pick([1, 300, 5_000, 70_000, 262_144, 1_000_000])];
+        const [low, high] = [random.integer(0, 150), random.integer(1, 170)];
+        const after = random.chance(0.5) ? { epoch, offset: low } : undefined;
+        const wanted = span(after === undefined ? 1 : low + 1, Math.min(150, high - 1));
+        if (after === undefined) wanted.reverse();
+        let bytes = 0;
+        const fits = wanted.filter((offset, index) => {
+          bytes += frames[offset - 1] ?? 0;
+          return index < limit && (index === 0 || bytes <= maxBytes);
+        });
+        const page = await other.backplane.read(room, { after, before: high, limit, maxBytes });
+        const told = `${room} ${JSON.stringify({ after, high, limit, maxBytes })}`;
+        const offsets = page.messages.map(({ offset }) => offset);
+        expect(offsets, told).toEqual(fits.toSorted((left, right) => left - right));
+        for (const { offset, frame } of page.messages) expect(frame.length, told).toBe(frames[offset - 1]);
+      }
+    }
   });
 }
 

@@ -30,6 +30,8 @@ export class PresenceNode implements PresenceListener {
   #connections = 0;
   /** Times that it was told to sync. */
   doubts = 0;
+  /** What it does then. */
+  onDoubt: () => void = () => undefined;
   /** Members that it took out for dead nodes. */
   reapedMembers = 0;
 
@@ -53,6 +55,7 @@ export class PresenceNode implements PresenceListener {
 
   doubtful(): void {
     this.doubts += 1;
+    this.onDoubt();
   }
 
   reaped(members: number): void {
@@ -76,6 +79,11 @@ export class PresenceNode implements PresenceListener {
   /** Join and leave frames of a room, in the order in which they came. */
   frames(room: string): JoinLeaveFrame[] {
     return (this.#listening?.told ?? this.#told).filter((frame) => frame.room === room);
+  }
+
+  /** How often it was told that the room was counted anew. */
+  recounts(room: string): number {
+    return this.#listening?.recounts.filter((each) => each === room).length ?? 0;
   }
 
   /** What was told of a room, one line for each user or anonymous connection: `join ann`. */
@@ -108,10 +116,13 @@ export function memoryNode(): PresenceNode {
 }
 
 /** A node on the Redis at `url`. Nodes that share a prefix share their rooms; it listens at `listenUrl`. */
-export function redisNode(url: string, prefix: string, listenUrl = url): PresenceNode {
+export function redisNode(
+  url: string,
+  prefix: string,
+  { listenUrl = url, log = createLog('silent') } = {},
+): PresenceNode {
   const instance = `node.${randomBytes(3).toString('hex')}`;
-  const log = createLog('silent');
-  const store = new RedisPresence({ redis: redisConnections(url), prefix, instance, tells }, log);
+  const store = new RedisPresence({ redis: redisConnections(url, log), prefix, instance, tells }, log);
   const backplane = new RedisBackplane(
     { redis: redisConnections(listenUrl), prefix, node: instance, dedupeMs: 60_000, replicated: false },
     log,

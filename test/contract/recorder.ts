@@ -3,7 +3,7 @@
  *
  * Owns the backplane's end. Frames are kept as they came and read only when a test asks, so one that changes later shows.
  */
-import type { Backplane, BackplaneListener, Publication } from '../../gateway/backplane.ts';
+import type { Backplane, BackplaneListener, PresenceNews, Publication } from '../../gateway/backplane.ts';
 import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { until } from '../support/until.ts';
@@ -39,6 +39,8 @@ export class Recorder implements BackplaneListener {
   readonly events: Event[] = [];
   /** Join and leave frames. */
   readonly told: JoinLeaveFrame[] = [];
+  /** Rooms that were counted anew, each time. */
+  readonly recounts: string[] = [];
   readonly roundTrips: number[] = [];
   reconnects = 0;
   /** True while a test calls the backplane. */
@@ -63,8 +65,9 @@ export class Recorder implements BackplaneListener {
     this.#told({ kind: 'missed', room, why });
   }
 
-  presence(frame: JoinLeaveFrame): void {
-    this.told.push(frame);
+  presence(news: PresenceNews): void {
+    if (news.type === 'recount') this.recounts.push(news.room);
+    else this.told.push(news);
   }
 
   roundTrip(seconds: number): void {

@@ -10,6 +10,7 @@ import type { Backplane } from '../../gateway/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
 import { RedisBackplane } from '../../gateway/backplane-redis.ts';
 import { Backpressure } from '../../gateway/backpressure.ts';
+import { Faults } from '../../gateway/faults.ts';
 import { Freeze } from '../../gateway/freeze.ts';
 import { Hub } from '../../gateway/hub.ts';
 import { createLog } from '../../gateway/log.ts';
@@ -113,7 +114,7 @@ class RacingMember implements Member {
 async function racingNode(backplane: Backplane): Promise<RacingNode> {
   const rules = readRules({ rooms: [{ match: '*', subscribe: 'anyone', history }] });
   const access = new Access('rules' in rules ? rules.rules : []);
-  const [backpressure, log] = [new Backpressure(0, 0, 0, new Set()), createLog('silent')];
+  const [backpressure, faults] = [new Backpressure(0, 0, 0, new Set()), new Faults(createLog('silent'))];
   const none = () => 0;
   const metrics = new Metrics(
     { version: '0', node: 'race' },
@@ -134,9 +135,16 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
     for (const member of [...(listeners.get(room) ?? [])]) member.send(frame);
   };
   // No rule turns presence on.
-  const presence = new Presence({ store: new MemoryPresence(() => false), access, backpressure, fanout, metrics, log });
+  const presence = new Presence({
+    store: new MemoryPresence(() => false),
+    access,
+    backpressure,
+    fanout,
+    metrics,
+    faults,
+  });
   const freeze = new Freeze(() => undefined);
-  const hub = new Hub({ backplane, access, backpressure, fanout, freeze, metrics, presence, log });
+  const hub = new Hub({ backplane, access, backpressure, fanout, freeze, metrics, presence, faults });
   onCleanup(async () => {
     metrics.close();
     freeze.close();
@@ -150,7 +158,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
     backpressure,
     metrics,
     presence,
-    log,
+    faults,
     config: { maxRoomsPerConnection: 0 },
   } as unknown as Node;
   return { node, listeners };

@@ -303,6 +303,28 @@ describe.each([
   });
 });
 
+test('an answer is cut at half of MAX_BUFFERED_BYTES where that is less than 256 KiB, and page by page everything is there', async () => {
+  const node = await startNode({ ...settings, MAX_BUFFERED_BYTES: 65_536, MAX_MESSAGE_BYTES: 32_768 });
+  const room = randomRoom('long');
+  const ann = await join(node, 'ann', room);
+  await publishNumbers(ann, room, 0, 60, 4_000);
+  await publishNumbers(ann, room, 60, 61, 32_000);
+  const bytes: number[] = [];
+  ann.socket.on('message', (text: Buffer) => {
+    if (text.includes('"messages":[')) bytes.push(text.length);
+  });
+  const offsets: (number | undefined)[] = [];
+  for (let more: true | undefined = true; more; ) {
+    const page: OkFrame = await read(ann, room, { after: offsets.at(-1) ?? 0, limit: 1_000 });
+    offsets.push(...offsetsOf(page));
+    more = page.more;
+  }
+  expect(offsets).toEqual(range(1, 62));
+  // Seven of them fit, and the last one is there though it is larger.
+  expect(bytes).toHaveLength(10);
+  expect(Math.max(...bytes.slice(0, -1))).toBeLessThanOrEqual(32_768);
+});
+
 test('while Redis is away, history is answered by unavailable', async () => {
   const node = await startNode({ ...settings, REDIS_URL: `redis://127.0.0.1:${await freePort()}` });
   const client = await connectWelcomed(node.url, await mintToken({ sub: 'user', rooms: { '*': ['history'] } }));

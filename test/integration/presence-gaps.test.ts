@@ -1,6 +1,6 @@
 /**
- * What members of rooms with history are told when join and leave frames passed them by, which are not kept: one `gap`
- * with a count of 0, so that they ask who is there, and all messages in order as if nothing had been.
+ * What members are told when join and leave frames passed them by, which are not kept, or may never have been sent: one
+ * `gap` with a count of 0, so that they ask who is there, and all messages in order as if nothing had been.
  *
  * Whole nodes that die, and questions: presence.test.ts in test/chaos. Messages that were missed: healing.test.ts, there.
  */
@@ -8,7 +8,7 @@ import { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
 import type { GatewayFrame, Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
-import { type Client, okOf } from '../support/client.ts';
+import { type Client, errorOf, okOf } from '../support/client.ts';
 import { spawnNode } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
@@ -16,7 +16,7 @@ import { metric } from './admin.ts';
 import { publishNumbers, range } from './counting-member.ts';
 import { roomsFile } from './files.ts';
 import { enter, join, messagesOf, names, randomRoom } from './people.ts';
-import { story, untilTold, usersIn } from './presence-members.ts';
+import { presenceOf, story, untilTold, usersIn } from './presence-members.ts';
 
 const redis = await ownRedis();
 const admin = new Redis(redis.url);
@@ -30,6 +30,7 @@ const node = await spawnNode({
   ROOMS_FILE: roomsFile(
     { match: 'team:*', presence: true, joinLeave: true, history },
     { match: 'silent:*', presence: true, history },
+    { match: 'plain:*', presence: true, joinLeave: true },
   ),
 });
 const publisher = await enter(node, 'publisher');
@@ -69,6 +70,48 @@ test('a lost subscription is told once where join and leave are told, and not at
     }
   }
 }, 40_000);
+
+describe.each(['team', 'plain'])('Redis, in a room of kind %s', (kind) => {
+  const countOf = async (client: Client, room: string) => {
+    const { count, users } = await presenceOf(client, room);
+    return [count, users];
+  };
+
+  test('refuses a command in the middle of a write: presence is unavailable, then exact, and members are told to ask', async () => {
+    const room = randomRoom(kind);
+    const watcher = await join(node, 'watcher', room);
+    await untilCounted(watcher, room, [1, 1]);
+    await admin.call('ACL', 'SETUSER', 'default', '-hincrby');
+    onCleanup(() => admin.call('ACL', 'SETUSER', 'default', '+hincrby'));
+    await Promise.all(names('m', 24).map((name, index) => join(node, index % 2 === 0 ? name : 'one', room)));
+    const refused = errorOf(await watcher.request({ type: 'presence', room }));
+    expect(refused.code).toBe('unavailable');
+    await admin.call('ACL', 'SETUSER', 'default', '+hincrby');
+    await untilCounted(watcher, room, [25, 14]);
+    const gap = { type: 'gap', room, reason: 'backplane', count: 0 };
+    await until(() => gapsOf(watcher, room).length > 0, 5_000, 'it is told to ask again');
+    expect(gapsOf(watcher, room)).toEqual([gap]);
+    await join(node, 'late', room);
+    await until(() => story(watcher, room).at(-1) === 'join late', 5_000, 'all goes on');
+  }, 30_000);
+
+  test('lost the connections by user: whoever asks is told what is right, and members are told to ask', async () => {
+    const room = randomRoom(kind);
+    const members = await Promise.all(names('m', 24).map((_, index) => join(node, `user${index % 5}`, room)));
+    const [watcher] = members as [Client];
+    await untilCounted(watcher, room, [24, 5]);
+    await admin.del(`rc:{${room}}:users`);
+    expect(await countOf(watcher, room)).toEqual([24, 5]);
+    const gap = { type: 'gap', room, reason: 'backplane', count: 0 };
+    await until(() => gapsOf(watcher, room).length > 0, 5_000, 'it is told to ask again');
+    expect(gapsOf(watcher, room)).toEqual([gap]);
+  });
+
+  async function untilCounted(client: Client, room: string, wanted: number[]): Promise<void> {
+    const right = async () => String(await countOf(client, room)) === String(wanted);
+    await until(right, 10_000, `${wanted} are there`);
+  }
+});
 
 describe('a member that is behind', () => {
   /** In a side room, stops reading, and is off the live path. */

@@ -30,6 +30,8 @@ interface Restricted {
   /** Carried out for the nodes since their user is there. */
   commands(): Promise<string[]>;
   refusals(): Promise<unknown>;
+  /** Takes a key away. */
+  lose(key: string): Promise<unknown>;
   /** Of keys and of subscribed channels, each as the page lists it, or as it is where the page does not. */
   names(): Promise<string[]>;
 }
@@ -65,6 +67,7 @@ async function restricted(): Promise<Restricted> {
   return {
     url: redis.url.replace('//', `//${user}:${password}@`),
     refusals: () => admin.call('ACL', 'LOG'),
+    lose: (key) => admin.del(key),
     async names() {
       const names = [...(await admin.keys('*')), ...((await admin.pubsub('CHANNELS')) as string[])];
       return [...new Set(names.map((name) => listed.find((each) => isOf(each, name)) ?? name))].sort();
@@ -94,6 +97,9 @@ test('a user of Redis with the rights in docs/operations.md is refused nothing t
   const ann = await join(node, 'ann', 'team:a', 'plain');
   await join(dying, 'bob', 'team:a', 'plain');
   await untilTold(ann, 'team:a', ['join bob']);
+  expect(await usersIn(ann, 'team:a')).toEqual(['ann', 'bob']);
+  // What is lost is counted anew.
+  await redis.lose('rc:{team:a}:users');
   expect(await usersIn(ann, 'team:a')).toEqual(['ann', 'bob']);
   dying.kill('SIGKILL');
 

@@ -6,10 +6,14 @@
  *   reset            every connection is reset, new ones too
  *   swallow replies  requests arrive at the target, its answers are thrown away; such a connection ends with the mode
  *
- * Owns both sockets of each connection. Knows nothing of what flows through it; memory is bounded by TCP itself.
+ * And late: `answerDelayMs` holds back every answer for so long, in order, while bytes flow.
+ *
+ * Owns both sockets of each connection. Knows nothing of what flows through it; memory is bounded by TCP itself, but for
+ * answers that are late.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { onCleanup } from './cleanup.ts';
 
 export type FaultMode = 'pass' | 'blackhole' | 'reset' | 'swallow replies';
@@ -21,6 +25,8 @@ export interface FaultProxy {
   mode: FaultMode;
   /** Where new connections go, by its URL; the open ones stay where they are. */
   target: string;
+  /** 0 at first. */
+  answerDelayMs: number;
   /** Connections open now. */
   readonly connections: number;
   /** Destroys all current connections; new ones are taken as the mode says. */
@@ -33,6 +39,8 @@ interface Link {
   target: Socket;
   /** An answer was thrown away: the stream has a hole and must not go on. */
   broken: boolean;
+  /** The last answer that was held back is written. From the first of these on, all are written one after the other. */
+  answered: Promise<void> | undefined;
 }
 
 /** Starts a proxy in mode `pass` before `target`, for instance `redis://:secret@127.0.0.1:6379`. */
@@ -40,6 +48,7 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
   let address = new URL(target);
   const links = new Set<Link>();
   let mode: FaultMode = 'pass';
+  let answerDelayMs = 0;
 
   const destroy = (link: Link) => {
     links.delete(link);
@@ -62,10 +71,18 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
     }
   };
 
+  /** Never ahead of what came before, whatever the delay was then. */
+  const writeLate = (link: Link, chunk: Buffer) => {
+    const due = delay(answerDelayMs, undefined, { ref: false });
+    link.answered = Promise.all([link.answered, due]).then(
+      () => void (link.client.writable && link.client.write(chunk)),
+    );
+  };
+
   // Like `pipe`, but stopping and going on is the mode's business, too.
-  const relay = (from: Socket, to: Socket, passes: () => boolean) => {
-    from.on('data', (chunk) => {
-      if (!passes() || to.write(chunk)) return;
+  const relay = (from: Socket, to: Socket, passes: (chunk: Buffer) => boolean) => {
+    from.on('data', (chunk: Buffer) => {
+      if (!passes(chunk) || to.write(chunk)) return;
       from.pause();
       to.once('drain', () => mode === 'blackhole' || from.resume());
     });
@@ -73,13 +90,20 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
   };
 
   const server = createServer({ noDelay: true }, (client) => {
-    const link: Link = { client, target: connect(Number(address.port), address.hostname), broken: false };
+    const link: Link = {
+      client,
+      target: connect(Number(address.port), address.hostname),
+      broken: false,
+      answered: undefined,
+    };
     link.target.setNoDelay(true);
     links.add(link);
     relay(client, link.target, () => true);
-    relay(link.target, client, () => {
+    relay(link.target, client, (chunk) => {
       link.broken ||= mode === 'swallow replies';
-      return !link.broken;
+      if (link.broken || (answerDelayMs === 0 && link.answered === undefined)) return !link.broken;
+      writeLate(link, chunk);
+      return false;
     });
     for (const socket of [client, link.target]) {
       // Whatever ended one side, the other side has to end too; the reason is of no interest here.
@@ -121,6 +145,12 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
     },
     get connections() {
       return links.size;
+    },
+    get answerDelayMs() {
+      return answerDelayMs;
+    },
+    set answerDelayMs(next) {
+      answerDelayMs = next;
     },
     cut,
     close,

@@ -3,7 +3,7 @@
  * makes the reader throw.
  */
 import { expect, test } from 'vitest';
-import { keptHeader, unwrap, wrap } from '../../gateway/envelope.ts';
+import { isPresence, keptHeader, unwrap, unwrapPresence, wrap } from '../../gateway/envelope.ts';
 import { Random } from './random.ts';
 import { randomJsonText } from './random-json.ts';
 
@@ -149,4 +149,29 @@ test('random bytes never make it throw, and are refused', () => {
     const position = unwrap(marked)?.position;
     if (position !== undefined && !Number.isSafeInteger(position.offset)) expect.fail(marked.toString('hex'));
   }
+});
+
+test('news of presence is that of its room, of a kind that is known and whole; all else is nothing', () => {
+  const read = (news: unknown) => {
+    const bytes = bytesOf(`1p${String(at)}\n${typeof news === 'string' ? news : JSON.stringify(news)}`);
+    expect(isPresence(bytes, 0)).toBe(true);
+    return unwrapPresence(bytes, 0, bytes.length, 'a');
+  };
+  const members = [{ user: 'ann', info: {} }, { connection: 'c' }];
+  for (const news of [
+    { type: 'join', room: 'a', members },
+    { type: 'leave', room: 'a', members: [] },
+    { type: 'recount', room: 'a' },
+  ]) {
+    expect(read(news)).toEqual(news);
+    expect(read({ ...news, room: 'b' })).toBeUndefined();
+  }
+  for (const news of [
+    { type: 'gap', room: 'a' },
+    { type: 'join', room: 'a' },
+    { type: 'join', room: 'a', members: [null] },
+  ]) {
+    expect(read(news)).toBeUndefined();
+  }
+  for (const text of ['', '{', 'null', '7', '[]']) expect(read(text)).toBeUndefined();
 });

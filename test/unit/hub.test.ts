@@ -6,6 +6,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { Access } from '../../gateway/access.ts';
 import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
 import { Backpressure, type Reader } from '../../gateway/backpressure.ts';
+import { Faults } from '../../gateway/faults.ts';
 import { Freeze } from '../../gateway/freeze.ts';
 import { Hub, type Room } from '../../gateway/hub.ts';
 import { createLog } from '../../gateway/log.ts';
@@ -57,7 +58,7 @@ beforeEach(() => {
     freeze,
     metrics: { fannedOut: () => undefined } as unknown as Metrics,
     presence: {} as unknown as Presence,
-    log: createLog('silent'),
+    faults: new Faults(createLog('silent')),
   });
 });
 

@@ -123,6 +123,7 @@ const layers = [
   [
     'gateway/backplane-memory.ts',
     'gateway/backplane-redis.ts',
+    'gateway/presence-leases.ts',
     'gateway/presence-memory.ts',
     'gateway/presence-redis.ts',
   ],

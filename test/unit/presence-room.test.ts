@@ -4,13 +4,14 @@
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { BackplaneError } from '../../gateway/backplane.ts';
+import { Faults } from '../../gateway/faults.ts';
 import { createLog } from '../../gateway/log.ts';
 import { MemoryPresence } from '../../gateway/presence-memory.ts';
 import { PresenceRoom } from '../../gateway/presence-room.ts';
 import { type PresencePage, type PresenceStore, type Present, writeIntervalMs } from '../../gateway/presence-store.ts';
 import { Random } from './random.ts';
 
-const log = createLog('silent');
+const faults = new Faults(createLog('silent'));
 const member = null;
 
 beforeEach(() => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'performance'] }));
@@ -66,7 +67,7 @@ async function open() {
   const store = new FickleStore();
   await store.start();
   let idle = 0;
-  const room = new PresenceRoom<null>('a', store, log, () => idle++);
+  const room = new PresenceRoom<null>('a', store, faults, () => idle++);
   return { store, room, idle: () => idle };
 }
 

@@ -5,6 +5,7 @@
 import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Access, type Identity, readRules } from '../../gateway/access.ts';
 import { Backpressure } from '../../gateway/backpressure.ts';
+import { Faults } from '../../gateway/faults.ts';
 import { createLog } from '../../gateway/log.ts';
 import { Metrics } from '../../gateway/metrics.ts';
 import { Presence, type PresentMember, presenceTopic } from '../../gateway/presence.ts';
@@ -45,7 +46,8 @@ async function startNode() {
     for (const id of listening) give(id, String(frame));
   };
   const backpressure = new Backpressure(0, 0, 0, new Set());
-  const presence = new Presence({ store, access, backpressure, fanout, metrics, log: createLog('silent') });
+  const faults = new Faults(createLog('silent'));
+  const presence = new Presence({ store, access, backpressure, fanout, metrics, faults });
   await store.start(presence);
   const member = (id: string, user: string | null = id): PresentMember => ({
     id,

@@ -7,6 +7,7 @@ import { expect, test, vi } from 'vitest';
 import { Access, readRules } from '../../gateway/access.ts';
 import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
 import { Backpressure } from '../../gateway/backpressure.ts';
+import { Faults } from '../../gateway/faults.ts';
 import { Freeze } from '../../gateway/freeze.ts';
 import { Hub, type Room } from '../../gateway/hub.ts';
 import { createLog } from '../../gateway/log.ts';
@@ -121,7 +122,7 @@ async function startNode(...rules: object[]) {
       for (const member of members) if (member.listens.has(room)) member.send(frame);
     },
     metrics: metrics as unknown as Metrics,
-    log: createLog('silent'),
+    faults: new Faults(createLog('silent')),
   });
   await backplane.start(hub);
   const node = { hub, access, backpressure, presence, metrics, config: { maxRoomsPerConnection: 0 } };

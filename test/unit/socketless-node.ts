@@ -1,0 +1,198 @@
+/**
+ * A node without ports: real parts on a backplane and a presence store in memory, and sockets that write down what they are
+ * sent and have a buffer of the test's own choosing.
+ *
+ * Owns the end of the node's timers. A token is its own identity as JSON: whoever makes it may be anybody.
+ */
+import { Access, type Identity, readRules } from '../../gateway/access.ts';
+import type { Authenticator, Verified } from '../../gateway/auth.ts';
+import type { Backplane } from '../../gateway/backplane.ts';
+import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
+import { Backpressure } from '../../gateway/backpressure.ts';
+import { Connection } from '../../gateway/connection.ts';
+import { Faults } from '../../gateway/faults.ts';
+import { Freeze } from '../../gateway/freeze.ts';
+import { Hub } from '../../gateway/hub.ts';
+import { UserConnections } from '../../gateway/limits.ts';
+import { createLog, type Logger } from '../../gateway/log.ts';
+import { Metrics } from '../../gateway/metrics.ts';
+import type { Node } from '../../gateway/node.ts';
+import { Presence } from '../../gateway/presence.ts';
+import { MemoryPresence } from '../../gateway/presence-memory.ts';
+import { Publisher } from '../../gateway/publish.ts';
+import type { Socket } from '../../gateway/socket.ts';
+import type { GatewayFrame } from '../../shared/protocol.ts';
+import { read } from './configuration.ts';
+
+export interface SocketlessParts {
+  rules: object[];
+  settings?: Record<string, string>;
+  backplane?: Backplane;
+  log?: Logger;
+}
+
+export function tokenOf(identity: Identity): string {
+  return JSON.stringify(identity);
+}
+
+export class SocketlessNode {
+  readonly node: Node;
+  readonly hub: Hub;
+  readonly presence: Presence;
+  readonly store: MemoryPresence;
+  readonly users: UserConnections<Connection>;
+  readonly backplane: Backplane;
+  readonly #connections = new Set<Connection>();
+  readonly #sockets = new Set<FakeSocket>();
+  #count = 0;
+
+  constructor({
+    rules,
+    settings = {},
+    backplane = new MemoryBackplane(60_000),
+    log = createLog('silent'),
+  }: SocketlessParts) {
+    const config = read({ ANONYMOUS: 'true', ...settings });
+    const checked = readRules({ rooms: rules });
+    if ('mistakes' in checked) throw new Error(checked.mistakes.join('; '));
+    const access = new Access(checked.rules);
+    const { maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection, maxConnectionsPerUser } = config;
+    const backpressure = new Backpressure(
+      maxBufferedBytes,
+      maxBufferedTotalBytes,
+      maxRoomsPerConnection,
+      this.#connections,
+    );
+    const none = () => 0;
+    const gauges = {
+      connections: none,
+      rooms: none,
+      subscriptions: none,
+      bufferedBytes: none,
+      backplaneUp: () => true,
+      backplaneShared: () => true,
+    };
+    const metrics = new Metrics(
+      { version: '0', node: 'n' },
+      { ...gauges, slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }) },
+    );
+    const freeze = new Freeze(() => undefined);
+    const faults = new Faults(log);
+    const fanout = (topic: string, frame: Uint8Array | string) => {
+      for (const socket of [...this.#sockets]) if (socket.topics.has(topic)) socket.take(frame);
+    };
+    this.backplane = backplane;
+    this.store = new MemoryPresence((room) => access.rule(room).joinLeave);
+    this.presence = new Presence({ store: this.store, access, backpressure, fanout, metrics, faults });
+    this.hub = new Hub({ backplane, access, backpressure, fanout, freeze, metrics, presence: this.presence, faults });
+    this.users = new UserConnections<Connection>(maxConnectionsPerUser);
+    const authenticator = {
+      verify: async (token: string): Promise<Verified> => ({
+        identity: JSON.parse(token) as Verified['identity'],
+        expiresAt: Date.now() + 3_600_000,
+      }),
+    } as unknown as Authenticator;
+    this.node = {
+      ...{ config, instance: 'n-1', access, authenticator, backpressure, freeze, hub: this.hub, metrics, faults, log },
+      ...{ presence: this.presence, publisher: new Publisher(), users: this.users },
+    };
+  }
+
+  async start(): Promise<this> {
+    await Promise.all([this.backplane.start(this.hub), this.store.start(this.presence)]);
+    return this;
+  }
+
+  /** A connection that is open and has sent nothing yet. `shape` is given its socket before the first frame is sent. */
+  connect(shape: (socket: FakeSocket) => void = () => undefined): { connection: Connection; socket: FakeSocket } {
+    const socket = new FakeSocket();
+    const connection = new Connection(++this.#count, socket, this.node);
+    socket.onGone = () => {
+      this.#connections.delete(connection);
+      this.#sockets.delete(socket);
+      connection.closed();
+    };
+    this.#connections.add(connection);
+    this.#sockets.add(socket);
+    shape(socket);
+    connection.open(undefined);
+    return { connection, socket };
+  }
+
+  async close(): Promise<void> {
+    this.node.freeze.close();
+    this.node.metrics.close();
+    await Promise.all([this.presence.close(), this.backplane.close()]);
+  }
+}
+
+/** Whoever uses it after its end is told so: the WebSocket server would crash. */
+export class FakeSocket implements Socket {
+  readonly frames: GatewayFrame[] = [];
+  readonly topics = new Set<string>();
+  /** Bytes that its peer has not read. */
+  buffered = 0;
+  /** Called after each frame. */
+  onSent: () => void = () => undefined;
+  onGone: () => void = () => undefined;
+  closedWith: number | undefined;
+  #gone = false;
+
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  send(text: string | Uint8Array): void {
+    this.#use('send');
+    this.take(text);
+  }
+
+  /** By the fan-out. */
+  take(frame: string | Uint8Array): void {
+    this.frames.push(JSON.parse(Buffer.from(frame as Uint8Array).toString()) as GatewayFrame);
+    this.onSent();
+  }
+
+  ping(): void {
+    this.#use('ping');
+  }
+
+  end(code: number): void {
+    this.#use('end');
+    this.#end(code);
+  }
+
+  cut(): void {
+    this.#use('cut');
+    this.#end(1006);
+  }
+
+  bufferedBytes(): number {
+    return this.#gone ? 0 : this.buffered;
+  }
+
+  listen(topic: string): void {
+    this.#use('listen');
+    this.topics.add(topic);
+  }
+
+  unlisten(topic: string): void {
+    this.#use('unlisten');
+    this.topics.delete(topic);
+  }
+
+  listensTo(topic: string): boolean {
+    this.#use('listensTo');
+    return this.topics.has(topic);
+  }
+
+  #use(what: string): void {
+    if (this.#gone) throw new Error(`${what} on a socket that has ended`);
+  }
+
+  #end(code: number): void {
+    this.#gone = true;
+    this.closedWith = code;
+    this.onGone();
+  }
+}
