@@ -128,7 +128,7 @@ function verifyHmac(token: string, secret: KeyObject, options: JWTVerifyOptions)
   return UnsecuredJWT.decode(`${unsecuredHeader}.${token.slice(token.indexOf('.') + 1, dot)}.`, options).payload;
 }
 
-function headerOf(token: string): { alg?: unknown; crit?: unknown; kid?: unknown } {
+function headerOf(token: string): { alg?: unknown; crit?: unknown } {
   if (token.split('.').length !== 3) throw new errors.JWSInvalid('the token has not three parts');
   try {
     return decodeProtectedHeader(token);
@@ -177,10 +177,10 @@ function verifyBySet(jwks: Jwks, options: JWTVerifyOptions): Verifier['payloadOf
   };
 }
 
-/** An issuer that changes its key and not the id lists both for a while; each that is tried costs time. */
+/** An issuer that changes its key and not the id, or has no ids, lists both for a while; each that is tried costs time. */
 const maxCandidates = 4;
 
-/** Several keys may have the id that a token names. One that names none, where several would do, is refused. */
+/** Several keys may have the id that a token names, and several may do for one that names none. */
 async function verifyByCandidates(
   token: string,
   resolver: JWTVerifyGetKey,
@@ -189,7 +189,7 @@ async function verifyByCandidates(
   try {
     return (await jwtVerify(token, resolver, options)).payload;
   } catch (several) {
-    if (!(several instanceof errors.JWKSMultipleMatchingKeys) || headerOf(token).kid === undefined) throw several;
+    if (!(several instanceof errors.JWKSMultipleMatchingKeys)) throw several;
     let failure: unknown = several;
     let tried = 0;
     for await (const key of several) {

@@ -142,7 +142,14 @@ describe('a bad token', () => {
       const [, reason] = /^gateway_handshakes_rejected_total\{reason="(token_.*)"\}$/.exec(series) ?? [];
       return reason === undefined ? [] : [{ reason, count }];
     });
-    const known = ['token_malformed', 'token_signature', 'token_key', 'token_expired', 'token_claims'];
+    const known = [
+      'token_malformed',
+      'token_signature',
+      'token_key',
+      'token_expired',
+      'token_claims',
+      'token_unavailable',
+    ];
     for (const { reason } of counted) expect(known).toContain(reason);
     expect(counted.reduce((sum, { count }) => sum + count, 0)).toBe(bad.length);
   });
