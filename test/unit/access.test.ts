@@ -97,12 +97,13 @@ test('the first rule that matches wins, also when a later one would allow more',
 
 test('the rule of a room is the same however many rooms were asked for in between', () => {
   const access = new Access(rulesOf({ match: 'chat:*', slow: 'close' }, { match: '*', slow: 'latest' }));
+  const rules = new Set<string>();
   for (const _ of [1, 2]) {
     for (let room = 0; room < 30_000; room++) {
-      expect(access.rule(`chat:${room}`).slow).toBe('close');
-      expect(access.rule(`${room}`).slow).toBe('latest');
+      rules.add(`${access.rule(`chat:${room}`).slow} ${access.rule(`${room}`).slow}`);
     }
   }
+  expect([...rules]).toEqual(['close latest']);
 });
 
 describe('personal rooms', () => {
