@@ -2,8 +2,8 @@
  * A bound on the log: a line that is due again and again is written at once, then once a minute with the number of times.
  * So neither a client, nor a Redis that refuses, nor a fault of our own can fill a disk.
  *
- * Owns the counts and their timers. Two lines are alike when message, role, and reason (or error) are; the other fields are
- * those of the last time. It knows nothing of what lines say.
+ * Owns the counts and their timers. Two lines are alike when message, role, and reason (or error, or mistakes) are; the other
+ * fields are those of the last time. It knows nothing of what lines say.
  */
 
 const intervalMs = 60_000;
@@ -27,7 +27,7 @@ export class LineLimit {
   pass(message: string, fields: Fields, write: (fields: Fields) => void): void {
     const kinds = this.#messages.get(message) ?? new Map<string, Kind>();
     this.#messages.set(message, kinds);
-    const own = [fields.role, fields.reason ?? fields.error].join('\n');
+    const own = [fields.role, fields.reason ?? fields.error ?? fields.mistakes].join('\n');
     const name = kinds.size < maxKinds || kinds.has(own) ? own : 'other';
     const known = kinds.get(name);
     if (known === undefined) {

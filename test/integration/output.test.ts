@@ -16,8 +16,9 @@ import { carrying, join, randomRoom } from './people.ts';
 import { type Program, run, runInTerminal } from './program.ts';
 
 const linesDropped = 'gateway_log_lines_dropped_total';
-/** Each is told of in the log: a line of some 80 KB for all of them. */
-const thousandMistakes = JSON.stringify({ rooms: Array.from({ length: 1_000 }, () => ({ match: 'a b' })) });
+/** A rooms file of 1,000 mistakes. The log tells of all of them in one line, each by this name. */
+const mistaken = (name: string) =>
+  JSON.stringify({ rooms: Array.from({ length: 1_000 }, () => ({ match: 'a', [name]: 1 })) });
 
 interface Node {
   url: string;
@@ -60,10 +61,11 @@ function refuses(node: Node): Promise<boolean> {
   );
 }
 
-/** Has it write long lines until it has to leave some out. */
+/** Has it write long lines until it has to leave some out. Lines that are alike would be counted, and not written. */
 async function fill(node: Node & { roomsFile: string }): Promise<void> {
-  writeFileSync(node.roomsFile, thousandMistakes);
+  let round = 0;
   const full = async () => {
+    writeFileSync(node.roomsFile, mistaken(`${++round}${'x'.repeat(400)}`));
     node.program.kill('SIGHUP');
     return (await metric(node, linesDropped)) > 0;
   };
@@ -198,7 +200,7 @@ test('a reader that is behind when the node stops still gets the last lines', as
   const pipe = new Pipe();
   const node = await pipe.startInto();
   // More than a pipe holds, less than the node keeps for later.
-  writeFileSync(node.roomsFile, thousandMistakes);
+  writeFileSync(node.roomsFile, mistaken('x'));
   node.program.kill('SIGHUP');
   await until(
     async () => (await metric(node, 'gateway_reloads_total{what="rooms",result="refused"}')) > 0,
