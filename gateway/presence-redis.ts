@@ -34,7 +34,7 @@ const ownersScript = readScript('presence-owners.lua');
 const startTimeoutMs = 3_000;
 /** Members that one run of the script looks at. */
 const maxLookedAt = 1_000;
-/** Members that one run counts anew: 1 to 2 ms of Redis. Between two runs others have their turn. */
+/** Members that one run counts anew: 2 to 3 ms of Redis. Between two runs others have their turn. */
 const maxCounted = 500;
 const countPauseMs = 5;
 /** Longer than a room ever goes without a sync. */
