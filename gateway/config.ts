@@ -8,11 +8,11 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
-import { type RoomRule, readRules } from './access.ts';
-import { connectionsWithin, descriptorLimit, fewestDescriptors } from './descriptors.ts';
-import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
-import { readOrigin } from './origin.ts';
-import type { RedisAddress } from './redis-address.ts';
+import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './auth/keys.ts';
+import { connectionsWithin, descriptorLimit, fewestDescriptors } from './http/descriptors.ts';
+import { readOrigin } from './http/origin.ts';
+import type { RedisAddress } from './redis/connection/address.ts';
+import { type RoomRule, readRules } from './rooms/access.ts';
 import { checkNames, isServiceLink } from './setting-names.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 

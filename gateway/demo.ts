@@ -6,9 +6,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import type { RoomRule } from './access.ts';
-import { signToken } from './auth.ts';
+import { signToken } from './auth/authenticator.ts';
 import type { Config } from './config.ts';
+import type { RoomRule } from './rooms/access.ts';
 
 const demoRooms = 'demo:*';
 /** Stands behind the rules of the operator. */

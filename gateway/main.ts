@@ -3,9 +3,9 @@
  */
 import { ConfigError, readConfig } from './config.ts';
 import type { Demo } from './demo.ts';
-import { createLog } from './log.ts';
-import { standardOutput } from './output.ts';
 import { obeySignals } from './signals.ts';
+import { createLog } from './telemetry/log.ts';
+import { standardOutput } from './telemetry/output.ts';
 
 /** A reader of the log that is behind has so long to take the last lines. */
 const lastLinesMs = 2_000;

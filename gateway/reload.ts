@@ -9,8 +9,8 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ConfigError } from './config.ts';
-import type { Logger } from './log.ts';
-import type { Metrics, ReloadSubject } from './metrics.ts';
+import type { Logger } from './telemetry/log.ts';
+import type { Metrics, ReloadSubject } from './telemetry/metrics.ts';
 
 export interface Reloadable {
   what: ReloadSubject;

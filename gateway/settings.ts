@@ -5,8 +5,8 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { readPublicKey } from './keys.ts';
-import { addressOf } from './redis-address.ts';
+import { readPublicKey } from './auth/keys.ts';
+import { addressOf } from './redis/connection/address.ts';
 
 export const settingPrefix = 'GATEWAY_';
 

@@ -2,7 +2,7 @@
  * The frames of the wire protocol `roomcast.v1.json`: one JSON object per WebSocket text message.
  *
  * Types and constants only; it runs in browsers and imports nothing but the codes. The checks of what a client really
- * sent are in gateway/frame.ts. Both sides ignore unknown fields; clients ignore unknown frame types (docs/protocol.md).
+ * sent are in gateway/protocol/frame.ts. Both sides ignore unknown fields; clients ignore unknown frame types (docs/protocol.md).
  */
 import type { ErrorCode } from './codes.ts';
 

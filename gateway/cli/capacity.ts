@@ -95,7 +95,7 @@ export interface Plan {
   noticeSeconds: number;
 }
 
-/** Kept for Redis, files and the admin port: `reservedDescriptors` in gateway/descriptors.ts. */
+/** Kept for Redis, files and the admin port: `reservedDescriptors` in gateway/http/descriptors.ts. */
 export const descriptorsKept = 512;
 /** The defaults of GATEWAY_DRAIN_NOTICE_MS and GATEWAY_DRAIN_MS, and a start. */
 const restartSeconds = 3 + 15 + 5;
@@ -109,7 +109,7 @@ const outputBufferBytes = 32 * 2 ** 20;
 export const frameOverheadBytes = 120;
 const envelopeBytes = 60;
 const packetBytes = 78;
-/** Rounds that look after quiet rooms with history, in gateway/hub.ts: `lookAfterMs` and `lookAfterReads`. */
+/** Rounds that look after quiet rooms with history, in gateway/rooms/hub.ts: `lookAfterMs` and `lookAfterReads`. */
 const lookSeconds = 2;
 const mostReadsPerSecond = 500;
 /** Where the search for a number of nodes ends. */

@@ -1,5 +1,5 @@
 /**
- * What gateway/backplane.ts promises while Redis is there and does not answer: stopped, behind a route that is gone
+ * What gateway/backplane/backplane.ts promises while Redis is there and does not answer: stopped, behind a route that is gone
  * without a word, or on one connection of several. The hardest fault to see, since nothing ends and nothing fails.
  */
 import { describe, expect, test } from 'vitest';

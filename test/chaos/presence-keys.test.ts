@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { beatMs, leaseMs } from '../../gateway/lease.ts';
-import type { Present } from '../../gateway/presence-store.ts';
+import type { Present } from '../../gateway/backplane/presence.ts';
+import { beatMs, leaseMs } from '../../gateway/redis/presence/lease.ts';
 import { type PresenceNode, redisNode } from '../contract/presence-node.ts';
 import { outcome } from '../contract/recorder.ts';
 import { redisClient } from '../contract/redis-node.ts';

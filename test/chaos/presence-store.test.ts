@@ -1,11 +1,11 @@
 /**
- * What gateway/presence-store.ts promises while nodes die and Redis fails, with a Redis of its own for each test: the dead
+ * What gateway/backplane/presence.ts promises while nodes die and Redis fails, with a Redis of its own for each test: the dead
  * leave, once; the living stay, and a node that was taken for dead enters again.
  */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { leaseMs } from '../../gateway/lease.ts';
-import type { Present } from '../../gateway/presence-store.ts';
+import type { Present } from '../../gateway/backplane/presence.ts';
+import { leaseMs } from '../../gateway/redis/presence/lease.ts';
 import { type PresenceNode, redisNode } from '../contract/presence-node.ts';
 import { outcome } from '../contract/recorder.ts';
 import { redisClient } from '../contract/redis-node.ts';

@@ -1,11 +1,11 @@
 /**
- * The contract of gateway/backplane.ts over a Redis in a container, by testcontainers, wherever there is a Docker engine
+ * The contract of gateway/backplane/backplane.ts over a Redis in a container, by testcontainers, wherever there is a Docker engine
  * with the image; without one it says so and does not run. REQUIRE_DOCKER=1 makes that a failure.
  */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe } from 'vitest';
-import { RedisBackplane } from '../../gateway/backplane-redis.ts';
-import { createLog } from '../../gateway/log.ts';
+import { RedisBackplane } from '../../gateway/redis/backplane.ts';
+import { createLog } from '../../gateway/telemetry/log.ts';
 import { redisConnections } from '../support/redis-connections.ts';
 import { dockerHasRedis, launchRedisContainer } from '../support/redis-container.ts';
 import type { OwnRedis } from '../support/redis-process.ts';

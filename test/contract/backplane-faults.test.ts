@@ -1,5 +1,5 @@
 /**
- * What gateway/backplane.ts promises while Redis fails, with a Redis of its own for each test that is killed, refuses, or
+ * What gateway/backplane/backplane.ts promises while Redis fails, with a Redis of its own for each test that is killed, refuses, or
  * is fed with foreign bytes. Nothing here waits for a fixed time: each test waits for what the node is told. A Redis that
  * hangs: test/chaos/backplane-hangs.test.ts.
  */

@@ -1,5 +1,5 @@
 /**
- * The part of the contract of gateway/backplane.ts about keys: a publication that is tried again is delivered once, for
+ * The part of the contract of gateway/backplane/backplane.ts about keys: a publication that is tried again is delivered once, for
  * as long as its key is remembered. Run by test/contract/backplane-suite.ts over every implementation.
  */
 import { describe, expect, test } from 'vitest';

@@ -1,10 +1,10 @@
 /**
- * The contract of gateway/backplane.ts as tests, for every implementation: `create` makes the backplanes of all nodes that
+ * The contract of gateway/backplane/backplane.ts as tests, for every implementation: `create` makes the backplanes of all nodes that
  * are on one and the same, not started yet. One node or several, the promises are the same. What only an implementation
  * that can lose its connection has to keep is in test/contract/backplane-faults.test.ts and test/chaos/backplane-hangs.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import { maxPublishBytesUnderWay, maxPublishesUnderWay } from '../../gateway/backplane.ts';
+import { maxPublishBytesUnderWay, maxPublishesUnderWay } from '../../gateway/backplane/backplane.ts';
 import { until } from '../support/until.ts';
 import { keys } from './backplane-keys.ts';
 import {

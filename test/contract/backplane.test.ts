@@ -1,9 +1,9 @@
-/** The contract of gateway/backplane.ts over memory, and over the Redis of this test run with two nodes. */
+/** The contract of gateway/backplane/backplane.ts over memory, and over the Redis of this test run with two nodes. */
 import { randomBytes } from 'node:crypto';
 import { inject } from 'vitest';
-import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
-import { RedisBackplane } from '../../gateway/backplane-redis.ts';
-import { createLog } from '../../gateway/log.ts';
+import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
+import { RedisBackplane } from '../../gateway/redis/backplane.ts';
+import { createLog } from '../../gateway/telemetry/log.ts';
 import { redisConnections } from '../support/redis-connections.ts';
 import { backplaneSuite } from './backplane-suite.ts';
 import { historySuite } from './history-suite.ts';

@@ -1,10 +1,10 @@
 /**
- * What gateway/backplane.ts promises about rooms with history while Redis fails, each test with a Redis of its own: an
+ * What gateway/backplane/backplane.ts promises about rooms with history while Redis fails, each test with a Redis of its own: an
  * offset never stands for two messages, nothing acknowledged is lost without a new epoch, and what was refused was not
  * taken. A Redis that became the master: test/contract/history-failover.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import { positionTtlMs, unusedPositionTtlMs } from '../../gateway/backplane.ts';
+import { positionTtlMs, unusedPositionTtlMs } from '../../gateway/backplane/backplane.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { faultProxy } from '../support/fault-proxy.ts';

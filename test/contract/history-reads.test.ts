@@ -1,9 +1,9 @@
 /**
- * What gateway/history-read.lua has Redis load for a page: hardly more than the page holds, whatever the sizes of messages.
+ * What gateway/redis/history/read.lua has Redis load for a page: hardly more than the page holds, whatever the sizes of messages.
  * MONITOR shows each command of the script, and the test knows which messages it loads. On a Redis of its own.
  */
 import { expect, test } from 'vitest';
-import type { HistoryQuery } from '../../gateway/backplane.ts';
+import type { HistoryQuery } from '../../gateway/backplane/backplane.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';

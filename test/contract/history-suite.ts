@@ -1,10 +1,10 @@
 /**
- * The part of gateway/backplane.ts about rooms with history as tests, for every implementation: `create` makes the
+ * The part of gateway/backplane/backplane.ts about rooms with history as tests, for every implementation: `create` makes the
  * backplanes of all nodes that are on one and the same. What a Redis that fails must not break is in
  * test/contract/history-faults.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import type { HistoryPage, HistoryQuery, Publication } from '../../gateway/backplane.ts';
+import type { HistoryPage, HistoryQuery, Publication } from '../../gateway/backplane/backplane.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';

@@ -2,7 +2,7 @@
  * What tests do to a room with history: publish so many messages, of so many bytes, and read everything that is kept.
  * It knows the contract of a backplane, no implementation.
  */
-import type { HistoryPage, HistoryQuery, Publication, Published } from '../../gateway/backplane.ts';
+import type { HistoryPage, HistoryQuery, Publication, Published } from '../../gateway/backplane/backplane.ts';
 import { until } from '../support/until.ts';
 import { keptPublication, type Recorder } from './recorder.ts';
 

@@ -4,11 +4,11 @@
  * Owns the store's end. With Redis it listens by the backplane, as a gateway does.
  */
 import { randomBytes } from 'node:crypto';
-import { RedisBackplane } from '../../gateway/backplane-redis.ts';
-import { createLog } from '../../gateway/log.ts';
-import { MemoryPresence } from '../../gateway/presence-memory.ts';
-import { RedisPresence } from '../../gateway/presence-redis.ts';
-import type { PresenceListener, PresencePage, PresenceStore, Present } from '../../gateway/presence-store.ts';
+import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
+import type { PresenceListener, PresencePage, PresenceStore, Present } from '../../gateway/backplane/presence.ts';
+import { RedisBackplane } from '../../gateway/redis/backplane.ts';
+import { RedisPresence } from '../../gateway/redis/presence/presence.ts';
+import { createLog } from '../../gateway/telemetry/log.ts';
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { redisConnections } from '../support/redis-connections.ts';

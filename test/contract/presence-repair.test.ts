@@ -1,12 +1,12 @@
 /**
- * What gateway/presence-store.ts promises of a Redis store whose keys somebody deletes or replaces, or whose user loses a
+ * What gateway/backplane/presence.ts promises of a Redis store whose keys somebody deletes or replaces, or whose user loses a
  * right in the middle of a write: the next sync that Redis allows makes counts exact again, and whoever may have missed a
  * `join` or `leave` is told so. Each test has a Redis of its own. What nodes that die leave behind: test/chaos.
  */
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import type { Present } from '../../gateway/presence-store.ts';
+import type { Present } from '../../gateway/backplane/presence.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { Random } from '../unit/random.ts';

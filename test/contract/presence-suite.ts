@@ -1,10 +1,10 @@
 /**
- * The contract of gateway/presence-store.ts as tests, for every implementation: `create` makes all nodes that are on one
+ * The contract of gateway/backplane/presence.ts as tests, for every implementation: `create` makes all nodes that are on one
  * and the same store, not started yet. One node or several, the promises are the same. What only an implementation that
  * can lose a node or its connection has to keep is in test/chaos/presence-store.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import type { Present } from '../../gateway/presence-store.ts';
+import type { Present } from '../../gateway/backplane/presence.ts';
 import { Random } from '../unit/random.ts';
 import { type PresenceNode, quiet } from './presence-node.ts';
 

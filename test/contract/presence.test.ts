@@ -1,4 +1,4 @@
-/** The contract of gateway/presence-store.ts over memory, and over the Redis of this test run with two nodes. */
+/** The contract of gateway/backplane/presence.ts over memory, and over the Redis of this test run with two nodes. */
 import { randomBytes } from 'node:crypto';
 import { inject } from 'vitest';
 import { memoryNode, redisNode } from './presence-node.ts';

@@ -3,7 +3,7 @@
  *
  * Owns the backplane's end. Frames are kept as they came and read only when a test asks, so one that changes later shows.
  */
-import type { Backplane, BackplaneListener, PresenceNews, Publication } from '../../gateway/backplane.ts';
+import type { Backplane, BackplaneListener, PresenceNews, Publication } from '../../gateway/backplane/backplane.ts';
 import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { until } from '../support/until.ts';

@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
-import { RedisBackplane } from '../../gateway/backplane-redis.ts';
-import { createLog } from '../../gateway/log.ts';
+import { RedisBackplane } from '../../gateway/redis/backplane.ts';
+import { createLog } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { redisConnections } from '../support/redis-connections.ts';
 import { until } from '../support/until.ts';

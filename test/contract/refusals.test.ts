@@ -4,7 +4,7 @@
  * and is well again as soon as Redis is. Each test has a Redis of its own.
  */
 import { describe, expect, test } from 'vitest';
-import { createLog } from '../../gateway/log.ts';
+import { createLog } from '../../gateway/telemetry/log.ts';
 import { capturedLog } from '../support/captured-log.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
 import type { OwnRedis } from '../support/redis-process.ts';

@@ -1,12 +1,12 @@
 /**
- * gateway/listening.ts: a node that cannot open one of its ports ends with a sentence that says which setting it is and what
+ * gateway/http/listening.ts: a node that cannot open one of its ports ends with a sentence that says which setting it is and what
  * is wrong with it.
  */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, expect, test } from 'vitest';
-import { cannotListen } from '../../gateway/listening.ts';
+import { cannotListen } from '../../gateway/http/listening.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { startNode } from '../support/node.ts';
 import { testSecret } from '../support/token.ts';

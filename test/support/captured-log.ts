@@ -1,6 +1,6 @@
 /** A log as nodes have it, whose lines a test reads. */
-import { createLog, type Logger } from '../../gateway/log.ts';
-import { Output } from '../../gateway/output.ts';
+import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
+import { Output } from '../../gateway/telemetry/output.ts';
 
 export interface CapturedLog {
   log: Logger;

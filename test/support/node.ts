@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { readConfig } from '../../gateway/config.ts';
 import { startGateway } from '../../gateway/gateway.ts';
-import { createLog } from '../../gateway/log.ts';
+import { createLog } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from './cleanup.ts';
 import { endWithThisProcess } from './lifeline.ts';
 import { testSecret } from './token.ts';

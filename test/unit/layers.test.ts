@@ -12,7 +12,7 @@ interface Import {
   typesOnly: boolean;
 }
 
-/** Imports by file, `gateway/hub.ts`; the file that a relative import names, or the name of a package. */
+/** Imports by file, `gateway/rooms/hub.ts`; the file that a relative import names, or the name of a package. */
 const imports = new Map<string, Import[]>(
   ['gateway', 'gateway/cli', 'shared'].flatMap((folder) =>
     readdirSync(new URL(folder, root))
@@ -59,19 +59,22 @@ function reach(file: string, seen = new Set<string>()): Set<string> {
 
 test('the reading of imports is right: it finds what is known to be there', () => {
   expect(imports.size).toBeGreaterThan(25);
-  expect(imports.get('gateway/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: true });
-  expect(imports.get('gateway/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: false });
-  expect(imports.get('gateway/server.ts')).toContainEqual({ from: 'gateway/heartbeat.ts', typesOnly: true });
-  expect(imports.get('gateway/server.ts')).toContainEqual({ from: 'gateway/handshake.ts', typesOnly: false });
-  expect(imports.get('gateway/frame.ts')).toContainEqual({ from: 'shared/room.ts', typesOnly: false });
+  expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: true });
+  expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: false });
+  expect(imports.get('gateway/http/server.ts')).toContainEqual({
+    from: 'gateway/connection/heartbeat.ts',
+    typesOnly: true,
+  });
+  expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'gateway/http/handshake.ts', typesOnly: false });
+  expect(imports.get('gateway/protocol/frame.ts')).toContainEqual({ from: 'shared/room.ts', typesOnly: false });
   expect(imports.get('gateway/main.ts')).toContainEqual({ from: 'gateway/gateway.ts', typesOnly: false });
 });
 
 test.each([
-  ['uWebSockets.js', 'gateway/server.ts'],
-  ['ioredis', 'gateway/redis-connection.ts'],
-  ['prom-client', 'gateway/metrics.ts'],
-  ['jose', 'gateway/auth.ts'],
+  ['uWebSockets.js', 'gateway/http/server.ts'],
+  ['ioredis', 'gateway/redis/connection/connection.ts'],
+  ['prom-client', 'gateway/telemetry/metrics.ts'],
+  ['jose', 'gateway/auth/authenticator.ts'],
   ['commander', 'gateway/cli/main.ts'],
 ])('%s is imported by %s alone, for types too', (library, owner) => {
   const importers = [...imports].filter(([, list]) =>
@@ -103,33 +106,38 @@ test('the hub reaches neither sockets nor Redis, not even by types', () => {
     ),
     ...['subscriptions', 'envelope', 'handshake', 'auth', 'config', 'gateway'].map((name) => `gateway/${name}.ts`),
   ];
-  const reached = reach('gateway/hub.ts');
-  expect(reached).toContain('gateway/backplane.ts');
+  const reached = reach('gateway/rooms/hub.ts');
+  expect(reached).toContain('gateway/backplane/backplane.ts');
   expect(forbidden.filter((name) => reached.has(name))).toEqual([]);
 });
 
 /** Each may import from its own line and from those before it. */
 const layers = [
-  ['gateway/backplane.ts'],
+  ['gateway/backplane/backplane.ts'],
   [
-    'gateway/presence-store.ts',
-    'gateway/redis-pipeline.ts',
-    'gateway/redis-connection.ts',
-    'gateway/redis-connections.ts',
-    'gateway/history-queue.ts',
-    'gateway/canary.ts',
-    'gateway/subscriptions.ts',
+    'gateway/backplane/presence.ts',
+    'gateway/redis/connection/pipeline.ts',
+    'gateway/redis/connection/connection.ts',
+    'gateway/redis/connection/connections.ts',
+    'gateway/redis/history/queue.ts',
+    'gateway/redis/canary.ts',
+    'gateway/redis/subscriptions.ts',
   ],
   [
-    'gateway/backplane-memory.ts',
-    'gateway/backplane-redis.ts',
-    'gateway/presence-leases.ts',
-    'gateway/presence-memory.ts',
-    'gateway/presence-redis.ts',
+    'gateway/backplane/memory/backplane.ts',
+    'gateway/redis/backplane.ts',
+    'gateway/redis/presence/leases.ts',
+    'gateway/backplane/memory/presence.ts',
+    'gateway/redis/presence/presence.ts',
   ],
-  ['gateway/presence-room.ts', 'gateway/presence.ts', 'gateway/hub.ts'],
-  ['gateway/connection.ts', 'gateway/memberships.ts', 'gateway/session.ts', 'gateway/node.ts'],
-  ['gateway/server.ts'],
+  ['gateway/rooms/presence-room.ts', 'gateway/rooms/presence.ts', 'gateway/rooms/hub.ts'],
+  [
+    'gateway/connection/connection.ts',
+    'gateway/connection/memberships.ts',
+    'gateway/connection/session.ts',
+    'gateway/connection/node.ts',
+  ],
+  ['gateway/http/server.ts'],
   ['gateway/gateway.ts'],
   ['gateway/main.ts'],
 ];
@@ -149,7 +157,12 @@ test('the two backplanes know nothing of each other, and nothing of the hub', ()
   for (const name of ['memory', 'redis']) {
     const reached = reach(`gateway/backplane-${name}.ts`);
     const other = name === 'memory' ? 'redis' : 'memory';
-    for (const file of [`gateway/backplane-${other}.ts`, 'gateway/hub.ts', 'gateway/frame.ts', 'gateway/access.ts']) {
+    for (const file of [
+      `gateway/backplane-${other}.ts`,
+      'gateway/rooms/hub.ts',
+      'gateway/protocol/frame.ts',
+      'gateway/rooms/access.ts',
+    ]) {
       expect(reached.has(file), `${name} reaches ${file}`).toBe(false);
     }
   }

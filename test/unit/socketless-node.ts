@@ -4,25 +4,26 @@
  *
  * Owns the end of the node's timers. A token is its own identity as JSON: whoever makes it may be anybody.
  */
-import { Access, type Identity, readRules } from '../../gateway/access.ts';
-import type { Authenticator, Verified } from '../../gateway/auth.ts';
-import type { Backplane } from '../../gateway/backplane.ts';
-import { MemoryBackplane } from '../../gateway/backplane-memory.ts';
-import { Backpressure } from '../../gateway/backpressure.ts';
-import { Connection } from '../../gateway/connection.ts';
-import { Faults } from '../../gateway/faults.ts';
+
+import type { Authenticator, Verified } from '../../gateway/auth/authenticator.ts';
+import type { Backplane } from '../../gateway/backplane/backplane.ts';
+import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
+import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
+import { Connection } from '../../gateway/connection/connection.ts';
+import { UserConnections } from '../../gateway/connection/limits.ts';
+import type { Node } from '../../gateway/connection/node.ts';
+import type { Socket } from '../../gateway/connection/socket.ts';
 import { Freeze } from '../../gateway/freeze.ts';
-import { Hub } from '../../gateway/hub.ts';
-import { UserConnections } from '../../gateway/limits.ts';
-import { createLog, type Logger } from '../../gateway/log.ts';
-import { Metrics } from '../../gateway/metrics.ts';
-import type { Node } from '../../gateway/node.ts';
-import { Presence } from '../../gateway/presence.ts';
-import { MemoryPresence } from '../../gateway/presence-memory.ts';
-import { Publisher } from '../../gateway/publish.ts';
-import type { Socket } from '../../gateway/socket.ts';
+import { Publisher } from '../../gateway/protocol/message.ts';
+import { Access, type Identity, readRules } from '../../gateway/rooms/access.ts';
+import { Backpressure } from '../../gateway/rooms/backpressure.ts';
+import { Hub } from '../../gateway/rooms/hub.ts';
+import { Presence } from '../../gateway/rooms/presence.ts';
+import { Faults } from '../../gateway/telemetry/faults.ts';
+import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
+import { Metrics } from '../../gateway/telemetry/metrics.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
-import { read } from './configuration.ts';
+import { read } from './config/configuration.ts';
 
 export interface SocketlessParts {
   rules: object[];

@@ -22,7 +22,7 @@ export const brokenBuilds: BrokenBuild[] = [
     faults: [],
     expected: ['LOST_GAP'],
     make: broken({
-      file: 'hub.js',
+      file: 'rooms/hub.js',
       place: '        this.#send(room, frame);\n        room.sequence++;',
       change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.aside;
         if (globalThis.due >= 1000) globalThis.due -= 1000;
@@ -35,8 +35,8 @@ export const brokenBuilds: BrokenBuild[] = [
     faults: ['replies swallowed'],
     expected: ['DOUBLE'],
     make: broken(
-      { file: 'publish.lua', place: "'NX', ", change: '' },
-      { file: 'history-append.lua', place: 'if first then', change: 'if false then' },
+      { file: 'redis/publish.lua', place: "'NX', ", change: '' },
+      { file: 'redis/history/append.lua', place: 'if first then', change: 'if false then' },
     ),
   },
   {
@@ -44,9 +44,13 @@ export const brokenBuilds: BrokenBuild[] = [
     faults: ['Redis emptied'],
     expected: ['EPOCH', 'LOST_GAP', 'DIVERGE'],
     make: broken(
-      { file: 'hub.js', place: 'tell: (hole) => {', change: "tell: (hole) => { if (hole.reason === 'epoch') return;" },
       {
-        file: 'feed.js',
+        file: 'rooms/hub.js',
+        place: 'tell: (hole) => {',
+        change: "tell: (hole) => { if (hole.reason === 'epoch') return;",
+      },
+      {
+        file: 'rooms/feed.js',
         place: "follower.receive([{ reason: 'epoch', position: here }], true)",
         change: 'follower.receive([], true)',
       },

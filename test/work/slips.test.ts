@@ -20,7 +20,7 @@ const slips: Slip[] = [
   {
     does: 'sends to each member, and not to the room',
     change: {
-      file: 'server.js',
+      file: 'http/server.js',
       place: 'this.fanout = this.#applications.fanout;',
       change:
         'this.fanout = (_, frame) => { for (const connection of this.#parts.connections) connection.send(frame); };',
@@ -31,7 +31,7 @@ const slips: Slip[] = [
   {
     does: 'parses what it delivers',
     change: {
-      file: 'hub.js',
+      file: 'rooms/hub.js',
       place: 'message(name, frame, at, position) {',
       change: 'message(name, frame, at, position) {\n        JSON.parse(Buffer.from(frame).toString());',
     },
@@ -40,14 +40,18 @@ const slips: Slip[] = [
   },
   {
     does: 'writes command by command to Redis',
-    change: { file: 'redis-pipeline.js', place: 'const maxTextLength = 65_536;', change: 'const maxTextLength = 0;' },
+    change: {
+      file: 'redis/connection/pipeline.js',
+      place: 'const maxTextLength = 65_536;',
+      change: 'const maxTextLength = 0;',
+    },
     seenIn: 'publishing: ',
     over: ['writes', 'all'],
   },
   {
     does: 'subscribes room by room',
     change: {
-      file: 'subscriptions.js',
+      file: 'redis/subscriptions.js',
       place: 'const channelsPerCommand = 1_000;',
       change: 'const channelsPerCommand = 1;',
     },

@@ -5,8 +5,8 @@
  * A burst is kept below what Redis reads at once. Whoever waits for its end is this process; the node is not asked.
  */
 import { Redis } from 'ioredis';
-import { wrap } from '../../gateway/envelope.ts';
-import { RedisNames } from '../../gateway/redis-names.ts';
+import { wrap } from '../../gateway/redis/envelope.ts';
+import { RedisNames } from '../../gateway/redis/names.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
 import { roomsFile } from '../integration/files.ts';
 import { tokenOf } from '../integration/people.ts';

@@ -1,0 +1,196 @@
+/**
+ * Limits on how often and how many: token buckets, and connections by client address and by user.
+ *
+ * Counts only; what happens to the one over a limit is decided where it is asked.
+ */
+import { addressBlock } from '../http/client-address.ts';
+import type { Frame, Refused } from '../protocol/frame.ts';
+
+/** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
+export class TokenBucket {
+  readonly #rate: number;
+  readonly #burst: number;
+  #tokens: number;
+  #at: number;
+
+  /** `now` is in ms, of the same clock as in `take`. */
+  constructor(rate: number, burst: number, now: number) {
+    this.#rate = rate;
+    this.#burst = burst;
+    this.#tokens = burst;
+    this.#at = now;
+  }
+
+  /** Takes one token and returns 0, or takes none and returns the ms until there is one. */
+  take(now: number): number {
+    this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#at) / 1000) * this.#rate);
+    this.#at = now;
+    if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) / this.#rate) * 1000);
+    this.#tokens -= 1;
+    return 0;
+  }
+}
+
+const refusalsBeforeClose = 100;
+/** The server answers control frames itself; only a flood of them is cut. */
+const controlRate = 1_000;
+const controlBurst = 20_000;
+
+export interface RateSettings {
+  publishRate: number;
+  publishBurst: number;
+  requestRate: number;
+  maxRoomsPerConnection: number;
+}
+
+/** A client that comes back asks this for each of its rooms, all in one go: `subscribe`, `history`, `presence`. */
+const requestsPerRoom = 3;
+/** Where a connection may have any number of rooms, it is taken to have so many. */
+const manyRooms = 10_000;
+
+/** What a client may ask at once for the rooms that it may have. */
+function requestsOfRooms(maxRoomsPerConnection: number): number {
+  return requestsPerRoom * (maxRoomsPerConnection === 0 ? manyRooms : maxRoomsPerConnection);
+}
+
+/** The rates of one connection. */
+export class Rates {
+  readonly #settings: RateSettings;
+  // Made with the first frame: a bucket that was never used is full, and most connections only listen.
+  #publishes: TokenBucket | undefined;
+  #requests: TokenBucket | undefined;
+  #controls: TokenBucket | undefined;
+  #refusedInARow = 0;
+
+  constructor(settings: RateSettings) {
+    this.#settings = settings;
+  }
+
+  /** True once so many frames in a row were refused that the client evidently does not listen. */
+  get hopeless(): boolean {
+    return this.#refusedInARow >= refusalsBeforeClose;
+  }
+
+  /** Returns 0 if a frame may pass, or the ms until one may. */
+  takeFrame(publish: boolean, now: number): number {
+    const retryAfterMs = publish ? this.#takePublish(now) : this.#takeRequest(now);
+    this.#refusedInARow = retryAfterMs === 0 ? 0 : this.#refusedInARow + 1;
+    return retryAfterMs;
+  }
+
+  /** False if this WebSocket ping or pong is part of a flood. */
+  takeControl(now: number): boolean {
+    this.#controls ??= new TokenBucket(controlRate, controlBurst, now);
+    return this.#controls.take(now) === 0;
+  }
+
+  #takePublish(now: number): number {
+    const { publishRate, publishBurst } = this.#settings;
+    if (publishRate === 0) return 0;
+    this.#publishes ??= new TokenBucket(publishRate, publishBurst, now);
+    return this.#publishes.take(now);
+  }
+
+  #takeRequest(now: number): number {
+    const { maxRoomsPerConnection, requestRate } = this.#settings;
+    if (requestRate === 0) return 0;
+    const burst = requestRate + Math.max(requestRate, requestsOfRooms(maxRoomsPerConnection));
+    this.#requests ??= new TokenBucket(requestRate, burst, now);
+    return this.#requests.take(now);
+  }
+}
+
+const fewestWaitingFrames = 1_000;
+
+/** Frames of one connection that wait for earlier ones, in number and in about the bytes that they hold. */
+export class Backlog {
+  readonly #mostFrames: number;
+  readonly #mostBytes: number;
+  #frames = 0;
+  #bytes = 0;
+
+  /** As many frames may wait as a connection sends at once for all of its rooms. */
+  constructor(maxRoomsPerConnection: number, mostBytes: number) {
+    this.#mostFrames = Math.max(fewestWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
+    this.#mostBytes = mostBytes;
+  }
+
+  /** False if this one would be too many; otherwise it is counted until `remove`. */
+  add(frame: Frame | Refused): boolean {
+    const bytes = sizeOf(frame);
+    if (this.#frames >= this.#mostFrames || this.#bytes + bytes > this.#mostBytes) return false;
+    this.#frames++;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  remove(frame: Frame | Refused): void {
+    this.#frames--;
+    this.#bytes -= sizeOf(frame);
+  }
+}
+
+function sizeOf(frame: Frame | Refused): number {
+  if (frame.type === 'publish') return frame.data.length;
+  return frame.type === 'auth' ? frame.token.length : 0;
+}
+
+/** Connections by client address; all of an IPv6 /64 together. */
+export class AddressCount {
+  readonly #most: number;
+  readonly #counts = new Map<string, number>();
+
+  /** `most` 0 is no limit, and then nothing is counted. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** False if this address has as many as it may; otherwise it is counted until `remove`. */
+  add(address: string): boolean {
+    if (this.#most === 0) return true;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block) ?? 0;
+    if (count >= this.#most) return false;
+    this.#counts.set(block, count + 1);
+    return true;
+  }
+
+  remove(address: string): void {
+    if (this.#most === 0) return;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block);
+    if (count === undefined) return;
+    if (count === 1) this.#counts.delete(block);
+    else this.#counts.set(block, count - 1);
+  }
+}
+
+/** Connections by user, the oldest first. */
+export class UserConnections<Connection> {
+  readonly #most: number;
+  readonly #connections = new Map<string, Connection[]>();
+
+  /** `most` 0 is no limit, and then nothing is kept. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Adds one. Returns the user's oldest connection if there is now one too many: it has to go. */
+  add(user: string, connection: Connection): Connection | undefined {
+    if (this.#most === 0) return undefined;
+    const connections = this.#connections.get(user);
+    if (connections === undefined) {
+      this.#connections.set(user, [connection]);
+      return undefined;
+    }
+    connections.push(connection);
+    return connections.length > this.#most ? connections[0] : undefined;
+  }
+
+  remove(user: string, connection: Connection): void {
+    const connections = this.#connections.get(user) ?? [];
+    const index = connections.indexOf(connection);
+    if (index !== -1) connections.splice(index, 1);
+    if (connections.length === 0) this.#connections.delete(user);
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * The session of a connection: who it speaks for, from the first token through every refresh to the last one's end.
+ *
+ * The one owner of the identity. A first token that is bad ends the connection; a bad refresh leaves the old identity in
+ * force to its end. It verifies nothing itself (gateway/auth/authenticator.ts does) and knows no rooms.
+ */
+import { type CloseCode, closeCode } from '../../shared/codes.ts';
+import { type FrameId, protocolVersion, type WelcomeFrame } from '../../shared/protocol.ts';
+import { KeysUnavailableError, TokenError, type Verified } from '../auth/authenticator.ts';
+import { failure, ok } from '../protocol/answers.ts';
+import { anonymous, type Identity } from '../rooms/access.ts';
+import { cut } from '../telemetry/log.ts';
+import type { Node } from './node.ts';
+
+export interface SessionOwner {
+  readonly id: string;
+  send(frame: string): void;
+  close(code: CloseCode): void;
+  fail(error: unknown): void;
+  /** It has an identity now, for the first time or, after an anonymous one, of a user. */
+  welcomed(identity: Identity): void;
+  /** The identity is of the same user and perhaps grants other rooms. */
+  refreshed(identity: Identity): void;
+  /** Frames that waited for the result may go on. */
+  settled(): void;
+}
+
+export class Session {
+  readonly #owner: SessionOwner;
+  readonly #node: Node;
+  #identity: Identity | undefined;
+  #expiresAt = Number.POSITIVE_INFINITY;
+  #pending = false;
+  #ended = false;
+
+  constructor(owner: SessionOwner, node: Node) {
+    this.#owner = owner;
+    this.#node = node;
+  }
+
+  /** Undefined before `welcome`. */
+  get identity(): Identity | undefined {
+    return this.#identity;
+  }
+
+  /** True while a token is being verified; frames behind it wait. */
+  get pending(): boolean {
+    return this.#pending;
+  }
+
+  /** Unix ms. Nothing that comes from then on is obeyed. */
+  get expiresAt(): number {
+    return this.#expiresAt;
+  }
+
+  /** `token` is what came with the handshake. */
+  begin(token: string | undefined): void {
+    if (token !== undefined) this.authenticate(token, undefined, true);
+    else if (this.#node.config.anonymous) this.#welcome(anonymous, Number.POSITIVE_INFINITY, undefined);
+  }
+
+  authenticate(token: string, id: FrameId | undefined, atHandshake: boolean): void {
+    this.#pending = true;
+    this.#node.authenticator
+      .verify(token)
+      .then(
+        (verified) => this.#ended || this.#verified(verified, id),
+        (error: unknown) => this.#ended || this.#refused(error, id, atHandshake),
+      )
+      .then(() => {
+        this.#pending = false;
+        if (!this.#ended) this.#owner.settled();
+      })
+      .catch((error: unknown) => this.#owner.fail(error));
+  }
+
+  /** The connection is gone. Returns the user it spoke for, if any. */
+  end(): string | null {
+    this.#ended = true;
+    return this.#user;
+  }
+
+  get #user(): string | null {
+    return this.#identity?.user ?? null;
+  }
+
+  #verified({ identity, expiresAt }: Verified, id: FrameId | undefined): void {
+    if (this.#user === null) {
+      this.#welcome(identity, expiresAt, id);
+    } else if (this.#user === identity.user) {
+      this.#identity = identity;
+      this.#expiresAt = expiresAt;
+      this.#owner.refreshed(identity);
+      this.#owner.send(ok({ id, expiresAt }));
+    } else {
+      const message = 'The token is of another user; open a new connection for that one.';
+      this.#owner.send(failure(id, 'forbidden', message));
+    }
+  }
+
+  #refused(error: unknown, id: FrameId | undefined, atHandshake: boolean): void {
+    const { log, metrics } = this.#node;
+    const connection = this.#owner.id;
+    if (error instanceof TokenError) {
+      log.info({ connection, reason: error.reason, error: cut(error.message) }, 'token refused');
+      if (atHandshake) metrics.handshakeRejected(`token_${error.reason}`);
+      const message = 'The token is not valid; get a new one. The old one goes on to its end.';
+      if (this.#user === null) this.#owner.close(closeCode.unauthorized);
+      else this.#owner.send(failure(id, 'unauthorized', message));
+      return;
+    }
+    const keysAreAway = error instanceof KeysUnavailableError;
+    // That keys are away, the log says with a bound: any token with a key id of nobody's leads here.
+    if (!keysAreAway) log.error({ connection, error: String(error) }, 'a token could not be verified');
+    else if (atHandshake) metrics.handshakeRejected('token_unavailable');
+    const code = keysAreAway ? 'unavailable' : 'internal';
+    if (this.#user === null) this.#owner.close(closeCode.internalError);
+    else this.#owner.send(failure(id, code, 'The token could not be checked; send it again in a moment.'));
+  }
+
+  #welcome(identity: Identity, expiresAt: number, id: FrameId | undefined): void {
+    const { config } = this.#node;
+    this.#identity = identity;
+    this.#expiresAt = expiresAt;
+    const welcome: WelcomeFrame = {
+      type: 'welcome',
+      ...(id === undefined ? {} : { id }),
+      version: protocolVersion,
+      connection: this.#owner.id,
+      user: identity.user,
+      node: config.nodeId,
+      now: Date.now(),
+      expiresAt: Number.isFinite(expiresAt) ? expiresAt : null,
+      pingIntervalMs: config.pingIntervalMs,
+      maxMessageBytes: config.maxMessageBytes,
+      maxRooms: config.maxRoomsPerConnection,
+      features: [],
+    };
+    this.#owner.send(JSON.stringify(welcome));
+    // It may have been one frame too many, and have closed the connection, which then counts for nobody any more.
+    if (!this.#ended) this.#owner.welcomed(identity);
+  }
+}

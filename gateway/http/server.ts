@@ -1,0 +1,397 @@
+/**
+ * The public port: HTTP and WebSocket by uWebSockets.js, and the only file that knows it.
+ *
+ * Turns what the library hands over into Connections, and guards the library's traps: request data is copied before the
+ * handler returns, every handler is wrapped so that an exception costs one connection, and nothing is ever done inside
+ * `dropped`, where touching the socket crashes the process.
+ */
+import type {
+  HttpRequest,
+  HttpResponse,
+  TemplatedApp,
+  us_listen_socket,
+  us_socket_context_t,
+  WebSocket,
+} from 'uWebSockets.js';
+import { type CloseCode, closeCode } from '../../shared/codes.ts';
+import type { Config } from '../config.ts';
+import { Connection } from '../connection/connection.ts';
+import type { Heartbeat } from '../connection/heartbeat.ts';
+import { AddressCount } from '../connection/limits.ts';
+import type { Node } from '../connection/node.ts';
+import type { Fanout, Socket } from '../connection/socket.ts';
+import type { Demo } from '../demo.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
+import type { Certificate } from './certificate.ts';
+import { clientAddress } from './client-address.ts';
+import { Descriptors } from './descriptors.ts';
+import { type HandshakeRequest, type Refusal, readHandshake } from './handshake.ts';
+import { addressAt, whyNot } from './listening.ts';
+
+// Tokens and cookies do not fit into the 4 KiB of the library's default; it reads this when it is loaded.
+process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
+const uws = await import('uWebSockets.js');
+
+type UwsApp = TemplatedApp & App;
+
+interface UserData {
+  application: Application;
+  token: string | undefined;
+  address: string;
+  connection: Connection | undefined;
+  heartbeatSlot: number;
+}
+
+type Ws = WebSocket<UserData>;
+
+/** The library's own limit for idleTimeout is 960 s; PING_INTERVAL_MS and PONG_TIMEOUT_MS leave room for this. */
+const idleMarginSeconds = 30;
+const retryAfterSeconds = '5';
+
+/** LIBUS_LISTEN_EXCLUSIVE_PORT. */
+const exclusivePort = 1;
+type ListenExclusively = (
+  host: string,
+  port: number,
+  options: number,
+  callback: (socket: us_listen_socket | false) => void,
+) => void;
+
+export interface ServerParts {
+  config: Config;
+  log: Logger;
+  metrics: Metrics;
+  connections: Set<Connection>;
+  heartbeat: Heartbeat<Connection>;
+  /** Answers GET /. */
+  demo: Demo | undefined;
+}
+
+export class Server {
+  /** Hands a frame to all members of a room on this node. */
+  readonly fanout: Fanout;
+  readonly #parts: ServerParts;
+  readonly #applications: Applications<UwsApp>;
+  readonly #addresses: AddressCount;
+  readonly #descriptors: Descriptors;
+  readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+  #node: Node | undefined;
+  #listening: us_listen_socket | undefined;
+  #draining = false;
+  #count = 0;
+
+  constructor(parts: ServerParts) {
+    const { config } = parts;
+    this.#parts = parts;
+    this.#addresses = new AddressCount(config.maxConnectionsPerIp);
+    this.#descriptors = new Descriptors(parts.log);
+    const library = {
+      plain: () => uws.App() as UwsApp,
+      tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
+      route: (application: Application<UwsApp>) => this.#routes(application),
+    };
+    this.#applications = new Applications(library, certificateFiles(config));
+    this.fanout = this.#applications.fanout;
+  }
+
+  get certificate(): Certificate | undefined {
+    return this.#applications.certificate;
+  }
+
+  /** As in gateway/http/applications.ts. */
+  takeCertificate(): Certificate | undefined {
+    return this.#applications.takeCertificate();
+  }
+
+  /** Opens the port. Returns its number. */
+  async listen(node: Node): Promise<number> {
+    this.#node = node;
+    const { host, port } = this.#parts.config;
+    const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
+    const address = await addressAt(place);
+    return new Promise((resolve, reject) => {
+      // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
+      const { listener } = this.#applications;
+      const listen = listener.listen.bind(listener) as unknown as ListenExclusively;
+      listen(address, port, exclusivePort, (socket) => {
+        if (socket === false) {
+          whyNot(place, address).then(reject);
+          return;
+        }
+        this.#listening = socket;
+        resolve(uws.us_socket_local_port(socket as unknown as Parameters<typeof uws.us_socket_local_port>[0]));
+      });
+    });
+  }
+
+  /** Takes no new connections, those whose handshake is under way included; those that are open stay. */
+  stopListening(): void {
+    this.#draining = true;
+    if (this.#listening !== undefined) uws.us_listen_socket_close(this.#listening);
+    this.#listening = undefined;
+  }
+
+  /** Cuts what is still open. */
+  close(): void {
+    this.#descriptors.close();
+    this.#applications.close();
+  }
+
+  #routes(application: Application<UwsApp>): void {
+    const { config, demo } = this.#parts;
+    const { app } = application;
+    app
+      .ws<UserData>('/ws', {
+        maxPayloadLength: 2 * config.maxMessageBytes,
+        // Never reached: our own limit is below it, and one message and a close frame still fit in between.
+        maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + 2 * config.maxMessageBytes,
+        closeOnBackpressureLimit: false,
+        // Heartbeats are our own. This only ends sockets that are closing while their peer has stopped reading.
+        idleTimeout: Math.ceil((config.pingIntervalMs + config.pongTimeoutMs) / 1000) + idleMarginSeconds,
+        sendPingsAutomatically: false,
+        // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
+        compression: 0,
+        upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(application, res, req, context)),
+        open: (ws) => this.#guard(ws, () => this.#open(ws)),
+        message: (ws, message, isBinary) =>
+          this.#guard(ws, (connection) => {
+            if (isBinary) connection?.receiveBinary();
+            else connection?.receive(this.#utf8.decode(message), message.byteLength);
+          }),
+        drain: (ws) => this.#guard(ws, (connection) => connection?.drained()),
+        dropped: (ws) => this.#dropped(ws),
+        ping: (ws) => this.#guard(ws, (connection) => connection?.receiveControl()),
+        pong: (ws, payload) => this.#guard(ws, (connection) => this.#pong(connection, payload)),
+        close: (ws, code) => this.#closed(ws, code),
+      })
+      // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
+      .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
+      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, refusalOf(readRequest(req), config))))
+      .get('/healthz', answerHealth)
+      .head('/healthz', answerHealth)
+      .any('/*', (res, req) => {
+        end(res.writeStatus('404 Not Found'), req, 'Not found. The WebSocket endpoint is /ws.\n');
+      });
+    if (demo !== undefined) app.get('/', (res) => this.#page(res, demo));
+  }
+
+  #accepted(res: HttpResponse, change: number): void {
+    if (change < 0 || !this.#descriptors.short) return;
+    this.#parts.metrics.handshakeRejected('descriptors');
+    res.close();
+  }
+
+  #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
+    const { config, connections } = this.#parts;
+    const request = readRequest(req);
+    const handshake = readHandshake(request, config);
+    if ('status' in handshake) {
+      this.#refuse(res, req, handshake);
+      return;
+    }
+    if (this.#draining) {
+      this.#refuse(res, req, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
+      return;
+    }
+    if (connections.size >= config.maxConnections && config.maxConnections > 0) {
+      this.#refuse(res, req, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
+      return;
+    }
+    const peer = {
+      address: this.#utf8.decode(res.getRemoteAddressAsText()),
+      proxied: this.#utf8.decode(res.getProxiedRemoteAddressAsText()),
+      forwardedFor: request.headers.get('x-forwarded-for') ?? [],
+    };
+    const address = clientAddress(peer, config.trustedProxies);
+    if (!this.#addresses.add(address)) {
+      this.#refuse(res, req, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
+      return;
+    }
+    const { token } = handshake;
+    const data: UserData = { application, token, address, connection: undefined, heartbeatSlot: 0 };
+    res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
+  }
+
+  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: Refusal): void {
+    this.#parts.metrics.handshakeRejected(reason);
+    this.#parts.log.debug({ status, reason }, 'handshake refused');
+    res.cork(() => {
+      res.writeStatus(status);
+      for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
+      end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
+    });
+  }
+
+  #open(ws: Ws): void {
+    const { connections, heartbeat, metrics } = this.#parts;
+    const data = ws.getUserData();
+    this.#applications.opened(data.application);
+    if (this.#node === undefined) return;
+    this.#count++;
+    const connection = new Connection(this.#count, new UwsSocket(ws), this.#node);
+    data.connection = connection;
+    data.heartbeatSlot = heartbeat.add(connection);
+    connections.add(connection);
+    metrics.connectionOpened();
+    const { token } = data;
+    data.token = undefined;
+    connection.open(token);
+  }
+
+  #pong(connection: Connection | undefined, payload: ArrayBuffer): void {
+    if (connection === undefined) return;
+    connection.receiveControl();
+    const roundTripMs = connection.ponged(this.#utf8.decode(payload), performance.now());
+    if (roundTripMs !== undefined) this.#parts.metrics.pingRoundTrip(roundTripMs / 1000);
+  }
+
+  /** Backpressure keeps this from happening; if it does, something is lost, and the end of the connection tells it. */
+  #dropped(ws: Ws): void {
+    const { connection } = ws.getUserData();
+    this.#parts.log.error(
+      { connection: connection?.id },
+      'a message was dropped by the server; closing its connection',
+    );
+    setImmediate(() => connection?.close(closeCode.slowConsumer));
+  }
+
+  #closed(ws: Ws, code: number): void {
+    const { connections, heartbeat, log, metrics } = this.#parts;
+    const { address, application, connection, heartbeatSlot } = ws.getUserData();
+    this.#applications.closed(application);
+    this.#addresses.remove(address);
+    // One that we closed was counted then, and its peer may have been too far behind to see the close frame.
+    if (connection?.closeCode === undefined) metrics.connectionClosed(code);
+    if (connection === undefined) return;
+    heartbeat.remove(connection, heartbeatSlot);
+    connections.delete(connection);
+    try {
+      connection.closed();
+    } catch (error) {
+      log.error({ connection: connection.id, error: String(error) }, 'closing a connection failed');
+    }
+  }
+
+  /** An exception would end the process: it costs its connection instead. */
+  #guard(ws: Ws, handle: (connection: Connection | undefined) => void): void {
+    const { connection } = ws.getUserData();
+    try {
+      handle(connection);
+    } catch (error) {
+      if (connection !== undefined) connection.fail(error);
+      else {
+        this.#parts.log.error({ error: String(error) }, 'a connection could not be opened');
+        ws.close();
+      }
+    }
+  }
+
+  #guardHttp(res: HttpResponse, handle: () => void): void {
+    try {
+      handle();
+    } catch (error) {
+      this.#parts.log.error({ error: (error as Error).stack }, 'a request failed');
+      res.close();
+    }
+  }
+
+  #page(res: HttpResponse, demo: Demo): void {
+    let aborted = false;
+    res.onAborted(() => {
+      aborted = true;
+    });
+    demo
+      .page()
+      .then((html) => {
+        if (aborted) return;
+        res.cork(() => res.writeHeader('content-type', 'text/html; charset=utf-8').end(html));
+      })
+      .catch((error: unknown) => {
+        this.#parts.log.error({ error: String(error) }, 'the demo page failed');
+        if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
+      });
+  }
+}
+
+function answerHealth(res: HttpResponse, req: HttpRequest): void {
+  end(res.writeHeader('content-type', 'text/plain'), req, 'ok\n');
+}
+
+/**
+ * Ends an answer. One to HEAD has the same header and no body (RFC 9110 section 9.3.2), which the library leaves to us:
+ * given the length, its `endWithoutBody` waits for a body.
+ */
+function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
+  if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
+  else res.end(text, close);
+}
+
+function certificateFiles({ tlsCertFile, tlsKeyFile }: Config): CertificateFiles | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
+}
+
+/** Copies a request; after its handler returns it is gone. */
+function readRequest(req: HttpRequest): HandshakeRequest {
+  const headers = new Map<string, string[]>();
+  req.forEach((name, value) => {
+    const lines = headers.get(name);
+    if (lines === undefined) headers.set(name, [value]);
+    else lines.push(value);
+  });
+  return { method: req.getCaseSensitiveMethod(), query: req.getQuery(), headers };
+}
+
+/** The library passes on here what it did not take for a handshake: it lacks at least a key of the right length. */
+function refusalOf(request: HandshakeRequest, config: Config): Refusal {
+  const handshake = readHandshake(request, config);
+  if ('status' in handshake) return handshake;
+  return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
+}
+
+function busy(status: string, reason: Refusal['reason'], message: string): Refusal {
+  return { status, reason, message, headers: { 'retry-after': retryAfterSeconds } };
+}
+
+/** A WebSocket as connections see it. */
+class UwsSocket implements Socket {
+  readonly #ws: Ws;
+
+  constructor(ws: Ws) {
+    this.#ws = ws;
+  }
+
+  send(text: string | Uint8Array): void {
+    this.#ws.send(text, false, false);
+  }
+
+  ping(payload: string): void {
+    this.#ws.ping(payload);
+  }
+
+  end(code: CloseCode, reason: string): void {
+    this.#ws.end(code, reason);
+  }
+
+  cut(): void {
+    this.#ws.close();
+  }
+
+  bufferedBytes(): number {
+    return this.#ws.getBufferedAmount();
+  }
+
+  listen(topic: string): void {
+    this.#ws.subscribe(topic);
+  }
+
+  unlisten(topic: string): void {
+    this.#ws.unsubscribe(topic);
+  }
+
+  listensTo(topic: string): boolean {
+    return this.#ws.isSubscribed(topic);
+  }
+}

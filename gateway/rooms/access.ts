@@ -1,0 +1,209 @@
+/**
+ * Authorisation: who may do what in which room. Deny by default.
+ *
+ * Two sources add up: the rules of the operator (GATEWAY_ROOMS_FILE, the first that matches wins) and the `rooms` claim
+ * of the token. Both are compiled and checked where they enter; afterwards every question is a pure function. It knows
+ * identities and room names, never connections or sockets.
+ */
+import { z } from 'zod';
+import { isPersonalRoom, isRoomPattern, matchesPattern, maxPatternStars, personalRoom } from '../../shared/room.ts';
+import type { HistoryRule } from '../backplane/backplane.ts';
+
+/** What a client can ask for in a room. */
+export type Action = 'subscribe' | 'publish';
+
+/** `anyone`; `user`: any authenticated; `token`: only by the token's `rooms` claim; `server`: no client at all. */
+export type AccessLevel = 'anyone' | 'user' | 'token' | 'server';
+
+/** What a member may read of a room beside its messages. */
+export type Reading = 'history' | 'presence';
+
+/**
+ * What becomes of messages for a member whose outgoing buffer is over the soft limit: fed from history at its own pace;
+ * dropped and counted; dropped but for the newest; or the member's connection is closed.
+ */
+export type SlowRule = 'catch-up' | 'drop' | 'latest' | 'close';
+
+export interface RoomRule {
+  match: string;
+  subscribe: AccessLevel;
+  publish: AccessLevel;
+  slow: SlowRule;
+  /** Undefined in a plain room. */
+  history: HistoryRule | undefined;
+  /** Members may ask who is there. */
+  presence: boolean;
+  /** Members are told who comes and goes. */
+  joinLeave: boolean;
+}
+
+/** One pattern of the `rooms` claim and what it grants, a sum of `actionBit`: a node holds one for every connection. */
+export type Grants = readonly { pattern: string; actions: number }[];
+
+/** Who a connection speaks for. `user` null is anonymous. */
+export interface Identity {
+  user: string | null;
+  grants: Grants;
+  /** The `info` claim as JSON text, shown in presence. */
+  info?: string;
+}
+
+export const anonymous: Identity = { user: null, grants: [] };
+
+/** Holds for a room that no rule matches. */
+const defaultRule: RoomRule = {
+  match: '*',
+  subscribe: 'token',
+  publish: 'token',
+  slow: 'drop',
+  history: undefined,
+  presence: false,
+  joinLeave: false,
+};
+
+const maxRules = 1000;
+const maxGrants = 64;
+const actionBit = { subscribe: 1, publish: 2, history: 4, presence: 8 } as const;
+const tokenActions = Object.keys(actionBit) as (keyof typeof actionBit)[];
+
+const pattern = z.string().refine(isRoomPattern, {
+  error: `is not a room pattern: 1 to 200 characters of the room grammar, with at most ${maxPatternStars} "*"`,
+});
+const level = z.enum(['anyone', 'user', 'token', 'server']).default('token');
+const whole = (least: number, most: number) => {
+  const error = `must be a whole number from ${least} to ${most}`;
+  return z.int({ error }).min(least, { error }).max(most, { error });
+};
+
+const historySchema = z.strictObject({
+  size: whole(1, 100_000).default(100),
+  maxBytes: whole(1_024, 1_073_741_824).default(4_194_304),
+  ttlSeconds: whole(1, 31_536_000).default(86_400),
+});
+
+const ruleSchema = z
+  .strictObject({
+    match: pattern,
+    subscribe: level,
+    publish: level,
+    slow: z
+      .enum(['catch-up', 'drop', 'latest', 'close'], { error: 'must be "catch-up", "drop", "latest" or "close"' })
+      .optional(),
+    history: historySchema.optional(),
+    presence: z.boolean().default(false),
+    joinLeave: z.boolean().default(false),
+  })
+  .refine(({ slow, history }) => slow !== 'catch-up' || history !== undefined, {
+    path: ['slow'],
+    error: '"catch-up" needs history; give the room a history, or choose "drop", "latest" or "close"',
+  })
+  .transform(
+    (rule): RoomRule => ({
+      ...rule,
+      history: rule.history,
+      slow: rule.slow ?? (rule.history === undefined ? 'drop' : 'catch-up'),
+    }),
+  );
+
+const roomsFileSchema = z.strictObject({ rooms: z.array(ruleSchema).max(maxRules) });
+
+const claimSchema = z
+  .record(pattern, z.array(z.enum(tokenActions)).max(tokenActions.length))
+  .refine((claim) => Object.keys(claim).length <= maxGrants, { error: `holds more than ${maxGrants} patterns` });
+
+/** One line for each thing wrong, `path: message`. */
+function mistakes(error: z.ZodError): string[] {
+  return error.issues.map((issue) => {
+    const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+    return [issue.path.join('.'), message].filter(Boolean).join(': ');
+  });
+}
+
+/** Checks the parsed JSON of a rooms file. Returns the rules, or every mistake in it. */
+export function readRules(json: unknown): { rules: RoomRule[] } | { mistakes: string[] } {
+  const result = roomsFileSchema.safeParse(json);
+  return result.success ? { rules: result.data.rooms } : { mistakes: mistakes(result.error) };
+}
+
+/**
+ * Checks the `rooms` claim of a token. None, null and an empty list, as which PHP writes an empty map, are no grant.
+ * Throws a TypeError that says what is wrong with it.
+ */
+export function readGrants(claim: unknown): Grants {
+  if (claim === undefined || claim === null || (Array.isArray(claim) && claim.length === 0)) return anonymous.grants;
+  const result = claimSchema.safeParse(claim);
+  if (!result.success) throw new TypeError(`the rooms claim is not valid: ${mistakes(result.error).join('; ')}`);
+  return Object.entries(result.data).map(([key, actions]) => ({
+    pattern: key,
+    actions: actions.reduce((sum, action) => sum | actionBit[action], 0),
+  }));
+}
+
+/** Rooms whose rule is remembered. */
+const maxRemembered = 20_000;
+
+/** True if a room that was opened under one rule can go on under the other: they differ in rights and in amounts only. */
+export function isSameKind(one: RoomRule, other: RoomRule): boolean {
+  return (
+    one.slow === other.slow &&
+    one.presence === other.presence &&
+    one.joinLeave === other.joinLeave &&
+    (one.history === undefined) === (other.history === undefined)
+  );
+}
+
+/** The rules of a node. */
+export class Access {
+  #rules: readonly RoomRule[];
+  /** Every frame asks for the rule of its room, and there may be a thousand rules. */
+  readonly #remembered = new Map<string, RoomRule>();
+
+  constructor(rules: readonly RoomRule[]) {
+    this.#rules = rules;
+  }
+
+  /** From now on these rules hold. What was opened under the old ones is for others to look at: gateway/rooms-file.ts. */
+  replace(rules: readonly RoomRule[]): void {
+    this.#rules = rules;
+    this.#remembered.clear();
+  }
+
+  /** The first rule that matches the room. */
+  rule(room: string): RoomRule {
+    const known = this.#remembered.get(room);
+    if (known !== undefined) return known;
+    const rule = this.#rules.find(({ match }) => matchesPattern(match, room)) ?? defaultRule;
+    if (this.#remembered.size >= maxRemembered) this.#remembered.clear();
+    this.#remembered.set(room, rule);
+    return rule;
+  }
+
+  /** Says whether an identity may do `action` in `room`. The room name has been checked. */
+  allows(identity: Identity, action: Action, room: string): boolean {
+    if (isPersonalRoom(room)) {
+      return action === 'subscribe' && identity.user !== null && room === personalRoom(identity.user);
+    }
+    const needed = this.rule(room)[action];
+    if (needed === 'server') return false;
+    if (needed === 'anyone') return true;
+    if (needed === 'user' && identity.user !== null) return true;
+    return grants(identity, action, room);
+  }
+
+  /**
+   * Says whether an identity may read the history or presence of a room. Members may where the rule turns it on; a grant
+   * of that name stands for membership, not for the rule.
+   */
+  allowsReading(identity: Identity, what: Reading, room: string, isMember: boolean): boolean {
+    const rule = this.rule(room);
+    if (what === 'history' ? rule.history === undefined : !rule.presence) return false;
+    if (isMember) return true;
+    return !isPersonalRoom(room) && rule.subscribe !== 'server' && grants(identity, what, room);
+  }
+}
+
+function grants(identity: Identity, action: keyof typeof actionBit, room: string): boolean {
+  return identity.grants.some(
+    (grant) => (grant.actions & actionBit[action]) !== 0 && matchesPattern(grant.pattern, room),
+  );
+}

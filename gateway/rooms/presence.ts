@@ -1,0 +1,212 @@
+/**
+ * Presence on this node: its members of rooms that have presence, what they are told about who comes and goes, and what
+ * they are answered.
+ *
+ * Owns which rooms have presence and the topic of their `join` and `leave` frames. Who is there on all nodes is known to
+ * the store alone (gateway/backplane/presence.ts); bringing it up to this node's members is gateway/rooms/presence-room.ts. It
+ * knows neither Redis nor sockets.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { JoinLeaveFrame } from '../../shared/protocol.ts';
+import { BackplaneError } from '../backplane/backplane.ts';
+import type { PresenceListener, PresencePage, PresenceStore } from '../backplane/presence.ts';
+import type { Fanout } from '../connection/socket.ts';
+import type { Faults } from '../telemetry/faults.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Access, Identity } from './access.ts';
+import type { Backpressure } from './backpressure.ts';
+import { PresenceRoom } from './presence-room.ts';
+
+/** A connection as presence needs it. */
+export interface PresentMember {
+  readonly id: string;
+  readonly identity: Identity | undefined;
+  send(frame: string | Uint8Array): void;
+  /** Leaves the fan-out of the room's topic. False if it is not in it. */
+  skipPresence(room: string): boolean;
+  hearPresence(room: string): void;
+}
+
+export interface PresenceParts {
+  store: PresenceStore;
+  access: Access;
+  backpressure: Backpressure;
+  fanout: Fanout;
+  metrics: Metrics;
+  faults: Faults;
+}
+
+/** An answer, and what it takes of the asking connection's buffer. */
+const maxAnswerBytes = 262_144;
+/** Members that all questions under way together may ask for: it bounds the memory of their answers. */
+const maxAskedFor = 100_000;
+/** After an outage rooms are synced at this pace, so that Redis and the connection to it keep up. */
+const syncsPerStep = 50;
+const syncStepMs = 10;
+const closeTimeoutMs = 2_000;
+/** The node that a client has moved to writes so within `writeIntervalMs`; the rest is for Redis, and for crowds. */
+const movedMs = 1_000;
+/** Every room is synced about once in so many steps, whatever is known: a write may take effect long after it failed. */
+const auditSteps = 60;
+const auditStepMs = 1_000;
+
+/** The topic of a room's join and leave frames. No room has such a name. */
+export function presenceTopic(room: string): string {
+  return `${room}\n`;
+}
+
+export class Presence implements PresenceListener {
+  readonly #parts: PresenceParts;
+  readonly #rooms = new Map<string, PresenceRoom<PresentMember>>();
+  readonly #audit: NodeJS.Timeout;
+  /** Rooms that this round of audits has still to come to. */
+  #toAudit: PresenceRoom<PresentMember>[] = [];
+  #auditStep = 0;
+  #askedFor = 0;
+  #draining = false;
+  /** Resolves when everybody who is gone is taken out. */
+  #takenOut = Promise.resolve();
+  #closed = false;
+
+  constructor(parts: PresenceParts) {
+    this.#parts = parts;
+    this.#audit = setInterval(() => this.#auditSome(), auditStepMs).unref();
+  }
+
+  /**
+   * How many join and leave frames of the room this node has handed out since it has members there, or how often it may
+   * have missed some. For one that was away: if it is the same as before, nothing passed by.
+   */
+  timesTold(room: string): number {
+    return this.#rooms.get(room)?.timesTold ?? 0;
+  }
+
+  /** Join and leave frames of the room may not have reached this node. Its live members have been told. */
+  missed(name: string): void {
+    const room = this.#rooms.get(name);
+    if (room !== undefined) room.timesTold++;
+  }
+
+  /** The member is in the room now, or its identity has changed. */
+  enter(name: string, member: PresentMember): void {
+    const { identity, id: connection } = member;
+    const { presence, joinLeave } = this.#parts.access.rule(name);
+    if (!presence && !joinLeave) return;
+    const room = this.#rooms.get(name) ?? this.#open(name);
+    if (identity !== undefined) room?.enter({ connection, user: identity.user, info: identity.info }, member);
+  }
+
+  leave(name: string, connection: string): void {
+    this.#rooms.get(name)?.leave(connection);
+  }
+
+  /** The connection has ended. In a drain its client has probably moved, and must not seem to have left in between. */
+  gone(name: string, connection: string): void {
+    const room = this.#rooms.get(name);
+    if (room === undefined) return;
+    if (!this.#draining) room.leave(connection);
+    else {
+      // Timers of equal length fire in the order in which they were set: the last one is the last.
+      this.#takenOut = new Promise((resolve) => {
+        setTimeout(() => resolve(room.leave(connection)), movedMs);
+      });
+    }
+  }
+
+  /** From now on clients move to other nodes, and leave this one when they are there. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /** What all nodes together hold of the room, this node's last changes included. Rejects with a BackplaneError. */
+  async page(name: string, { after, limit }: { after: string | undefined; limit: number }): Promise<PresencePage> {
+    if (this.#askedFor + limit > maxAskedFor) {
+      throw new BackplaneError('unavailable', 'too many questions about presence are waiting on this node');
+    }
+    this.#askedFor += limit;
+    try {
+      await this.#rooms.get(name)?.written();
+      const maxBytes = Math.min(maxAnswerBytes, this.#parts.backpressure.softBytes);
+      return await this.#parts.store.page(name, { after, limit, maxBytes });
+    } finally {
+      this.#askedFor -= limit;
+    }
+  }
+
+  told(frame: JoinLeaveFrame): void {
+    const room = this.#rooms.get(frame.room);
+    if (room === undefined || room.members.size === 0) return;
+    const text = JSON.stringify(frame);
+    // First, since it may put members aside.
+    this.#parts.backpressure.beforeFanout(Buffer.byteLength(text), room.members.size);
+    room.timesTold++;
+    if (frame.type === 'join') this.#tellJoin(room, frame, text);
+    else this.#parts.fanout(presenceTopic(frame.room), text);
+  }
+
+  doubtful(): void {
+    let count = 0;
+    for (const room of this.#rooms.values()) room.doubt(Math.floor(count++ / syncsPerStep) * syncStepMs);
+  }
+
+  reaped(members: number): void {
+    this.#parts.metrics.membersReaped(members);
+  }
+
+  /** To be called when no member is left. What cannot be written within two seconds is reaped by other nodes. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#audit);
+    await this.#takenOut;
+    const written = Promise.allSettled([...this.#rooms.values()].map((room) => room.written()));
+    await Promise.race([written, delay(closeTimeoutMs, undefined, { ref: false })]);
+    for (const room of this.#rooms.values()) room.end();
+    await this.#parts.store.close();
+  }
+
+  #auditSome(): void {
+    if (this.#auditStep === 0) this.#toAudit = [...this.#rooms.values()];
+    const share = Math.ceil(this.#toAudit.length / (auditSteps - this.#auditStep));
+    this.#auditStep = (this.#auditStep + 1) % auditSteps;
+    for (const room of this.#toAudit.splice(0, share)) room.doubt(0);
+  }
+
+  #open(name: string): PresenceRoom<PresentMember> | undefined {
+    const { faults, store } = this.#parts;
+    if (this.#closed) return undefined;
+    const room = new PresenceRoom<PresentMember>(name, store, faults, () => this.#rooms.delete(name));
+    this.#rooms.set(name, room);
+    return room;
+  }
+
+  /** Whoever joined is not told so, but told of the others that came with the same frame. */
+  #tellJoin(room: PresenceRoom<PresentMember>, frame: JoinLeaveFrame, text: string): void {
+    const { name } = room;
+    const parts = frame.members.map((member) => JSON.stringify(member));
+    const joined = new Map(frame.members.map((member, index) => [keyOf(member), index]));
+    const own = [...room.members.values()].flatMap(({ present, member }) => {
+      const { user, connection } = present;
+      const index = joined.get(keyOf(user === null ? { connection } : { user }));
+      return index !== undefined && member.skipPresence(name) ? [{ index, member }] : [];
+    });
+    this.#parts.fanout(presenceTopic(name), text);
+    for (const { member } of own) member.hearPresence(name);
+    if (parts.length === 1) return;
+    const list = parts.join(',');
+    for (const { index, member } of own) {
+      member.send(`{"type":"join","room":"${name}","members":[${without(list, parts, index)}]}`);
+    }
+  }
+}
+
+/** `parts`, joined by commas in `list`, but for one. Where all of many joined at once it is worth not joining them anew. */
+function without(list: string, parts: string[], left: number): string {
+  let from = 0;
+  for (let index = 0; index < left; index++) from += (parts[index]?.length ?? 0) + 1;
+  const to = from + (parts[left]?.length ?? 0);
+  return to === list.length ? list.slice(0, from - 1) : list.slice(0, from) + list.slice(to + 1);
+}
+
+function keyOf(member: JoinLeaveFrame['members'][number]): string {
+  return 'user' in member ? `user ${member.user}` : `connection ${member.connection}`;
+}

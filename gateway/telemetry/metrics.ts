@@ -1,0 +1,346 @@
+/**
+ * The numbers of a node, in the Prometheus text format. The only file that imports prom-client.
+ *
+ * Counting on the way of a message is adding to a plain integer; the scrape reads it. No label ever holds a room, a user
+ * or anything else that a client can choose. Names are fixed in docs/operations.md.
+ */
+import { statSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import { closeCode } from '../../shared/codes.ts';
+import type { GapFrame } from '../../shared/protocol.ts';
+import type { SlowRule } from '../rooms/access.ts';
+import { Histogram } from './histogram.ts';
+import { standardOutput } from './output.ts';
+
+/** What only the parts of a running node know; read at each scrape. */
+export interface Gauges {
+  connections(): number;
+  rooms(): number;
+  subscriptions(): number;
+  /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
+  slow(): Record<SlowPolicy, number>;
+  bufferedBytes(): number;
+  /** It carries messages, and takes writes. */
+  backplaneUp(): boolean;
+  /** It carries them to other nodes. */
+  backplaneShared(): boolean;
+  /** Unix ms. Absent on a node that does no TLS. */
+  certificateNotAfter?: () => number;
+}
+
+/** Where the rule is `close` there is nobody to count. */
+export type SlowPolicy = Exclude<SlowRule, 'close'>;
+
+/** What is read again while the node runs. */
+export type ReloadSubject = (typeof reloadSubjects)[number];
+
+/** Why a handshake, or the token that came with it, was refused. */
+export type HandshakeRejection = (typeof rejections)[number];
+
+const rejections = [
+  'request',
+  'version',
+  'subprotocol',
+  'origin',
+  'capacity',
+  'descriptors',
+  'draining',
+  'address',
+  'token_malformed',
+  'token_signature',
+  'token_key',
+  'token_expired',
+  'token_claims',
+  'token_unavailable',
+] as const;
+/** Codes with which a publish ends that was well-formed and allowed. */
+export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
+const dropReasons = ['slow', 'unreadable'] as const;
+const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
+
+const reloadSubjects = ['rooms', 'certificate'] as const;
+
+const seconds = (...buckets: number[]) => buckets;
+/** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
+const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011];
+const knownCodes = new Set<number>([...Object.values(closeCode), ...standardCodes]);
+const loopSampleMs = 100;
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #pingRtt: Histogram;
+  readonly #fanout: Histogram;
+  readonly #backplaneRtt: Histogram;
+  readonly #closed: Counter<'code'>;
+  readonly #rejected: Counter<'reason'>;
+  readonly #publishErrors: Counter<'code'>;
+  readonly #dropped: Counter<'reason'>;
+  readonly #gaps: Counter<'reason' | 'healed'>;
+  readonly #resumes: Counter<'result'>;
+  readonly #reloads: Counter<'what' | 'result'>;
+  readonly #loopTimer: NodeJS.Timeout;
+  #opened = 0;
+  #published = 0;
+  #delivered = 0;
+  #heartbeatTimeouts = 0;
+  #freezes = 0;
+  #backplaneReconnects = 0;
+  #membersReaped = 0;
+
+  constructor(info: { version: string; node: string }, gauges: Gauges) {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry });
+    if (process.platform === 'linux') this.#openDescriptors();
+    new Gauge({ name: 'gateway_info', help: 'Always 1.', labelNames: ['version', 'node'], registers }).set(info, 1);
+    this.#gauge('gateway_connections', 'Open connections.', gauges.connections);
+    this.#gauge('gateway_rooms', 'Rooms with a member on this node.', gauges.rooms);
+    this.#gauge('gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions);
+    this.#gauge('gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes);
+    this.#gauge('gateway_backplane_up', '1 while the backplane carries messages and keeps them.', () => {
+      return +gauges.backplaneUp();
+    });
+    this.#gauge('gateway_backplane_shared', '1 if this node reaches others: it has a Redis.', () => {
+      return +gauges.backplaneShared();
+    });
+    this.#slowGauge(gauges);
+    this.#certificateGauge(gauges);
+    this.#counter(
+      'gateway_log_lines_dropped_total',
+      'Lines of the log that were left out.',
+      () => standardOutput.dropped,
+    );
+    this.#counter('gateway_connections_opened_total', 'Connections opened.', () => this.#opened);
+    this.#counter('gateway_messages_delivered_total', 'Messages handed to sockets.', () => this.#delivered);
+    this.#counter('gateway_heartbeat_timeouts_total', 'Connections closed with 4004.', () => this.#heartbeatTimeouts);
+    this.#counter('gateway_freezes_total', 'Times the process stood still.', () => this.#freezes);
+    this.#counter(
+      'gateway_backplane_reconnects_total',
+      'Lost connections to the backplane that were made again.',
+      () => {
+        return this.#backplaneReconnects;
+      },
+    );
+    this.#counter('gateway_members_reaped_total', 'Members of dead nodes that this node took out of rooms.', () => {
+      return this.#membersReaped;
+    });
+    this.#publishedCounter();
+    const labelled = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+      new Counter({ name, help, labelNames, registers });
+    this.#closed = labelled('gateway_connections_closed_total', 'Connections closed, by close code.', 'code');
+    this.#rejected = labelled('gateway_handshakes_rejected_total', 'Handshakes refused, by reason.', 'reason');
+    this.#publishErrors = labelled('gateway_publish_errors_total', 'Publishes that failed, by error code.', 'code');
+    this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; each was told.', 'reason');
+    this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members, or healed from history.', 'reason', 'healed');
+    this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
+    this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
+    // A series that appears with its first event has no rate of that event: all begin at 0.
+    for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
+    for (const reason of rejections) this.#rejected.inc({ reason }, 0);
+    for (const code of publishErrors) this.#publishErrors.inc({ code }, 0);
+    for (const reason of dropReasons) this.#dropped.inc({ reason }, 0);
+    for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
+    this.#gaps.inc({ reason: 'backplane', healed: 'true' }, 0);
+    for (const result of ['recovered', 'refused']) this.#resumes.inc({ result }, 0);
+    for (const what of reloadSubjects)
+      for (const result of ['taken', 'refused']) this.#reloads.inc({ what, result }, 0);
+    const histogram = (name: string, help: string, bounds: number[]) => {
+      const made = new Histogram(name, help, bounds);
+      // prom-client renders whatever has a name and a `get`; its types name its own classes only.
+      this.#registry.registerMetric(made as unknown as Metric);
+      return made;
+    };
+    this.#pingRtt = histogram(
+      'gateway_ping_rtt_seconds',
+      'Round trip of WebSocket pings.',
+      seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    );
+    this.#fanout = histogram(
+      'gateway_fanout_seconds',
+      'From accepted by the publishing node to handed to the sockets.',
+      seconds(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+    );
+    this.#backplaneRtt = histogram(
+      'gateway_backplane_rtt_seconds',
+      'Round trip of the canary through the backplane.',
+      seconds(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    );
+    this.#loopTimer = this.#watchLoop(
+      histogram(
+        'gateway_event_loop_lag_seconds',
+        `Lateness of a timer of ${loopSampleMs} ms.`,
+        seconds(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
+      ),
+    );
+  }
+
+  readonly contentType = this.#registry.contentType;
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  connectionOpened(): void {
+    this.#opened++;
+  }
+
+  connectionClosed(code: number): void {
+    this.#closed.inc({ code: knownCodes.has(code) ? String(code) : 'other' });
+  }
+
+  handshakeRejected(reason: HandshakeRejection): void {
+    this.#rejected.inc({ reason });
+  }
+
+  published(): void {
+    this.#published++;
+  }
+
+  publishFailed(code: (typeof publishErrors)[number]): void {
+    this.#publishErrors.inc({ code });
+  }
+
+  /** `at`: when the publishing node accepted the message, Unix ms; another host's clock may be ahead of ours. */
+  fannedOut(members: number, at: number | undefined): void {
+    this.#delivered += members;
+    if (at !== undefined) this.#fanout.observe(Math.max(0, Date.now() - at) / 1000);
+  }
+
+  /** A message from history was handed to one member that is behind. */
+  fed(): void {
+    this.#delivered++;
+  }
+
+  dropped(reason: (typeof dropReasons)[number], messages: number): void {
+    this.#dropped.inc({ reason }, messages);
+  }
+
+  /** A gap was told: to a room's members on this node, or to one member. */
+  gap(reason: GapFrame['reason']): void {
+    this.#gaps.inc({ reason, healed: 'false' });
+  }
+
+  /** A gap was healed in place: messages that had not come were delivered from history. */
+  healed(): void {
+    this.#gaps.inc({ reason: 'backplane', healed: 'true' });
+  }
+
+  /** A `subscribe` with `since` to a room with history was answered. */
+  resumed(result: 'recovered' | 'refused'): void {
+    this.#resumes.inc({ result });
+  }
+
+  /** A file that had changed, or was asked for: taken over, or refused for its mistakes. */
+  reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void {
+    this.#reloads.inc({ what, result });
+  }
+
+  pingRoundTrip(rtt: number): void {
+    this.#pingRtt.observe(rtt);
+  }
+
+  heartbeatTimedOut(): void {
+    this.#heartbeatTimeouts++;
+  }
+
+  froze(): void {
+    this.#freezes++;
+  }
+
+  backplaneRoundTrip(rtt: number): void {
+    this.#backplaneRtt.observe(rtt);
+  }
+
+  backplaneReconnected(): void {
+    this.#backplaneReconnects++;
+  }
+
+  membersReaped(members: number): void {
+    this.#membersReaped += members;
+  }
+
+  close(): void {
+    clearInterval(this.#loopTimer);
+    this.#registry.clear();
+  }
+
+  /** The library's own lists the descriptors on the event loop: 20 ms and more with 19,000 connections. */
+  #openDescriptors(): void {
+    const name = 'process_open_fds';
+    this.#registry.removeSingleMetric(name);
+    new Gauge({
+      name,
+      help: 'Number of open file descriptors.',
+      registers: [this.#registry],
+      async collect() {
+        // Kernels before 6.2 do not say how many there are without listing them, which takes one more.
+        this.set(statSync('/proc/self/fd').size || (await readdir('/proc/self/fd')).length - 1);
+      },
+    });
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    const registers = [this.#registry];
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  }
+
+  #slowGauge(gauges: Gauges): void {
+    new Gauge({
+      name: 'gateway_slow_connections',
+      help: 'Connections put aside because they read too slowly, by the rule of the room.',
+      labelNames: ['policy'],
+      registers: [this.#registry],
+      collect() {
+        for (const [policy, connections] of Object.entries(gauges.slow())) this.set({ policy }, connections);
+      },
+    });
+  }
+
+  #certificateGauge({ certificateNotAfter }: Gauges): void {
+    if (certificateNotAfter === undefined) return;
+    const help = 'When the certificate for new connections ends, Unix time.';
+    this.#gauge('gateway_certificate_not_after_seconds', help, () => certificateNotAfter() / 1000);
+  }
+
+  #counter(name: string, help: string, read: () => number): void {
+    new Counter({
+      name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  }
+
+  #publishedCounter(): void {
+    const read = () => this.#published;
+    new Counter({
+      name: 'gateway_messages_published_total',
+      help: 'Messages that the backplane took from this node.',
+      labelNames: ['source'],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        this.inc({ source: 'client' }, read());
+      },
+    });
+  }
+
+  #watchLoop(histogram: Histogram): NodeJS.Timeout {
+    let due = performance.now() + loopSampleMs;
+    return setInterval(() => {
+      const now = performance.now();
+      histogram.observe(Math.max(0, now - due) / 1000);
+      due = now + loopSampleMs;
+    }, loopSampleMs).unref();
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * gateway/redis/connection/address.ts and gateway/config.ts: the URL of Redis means what it seems to, or is a mistake that says what to
+ * write instead and does not print it. User and password may be given beside it.
+ */
+import { expect, test } from 'vitest';
+import { absentFile, file, mistakesOf, read } from './configuration.ts';
+
+const addressOf = (url: string, beside = {}) => read({ REDIS_URL: url, ...beside }).redis;
+
+test.each([
+  ['redis://h', { host: 'h', port: 6379 }, undefined, undefined, 0],
+  ['redis://h:7000/5', { host: 'h', port: 7000 }, undefined, undefined, 5],
+  ['REDIS://h/', { host: 'h', port: 6379 }, undefined, undefined, 0],
+  [' redis://h/1\n', { host: 'h', port: 6379 }, undefined, undefined, 1],
+  ['redis://[fd00::1]:7000', { host: 'fd00::1', port: 7000 }, undefined, undefined, 0],
+  ['redis://redis_1.internal-a:6380', { host: 'redis_1.internal-a', port: 6380 }, undefined, undefined, 0],
+  ['redis://ann:pass@h', { host: 'h', port: 6379 }, 'ann', 'pass', 0],
+  ['redis://:pass@h/2', { host: 'h', port: 6379 }, undefined, 'pass', 2],
+  ['redis://:p@ss@h', { host: 'h', port: 6379 }, undefined, 'p@ss', 0],
+  ['redis://a%2Fb:%2F%3F%23%25%20%C3%A9@h', { host: 'h', port: 6379 }, 'a/b', '/?#% é', 0],
+  ['rediss://:pass@h', { host: 'h', port: 6379, tls: {} }, undefined, 'pass', 0],
+])('%j is the address that it seems to be', (url, connection, username, password, database) => {
+  expect(addressOf(url)).toEqual({ connection, username, password, database });
+});
+
+test('a password takes every character as it is but those that end it', () => {
+  const characters = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join('');
+  const password = characters.replace(/[/?#%]/g, '');
+  expect(addressOf(`redis://:${password}@h`)).toMatchObject({ password, connection: { host: 'h' } });
+  expect(addressOf(`redis://:${encodeURIComponent(characters)}@h`)).toMatchObject({ password: characters });
+});
+
+test.each([
+  ['/', '%2F'],
+  ['?', '%3F'],
+  ['#', '%23'],
+  ['%', '%25'],
+])(
+  'a password with %s is a mistake that says how to write it, wherever the URL would end by it',
+  (character, written) => {
+    const passwords = [
+      `secret${character}word`,
+      `12${character}3`,
+      `${character}`,
+      `a${character}b@c`,
+      `1${character}${character}z`,
+      `12${character}db=3`,
+    ];
+    for (const password of passwords) {
+      const mistakes = mistakesOf({ REDIS_URL: `redis://svc:${password}@h:6379/0`, PORT: 'none' });
+      expect(mistakes, password).toHaveLength(2);
+      expect(mistakes[1]).toBe(
+        `GATEWAY_REDIS_URL holds a user or password with "${character}" in it, which is written ${written} there; ` +
+          'or give the password by GATEWAY_REDIS_PASSWORD, as it is.',
+      );
+      expect(mistakesOf({ REDIS_URL: `rediss://svc:${password}@h?ca=/etc/ca.pem` })).toEqual([mistakes[1]]);
+    }
+  },
+);
+
+test.each([
+  ['h:6379', /must be a URL that begins with redis:\/\/ or rediss:\/\//],
+  ['redis.example', /must be a URL that begins with redis:/],
+  ['ann:hidden@h:6379', /must be a URL that begins with redis:/],
+  ['redis:h:6379', /must be a URL that begins with redis:/],
+  ['//h:6379', /must be a URL that begins with redis:/],
+  ['http://h:6379', /must be a URL that begins with redis:/],
+  ['"redis://h:6379"', /stands in quotes/],
+  ["'redis://:hidden@h'", /stands in quotes/],
+  ['redis+sentinel://h:26379/name', /a Sentinel or a Cluster, which this version does not know yet/],
+  ['redis+cluster://h1:7000,h2:7001', /a Sentinel or a Cluster, which this version does not know yet/],
+  ['redis://', /names no host/],
+  ['redis:///0', /names no host/],
+  ['redis://:hidden@', /names no host/],
+  ['redis://h1:7000,h2:7001', /names no host, or no port/],
+  ['redis://h1,h2', /names no host that is a name/],
+  ['redis://h i', /names no host/],
+  ['redis://h%20i', /names no host that is a name/],
+  ['redis://h:65536', /no port from 1 to 65535/],
+  ['redis://h:0', /port from 1 to 65535/],
+  ['redis://h/first', /must end in a database number/],
+  ['redis://h/-1', /must end in a database number/],
+  ['redis://h/0/1', /must end in a database number/],
+  ['redis://h#0', /holds a "#"/],
+  ['redis://h?db=5', /other than ca; the database is its path, as in redis:\/\/host:6379\/5/],
+  ['redis://h/5?DB=5', /other than ca/],
+  ['redis://h?hidden', /other than ca/],
+  [`rediss://h?ca=${absentFile}&ca=${absentFile}`, /other than ca/],
+  [`rediss://h?ca=${absentFile}`, /in \?ca= names a file that cannot be read: ENOENT/],
+  [`redis://h?ca=${absentFile}`, /needs TLS: rediss:\/\//],
+  ['redis://hidden@h', /a user .* no password; a password alone is written redis:\/\/:password@host/],
+  ['redis://hidden:@h', /a user .* no password/],
+])('%s is a mistake that does not print it', (url, mistake) => {
+  const mistakes = mistakesOf({ REDIS_URL: url });
+  expect(mistakes).toEqual([expect.stringMatching(mistake)]);
+  expect(mistakes[0]).toContain('GATEWAY_REDIS_URL');
+  expect(mistakes[0]).not.toContain('hidden');
+});
+
+test('a CA file that holds no certificate is a mistake: TLS would take it, and trust nobody', () => {
+  for (const content of ['', 'junk', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n']) {
+    const mistakes = mistakesOf({ REDIS_URL: `rediss://h?ca=${file(content)}` });
+    expect(mistakes).toEqual([expect.stringContaining('holds no certificate in PEM')]);
+  }
+});
+
+test('user and password may stand beside the URL, as they are, also in a file', () => {
+  const password = '/?#%41@:"';
+  expect(addressOf('redis://h', { REDIS_PASSWORD: password })).toMatchObject({ username: undefined, password });
+  expect(addressOf('redis://h', { REDIS_USERNAME: 'ann', REDIS_PASSWORD: `${password}\n` })).toMatchObject({
+    username: 'ann',
+    password,
+  });
+  expect(addressOf('redis://ann@h', { REDIS_PASSWORD_FILE: file(`${password}\n`) })).toMatchObject({
+    username: 'ann',
+    password,
+  });
+});
+
+test('a user or password that is given twice, alone or without a URL is a mistake', () => {
+  const password = 'never-print-this';
+  const beside = (settings: Record<string, string>) => {
+    const mistakes = mistakesOf(settings);
+    expect(mistakes.join()).not.toContain(password);
+    return mistakes;
+  };
+  expect(beside({ REDIS_URL: `redis://ann:${password}@h`, REDIS_USERNAME: 'ann', REDIS_PASSWORD: password })).toEqual([
+    'GATEWAY_REDIS_URL holds a username, and GATEWAY_REDIS_USERNAME is set too; keep one.',
+    'GATEWAY_REDIS_URL holds a password, and GATEWAY_REDIS_PASSWORD is set too; keep one.',
+  ]);
+  expect(beside({ REDIS_USERNAME: 'ann', REDIS_PASSWORD_FILE: file(password) })).toEqual([
+    'GATEWAY_REDIS_USERNAME goes with GATEWAY_REDIS_URL, which is not set.',
+    'GATEWAY_REDIS_PASSWORD goes with GATEWAY_REDIS_URL, which is not set.',
+  ]);
+  expect(beside({ REDIS_URL: 'redis://h', REDIS_USERNAME: 'ann' })).toEqual([expect.stringContaining('no password')]);
+  expect(beside({ REDIS_URL: 'redis://ann@h', REDIS_PASSWORD: ' ' })).toEqual([expect.stringContaining('no password')]);
+  expect(beside({ REDIS_URL: 'redis://ann@h', REDIS_PASSWORD_FILE: absentFile })).toHaveLength(1);
+  expect(beside({ REDIS_URL_FILE: absentFile, REDIS_PASSWORD: password, ACK: 'replicated' })).toHaveLength(1);
+});

@@ -1,0 +1,175 @@
+/**
+ * A connection can end with any frame it is sent: the one too many for its buffer closes it from within `send`. Whichever it
+ * is, and whatever was about to be done next, the connection is then in no room, in no list, and counted for no user.
+ *
+ * One client does everything that makes the gateway send, once for each of the frames it is sent, and that one is too many.
+ */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { readGrants } from '../../../gateway/rooms/access.ts';
+import type { FakeSocket } from '../socketless-node.ts';
+import { SocketlessNode, tokenOf } from '../socketless-node.ts';
+
+beforeEach(
+  () =>
+    void vi.useFakeTimers({
+      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'performance'],
+    }),
+);
+afterEach(() => vi.useRealTimers());
+
+const open = { subscribe: 'anyone', publish: 'anyone' };
+const everything = { history: {}, presence: true, joinLeave: true };
+const rules = [
+  { match: 'kept', ...open, ...everything },
+  { match: 'granted', subscribe: 'token', ...everything },
+  { match: 'newest', ...open, slow: 'latest', presence: true, joinLeave: true },
+  { match: 'plain', ...open, presence: true, joinLeave: true },
+];
+const rooms = ['kept', 'granted', 'newest', 'plain'];
+const token = (grants: object) => tokenOf({ user: 'ann', grants: readGrants(grants) });
+const hugeBytes = 10_000_000;
+/** Over the soft limit, under the hard one. */
+const manyBytes = 600_000;
+
+const turns = () => vi.advanceTimersByTimeAsync(300);
+
+/**
+ * What becomes of the frame that is too many: its peer never reads it, or has read it when the close frame is due; or it is
+ * over the soft limit only, so the connection goes on a moment later.
+ */
+type Reading = 'never' | 'at once' | 'later';
+
+async function live(reading: Reading, tooMany: number) {
+  const world = await new SocketlessNode({
+    rules,
+    settings: { MAX_CONNECTIONS_PER_USER: '1', REQUEST_RATE: '0' },
+  }).start();
+  const { connection, socket } = world.connect((socket) => {
+    socket.onSent = () => {
+      if (socket.frames.length === tooMany) overrun(socket, reading);
+    };
+  });
+  const say = async (...frames: object[]) => {
+    if (reading === 'later' && socket.buffered > 0) {
+      socket.buffered = 0;
+      connection.drained();
+    }
+    for (const frame of frames) {
+      const text = JSON.stringify(frame);
+      if (!socket.gone) connection.receive(text, text.length);
+    }
+    await turns();
+  };
+  const publish = (room: string, data: number) =>
+    world.hub.publish(
+      world.node.publisher.publication(
+        { type: 'publish', room, data: `${data}`, id: undefined, key: undefined },
+        'bob',
+        world.node.access.rule(room).history,
+      ),
+    );
+
+  for (const data of [1, 2, 3]) await publish('kept', data);
+  const { epoch } = await world.hub.history('kept', { limit: 0, maxBytes: 0 });
+  await say({ type: 'subscribe', id: 1, room: 'plain' });
+  await say({ type: 'auth', id: 2, token: token({ granted: ['subscribe'] }) });
+  // Told to each other, in one frame.
+  world.presence.enter('kept', { ...nobody, id: 'other' });
+  await say(
+    { type: 'subscribe', id: 3, room: 'kept', since: { epoch, offset: 1 } },
+    { type: 'publish', id: 4, room: 'kept', data: 1 },
+    { type: 'presence', id: 5, room: 'kept' },
+  );
+  await say({ type: 'subscribe', id: 6, room: 'granted', since: { epoch: 'another', offset: 1 } });
+  await say({ type: 'subscribe', id: 7, room: 'newest' }, { type: 'subscribe', id: 8, room: 'newest' });
+  await say(
+    { type: 'history', id: 9, room: 'kept' },
+    { type: 'presence', id: 10, room: 'plain' },
+    { type: 'ping', id: 11 },
+  );
+  // It reads too slowly, and goes on.
+  if (!socket.gone && socket.buffered === 0) {
+    connection.stall();
+    world.presence.leave('kept', 'other');
+    for (const room of ['kept', 'newest', 'plain']) for (const data of [1, 2]) await publish(room, data);
+    await turns();
+    world.hub.missed('plain', 'interrupted');
+    connection.drained();
+    await say();
+    for (const type of ['enter', 'leave'] as const) {
+      if (type === 'enter') world.presence.enter('plain', { ...nobody, id: 'other' });
+      else world.presence.leave('plain', 'other');
+      await say();
+    }
+  }
+  await say({ type: 'auth', id: 12, token: token({}) });
+  await say(
+    { type: 'subscribe', id: 13, room: 'granted' },
+    { type: 'unsubscribe', id: 14, room: 'kept' },
+    { type: 'x', id: 15 },
+  );
+  return { world, connection, socket };
+}
+
+const nobody = {
+  identity: { user: 'bob', grants: [] },
+  send: () => undefined,
+  skipPresence: () => false,
+  hearPresence: () => undefined,
+};
+
+function overrun(socket: FakeSocket, reading: Reading): void {
+  socket.buffered = reading === 'later' ? manyBytes : hugeBytes;
+  if (reading !== 'at once') return;
+  // What `send` looks at is too much; what is looked at behind it is read.
+  let looks = 0;
+  socket.bufferedBytes = () => (socket.gone || looks++ > 0 ? 0 : hugeBytes);
+}
+
+test.each<Reading>(['never', 'at once', 'later'])(
+  'whichever frame is one too many, whose peer reads it %s, nothing of the connection is left',
+  async (reading) => {
+    const whole = await live(reading, Number.POSITIVE_INFINITY);
+    const frames = whole.socket.frames.length;
+    // Everything it can be sent was sent.
+    const types = new Set(
+      whole.socket.frames.map((frame) => ('reason' in frame ? `${frame.type} ${frame.reason}` : frame.type)),
+    );
+    expect([...types].sort()).toEqual(
+      [
+        'error',
+        'gap backplane',
+        'gap slow',
+        'join',
+        'leave',
+        'message',
+        'ok',
+        'pong',
+        'unsubscribed revoked',
+        'welcome',
+      ].sort(),
+    );
+    await whole.world.close();
+    for (let tooMany = 1; tooMany <= frames; tooMany++) {
+      const { world, connection, socket } = await live(reading, tooMany);
+      const which = `frame ${tooMany}: ${JSON.stringify(socket.frames[tooMany - 1])}`;
+      // By the fan-out nothing is closed.
+      if (!connection.closing) connection.close(4003);
+      await turns();
+      expect(world.hub.memberCount, which).toBe(0);
+      expect(world.hub.someAside, which).toBe(false);
+      expect([...connection.slowPolicies()], which).toEqual([]);
+      expect([...socket.topics], which).toEqual([]);
+      // One connection a user: whoever is still counted would have to go.
+      expect(world.users.add('ann', connection), which).toBeUndefined();
+      for (const room of rooms) {
+        const page = await world.store.page(room, { after: undefined, limit: 10, maxBytes: 10_000 });
+        expect(
+          page.members.filter(({ user }) => user !== 'bob'),
+          `${which} in ${room}`,
+        ).toEqual([]);
+      }
+      await world.close();
+    }
+  },
+);

@@ -1,0 +1,229 @@
+/**
+ * gateway/connection/limits.ts: token buckets under a hand-made clock, when a client counts as hopeless, connections by address
+ * and by user.
+ */
+import { describe, expect, test } from 'vitest';
+import { AddressCount, Rates, TokenBucket, UserConnections } from '../../../gateway/connection/limits.ts';
+import { Random } from '../random.ts';
+
+describe('a token bucket', () => {
+  test('lets the burst through at once, then says how long until the next one', () => {
+    const bucket = new TokenBucket(10, 3, 1_000);
+    expect([1, 2, 3].map(() => bucket.take(1_000))).toEqual([0, 0, 0]);
+    expect(bucket.take(1_000)).toBe(100);
+    expect(bucket.take(1_060)).toBe(40);
+    expect(bucket.take(1_100)).toBe(0);
+    expect(bucket.take(1_100)).toBe(100);
+  });
+
+  test('takes one exactly when the time it named has passed', () => {
+    const random = new Random(30);
+    for (let round = 0; round < 500; round++) {
+      const bucket = new TokenBucket(random.pick([0.5, 1, 3, 7, 50, 999]), 1, 0);
+      let now = 0;
+      expect(bucket.take(now)).toBe(0);
+      for (let step = 0; step < 5; step++) {
+        const wait = bucket.take(now);
+        expect(wait).toBeGreaterThan(0);
+        expect(Number.isInteger(wait)).toBe(true);
+        now += wait;
+        expect(bucket.take(now)).toBe(0);
+      }
+    }
+  });
+
+  test('never holds more than its burst, however long nobody asks', () => {
+    const bucket = new TokenBucket(10, 3, 0);
+    expect([1, 2, 3, 4].map(() => bucket.take(86_400_000) === 0)).toEqual([true, true, true, false]);
+  });
+
+  test('lets through at most burst + rate x time, and no less than that, by whatever rhythm', () => {
+    const random = new Random(31);
+    for (let round = 0; round < 50; round++) {
+      const [rate, burst] = [random.integer(1, 100), random.integer(1, 50)];
+      const bucket = new TokenBucket(rate, burst, 0);
+      let [now, passed] = [0, 0];
+      while (now < 20_000) {
+        now += random.chance(0.5) ? 0 : random.next() * 20;
+        if (bucket.take(now) === 0) passed += 1;
+      }
+      const most = burst + (rate * now) / 1000;
+      expect(passed).toBeLessThanOrEqual(most);
+      // It was asked about 100 times a second: a lower rate is used up.
+      if (rate <= 40 && burst >= 3) expect(passed).toBeGreaterThan(most - 3);
+    }
+  });
+});
+
+describe('the rates of a connection', () => {
+  const settings = { publishRate: 50, publishBurst: 100, requestRate: 100, maxRoomsPerConnection: 10 };
+  const take = (rates: Rates, times: number, publish: boolean, now: number) =>
+    Array.from({ length: times }, () => rates.takeFrame(publish, now));
+
+  test('let the burst of messages and twice the request rate through, each for itself', () => {
+    const rates = new Rates(settings);
+    expect(take(rates, 100, true, 0).every((wait) => wait === 0)).toBe(true);
+    expect(rates.takeFrame(true, 0)).toBe(20);
+    expect(take(rates, 200, false, 0).every((wait) => wait === 0)).toBe(true);
+    expect(rates.takeFrame(false, 0)).toBe(10);
+  });
+
+  test.each([
+    [128, 100 + 3 * 128],
+    [1_000, 100 + 3 * 1_000],
+    [1, 200],
+    [0, 100 + 3 * 10_000],
+  ])('let through at once what is asked for %i rooms (0: no limit), and no more', (maxRoomsPerConnection, burst) => {
+    const rates = new Rates({ ...settings, maxRoomsPerConnection });
+    expect(take(rates, burst, false, 0).every((wait) => wait === 0)).toBe(true);
+    expect(rates.takeFrame(false, 0)).toBe(10);
+  });
+
+  test('are hopeless after 100 refusals in a row, and not one earlier', () => {
+    const rates = new Rates(settings);
+    take(rates, 100, true, 0);
+    take(rates, 99, true, 0);
+    expect(rates.hopeless).toBe(false);
+    take(rates, 1, true, 0);
+    expect(rates.hopeless).toBe(true);
+  });
+
+  test('forget the refusals with the first frame that may pass', () => {
+    const rates = new Rates(settings);
+    take(rates, 199, true, 0);
+    expect(rates.takeFrame(false, 0)).toBe(0);
+    take(rates, 99, true, 0);
+    expect(rates.hopeless).toBe(false);
+    take(rates, 1, true, 0);
+    expect(rates.hopeless).toBe(true);
+  });
+
+  test('that are off never refuse', () => {
+    const rates = new Rates({ ...settings, publishRate: 0, publishBurst: 1, requestRate: 0 });
+    expect([...take(rates, 1_000, true, 0), ...take(rates, 1_000, false, 0)].every((wait) => wait === 0)).toBe(true);
+  });
+
+  test('cut a flood of control frames, not 10,000 pings', () => {
+    const rates = new Rates(settings);
+    const passed = Array.from({ length: 30_000 }, () => rates.takeControl(0));
+    expect(passed.slice(0, 10_000).every(Boolean)).toBe(true);
+    expect(passed.at(-1)).toBe(false);
+    expect(rates.takeControl(1_000)).toBe(true);
+    expect(rates.hopeless).toBe(false);
+  });
+});
+
+describe('connections by address', () => {
+  test('are counted up to the limit, each address for itself, and down again', () => {
+    const addresses = new AddressCount(2);
+    expect([addresses.add('a'), addresses.add('a'), addresses.add('a'), addresses.add('b')]).toEqual([
+      true,
+      true,
+      false,
+      true,
+    ]);
+    addresses.remove('a');
+    expect([addresses.add('a'), addresses.add('a')]).toEqual([true, false]);
+  });
+
+  test('are counted by /64 where they are IPv6: a host has all of it', () => {
+    const addresses = new AddressCount(2);
+    expect(addresses.add('2001:db8:1:2::1')).toBe(true);
+    expect(addresses.add('2001:db8:1:2:ffff:ffff:ffff:ffff')).toBe(true);
+    expect(addresses.add('2001:db8:1:2:3:4:5:6')).toBe(false);
+    expect(addresses.add('2001:db8:1:2::')).toBe(false);
+    for (const other of [
+      '2001:db8:1:3::1',
+      '2001:db8:1::2',
+      '2001:db8::1:2:1',
+      '2001:db8:1:20::1',
+      '::1',
+      '10.0.0.1',
+    ]) {
+      expect(addresses.add(other), other).toBe(true);
+    }
+    expect([addresses.add('10.0.0.2'), addresses.add('10.0.0.1'), addresses.add('10.0.0.1')]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    // Which address of the block leaves does not matter.
+    addresses.remove('2001:db8:1:2::1');
+    expect([addresses.add('2001:db8:1:2::7'), addresses.add('2001:db8:1:2::8')]).toEqual([true, false]);
+  });
+
+  test.each([
+    ['1:2::', '1:2:0:0:9::'],
+    ['::', '::1'],
+    ['1::2:3:4:5:6:7', '1:0:2:3::'],
+    ['1:2:3:4:5:6:7::', '1:2:3:4::'],
+    ['::2:3:4:5:6:7:8', '0:2:3:4::'],
+  ])('of one /64 are counted together, wherever zeros are left out: %s and %s', (one, other) => {
+    const addresses = new AddressCount(1);
+    expect([addresses.add(one), addresses.add(other)]).toEqual([true, false]);
+  });
+
+  test('are unlimited with 0', () => {
+    const addresses = new AddressCount(0);
+    for (let round = 0; round < 100; round++) expect(addresses.add('a')).toBe(true);
+    addresses.remove('a');
+    expect(addresses.add('a')).toBe(true);
+  });
+
+  test('never count below none: one removed too often does not buy a place', () => {
+    const addresses = new AddressCount(1);
+    addresses.remove('a');
+    addresses.remove('__proto__');
+    expect([addresses.add('a'), addresses.add('a')]).toEqual([true, false]);
+    addresses.remove('a');
+    addresses.remove('a');
+    expect([addresses.add('a'), addresses.add('a')]).toEqual([true, false]);
+  });
+});
+
+describe('connections by user', () => {
+  test('beyond the limit name the oldest that is still there', () => {
+    const users = new UserConnections<string>(2);
+    expect([users.add('ann', 'a1'), users.add('ann', 'a2'), users.add('bob', 'b1')]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(users.add('ann', 'a3')).toBe('a1');
+    users.remove('ann', 'a1');
+    users.remove('ann', 'a2');
+    expect(users.add('ann', 'a4')).toBeUndefined();
+    expect(users.add('ann', 'a5')).toBe('a3');
+  });
+
+  test('never exceed the limit when the one that is named goes (random users)', () => {
+    const random = new Random(32);
+    const users = new UserConnections<number>(3);
+    const open = new Map<string, number[]>();
+    for (let connection = 0; connection < 5_000; connection++) {
+      const user = random.pick(['ann', 'bob', '__proto__']);
+      const connections = open.get(user) ?? [];
+      open.set(user, connections);
+      if (connections.length > 0 && random.chance(0.45)) {
+        const gone = random.pick(connections);
+        connections.splice(connections.indexOf(gone), 1);
+        users.remove(user, gone);
+        continue;
+      }
+      connections.push(connection);
+      const oldest = users.add(user, connection);
+      expect(oldest).toBe(connections.length > 3 ? connections[0] : undefined);
+      if (oldest === undefined) continue;
+      connections.shift();
+      users.remove(user, oldest);
+    }
+  });
+
+  test('are unlimited with 0, and unknown ones are not missed', () => {
+    const users = new UserConnections<number>(0);
+    for (let round = 0; round < 100; round++) expect(users.add('ann', round)).toBeUndefined();
+    const limited = new UserConnections<number>(1);
+    limited.remove('ann', 1);
+    expect([limited.add('ann', 1), limited.add('ann', 2)]).toEqual([undefined, 1]);
+  });
+});

@@ -1,0 +1,14 @@
+/** gateway/redis/names.ts: what keeps rooms, databases and nodes apart in one Redis. */
+import { expect, test } from 'vitest';
+import { RedisNames } from '../../../gateway/redis/names.ts';
+
+test('keys and channel of a room share its name in braces, which keeps them in one slot of a cluster', () => {
+  const names = new RedisNames('rc', 0);
+  expect([names.room('chat:1'), names.channel('chat:1')]).toEqual(['rc:{chat:1}', 'rc:{chat:1}']);
+});
+
+test('channels, which all databases of a server share, carry the database; keys do not need it', () => {
+  const names = new RedisNames('rc', 5);
+  expect([names.room('chat:1'), names.channel('chat:1')]).toEqual(['rc:{chat:1}', 'rc:@5:{chat:1}']);
+  expect(names.canaryChannel('node', 'run')).toBe('rc:@5:canary:node:run');
+});

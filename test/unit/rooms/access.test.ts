@@ -1,0 +1,293 @@
+/**
+ * gateway/rooms/access.ts: who may do what where. The whole table of levels, identities and grants, the absolute rules
+ * (`server`, personal rooms), and what an operator or an issuer is told about a mistake.
+ */
+import { describe, expect, test } from 'vitest';
+import {
+  Access,
+  type AccessLevel,
+  type Action,
+  anonymous,
+  type Identity,
+  readGrants,
+  readRules,
+} from '../../../gateway/rooms/access.ts';
+import { personalRoom } from '../../../shared/room.ts';
+import { Random } from '../random.ts';
+
+const levels: AccessLevel[] = ['anyone', 'user', 'token', 'server'];
+const actions: Action[] = ['subscribe', 'publish'];
+
+function rulesOf(...rooms: object[]) {
+  const result = readRules({ rooms });
+  if ('mistakes' in result) throw new Error(result.mistakes.join('; '));
+  return result.rules;
+}
+
+function mistakesOf(...rooms: unknown[]): string[] {
+  const result = readRules({ rooms });
+  return 'mistakes' in result ? result.mistakes : [];
+}
+
+const user = (name: string, rooms?: Record<string, string[]>): Identity => ({ user: name, grants: readGrants(rooms) });
+
+describe('levels', () => {
+  const identities = {
+    anonymous,
+    user: user('ann'),
+    granted: user('ann', { 'chat:*': ['subscribe', 'publish'] }),
+    'granted elsewhere': user('ann', { 'news:*': ['subscribe', 'publish'] }),
+    'granted only history and presence': user('ann', { 'chat:*': ['history', 'presence'] }),
+  };
+  const allowed: Record<AccessLevel, (keyof typeof identities)[]> = {
+    anyone: ['anonymous', 'user', 'granted', 'granted elsewhere', 'granted only history and presence'],
+    user: ['user', 'granted', 'granted elsewhere', 'granted only history and presence'],
+    token: ['granted'],
+    server: [],
+  };
+  const table = levels.flatMap((level) =>
+    actions.flatMap((action) => Object.keys(identities).map((name) => ({ level, action, name }))),
+  );
+
+  test.each(table)('rule $level, $action: $name', ({ level, action, name }) => {
+    const access = new Access(rulesOf({ match: 'chat:*', [action]: level }));
+    const identity = identities[name as keyof typeof identities];
+    expect(access.allows(identity, action, 'chat:1')).toBe(allowed[level].includes(name as keyof typeof identities));
+  });
+});
+
+test('without a rule and without a grant nothing is allowed', () => {
+  for (const action of actions) {
+    for (const identity of [anonymous, user('ann'), user('ann', {})]) {
+      expect(new Access([]).allows(identity, action, 'chat:1')).toBe(false);
+    }
+  }
+});
+
+test('a grant holds for its own actions and its own rooms, and grants of several patterns add up', () => {
+  const ann = user('ann', { 'chat:*': ['subscribe'], 'chat:1': ['publish'], news: ['subscribe'] });
+  const access = new Access([]);
+  const may = (action: Action, room: string) => access.allows(ann, action, room);
+  expect([may('subscribe', 'chat:1'), may('publish', 'chat:1')]).toEqual([true, true]);
+  expect([may('subscribe', 'chat:2'), may('publish', 'chat:2')]).toEqual([true, false]);
+  expect([may('subscribe', 'news'), may('publish', 'news')]).toEqual([true, false]);
+  expect([may('subscribe', 'news:1'), may('publish', 'other')]).toEqual([false, false]);
+});
+
+test('a level says nothing about the other action', () => {
+  const access = new Access(rulesOf({ match: 'ticker:*', subscribe: 'anyone' }));
+  expect(access.allows(anonymous, 'subscribe', 'ticker:1')).toBe(true);
+  expect(access.allows(user('ann'), 'publish', 'ticker:1')).toBe(false);
+});
+
+test('the first rule that matches wins, also when a later one would allow more', () => {
+  const access = new Access(
+    rulesOf(
+      { match: 'chat:staff', slow: 'close' },
+      { match: 'chat:*', subscribe: 'anyone' },
+      { match: '*', slow: 'close' },
+    ),
+  );
+  expect(access.allows(anonymous, 'subscribe', 'chat:staff')).toBe(false);
+  expect(access.allows(anonymous, 'subscribe', 'chat:lobby')).toBe(true);
+  expect(access.rule('chat:staff').slow).toBe('close');
+  expect(access.rule('chat:lobby').slow).toBe('drop');
+  expect(access.rule('elsewhere')).toMatchObject({ match: '*', slow: 'close', subscribe: 'token', publish: 'token' });
+});
+
+test('the rule of a room is the same however many rooms were asked for in between', () => {
+  const access = new Access(rulesOf({ match: 'chat:*', slow: 'close' }, { match: '*', slow: 'latest' }));
+  const rules = new Set<string>();
+  for (const _ of [1, 2]) {
+    for (let room = 0; room < 30_000; room++) {
+      rules.add(`${access.rule(`chat:${room}`).slow} ${access.rule(`${room}`).slow}`);
+    }
+  }
+  expect([...rules]).toEqual(['close latest']);
+});
+
+describe('personal rooms', () => {
+  const open = { match: '*', subscribe: 'anyone', publish: 'anyone' };
+  const openPersonal = { match: '@*', subscribe: 'anyone', publish: 'anyone' };
+
+  test.each(['ann', 'a b', 'é', '50%', 'a/..'])('the user %j subscribes to its own one without any rule', (name) => {
+    expect(new Access([]).allows(user(name), 'subscribe', personalRoom(name))).toBe(true);
+  });
+
+  test('nobody else subscribes and no client publishes, whatever rules and grants say', () => {
+    const access = new Access(rulesOf(openPersonal, open));
+    const grants = { '@*': ['subscribe', 'publish'], '@ann': ['subscribe', 'publish'] };
+    for (const identity of [anonymous, user('bob'), user('bob', grants), user('Ann', grants)]) {
+      expect(access.allows(identity, 'subscribe', '@ann')).toBe(false);
+      expect(access.allows(identity, 'publish', '@ann')).toBe(false);
+    }
+    expect(access.allows(user('ann', grants), 'publish', '@ann')).toBe(false);
+    expect(access.allows(user('ann'), 'subscribe', '@ann')).toBe(true);
+    expect(access.allows(anonymous, 'subscribe', '@')).toBe(false);
+    expect(access.allows(user('ann', grants), 'subscribe', '@ann/sub')).toBe(false);
+  });
+
+  test('an encoded name opens no second door', () => {
+    expect(new Access([]).allows(user('a b'), 'subscribe', '@a b')).toBe(false);
+    expect(new Access([]).allows(user('ann'), 'subscribe', '@%61nn')).toBe(false);
+    expect(new Access([]).allows(user('%61nn'), 'subscribe', '@ann')).toBe(false);
+  });
+});
+
+describe('a rooms file', () => {
+  test('has defaults: only by token, slow readers are dropped', () => {
+    const byToken = { match: 'a:*', subscribe: 'token', publish: 'token', presence: false, joinLeave: false };
+    expect(rulesOf({ match: 'a:*' })).toEqual([{ ...byToken, slow: 'drop', history: undefined }]);
+    expect(rulesOf()).toEqual([]);
+  });
+
+  test('with history has bounds by default, and lets slow readers catch up', () => {
+    const history = { size: 100, maxBytes: 4_194_304, ttlSeconds: 86_400 };
+    expect(rulesOf({ match: 'a:*', history: {} })).toMatchObject([{ history, slow: 'catch-up' }]);
+    expect(rulesOf({ match: 'a:*', history: { size: 7 }, slow: 'latest' })).toMatchObject([
+      { history: { ...history, size: 7 }, slow: 'latest' },
+    ]);
+  });
+
+  test.each([
+    ['a history of no messages', { history: { size: 0 } }, /history\.size: must be a whole number from 1 to 100000/],
+    ['half a message', { history: { size: 1.5 } }, /history\.size: must be a whole number/],
+    ['too many bytes', { history: { maxBytes: 2 ** 31 } }, /history\.maxBytes: must be a whole number from 1024 to/],
+    ['a time of the wrong type', { history: { ttlSeconds: '1 day' } }, /history\.ttlSeconds: must be a whole number/],
+    ['an unknown field of history', { history: { ttl: 60 } }, /rooms\.0\.history.*ttl/],
+    ['presence of the wrong type', { presence: 'yes' }, /rooms\.0\.presence/],
+    ['catch-up without history', { slow: 'catch-up' }, /rooms\.0\.slow: "catch-up" needs history/],
+    ['another slow rule', { slow: 'quick' }, /must be "catch-up", "drop", "latest" or "close"/],
+    ['an unknown field', { subscirbe: 'user' }, /subscirbe/],
+    ['an unknown level', { subscribe: 'everyone' }, /rooms\.0\.subscribe/],
+    ['a level of the wrong type', { publish: true }, /rooms\.0\.publish/],
+  ])('with %s is a mistake that says so', (_, fields, message) => {
+    const mistakes = mistakesOf({ match: 'a', ...fields });
+    expect(mistakes).toHaveLength(1);
+    expect(mistakes[0]).toMatch(message);
+  });
+
+  test.each([[''], ['a b'], ['*****'], ['a'.repeat(201)], [undefined], [5]])('refuses the pattern %j', (match) => {
+    expect(mistakesOf({ match })).toEqual([expect.stringMatching(/^rooms\.0\.match: /)]);
+  });
+
+  test('tells every mistake at once, with the place of each', () => {
+    const mistakes = mistakesOf({ match: 'a', presence: 1 }, { match: 'b' }, { match: 'c d', slow: 'last' });
+    expect(mistakes.map((mistake) => mistake.split(':')[0])).toEqual([
+      'rooms.0.presence',
+      'rooms.2.match',
+      'rooms.2.slow',
+    ]);
+  });
+
+  test.each([[null], [[]], [{}], [{ rooms: {} }], [{ rooms: [], extra: 1 }], [{ rooms: [null] }]])(
+    'refuses %j',
+    (json) => {
+      expect(readRules(json)).toHaveProperty('mistakes');
+    },
+  );
+
+  test('holds at most 1,000 rules', () => {
+    const rules = (count: number) => Array.from({ length: count }, (_, index) => ({ match: `r${index}` }));
+    expect(readRules({ rooms: rules(1000) })).toHaveProperty('rules');
+    expect(readRules({ rooms: rules(1001) })).toHaveProperty('mistakes');
+  });
+});
+
+describe('the rooms claim', () => {
+  const patterns = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`r${n}`, ['publish']]));
+
+  test('holds up to 64 patterns of up to four stars', () => {
+    expect(readGrants(patterns(64))).toHaveLength(64);
+    expect(() => readGrants(patterns(65))).toThrow(/more than 64 patterns/);
+    expect(readGrants({ '*a*b*c*': ['subscribe'] })).toHaveLength(1);
+    expect(() => readGrants({ '*a*b*c*d*': ['subscribe'] })).toThrow(
+      /rooms claim is not valid: \*a\*b\*c\*d\*: is not a room pattern/,
+    );
+  });
+
+  test.each([
+    [''],
+    [false],
+    [[[]]],
+    ['chat:*'],
+    [['chat:*']],
+    [5],
+    [{ 'chat:*': 'subscribe' }],
+    [{ 'chat:*': ['write'] }],
+    [{ 'chat:*': [null] }],
+    [{ 'chat:*': { subscribe: true } }],
+    [{ 'a b': ['subscribe'] }],
+    [{ '': ['subscribe'] }],
+    [{ 'chat:*': ['subscribe', 'subscribe', 'publish', 'publish', 'history'] }],
+  ])('%j is a TypeError, not a grant', (claim) => {
+    expect(() => readGrants(claim)).toThrow(TypeError);
+  });
+
+  test('absent or empty, it grants nothing', () => {
+    expect(readGrants(undefined)).toEqual([]);
+    expect(readGrants({})).toEqual([]);
+    expect(readGrants(null)).toEqual([]);
+    expect(readGrants([])).toEqual([]);
+    expect(new Access([]).allows({ user: 'ann', grants: readGrants({ '*': [] }) }, 'subscribe', 'r')).toBe(false);
+  });
+
+  test('a pattern with the name of a prototype grants no more than its room', () => {
+    const grants = readGrants(JSON.parse('{"constructor":["subscribe"],"__proto__":["subscribe","publish"]}'));
+    const ann = { user: 'ann', grants };
+    expect(new Access([]).allows(ann, 'subscribe', 'constructor')).toBe(true);
+    expect(new Access([]).allows(ann, 'publish', 'constructor')).toBe(false);
+    expect(new Access([]).allows(ann, 'subscribe', 'toString')).toBe(false);
+    expect(({} as Record<string, unknown>).subscribe).toBeUndefined();
+  });
+});
+
+test('random rules and grants never open a server room, nor a personal one to anybody else', () => {
+  const random = new Random(20);
+  const patterns = ['*', 'a*', '*a', '@*', '@ann', 'secret*', '*e*'];
+  for (let round = 0; round < 500; round++) {
+    const more = Array.from({ length: random.integer(0, 4) }, () => ({
+      match: random.pick(patterns),
+      subscribe: random.pick(levels),
+      publish: random.pick(levels),
+    }));
+    const access = new Access(rulesOf({ match: 'secret:*', subscribe: 'server', publish: 'server' }, ...more));
+    const grants = Object.fromEntries(patterns.map((pattern) => [pattern, ['subscribe', 'publish']]));
+    const bob = random.pick([anonymous, user('bob'), user('bob', grants)]);
+    for (const action of actions) {
+      expect(access.allows(bob, action, 'secret:1')).toBe(false);
+      expect(access.allows(bob, action, '@ann')).toBe(false);
+    }
+  }
+});
+
+describe('reading history and presence', () => {
+  const access = new Access(
+    rulesOf(
+      { match: 'kept:server', subscribe: 'server', history: {}, presence: true },
+      { match: 'kept:*', history: {}, presence: true },
+      { match: '@*', history: {}, presence: true },
+      { match: 'plain:*', joinLeave: true },
+    ),
+  );
+  const granted = user('ann', { '*': ['history', 'presence'], '@*': ['history', 'presence'] });
+  const read = (identity: Identity, room: string, isMember: boolean) =>
+    (['history', 'presence'] as const).map((what) => access.allowsReading(identity, what, room, isMember));
+
+  test('is for members, and without membership for whom the token says so, where the rule turns it on', () => {
+    expect(read(user('ann'), 'kept:1', true)).toEqual([true, true]);
+    expect(read(user('ann'), 'kept:1', false)).toEqual([false, false]);
+    expect(read(granted, 'kept:1', false)).toEqual([true, true]);
+    expect(read(user('ann', { 'kept:*': ['history'] }), 'kept:1', false)).toEqual([true, false]);
+    expect(read(user('ann', { '*': ['subscribe', 'publish'] }), 'kept:1', false)).toEqual([false, false]);
+    expect(read(granted, 'plain:1', true)).toEqual([false, false]);
+    expect(read(granted, 'elsewhere', true)).toEqual([false, false]);
+  });
+
+  test('of a server room or of a personal one no grant opens', () => {
+    expect(read(granted, 'kept:server', false)).toEqual([false, false]);
+    expect(read(granted, '@bob', false)).toEqual([false, false]);
+    expect(read(user('bob'), '@bob', true)).toEqual([true, true]);
+  });
+});

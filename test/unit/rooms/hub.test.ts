@@ -1,0 +1,87 @@
+/**
+ * gateway/rooms/hub.ts tells the bounds of buffers (gateway/rooms/backpressure.ts) which room a message goes to, and who leaves one.
+ * One reader, which may be in one room at a time and never reads, stands for all connections.
+ */
+import { beforeEach, expect, test } from 'vitest';
+import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
+import { Freeze } from '../../../gateway/freeze.ts';
+import { Access } from '../../../gateway/rooms/access.ts';
+import { Backpressure, type Reader } from '../../../gateway/rooms/backpressure.ts';
+import { Hub, type Room } from '../../../gateway/rooms/hub.ts';
+import type { Presence } from '../../../gateway/rooms/presence.ts';
+import { Faults } from '../../../gateway/telemetry/faults.ts';
+import { createLog } from '../../../gateway/telemetry/log.ts';
+import type { Metrics } from '../../../gateway/telemetry/metrics.ts';
+import { onCleanup } from '../../support/cleanup.ts';
+
+const hardBytes = 10_000;
+const message = Buffer.alloc(900);
+
+class OneReader implements Reader {
+  live = true;
+  readonly closing = false;
+  buffered = 0;
+  looks = 0;
+
+  bufferedBytes(): number {
+    this.looks++;
+    return this.buffered;
+  }
+
+  flush(): void {
+    // What is fanned out is in the buffer at once.
+  }
+
+  stall(): void {
+    this.live = false;
+  }
+
+  shed(): void {
+    this.live = false;
+  }
+}
+
+let reader: OneReader;
+let hub: Hub;
+
+beforeEach(() => {
+  reader = new OneReader();
+  const freeze = new Freeze(() => undefined);
+  onCleanup(() => freeze.close());
+  hub = new Hub({
+    backplane: new MemoryBackplane(60_000),
+    access: new Access([]),
+    backpressure: new Backpressure(hardBytes, 0, 1, new Set([reader])),
+    fanout: (_room, frame) => {
+      if (reader.live) reader.buffered += frame.length;
+    },
+    freeze,
+    metrics: { fannedOut: () => undefined } as unknown as Metrics,
+    presence: {} as unknown as Presence,
+    faults: new Faults(createLog('silent')),
+  });
+});
+
+function joinLive(name: string): Room {
+  const room = hub.join(name);
+  room.aside--;
+  return room;
+}
+
+test('a reader that gets a little in each of many rooms, and leaves them, is put aside below the hard limit', () => {
+  for (let index = 0; index < 20; index++) {
+    const room = joinLive(`r${index}`);
+    hub.message(room.name, message, 0, undefined);
+    hub.leave(room, true);
+  }
+  expect(reader.live).toBe(false);
+  expect(reader.buffered).toBeLessThanOrEqual(hardBytes);
+});
+
+test('what goes to many rooms is no reason to look at anybody, as long as no room gets much', () => {
+  const rooms = Array.from({ length: 100 }, (_, index) => joinLive(`r${index}`));
+  for (const { name } of rooms) hub.message(name, message, 0, undefined);
+  expect(reader.looks).toBe(0);
+  for (let times = 0; times < 10; times++) hub.message('r0', message, 0, undefined);
+  expect(reader.looks).toBeGreaterThan(0);
+});

@@ -1,0 +1,194 @@
+/**
+ * gateway/rooms/presence.ts on the memory store: who is told what of a join or leave frame, and what keeps the store right in the
+ * long run. Members are written down here, not connected; time is the test's own.
+ */
+import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { MemoryPresence } from '../../../gateway/backplane/memory/presence.ts';
+import { Access, type Identity, readRules } from '../../../gateway/rooms/access.ts';
+import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
+import { Presence, type PresentMember, presenceTopic } from '../../../gateway/rooms/presence.ts';
+import { Faults } from '../../../gateway/telemetry/faults.ts';
+import { createLog } from '../../../gateway/telemetry/log.ts';
+import { Metrics } from '../../../gateway/telemetry/metrics.ts';
+
+const read = readRules({
+  rooms: [{ match: 'a', presence: true, joinLeave: true }, { match: 'count', presence: true }, { match: 'plain' }],
+});
+const access = new Access('rules' in read ? read.rules : []);
+const gauges = {
+  connections: () => 0,
+  rooms: () => 0,
+  subscriptions: () => 0,
+  slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }),
+  bufferedBytes: () => 0,
+  backplaneUp: () => true,
+  backplaneShared: () => true,
+};
+const metrics = new Metrics({ version: '1', node: 'n' }, gauges);
+afterAll(() => metrics.close());
+
+beforeEach(
+  () =>
+    void vi.useFakeTimers({
+      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'performance'],
+    }),
+);
+afterEach(() => vi.useRealTimers());
+
+/** A node: `listening` holds who is in the fan-out of the room's topic, `heard` what each was given. */
+async function startNode() {
+  const store = new MemoryPresence((room) => access.rule(room).joinLeave);
+  const listening = new Set<string>();
+  const heard = new Map<string, string[]>();
+  const give = (id: string, frame: string) => heard.set(id, [...(heard.get(id) ?? []), frame]);
+  const fanout = (topic: string, frame: string | Uint8Array) => {
+    expect(topic).toBe(presenceTopic('a'));
+    for (const id of listening) give(id, String(frame));
+  };
+  const backpressure = new Backpressure(0, 0, 0, new Set());
+  const faults = new Faults(createLog('silent'));
+  const presence = new Presence({ store, access, backpressure, fanout, metrics, faults });
+  await store.start(presence);
+  const member = (id: string, user: string | null = id): PresentMember => ({
+    id,
+    identity: { user, grants: [] } satisfies Identity,
+    send: (frame) => void give(id, String(frame)),
+    skipPresence: () => listening.delete(id),
+    hearPresence: () => void listening.add(id),
+  });
+  const enter = (room: string, id: string, user: string | null = id) => {
+    if (room === 'a') listening.add(id);
+    presence.enter(room, member(id, user));
+  };
+  const told = (id: string) =>
+    (heard.get(id) ?? []).map((text) => {
+      const { type, members } = JSON.parse(text) as { type: string; members: { user?: string; connection?: string }[] };
+      return `${type} ${members.map(({ user, connection }) => user ?? connection).join(' ')}`;
+    });
+  const present = async (room: string) => {
+    const page = presence.page(room, { after: undefined, limit: 100 });
+    await vi.advanceTimersByTimeAsync(300);
+    return (await page).members.map(({ connection }) => connection);
+  };
+  return { store, presence, listening, enter, told, present };
+}
+
+const settle = () => vi.advanceTimersByTimeAsync(300);
+
+test('those who join with one frame are told of each other, and nobody of himself, whichever tab', async () => {
+  const { enter, listening, told } = await startNode();
+  enter('a', 'old');
+  await settle();
+  for (const [id, user] of [
+    ['1', 'ann'],
+    ['2', 'bob'],
+    ['3', null],
+    ['4', 'ann'],
+    ['5', 'cid'],
+  ] as const)
+    enter('a', id, user);
+  await settle();
+  expect(told('old')).toEqual(['join ann bob 3 cid']);
+  expect(['1', '2', '3', '4', '5'].map(told)).toEqual([
+    ['join bob 3 cid'],
+    ['join ann 3 cid'],
+    ['join ann bob cid'],
+    ['join bob 3 cid'],
+    ['join ann bob 3'],
+  ]);
+  expect(listening.size).toBe(6);
+});
+
+test('a member that is aside is given nothing, and is not put back into the fan-out', async () => {
+  const { enter, listening, told, presence } = await startNode();
+  enter('a', 'ann');
+  enter('a', 'bob');
+  listening.delete('bob');
+  await settle();
+  presence.leave('a', 'ann');
+  await settle();
+  expect(told('bob')).toEqual([]);
+  expect([...listening]).toEqual(['ann']);
+  expect(presence.timesTold('a')).toBe(2);
+});
+
+test('a room without joinLeave tells nothing, and one without presence is not even looked at', async () => {
+  const { enter, present, told } = await startNode();
+  enter('count', 'ann');
+  enter('plain', 'ann');
+  expect(await present('count')).toEqual(['ann']);
+  expect(await present('plain')).toEqual([]);
+  expect(told('ann')).toEqual([]);
+});
+
+test('what took effect in the store long after it failed is put right within two minutes', async () => {
+  const { enter, present, store } = await startNode();
+  enter('count', 'ann');
+  enter('a', 'bob');
+  const ghost = { connection: 'ghost', user: 'ghost', info: undefined };
+  await store.change('count', [ghost], []);
+  await store.change('a', [ghost], [{ connection: 'bob', user: 'bob', info: undefined }]);
+  await vi.advanceTimersByTimeAsync(122_000);
+  expect(await present('count')).toEqual(['ann']);
+  expect(await present('a')).toEqual(['bob']);
+});
+
+test('a room that was given up and entered anew is not touched by what was meant for the old one', async () => {
+  const { enter, present, presence } = await startNode();
+  enter('count', 'ann');
+  enter('a', 'bob');
+  await vi.advanceTimersByTimeAsync(1_100);
+  presence.leave('a', 'bob');
+  await vi.advanceTimersByTimeAsync(300);
+  enter('a', 'cid');
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(await present('a')).toEqual(['cid']);
+});
+
+test('questions for more than 100,000 members at once are unavailable, and then there is room again', async () => {
+  const { presence } = await startNode();
+  const ask = () =>
+    presence.page('count', { after: undefined, limit: 1000 }).then(
+      () => 'answered',
+      (error: { code: string }) => error.code,
+    );
+  const answers = await Promise.all(Array.from({ length: 101 }, ask));
+  expect(answers.filter((answer) => answer === 'unavailable')).toHaveLength(1);
+  expect(answers.at(-1)).toBe('unavailable');
+  expect(await ask()).toBe('answered');
+});
+
+test('in a drain a connection that ended is there for a moment longer, and the end waits until it is taken out', async () => {
+  const { enter, present, presence, store } = await startNode();
+  enter('count', 'ann');
+  enter('a', 'ann');
+  enter('a', 'bob');
+  await settle();
+  presence.gone('count', 'ann');
+  expect(await present('count')).toEqual([]);
+  presence.drain();
+  for (const id of ['ann', 'bob']) presence.gone('a', id);
+  await vi.advanceTimersByTimeAsync(600);
+  expect(await present('a')).toEqual(['ann', 'bob']);
+  const written = vi.spyOn(store, 'change');
+  const closed = presence.close();
+  await vi.advanceTimersByTimeAsync(600);
+  await closed;
+  const left = ['ann', 'bob'].map((connection) => expect.objectContaining({ connection }));
+  expect(written).toHaveBeenCalledExactlyOnceWith('a', [], left);
+});
+
+test('at the end everything is written, and nothing afterwards', async () => {
+  const { enter, presence, store } = await startNode();
+  enter('a', 'ann');
+  await settle();
+  presence.leave('a', 'ann');
+  const written = vi.spyOn(store, 'change');
+  const closed = presence.close();
+  await settle();
+  await closed;
+  expect(written).toHaveBeenCalledTimes(1);
+  enter('a', 'bob');
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect(written).toHaveBeenCalledTimes(1);
+});

@@ -1,0 +1,201 @@
+/**
+ * gateway/rooms/reads.ts alone, and in a hub on a backplane that answers slowly: whoever is waited for is read for first, and
+ * everybody who waits is answered in a bounded time. Time is the test's own.
+ */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { HistoryPage } from '../../../gateway/backplane/backplane.ts';
+import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
+import { type ReadPurpose, Reads } from '../../../gateway/rooms/reads.ts';
+import { SocketlessNode } from '../socketless-node.ts';
+
+beforeEach(
+  () =>
+    void vi.useFakeTimers({
+      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'performance'],
+    }),
+);
+afterEach(() => vi.useRealTimers());
+
+/** Reads that end when they are told to, the oldest first. */
+function held() {
+  const reads = new Reads();
+  const underWay: { purpose: ReadPurpose; end(): void; fail(): void }[] = [];
+  const began: ReadPurpose[] = [];
+  const ask = (purpose: ReadPurpose): Promise<string> =>
+    reads
+      .run(purpose, () => {
+        began.push(purpose);
+        return new Promise<void>((end, reject) => {
+          underWay.push({ purpose, end, fail: () => reject(new Error('it failed')) });
+        });
+      })
+      .then(
+        () => 'read',
+        (error: Error & { code?: string }) => error.code ?? error.message,
+      );
+  const settle = () => vi.advanceTimersByTimeAsync(0);
+  return { reads, underWay, began, ask, settle };
+}
+
+const many = <Item>(count: number, make: () => Item) => Array.from({ length: count }, make);
+
+describe('turns', () => {
+  test('256 read at once, 64 of these for history; each that ends or fails makes room for one', async () => {
+    const { underWay, ask, settle } = held();
+    const history = many(100, () => ask('history'));
+    await settle();
+    expect(underWay).toHaveLength(64);
+    const joins = many(300, () => ask('join'));
+    await settle();
+    expect(underWay).toHaveLength(256);
+    while (underWay.length > 0) {
+      const [first] = underWay.splice(0, 1);
+      if (underWay.length % 2 === 0) first?.end();
+      else first?.fail();
+      await settle();
+      expect(underWay.filter(({ purpose }) => purpose === 'history').length).toBeLessThanOrEqual(64);
+      expect(underWay.length).toBeLessThanOrEqual(256);
+    }
+    const outcomes = await Promise.all([...history, ...joins]);
+    expect(new Set(outcomes)).toEqual(new Set(['read', 'it failed']));
+  });
+
+  test('go to those who join first, to rooms at least every fourth time, then to history', async () => {
+    const { underWay, began, ask, settle } = held();
+    many(256, () => ask('join'));
+    for (const purpose of ['history', 'room', 'join'] as const) many(40, () => ask(purpose));
+    await settle();
+    began.length = 0;
+    for (let ended = 0; ended < 120; ended++) {
+      underWay.shift()?.end();
+      await settle();
+    }
+    const lastOf = (purpose: ReadPurpose) => began.lastIndexOf(purpose);
+    expect(began).toHaveLength(120);
+    expect(lastOf('join')).toBeLessThanOrEqual(54);
+    expect(began.slice(0, 40).filter((purpose) => purpose === 'room')).toHaveLength(10);
+    expect(lastOf('room')).toBeLessThan(80);
+    expect(began.indexOf('history')).toBe(80);
+  });
+
+  test('are spared for a look only while half are free and nobody waits; it never waits itself', async () => {
+    const { reads, underWay, ask, settle } = held();
+    many(127, () => ask('room'));
+    await settle();
+    expect(reads.spare).toBe(true);
+    const look = ask('look');
+    await settle();
+    expect(reads.spare).toBe(false);
+    expect(await ask('look')).toBe('unavailable');
+    underWay.pop()?.end();
+    expect(await look).toBe('read');
+    expect(reads.spare).toBe(true);
+  });
+
+  test.each(['join', 'history'] as const)(
+    'of kind %s wait by the 10,000, and one more is unavailable',
+    async (purpose) => {
+      const { underWay, ask, settle } = held();
+      const begun = many(256, () => ask('join'));
+      const waiting = many(10_000, () => ask(purpose));
+      expect(await ask(purpose)).toBe('unavailable');
+      // Rooms that heal have no such bound: each waits once.
+      const healing = ask('room');
+      await settle();
+      for (let round = 0; round < 300 && underWay.length > 0; round++) {
+        for (const { end } of underWay.splice(0)) end();
+        await settle();
+      }
+      expect(new Set(await Promise.all([...begun, ...waiting, healing]))).toEqual(new Set(['read']));
+    },
+  );
+
+  test('that come after more than 5 s are unavailable to those who asked, and not to rooms', async () => {
+    const { underWay, ask, settle } = held();
+    const begun = many(256, () => ask('join'));
+    const waiting = (['join', 'room', 'history'] as const).map((purpose) => ask(purpose));
+    await vi.advanceTimersByTimeAsync(6_000);
+    const late = ask('join');
+    underWay.shift()?.end();
+    underWay.shift()?.end();
+    await settle();
+    expect(await waiting[0]).toBe('unavailable');
+    expect(await waiting[2]).toBe('unavailable');
+    for (const { end } of underWay.splice(0)) end();
+    expect([await waiting[1], await late]).toEqual(['read', 'read']);
+    expect(new Set(await Promise.all(begun))).toEqual(new Set(['read']));
+  });
+});
+
+/** Answers every read after 900 ms: not so late that a connection to Redis is given up. */
+class SlowBackplane extends MemoryBackplane {
+  answerMs = 0;
+  underWay = 0;
+  most = 0;
+
+  override async read(...asked: Parameters<MemoryBackplane['read']>): Promise<HistoryPage> {
+    this.underWay++;
+    this.most = Math.max(this.most, this.underWay);
+    await new Promise((resolve) => setTimeout(resolve, this.answerMs));
+    this.underWay--;
+    return super.read(...asked);
+  }
+}
+
+describe('while Redis takes 900 ms for each answer', () => {
+  async function slowNode(rooms: number) {
+    const backplane = new SlowBackplane(60_000);
+    const world = await new SocketlessNode({ rules: [{ match: '*', history: {} }], backplane }).start();
+    const open = (name: string) => {
+      const room = world.hub.join(name);
+      return world.hub.subscribed(room).then(() => room);
+    };
+    const opened = await Promise.all([
+      vi.advanceTimersByTimeAsync(1_000),
+      ...Array.from({ length: rooms }, (_, index) => open(`quiet${index}`)),
+    ]);
+    expect(opened).toHaveLength(rooms + 1);
+    backplane.answerMs = 900;
+    const sweep = setInterval(() => world.hub.sweep(), 500);
+    /** How long it takes. */
+    const took = async (work: Promise<unknown>): Promise<number> => {
+      const from = performance.now();
+      let done = Number.POSITIVE_INFINITY;
+      void work.then(() => {
+        done = performance.now() - from;
+      });
+      for (let waited = 0; waited < 300 && done === Number.POSITIVE_INFINITY; waited++) {
+        await vi.advanceTimersByTimeAsync(100);
+      }
+      return done;
+    };
+    const close = () => {
+      clearInterval(sweep);
+      return world.close();
+    };
+    return { world, backplane, open, took, close };
+  }
+
+  test('a room that opens beside 2,000 quiet ones is read at once, and so is a page of history', async () => {
+    const { world, backplane, open, took, close } = await slowNode(2_000);
+    await vi.advanceTimersByTimeAsync(30_000);
+    // They are looked after all the while.
+    expect(backplane.underWay).toBeGreaterThan(50);
+    expect(await took(open('new'))).toBeLessThan(1_000);
+    expect(await took(world.hub.history('quiet1', { limit: 10, maxBytes: 1_000 }))).toBeLessThan(1_000);
+    expect(backplane.most).toBeLessThanOrEqual(256);
+    await close();
+  });
+
+  test('a room that opens does not wait for 2,000 that heal, and these do not wait for ever', async () => {
+    const { world, backplane, open, took, close } = await slowNode(2_000);
+    for (let index = 0; index < 2_000; index++) world.hub.missed(`quiet${index}`, 'interrupted');
+    expect(await took(open('new'))).toBeLessThan(2_000);
+    const healed = (async () => {
+      // None is left when looks have their turns again: 2,000 reads of 900 ms, 256 at once, take 7 s.
+      while (backplane.underWay > 128) await new Promise((resolve) => setTimeout(resolve, 100));
+    })();
+    expect(await took(healed)).toBeLessThan(9_000);
+    await close();
+  });
+});

@@ -1,0 +1,225 @@
+/**
+ * gateway/rooms-file.ts, on real rooms and memberships in memory: what becomes of members whose room turns into another kind at
+ * each moment of their membership, and that others are let on while many rooms are gone through.
+ */
+import { writeFileSync } from 'node:fs';
+import { expect, test, vi } from 'vitest';
+import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
+import { type Member, Memberships } from '../../../gateway/connection/memberships.ts';
+import type { Node } from '../../../gateway/connection/node.ts';
+import { Freeze } from '../../../gateway/freeze.ts';
+import { Access, readRules } from '../../../gateway/rooms/access.ts';
+import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
+import { Hub, type Room } from '../../../gateway/rooms/hub.ts';
+import type { Presence } from '../../../gateway/rooms/presence.ts';
+import { reloadableRules } from '../../../gateway/rooms-file.ts';
+import { Faults } from '../../../gateway/telemetry/faults.ts';
+import { createLog } from '../../../gateway/telemetry/log.ts';
+import type { Metrics } from '../../../gateway/telemetry/metrics.ts';
+import { onCleanup } from '../../support/cleanup.ts';
+import { until } from '../../support/until.ts';
+import { file } from '../config/configuration.ts';
+
+const everyone = { subscribe: 'anyone', publish: 'anyone' };
+const plain = { match: '*', ...everyone };
+const kept = { match: '*', ...everyone, history: {} };
+
+/** Confirms no subscription before it is told to. */
+class SlowBackplane extends MemoryBackplane {
+  confirm: () => void = () => undefined;
+  #confirmed: Promise<void> = Promise.resolve();
+
+  hold(): void {
+    this.#confirmed = new Promise((resolve) => {
+      this.confirm = resolve;
+    });
+  }
+
+  override async subscribe(room: string): Promise<void> {
+    await this.#confirmed;
+    await super.subscribe(room);
+  }
+}
+
+type Told = Record<string, unknown>;
+
+class FakeMember implements Member {
+  readonly id = 'member';
+  readonly identity = undefined;
+  live = true;
+  allowed = true;
+  readonly listens = new Set<string>();
+  readonly told: Told[] = [];
+  readonly memberships: Memberships;
+
+  constructor(node: Node) {
+    this.memberships = new Memberships(this, node);
+  }
+
+  subscribe(room: string, since?: { epoch: string; offset: number }): Promise<Told> {
+    const before = this.told.length;
+    this.memberships.subscribe({ type: 'subscribe', id: 1, room, since });
+    return until(() => this.told.slice(before).find(({ id }) => id === 1) as Told, 2_000, 'an answer');
+  }
+
+  rulesReplaced(): void {
+    this.memberships.revoke();
+  }
+
+  send(frame: string | Uint8Array): void {
+    this.told.push(JSON.parse(Buffer.from(frame as Uint8Array).toString()));
+  }
+
+  takes(): boolean {
+    return this.live;
+  }
+
+  maySubscribe(): boolean {
+    return this.allowed;
+  }
+
+  listen({ name }: Room): void {
+    this.listens.add(name);
+  }
+
+  unlisten({ name }: Room): void {
+    this.listens.delete(name);
+  }
+
+  skipPresence(): boolean {
+    return false;
+  }
+
+  hearPresence(): void {
+    // No room here has presence.
+  }
+
+  fail(error: unknown): void {
+    throw error;
+  }
+
+  resume(): void {
+    throw new Error('no frame was sent that could be held');
+  }
+}
+
+async function startNode(...rules: object[]) {
+  const content = (rooms: object[]) => JSON.stringify({ rooms });
+  const path = file(content(rules));
+  const read = readRules({ rooms: rules });
+  const inForce = 'rules' in read ? read.rules : [];
+  const access = new Access(inForce);
+  const backplane = new SlowBackplane(60_000);
+  const backpressure = new Backpressure(0, 0, 0, new Set());
+  const members = new Set<FakeMember>();
+  const metrics = { fannedOut: () => undefined, dropped: () => undefined, gap: () => undefined, fed: () => undefined };
+  const freeze = new Freeze(() => undefined);
+  onCleanup(() => freeze.close());
+  const presence = { enter: () => undefined, leave: () => undefined, timesTold: () => 0 } as unknown as Presence;
+  const hub = new Hub({
+    ...{ backplane, access, backpressure, freeze, presence },
+    fanout: (room, frame) => {
+      for (const member of members) if (member.listens.has(room)) member.send(frame);
+    },
+    metrics: metrics as unknown as Metrics,
+    faults: new Faults(createLog('silent')),
+  });
+  await backplane.start(hub);
+  const node = { hub, access, backpressure, presence, metrics, config: { maxRoomsPerConnection: 0 } };
+  const reloadable = reloadableRules(path, inForce, { access, hub, connections: members, behind: [] });
+  const enter = () => {
+    const member = new FakeMember(node as unknown as Node);
+    members.add(member);
+    return member;
+  };
+  const change = (...changed: object[]) => {
+    writeFileSync(path, content(changed));
+    return reloadable.take();
+  };
+  const publish = (room: string, data: number) => {
+    const { history } = access.rule(room);
+    const place = history === undefined ? '"id":"1"' : '"offset":';
+    return hub.publish({ room, prefix: `{${place}`, suffix: `,"data":${data}}`, at: Date.now(), history });
+  };
+  return { hub, backplane, enter, change, publish };
+}
+
+const dataOf = (member: FakeMember) => member.told.flatMap(({ data }) => (data === undefined ? [] : [data]));
+const reasonsOf = (member: FakeMember) =>
+  member.told.flatMap(({ type, reason }) => (type === 'unsubscribed' ? [reason] : []));
+
+test('a member that is live, and one that is aside, leave a room that becomes another kind, and come back into the new one', async () => {
+  const { hub, enter, change, publish } = await startNode(plain);
+  const [live, aside] = [enter(), enter()];
+  for (const member of [live, aside]) await member.subscribe('room');
+  aside.memberships.putAside();
+  aside.live = false;
+  await publish('room', 1);
+  await until(() => dataOf(live).length === 1, 2_000, 'the message');
+
+  expect(await change(kept)).toEqual({ rules: 1, roomsOpenedAnew: 1 });
+  expect([reasonsOf(live), reasonsOf(aside)]).toEqual([['changed'], ['changed']]);
+  expect([hub.memberCount, hub.roomCount]).toEqual([0, 0]);
+  // Nobody is there, and nothing is told.
+  await publish('room', 2);
+  aside.live = true;
+  expect(await live.subscribe('room')).toMatchObject({ type: 'ok', offset: 1 });
+  expect(await aside.subscribe('room')).toMatchObject({ type: 'ok', offset: 1 });
+  await publish('room', 3);
+  await until(() => dataOf(live).length + dataOf(aside).length >= 3, 2_000, 'the message');
+  expect([dataOf(live), dataOf(aside)]).toEqual([[1, 3], [3]]);
+  expect([hub.memberCount, hub.roomCount]).toEqual([2, 1]);
+});
+
+test('one that is joining while the room becomes another kind is told to subscribe again, and then can', async () => {
+  const { hub, backplane, enter, change, publish } = await startNode(kept);
+  const member = enter();
+  backplane.hold();
+  const answer = member.subscribe('room');
+  await change(plain);
+  backplane.confirm();
+  expect(await answer).toMatchObject({ type: 'error', code: 'unavailable', message: expect.stringMatching(/again/) });
+  expect(hub.memberCount).toBe(0);
+  expect(await member.subscribe('room')).toEqual({ type: 'ok', id: 1, room: 'room' });
+  await publish('room', 1);
+  await until(() => dataOf(member).length === 1, 2_000, 'the message');
+});
+
+test('a room that is left before it was opened anew is swept once, and no other in its place', async () => {
+  const { hub, enter, change, publish } = await startNode(plain);
+  const member = enter();
+  await member.subscribe('room');
+  await change(kept);
+  await member.subscribe('room');
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onCleanup(() => vi.useRealTimers());
+  vi.advanceTimersByTime(10_000);
+  hub.sweep();
+  expect([hub.memberCount, hub.roomCount]).toEqual([1, 1]);
+  await publish('room', 1);
+  await until(() => dataOf(member).length === 1, 2_000, 'the message');
+});
+
+test('rights, amounts and other rooms of the file change nothing for members who may stay', async () => {
+  const { enter, change, publish } = await startNode(kept);
+  const [may, mayNot] = [enter(), enter()];
+  for (const member of [may, mayNot]) await member.subscribe('room');
+  mayNot.allowed = false;
+  const rights = { match: 'r*', subscribe: 'user', publish: 'server', history: { size: 2, ttlSeconds: 5 } };
+  expect(await change({ match: 'other', slow: 'close' }, rights)).toEqual({ rules: 2, roomsOpenedAnew: 0 });
+  expect([reasonsOf(may), reasonsOf(mayNot)]).toEqual([[], ['revoked']]);
+  await publish('room', 1);
+  await until(() => dataOf(may).length === 1, 2_000, 'the message');
+  expect(await change({ match: 'other', slow: 'close' }, rights)).toBeUndefined();
+});
+
+test('others are let on while the rules of very many rooms are looked up', async () => {
+  const many = Array.from({ length: 900 }, (_, index) => ({ match: `*${index}*none*`, ...everyone }));
+  const { hub, change } = await startNode(plain);
+  for (let room = 0; room < 3_000; room++) hub.join(`room:${room}`);
+  let turns = 0;
+  const counting = setInterval(() => turns++, 1);
+  onCleanup(() => clearInterval(counting));
+  expect(await change(...many, kept)).toMatchObject({ roomsOpenedAnew: 3_000 });
+  expect(turns).toBeGreaterThan(0);
+});

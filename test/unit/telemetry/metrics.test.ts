@@ -1,0 +1,197 @@
+/**
+ * gateway/telemetry/metrics.ts: every series that dashboards and alerts ask for is there from the first scrape, at 0, and no client
+ * can make new ones.
+ */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Gauges, type HandshakeRejection, Metrics } from '../../../gateway/telemetry/metrics.ts';
+import { closeCode } from '../../../shared/codes.ts';
+
+/** RFC 6455 section 7.4.1, as far as an end of a connection can have them. */
+const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011];
+
+const values = { connections: 3, rooms: 4, subscriptions: 5, bufferedBytes: 6 };
+const slow = { 'catch-up': 2, drop: 1, latest: 0 };
+let up = true;
+let metrics: Metrics;
+
+beforeEach(() => {
+  up = true;
+  const gauges: Gauges = {
+    connections: () => values.connections,
+    rooms: () => values.rooms,
+    subscriptions: () => values.subscriptions,
+    slow: () => slow,
+    bufferedBytes: () => values.bufferedBytes,
+    backplaneUp: () => up,
+    backplaneShared: () => up,
+  };
+  metrics = new Metrics({ version: '1.2.3', node: 'node-1' }, gauges);
+});
+
+afterEach(() => metrics.close());
+
+/** Series to value, `name{label="value"}`. */
+async function scrape(): Promise<Map<string, number>> {
+  const lines = (await metrics.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+  );
+}
+
+async function typesOf(): Promise<Map<string, string>> {
+  const lines = (await metrics.text()).split('\n').filter((line) => line.startsWith('# TYPE gateway_'));
+  return new Map(lines.map((line) => [line.split(' ')[2] ?? '', line.split(' ')[3] ?? '']));
+}
+
+describe('from the first scrape', () => {
+  test('every name of the contract that has a cause in this version is there, with its type', async () => {
+    expect(Object.fromEntries(await typesOf())).toEqual({
+      gateway_connections: 'gauge',
+      gateway_connections_opened_total: 'counter',
+      gateway_connections_closed_total: 'counter',
+      gateway_handshakes_rejected_total: 'counter',
+      gateway_rooms: 'gauge',
+      gateway_subscriptions: 'gauge',
+      gateway_members_reaped_total: 'counter',
+      gateway_messages_published_total: 'counter',
+      gateway_messages_delivered_total: 'counter',
+      gateway_messages_dropped_total: 'counter',
+      gateway_ping_rtt_seconds: 'histogram',
+      gateway_heartbeat_timeouts_total: 'counter',
+      gateway_backplane_up: 'gauge',
+      gateway_backplane_shared: 'gauge',
+      gateway_publish_errors_total: 'counter',
+      gateway_backplane_rtt_seconds: 'histogram',
+      gateway_backplane_reconnects_total: 'counter',
+      gateway_freezes_total: 'counter',
+      gateway_fanout_seconds: 'histogram',
+      gateway_gaps_total: 'counter',
+      gateway_log_lines_dropped_total: 'counter',
+      gateway_reloads_total: 'counter',
+      gateway_resumes_total: 'counter',
+      gateway_slow_connections: 'gauge',
+      gateway_buffered_bytes: 'gauge',
+      gateway_event_loop_lag_seconds: 'histogram',
+      gateway_info: 'gauge',
+    });
+  });
+
+  test.each([
+    'gateway_connections_opened_total',
+    'gateway_messages_published_total{source="client"}',
+    'gateway_messages_delivered_total',
+    'gateway_publish_errors_total{code="unavailable"}',
+    'gateway_publish_errors_total{code="timeout"}',
+    'gateway_publish_errors_total{code="internal"}',
+    'gateway_messages_dropped_total{reason="slow"}',
+    'gateway_messages_dropped_total{reason="unreadable"}',
+    'gateway_heartbeat_timeouts_total',
+    'gateway_log_lines_dropped_total',
+    'gateway_reloads_total{what="rooms",result="taken"}',
+    'gateway_reloads_total{what="rooms",result="refused"}',
+    'gateway_reloads_total{what="certificate",result="taken"}',
+    'gateway_reloads_total{what="certificate",result="refused"}',
+    'gateway_backplane_reconnects_total',
+    'gateway_freezes_total',
+    'gateway_gaps_total{reason="backplane",healed="false"}',
+    'gateway_gaps_total{reason="backplane",healed="true"}',
+    'gateway_gaps_total{reason="slow",healed="false"}',
+    'gateway_gaps_total{reason="trimmed",healed="false"}',
+    'gateway_gaps_total{reason="epoch",healed="false"}',
+    'gateway_resumes_total{result="recovered"}',
+    'gateway_resumes_total{result="refused"}',
+    'gateway_ping_rtt_seconds_count',
+    'gateway_backplane_rtt_seconds_count',
+    'gateway_fanout_seconds_count',
+    'gateway_connections_closed_total{code="other"}',
+    ...['request', 'version', 'subprotocol', 'origin', 'capacity', 'draining', 'address'].map(rejected),
+    ...['malformed', 'signature', 'key', 'expired', 'claims', 'unavailable'].map((reason) =>
+      rejected(`token_${reason}`),
+    ),
+  ])('%s is 0', async (series) => {
+    expect((await scrape()).get(series)).toBe(0);
+  });
+
+  test('every close code of the protocol and of RFC 6455 has a series at 0', async () => {
+    const series = await scrape();
+    for (const code of [...Object.values(closeCode), ...standardCodes])
+      expect(series.get(closed(code)), `${code}`).toBe(0);
+  });
+
+  test('gauges say what is so at the scrape, the version and the node stand in gateway_info, defaults are there', async () => {
+    const series = await scrape();
+    expect(series.get('gateway_connections')).toBe(3);
+    expect(series.get('gateway_rooms')).toBe(4);
+    expect(series.get('gateway_subscriptions')).toBe(5);
+    expect(series.get('gateway_slow_connections{policy="drop"}')).toBe(1);
+    expect(series.get('gateway_buffered_bytes')).toBe(6);
+    expect(series.get('gateway_backplane_up')).toBe(1);
+    expect(series.get('gateway_info{version="1.2.3",node="node-1"}')).toBe(1);
+    expect(series.has('process_cpu_seconds_total')).toBe(true);
+    expect(series.has('nodejs_heap_size_used_bytes')).toBe(true);
+    if (process.platform === 'linux') expect(series.get('process_open_fds')).toBeGreaterThan(2);
+    up = false;
+    expect((await scrape()).get('gateway_backplane_up')).toBe(0);
+  });
+});
+
+function rejected(reason: string): string {
+  return `gateway_handshakes_rejected_total{reason="${reason}"}`;
+}
+
+function closed(code: number | string): string {
+  return `gateway_connections_closed_total{code="${code}"}`;
+}
+
+test('counters count, and a scrape takes nothing away', async () => {
+  metrics.connectionOpened();
+  metrics.connectionOpened();
+  metrics.published();
+  metrics.fannedOut(7, Date.now());
+  metrics.dropped('slow', 5);
+  metrics.gap('backplane');
+  metrics.heartbeatTimedOut();
+  metrics.backplaneReconnected();
+  metrics.handshakeRejected('origin' satisfies HandshakeRejection);
+  await scrape();
+  const series = await scrape();
+  expect(series.get('gateway_connections_opened_total')).toBe(2);
+  expect(series.get('gateway_messages_published_total{source="client"}')).toBe(1);
+  expect(series.get('gateway_messages_delivered_total')).toBe(7);
+  expect(series.get('gateway_messages_dropped_total{reason="slow"}')).toBe(5);
+  expect(series.get('gateway_gaps_total{reason="backplane",healed="false"}')).toBe(1);
+  expect(series.get('gateway_heartbeat_timeouts_total')).toBe(1);
+  expect(series.get('gateway_backplane_reconnects_total')).toBe(1);
+  expect(series.get(rejected('origin'))).toBe(1);
+});
+
+test('histograms are in seconds, and another host’s clock that is ahead counts as no time', async () => {
+  metrics.pingRoundTrip(0.02);
+  metrics.backplaneRoundTrip(0.002);
+  metrics.fannedOut(1, Date.now() + 60_000);
+  const series = await scrape();
+  expect(series.get('gateway_ping_rtt_seconds_sum')).toBeCloseTo(0.02);
+  expect(series.get('gateway_ping_rtt_seconds_bucket{le="0.025"}')).toBe(1);
+  expect(series.get('gateway_ping_rtt_seconds_bucket{le="0.01"}')).toBe(0);
+  expect(series.get('gateway_backplane_rtt_seconds_count')).toBe(1);
+  expect(series.get('gateway_fanout_seconds_sum')).toBe(0);
+});
+
+test('a value counts in each bucket whose bound is not below it, and in +Inf when it is above all', async () => {
+  for (const rtt of [0.001, 0.0011, 10, 11]) metrics.pingRoundTrip(rtt);
+  const series = await scrape();
+  const upTo = (bound: string) => series.get(`gateway_ping_rtt_seconds_bucket{le="${bound}"}`);
+  expect([upTo('0.001'), upTo('0.0025'), upTo('2.5'), upTo('10'), upTo('+Inf')]).toEqual([1, 2, 2, 3, 4]);
+  expect(series.get('gateway_ping_rtt_seconds_count')).toBe(4);
+  expect(series.get('gateway_ping_rtt_seconds_sum')).toBeCloseTo(21.0021);
+});
+
+test('close codes that clients make up become `other`, and no series is added', async () => {
+  const before = (await scrape()).size;
+  for (let code = 0; code < 5_000; code++) metrics.connectionClosed(code);
+  const series = await scrape();
+  expect(series.size).toBe(before);
+  const known = new Set<number>([...Object.values(closeCode), ...standardCodes]);
+  expect(series.get(closed('other'))).toBe(5_000 - known.size);
+  for (const code of known) expect(series.get(closed(code)), `${code}`).toBe(1);
+});

@@ -1,0 +1,192 @@
+/**
+ * Logs of runs in which nothing was broken, made at random by a gateway of a hundred lines that cannot fail.
+ *
+ * It has rooms with history and plain ones, clients that lag behind, come back, are refused, publish again with the same
+ * key, members that are told a gap, and a Redis that loses its memory. Whatever it writes, the checker must find good.
+ */
+import type { Entry, EntryOf, RoomPlan, StoredMessage } from '../../verify/log.ts';
+import { Random } from '../random.ts';
+
+type Frame =
+  | Pick<EntryOf<'deliver'>, 'event' | 'id' | 'offset' | 'wire'>
+  | (Partial<EntryOf<'gap'>> & { event: 'gap' });
+
+interface Room extends RoomPlan {
+  epoch: number;
+  /** Of the current epoch; those before `first` are trimmed. */
+  messages: StoredMessage[];
+  first: number;
+  count: number;
+  keys: Map<string, { offset: number; epoch: string }>;
+}
+
+interface Membership {
+  position: { epoch: string; offset: number };
+  queue: Frame[];
+}
+
+interface Client {
+  name: string;
+  conn: number;
+  rooms: Map<string, Membership>;
+  left: Map<string, Membership['position']>;
+}
+
+const roomPlans: RoomPlan[] = [
+  { name: 'h:0', history: true },
+  { name: 'h:1', history: true },
+  { name: 'p:0', history: false },
+  { name: 'p:1', history: false },
+];
+const kept = 12;
+
+export function validLog(seed: number, steps = 250): Entry[] {
+  const random = new Random(seed);
+  const log: Entry[] = [{ event: 'run', t: 0, seed, minutes: 0, rooms: roomPlans, schedule: [] }];
+  let [time, conns, ids] = [0, 0, 0];
+  const now = () => ++time;
+  const rooms: Room[] = roomPlans.map((plan) => ({
+    ...plan,
+    epoch: 1,
+    messages: [],
+    first: 1,
+    count: 0,
+    keys: new Map(),
+  }));
+  const clients: Client[] = ['a', 'b', 'c', 'd'].map((name) => ({ name, conn: 0, rooms: new Map(), left: new Map() }));
+  const again: { id: string; room: Room }[] = [];
+  const epochOf = (room: Room) => `e${room.epoch}`;
+  const line = (client: Client, room: Room) => ({ t: now(), client: client.name, conn: client.conn, room: room.name });
+
+  const take = (room: Room, id: string): { offset: number; epoch: string } => {
+    const known = room.keys.get(id);
+    if (known) return known;
+    const offset = ++room.count;
+    const place = { offset, epoch: epochOf(room) };
+    room.keys.set(id, place);
+    room.messages.push({ id, offset });
+    if (room.messages.length > kept) room.messages.shift();
+    room.first = room.messages[0]?.offset ?? 1;
+    const wire = `w${room.epoch}-${offset}`;
+    for (const { rooms: joined } of clients) {
+      joined.get(room.name)?.queue.push({ event: 'deliver', id, ...(room.history ? { offset } : { wire }) });
+    }
+    return place;
+  };
+
+  const publish = (client: Client, room: Room, id: string, surely: boolean) => {
+    log.push({ ...line(client, room), event: 'publish', id });
+    const fate = surely ? 1 : random.next();
+    if (fate < 0.1) log.push({ ...line(client, room), event: 'nack', id, code: 'unavailable' });
+    else if (fate < 0.3) {
+      if (fate < 0.2) take(room, id);
+      log.push({ ...line(client, room), event: 'unknown', id, code: 'timeout' });
+    } else {
+      const duplicate = room.keys.has(id);
+      const place = take(room, id);
+      const answer = { ...line(client, room), event: 'ack', id, duplicate } as const;
+      log.push(room.history ? { ...answer, ...place } : answer);
+      return;
+    }
+    if (random.chance(0.6)) again.push({ id, room });
+  };
+
+  const drain = (client: Client, room: Room, most = Number.POSITIVE_INFINITY) => {
+    const membership = client.rooms.get(room.name);
+    for (const frame of membership?.queue.splice(0, most) ?? []) {
+      log.push({ ...line(client, room), ...frame } as Entry);
+      if (frame.event === 'gap' && membership && frame.epoch)
+        membership.position = { epoch: frame.epoch, offset: frame.offset ?? 0 };
+      else if (frame.event === 'gap' && membership && frame.last) membership.position.offset = frame.last;
+      else if (frame.event === 'deliver' && membership && frame.offset) membership.position.offset = frame.offset;
+    }
+  };
+
+  const join = (client: Client, room: Room) => {
+    if (client.rooms.has(room.name)) return;
+    const from = client.left.get(room.name);
+    const [epoch, top] = [epochOf(room), room.count];
+    const membership: Membership = { position: { epoch, offset: top }, queue: [] };
+    client.rooms.set(room.name, membership);
+    if (!room.history) log.push({ ...line(client, room), event: 'subscribe' });
+    else if (from === undefined) log.push({ ...line(client, room), event: 'subscribe', epoch, offset: top });
+    else {
+      const recovered = from.epoch === epoch && from.offset >= room.first - 1;
+      const offset = recovered ? from.offset : top;
+      log.push({ ...line(client, room), event: 'resume', from, recovered, epoch, offset });
+      if (!recovered) return;
+      membership.position = { ...from };
+      const missed = room.messages.filter((message) => message.offset > from.offset);
+      membership.queue.push(...missed.map((message) => ({ event: 'deliver', ...message }) as const));
+    }
+  };
+
+  const leave = (client: Client, room: Room) => {
+    const membership = client.rooms.get(room.name);
+    if (membership && room.history) client.left.set(room.name, membership.position);
+    client.rooms.delete(room.name);
+  };
+
+  const connect = (client: Client) => {
+    if (client.conn > 0) log.push({ t: now(), client: client.name, conn: client.conn, event: 'close', code: 1006 });
+    for (const room of rooms) leave(client, room);
+    client.conn = ++conns;
+    log.push({ t: now(), client: client.name, conn: client.conn, event: 'open', node: 'n' });
+    for (const room of rooms) join(client, room);
+  };
+
+  /** The member does not get what waits for it, and is told. */
+  const tellGap = (client: Client, room: Room) => {
+    const membership = client.rooms.get(room.name);
+    const missed = membership?.queue.filter((frame) => frame.event === 'deliver') ?? [];
+    if (membership === undefined || missed.length === 0 || missed.length < membership.queue.length) return;
+    const exact = { first: missed[0]?.offset ?? 0, last: missed.at(-1)?.offset ?? 0 };
+    membership.queue = [{ event: 'gap', reason: 'slow', ...(room.history ? exact : { count: missed.length }) }];
+  };
+
+  const wipe = () => {
+    const from = now();
+    for (const room of rooms) {
+      Object.assign(room, { epoch: room.epoch + 1, messages: [], first: 1, count: 0, keys: new Map() });
+      for (const { rooms: joined } of clients) {
+        const told = room.history ? { reason: 'epoch', epoch: epochOf(room), offset: 0 } : { reason: 'backplane' };
+        joined.get(room.name)?.queue.push({ event: 'gap', ...told });
+      }
+    }
+    log.push({ t: now(), event: 'wipe', from });
+  };
+
+  for (const client of clients) connect(client);
+  for (let step = 0; step < steps; step++) {
+    const [client, room, fate] = [random.pick(clients), random.pick(rooms), random.next()];
+    if (fate < 0.5) publish(client, room, `m${++ids}`, false);
+    else if (fate < 0.85) drain(client, room, random.integer(1, 6));
+    else if (fate < 0.9) for (const one of again.splice(0, 1)) publish(client, one.room, one.id, false);
+    else if (fate < 0.94) connect(client);
+    else if (fate < 0.96) tellGap(client, room);
+    else if (fate < 0.99) {
+      if (client.rooms.has(room.name)) log.push({ ...line(client, room), event: 'unsubscribe' });
+      leave(client, room);
+    } else wipe();
+  }
+  // The quiet end: all are back, and each room has a few last messages that all of them see.
+  for (const client of clients) {
+    for (const room of rooms) {
+      join(client, room);
+      drain(client, room);
+    }
+  }
+  for (let round = 0; round < 3; round++) {
+    for (const room of rooms) publish(random.pick(clients), room, `m${++ids}`, true);
+  }
+  for (const client of clients) {
+    for (const room of rooms) drain(client, room);
+    log.push({ t: now(), client: client.name, conn: client.conn, event: 'end', rooms: rooms.map(({ name }) => name) });
+  }
+  for (const room of rooms) {
+    if (!room.history) continue;
+    const { name, first, count: offset, messages: items } = room;
+    log.push({ t: now(), event: 'history', room: name, epoch: epochOf(room), first, offset, items: [...items] });
+  }
+  return log;
+}
