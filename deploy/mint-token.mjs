@@ -5,8 +5,8 @@
  *   docker-compose exec gateway node deploy/mint-token.mjs --user alice --ttl 3600
  */
 import { parseArgs } from 'node:util';
-import { readGrants } from '../dist/gateway/access.js';
-import { signToken } from '../dist/gateway/auth.js';
+import { readGrants } from '../dist/gateway/auth/grants.js';
+import { signToken } from '../dist/gateway/auth/authenticator.js';
 import { readConfig } from '../dist/gateway/config.js';
 
 const usage = `usage: node deploy/mint-token.mjs --user <user> [--rooms <json>] [--info <json>] [--ttl <seconds>]

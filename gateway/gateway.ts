@@ -15,7 +15,6 @@ import { Heartbeat } from './connection/heartbeat.ts';
 import { UserConnections } from './connection/limits.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
-import { Freeze } from './freeze.ts';
 import { Admin, type Readiness } from './http/admin.ts';
 import { Server } from './http/server.ts';
 import { Publisher } from './protocol/message.ts';
@@ -26,9 +25,11 @@ import { Reload, type Reloadable } from './reload.ts';
 import { Access } from './rooms/access.ts';
 import { Backpressure } from './rooms/backpressure.ts';
 import { Flush } from './rooms/flush.ts';
+import { Freeze } from './rooms/freeze.ts';
 import { Hub } from './rooms/hub.ts';
 import { Presence } from './rooms/presence.ts';
 import { type RuledParts, reloadableRules } from './rooms-file.ts';
+import { tellEvents } from './telemetry/events.ts';
 import { Faults } from './telemetry/faults.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics, type SlowPolicy } from './telemetry/metrics.ts';
@@ -80,15 +81,16 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
     },
   );
+  const events = tellEvents(metrics);
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
-    metrics.heartbeatTimedOut();
+    events.heartbeatTimedOut();
     connection.close(closeCode.heartbeatTimeout);
   });
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const server = new Server({ config, log, metrics, connections, heartbeat, demo });
+  const server = new Server({ config, log, events, connections, heartbeat, demo });
   const freeze = new Freeze((stoodStillMs) => {
-    metrics.froze();
+    events.froze();
     log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
     // Their clients are elsewhere by now; what still waits here, from them or for them, is old.
     for (const connection of connections) connection.close(closeCode.overloaded);
@@ -96,8 +98,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   const faults = new Faults(log);
   const store = createPresenceStore(config, redis, instance, access, log);
-  const presence = new Presence({ store, access, backpressure, fanout: server.fanout, metrics, faults });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, metrics, presence, faults });
+  const presence = new Presence({ store, access, backpressure, fanout: server.fanout, events, faults });
+  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, events, presence, faults });
   const readiness = (): Readiness => {
     if (stopping) return { ready: false, text: 'draining' };
     const { trouble } = backplane;
@@ -127,13 +129,13 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     presence,
     publisher,
     users,
-    metrics,
+    events,
     faults,
     log,
   });
   const adminPort = await admin.listen(config.adminHost, config.adminPort);
   if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
-  const reload = new Reload(reloadables(config, server, { access, hub, connections, behind: demoRules }), metrics, log);
+  const reload = new Reload(reloadables(config, server, { access, hub, connections, behind: demoRules }), events, log);
 
   const stop = async () => {
     if (stopping) return;

@@ -9,8 +9,8 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ConfigError } from './config.ts';
+import type { Events, ReloadSubject } from './telemetry/events.ts';
 import type { Logger } from './telemetry/log.ts';
-import type { Metrics, ReloadSubject } from './telemetry/metrics.ts';
 
 export interface Reloadable {
   what: ReloadSubject;
@@ -43,16 +43,16 @@ export class Content {
 
 export class Reload {
   readonly #reloadables: Map<Reloadable, Content>;
-  readonly #metrics: Metrics;
+  readonly #events: Events;
   readonly #log: Logger;
   readonly #timer: NodeJS.Timeout;
   /** One at a time: to take something over may need some turns. */
   #work: Promise<void> = Promise.resolve();
   #lookWaits = false;
 
-  constructor(reloadables: Reloadable[], metrics: Metrics, log: Logger) {
+  constructor(reloadables: Reloadable[], events: Events, log: Logger) {
     this.#reloadables = new Map(reloadables.map((each) => [each, new Content()]));
-    this.#metrics = metrics;
+    this.#events = events;
     this.#log = log;
     this.#timer = setInterval(() => this.#look(), lookMs).unref();
   }
@@ -98,11 +98,11 @@ export class Reload {
     try {
       const taken = await take();
       if (taken !== undefined) {
-        this.#metrics.reloaded(what, 'taken');
+        this.#events.reloaded(what, 'taken');
         this.#log.info({ what, files, ...taken }, 'read again; it holds from now on');
       } else if (asked) this.#log.info({ what, files }, 'read again; nothing is new');
     } catch (error) {
-      this.#metrics.reloaded(what, 'refused');
+      this.#events.reloaded(what, 'refused');
       const mistakes = error instanceof ConfigError ? error.mistakes : [(error as Error).message];
       this.#log.error(
         { what, files, mistakes },

@@ -16,6 +16,8 @@ import type { Hub } from './rooms/hub.ts';
 interface Ruled {
   /** Leaves the rooms that it may no longer be in as it is. */
   rulesReplaced(): void;
+  /** A fault in the work for it: it costs this one. */
+  fail(error: unknown): void;
 }
 
 export interface RuledParts {
@@ -50,7 +52,11 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
         await turn();
       }
       for (const connection of [...connections]) {
-        connection.rulesReplaced();
+        try {
+          connection.rulesReplaced();
+        } catch (error) {
+          connection.fail(error);
+        }
         await turn();
       }
       return { rules: rules.length, roomsOpenedAnew };

@@ -18,9 +18,8 @@ import {
   SignJWT,
   UnsecuredJWT,
 } from 'jose';
-import type { Config } from '../config.ts';
-import { type Grants, type Identity, readGrants } from '../rooms/access.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { type Grants, type Identity, readGrants } from './grants.ts';
 import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 
@@ -66,7 +65,17 @@ export interface Authenticator {
   close(): void;
 }
 
-export function createAuthenticator(config: Config, log: Logger): Authenticator {
+/** Of the settings (gateway/settings.ts), those about tokens; one of secret, public key and URL is given. */
+export interface AuthSettings {
+  jwtSecret: string | undefined;
+  jwtPublicKey: KeyObject | undefined;
+  jwtJwksUrl: string | undefined;
+  jwtAlgorithms: string[] | undefined;
+  jwtIssuer: string | undefined;
+  jwtAudience: string[] | undefined;
+}
+
+export function createAuthenticator(config: AuthSettings, log: Logger): Authenticator {
   const { payloadOf, close } = createVerifier(config, log);
   const grantsOf = rememberGrants();
   return {
@@ -89,7 +98,7 @@ interface Verifier {
   close(): void;
 }
 
-function createVerifier(config: Config, log: Logger): Verifier {
+function createVerifier(config: AuthSettings, log: Logger): Verifier {
   const options = (possible: string[]) => ({
     algorithms: config.jwtAlgorithms ?? possible,
     clockTolerance: toleranceSeconds,

@@ -1,20 +1,19 @@
 /**
- * One connection, from open to close: what comes in, in which order it takes effect, what goes out, and its end.
+ * One connection, from open to close: what its frames do, what goes out, and its end.
  *
- * Owns the order of frames (those behind `auth` wait for its result, those of a room wait for its subscription), the
- * rates, the outgoing buffer and the close code. It knows a socket only by gateway/connection/socket.ts, and has no timer
- * of its own: heartbeats and a sweep come by. Who it speaks for: gateway/connection/session.ts. Its rooms: gateway/connection/memberships.ts.
+ * Owns the outgoing buffer and the close code. It knows a socket only by gateway/connection/socket.ts, and has no timer of
+ * its own: heartbeats and a sweep come by. What comes in, and in which order: gateway/connection/inbox.ts. Who it speaks for:
+ * gateway/connection/session.ts. Its rooms: gateway/connection/memberships.ts.
  */
 import { type CloseCode, closeCode, closeReason } from '../../shared/codes.ts';
-import type { Movable } from '../drain.ts';
+import type { Identity } from '../auth/grants.ts';
 import { failure, pong, reconnect } from '../protocol/answers.ts';
-import { type Frame, type Refused, readFrame, readFrameId } from '../protocol/frame.ts';
-import type { Identity } from '../rooms/access.ts';
+import type { Frame, Refused } from '../protocol/frame.ts';
 import type { Reader } from '../rooms/backpressure.ts';
 import type { Room } from '../rooms/hub.ts';
 import { presenceTopic } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
-import { Backlog, Rates } from './limits.ts';
+import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
 import type { RoomFrame } from './membership.ts';
 import { type Member, Memberships } from './memberships.ts';
@@ -23,26 +22,18 @@ import { type Asker, request } from './requests.ts';
 import { Session, type SessionOwner } from './session.ts';
 import type { Socket } from './socket.ts';
 
-const malformedBeforeClose = 10;
-/** Frames that wait for earlier ones may together be as large as so many of the largest. */
-const maxWaitingMessages = 4;
 /** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
 const closingMs = 10_000;
 
-export class Connection implements Reader, Member, Movable, Asker, SessionOwner {
+export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwner {
   readonly #number: number;
   readonly #node: Node;
   readonly #socket: Socket;
   readonly #session: Session;
   readonly #memberships: Memberships;
-  readonly #rates: Rates;
+  readonly #inbox: Inbox;
   readonly #openedAt = performance.now();
   readonly #liveness = new Liveness(this.#openedAt);
-  /** Frames that wait for a token to be verified. */
-  #waiting: (Frame | Refused)[] | undefined;
-  /** These and the ones that memberships hold. */
-  #backlog: Backlog | undefined;
-  #malformedInARow = 0;
   publishesUnderWay = 0;
   #stalled = false;
   /** It takes no more history for now. */
@@ -61,7 +52,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     this.#node = node;
     this.#session = new Session(this, node);
     this.#memberships = new Memberships(this, node);
-    this.#rates = new Rates(node.config);
+    this.#inbox = new Inbox(this, node.config);
   }
 
   /** Put together when asked for: most connections never are again after `welcome`. */
@@ -79,6 +70,10 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   get closing(): boolean {
     return this.#closed;
+  }
+
+  get authenticating(): boolean {
+    return this.#session.pending;
   }
 
   /** The rules by which rooms of this connection are off the live path now. */
@@ -108,24 +103,12 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     this.#node.freeze.look(now);
     this.#liveness.sentFrame(now);
     if (this.#closed || this.#closeIfExpired()) return;
-    const most = this.#node.config.maxMessageBytes;
-    const frame = bytes > most ? undefined : readFrame(text);
-    if (this.#overRate(frame, text, now)) return;
-    if (frame === undefined) {
-      this.send(failure(readFrameId(text), 'too_large', `The frame has ${bytes} bytes; send at most ${most}.`));
-    } else if (this.#session.pending || this.#waiting !== undefined) {
-      this.#wait(frame);
-    } else this.#handle(frame);
-  }
-
-  /** A binary message: not part of the protocol. */
-  receiveBinary(): void {
-    this.close(closeCode.unsupportedData);
+    this.#inbox.take(text, bytes, now);
   }
 
   /** A WebSocket ping or pong frame (RFC 6455 section 5.5); the server has answered it. */
   receiveControl(): void {
-    if (!this.#rates.takeControl(performance.now())) this.close(closeCode.rateLimited);
+    if (!this.#inbox.takeControl(performance.now())) this.close(closeCode.rateLimited);
   }
 
   /** The socket wrote some of what was buffered. */
@@ -154,7 +137,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   close(code: CloseCode): void {
     if (this.#closed) return;
     this.#node.log.debug({ connection: this.id, code }, 'closing a connection');
-    this.#node.metrics.connectionClosed(code);
+    this.#node.events.connectionClosed(code);
     this.#closeCode = code;
     // What was fanned out in this turn is still the peer's.
     if (this.#memberships.size > 0) this.flush();
@@ -205,7 +188,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   /** Closes it if its time for something is over. `time` is Unix ms. */
   checkDeadlines(now: number, time: number): void {
-    const { config, metrics } = this.#node;
+    const { config, events } = this.#node;
     if (this.#closed) {
       if (now >= this.#cutAt) this.#socket.cut();
       return;
@@ -214,7 +197,7 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
     } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
-      metrics.heartbeatTimedOut();
+      events.heartbeatTimedOut();
       this.close(closeCode.heartbeatTimeout);
     }
   }
@@ -227,47 +210,18 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
 
   // Frames
 
-  /** True if the frame is over a rate; it has been refused then. */
-  #overRate(frame: Frame | Refused | undefined, text: string, now: number): boolean {
-    const publish = frame?.type === 'publish';
-    const retryAfterMs = this.#rates.takeFrame(publish, now);
-    if (retryAfterMs === 0) return false;
-    if (this.#rates.hopeless) {
-      this.close(closeCode.rateLimited);
-      return true;
-    }
-    const message = `Too many ${publish ? 'messages' : 'frames'}; send the next one after retryAfterMs.`;
-    this.send(failure(frame === undefined ? readFrameId(text) : frame.id, 'rate_limited', message, retryAfterMs));
-    return true;
-  }
-
-  #wait(frame: Frame | Refused): void {
-    if (!this.#mayWait(frame)) return;
-    this.#waiting ??= [];
-    this.#waiting.push(frame);
-  }
-
-  #mayWait(frame: Frame | Refused): boolean {
-    const { maxMessageBytes, maxRoomsPerConnection } = this.#node.config;
-    this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
-    if (this.#backlog.add(frame)) return true;
-    this.send(failure(frame.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.'));
-    return false;
-  }
-
   /** Takes up a frame that had to wait. */
-  resume(frame: Frame | Refused): void {
-    this.#backlog?.remove(frame);
-    this.#handle(frame);
+  resume(frame: Frame): void {
+    this.#inbox.resume(frame);
   }
 
-  #handle(frame: Frame | Refused): void {
+  handle(frame: Frame | Refused): void {
     if (this.#closed || this.#closeIfExpired()) return;
     if (frame.type === 'refused' && frame.code === 'bad_request') {
-      this.#refuseMalformed(frame);
+      this.#inbox.refuseMalformed(frame);
       return;
     }
-    this.#malformedInARow = 0;
+    this.#inbox.wellFormed();
     if (frame.type === 'ping') {
       this.#liveness.sendsPings();
       this.send(pong(frame.id));
@@ -280,15 +234,9 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
     } else this.#handleInRoom(frame, this.identity);
   }
 
-  #refuseMalformed(frame: Refused): void {
-    this.#malformedInARow++;
-    this.send(failure(frame.id, frame.code, frame.message));
-    if (this.#malformedInARow >= malformedBeforeClose) this.close(closeCode.protocolError);
-  }
-
   #handleInRoom(frame: RoomFrame, identity: Identity): void {
     if (this.#memberships.isJoining(frame.room)) {
-      if (this.#mayWait(frame)) this.#memberships.hold(frame);
+      if (this.#inbox.mayWait(frame)) this.#memberships.hold(frame);
     } else if (frame.type === 'subscribe') {
       this.#memberships.subscribe(frame);
     } else if (frame.type === 'unsubscribe') {
@@ -309,22 +257,12 @@ export class Connection implements Reader, Member, Movable, Asker, SessionOwner 
   }
 
   settled(): void {
-    while (this.#waiting !== undefined && !this.#session.pending && !this.#closed) {
-      const frame = this.#waiting.shift();
-      if (frame === undefined) this.#waiting = undefined;
-      else this.resume(frame);
-    }
+    this.#inbox.goOn();
   }
-
-  // What the node reports
 
   /** From now on other room rules hold. */
   rulesReplaced(): void {
-    try {
-      this.#memberships.revoke();
-    } catch (error) {
-      this.fail(error);
-    }
+    this.#memberships.revoke();
   }
 
   // Out

@@ -1,9 +1,8 @@
 /**
- * Limits on how often and how many: token buckets, and connections by client address and by user.
+ * Limits on how often and how many: token buckets, frames that wait, and connections by user.
  *
  * Counts only; what happens to the one over a limit is decided where it is asked.
  */
-import { addressBlock } from '../http/client-address.ts';
 import type { Frame, Refused } from '../protocol/frame.ts';
 
 /** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
@@ -133,36 +132,6 @@ export class Backlog {
 function sizeOf(frame: Frame | Refused): number {
   if (frame.type === 'publish') return frame.data.length;
   return frame.type === 'auth' ? frame.token.length : 0;
-}
-
-/** Connections by client address; all of an IPv6 /64 together. */
-export class AddressCount {
-  readonly #most: number;
-  readonly #counts = new Map<string, number>();
-
-  /** `most` 0 is no limit, and then nothing is counted. */
-  constructor(most: number) {
-    this.#most = most;
-  }
-
-  /** False if this address has as many as it may; otherwise it is counted until `remove`. */
-  add(address: string): boolean {
-    if (this.#most === 0) return true;
-    const block = addressBlock(address);
-    const count = this.#counts.get(block) ?? 0;
-    if (count >= this.#most) return false;
-    this.#counts.set(block, count + 1);
-    return true;
-  }
-
-  remove(address: string): void {
-    if (this.#most === 0) return;
-    const block = addressBlock(address);
-    const count = this.#counts.get(block);
-    if (count === undefined) return;
-    if (count === 1) this.#counts.delete(block);
-    else this.#counts.set(block, count - 1);
-  }
 }
 
 /** Connections by user, the oldest first. */

@@ -14,6 +14,7 @@ import type { Follower } from '../rooms/feed.ts';
 import type { Room } from '../rooms/hub.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
 import type { Node } from './node.ts';
+import { rejection } from './rejection.ts';
 
 export type RoomFrame = Extract<Frame, { room: string }>;
 export type SubscribeFrame = Extract<Frame, { type: 'subscribe' }>;
@@ -98,7 +99,7 @@ export class Membership implements Follower {
       feed?.follow(this);
       return;
     }
-    if (since !== undefined && position !== undefined) this.#node.metrics.resumed('recovered');
+    if (since !== undefined && position !== undefined) this.#node.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
     this.#reader.send(ok({ id, room, ...position, recovered }));
     this.#settle(position);
@@ -130,7 +131,7 @@ export class Membership implements Follower {
     this.#resumption = undefined;
     if (resumption === undefined) return;
     const { id } = resumption.frame;
-    resumption.failed(this.#node.faults.answer('resuming failed', error, id, 'subscribe again'));
+    resumption.failed(rejection(this.#node.faults, 'resuming failed', error, id, 'subscribe again'));
   }
 
   /** The reader is too slow: no more live messages from here on. */
@@ -155,7 +156,7 @@ export class Membership implements Follower {
     this.#state = 'left';
     room.feed?.unfollow(this);
     if (state === 'live') this.#reader.unlisten(room);
-    if (state === 'aside') this.#node.metrics.dropped('slow', room.sequence - this.#sequence);
+    if (state === 'aside') this.#node.events.dropped('slow', room.sequence - this.#sequence);
     this.#node.hub.leave(room, state === 'live');
   }
 
@@ -171,7 +172,7 @@ export class Membership implements Follower {
 
   #resume({ id, room, since }: SubscribeFrame, steps: readonly Step[], arrived: boolean): void {
     const recovered = !steps.some(isHole);
-    this.#node.metrics.resumed(recovered ? 'recovered' : 'refused');
+    this.#node.events.resumed(recovered ? 'recovered' : 'refused');
     const position = recovered ? since : this.room.feed?.position;
     this.#reader.send(ok({ id, room, ...position, recovered }));
     if (this.#hasLeft()) return;
@@ -226,7 +227,7 @@ export class Membership implements Follower {
       } else {
         if (!this.#reader.takes(step.frame.length)) return false;
         this.#reader.send(step.frame);
-        this.#node.metrics.fed();
+        this.#node.events.fed();
       }
       this.#cursor = step.position;
     }
@@ -247,7 +248,7 @@ export class Membership implements Follower {
   #tellMissed(): void {
     const { name, feed, interruptions, newest, sequence, slow } = this.room;
     const dropped = sequence - this.#sequence;
-    if (dropped > 0) this.#node.metrics.dropped('slow', dropped);
+    if (dropped > 0) this.#node.events.dropped('slow', dropped);
     const here = feed?.position ?? nowhere;
     const { epoch, offset } = this.#cursor;
     const only = slow === 'latest' && dropped > 0 ? newest : undefined;
@@ -262,7 +263,7 @@ export class Membership implements Follower {
   }
 
   #gap(fields: Gap): void {
-    this.#node.metrics.gap(fields.reason);
+    this.#node.events.gapTold(fields.reason);
     this.#reader.send(gap(this.room.name, fields));
   }
 }

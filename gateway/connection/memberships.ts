@@ -11,6 +11,7 @@ import type { PresentMember } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
 import { Membership, nothingHeld, type Reader, type RoomFrame, type SubscribeFrame } from './membership.ts';
 import type { Node } from './node.ts';
+import { rejection } from './rejection.ts';
 
 /** What memberships need of their connection. */
 export interface Member extends Reader, PresentMember {
@@ -150,7 +151,7 @@ export class Memberships {
       .subscribed(room)
       .then(
         () => membership.begin({ frame, joined, failed }),
-        (error: unknown) => failed(faults.answer('subscribing failed', error, id, 'subscribe again')),
+        (error: unknown) => failed(rejection(faults, 'subscribing failed', error, id, 'subscribe again')),
       )
       .catch((error: unknown) => this.#member.fail(error));
   }

@@ -5,13 +5,14 @@
  * connection come here one after the other is gateway/connection/connection.ts. Next: gateway/rooms/hub.ts, gateway/rooms/presence.ts.
  */
 
+import type { Identity } from '../auth/grants.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
 import { failure, ok, present } from '../protocol/answers.ts';
 import type { HistoryFrame, PresenceFrame } from '../protocol/frame.ts';
 import { historyAnswer, historyQuery } from '../protocol/history.ts';
-import type { Identity } from '../rooms/access.ts';
 import type { RoomFrame } from './membership.ts';
 import type { Node } from './node.ts';
+import { rejection } from './rejection.ts';
 
 /** The connection that asks. */
 export interface Asker {
@@ -38,7 +39,7 @@ export function request(
     answer
       .then(
         (text) => asker.send(text),
-        (error: unknown) => asker.send(node.faults.answer('a question failed', error, frame.id, 'ask again')),
+        (error: unknown) => asker.send(rejection(node.faults, 'a question failed', error, frame.id, 'ask again')),
       )
       .catch((error: unknown) => asker.fail(error));
   }
@@ -50,7 +51,7 @@ const forbidden = {
 };
 
 function publish(frame: PublishFrame, identity: Identity, asker: Asker, node: Node): void {
-  const { access, faults, hub, metrics, publisher } = node;
+  const { access, faults, hub, events, publisher } = node;
   const { id, room } = frame;
   if (!access.allows(identity, 'publish', room)) {
     asker.send(failure(id, 'forbidden', 'Neither a room rule nor the token allows to publish to this room.'));
@@ -62,13 +63,13 @@ function publish(frame: PublishFrame, identity: Identity, asker: Asker, node: No
     .then(
       ({ duplicate, position }) => {
         asker.publishesUnderWay--;
-        if (!duplicate) metrics.published();
+        if (!duplicate) events.published();
         if (id !== undefined) asker.send(ok({ id, ...position, ...(duplicate ? { duplicate } : {}) }));
       },
       (error: unknown) => {
         asker.publishesUnderWay--;
-        metrics.publishFailed(error instanceof BackplaneError ? error.code : 'internal');
-        asker.send(faults.answer('publishing failed', error, id, 'publish again', 'with the same key'));
+        events.publishFailed(error instanceof BackplaneError ? error.code : 'internal');
+        asker.send(rejection(faults, 'publishing failed', error, id, 'publish again', 'with the same key'));
       },
     )
     .catch((error: unknown) => asker.fail(error));

@@ -7,8 +7,8 @@
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import { type FrameId, protocolVersion, type WelcomeFrame } from '../../shared/protocol.ts';
 import { KeysUnavailableError, TokenError, type Verified } from '../auth/authenticator.ts';
+import { anonymous, type Identity } from '../auth/grants.ts';
 import { failure, ok } from '../protocol/answers.ts';
-import { anonymous, type Identity } from '../rooms/access.ts';
 import { cut } from '../telemetry/log.ts';
 import type { Node } from './node.ts';
 
@@ -99,11 +99,11 @@ export class Session {
   }
 
   #refused(error: unknown, id: FrameId | undefined, atHandshake: boolean): void {
-    const { log, metrics } = this.#node;
+    const { log, events } = this.#node;
     const connection = this.#owner.id;
     if (error instanceof TokenError) {
       log.info({ connection, reason: error.reason, error: cut(error.message) }, 'token refused');
-      if (atHandshake) metrics.handshakeRejected(`token_${error.reason}`);
+      if (atHandshake) events.handshakeRejected(`token_${error.reason}`);
       const message = 'The token is not valid; get a new one. The old one goes on to its end.';
       if (this.#user === null) this.#owner.close(closeCode.unauthorized);
       else this.#owner.send(failure(id, 'unauthorized', message));
@@ -112,7 +112,7 @@ export class Session {
     const keysAreAway = error instanceof KeysUnavailableError;
     // That keys are away, the log says with a bound: any token with a key id of nobody's leads here.
     if (!keysAreAway) log.error({ connection, error: String(error) }, 'a token could not be verified');
-    else if (atHandshake) metrics.handshakeRejected('token_unavailable');
+    else if (atHandshake) events.handshakeRejected('token_unavailable');
     const code = keysAreAway ? 'unavailable' : 'internal';
     if (this.#user === null) this.#owner.close(closeCode.internalError);
     else this.#owner.send(failure(id, code, 'The token could not be checked; send it again in a moment.'));

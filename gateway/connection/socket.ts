@@ -3,9 +3,6 @@
  */
 import type { CloseCode } from '../../shared/codes.ts';
 
-/** Hands a frame to everybody who listens to a topic on this node, in one call. A room is the topic of its messages. */
-export type Fanout = (topic: string, frame: Uint8Array | string) => void;
-
 /** What a connection needs of its WebSocket. Never called after `end`, `cut` or `closed`. */
 export interface Socket {
   /** Bytes are UTF-8 text too. */

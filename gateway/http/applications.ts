@@ -6,7 +6,7 @@
  * Owns which there are. It imports nothing of the library, and knows neither routes nor connections.
  */
 
-import type { Fanout } from '../connection/socket.ts';
+import type { Fanout } from '../rooms/fanout.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
 
 /** As the library has it; its type file lacks the last three. */

@@ -61,3 +61,33 @@ function readAddress(text: string): string | undefined {
   const mapped = address.replace(/^::ffff:/, '');
   return isIPv4(mapped) ? mapped : address;
 }
+
+/** Connections by client address; all of an IPv6 /64 together. */
+export class AddressCount {
+  readonly #most: number;
+  readonly #counts = new Map<string, number>();
+
+  /** `most` 0 is no limit, and then nothing is counted. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** False if this address has as many as it may; otherwise it is counted until `remove`. */
+  add(address: string): boolean {
+    if (this.#most === 0) return true;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block) ?? 0;
+    if (count >= this.#most) return false;
+    this.#counts.set(block, count + 1);
+    return true;
+  }
+
+  remove(address: string): void {
+    if (this.#most === 0) return;
+    const block = addressBlock(address);
+    const count = this.#counts.get(block);
+    if (count === undefined) return;
+    if (count === 1) this.#counts.delete(block);
+    else this.#counts.set(block, count - 1);
+  }
+}

@@ -5,7 +5,7 @@
  * everything else is checked here.
  */
 import { subprotocol, tokenSubprotocolPrefix } from '../../shared/protocol.ts';
-import type { HandshakeRejection } from '../telemetry/metrics.ts';
+import type { HandshakeRejection } from '../telemetry/events.ts';
 import { isAllowedOrigin, isSameOrigin } from './origin.ts';
 
 /** A request, its header names in lower case; `headers` keeps every line of the request, doubles included. */

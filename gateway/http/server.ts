@@ -1,50 +1,27 @@
 /**
- * The public port: HTTP and WebSocket by uWebSockets.js, and the only file that knows it.
+ * The public port: HTTP by uWebSockets.js, and the only file that knows it.
  *
- * Turns what the library hands over into Connections, and guards the library's traps: request data is copied before the
- * handler returns, every handler is wrapped so that an exception costs one connection, and nothing is ever done inside
- * `dropped`, where touching the socket crashes the process.
+ * Which requests become WebSockets, and what the others are answered. Request data is copied before the handler returns, and
+ * every handler is wrapped: an exception costs its request. What sockets report goes to gateway/http/websocket.ts.
  */
-import type {
-  HttpRequest,
-  HttpResponse,
-  TemplatedApp,
-  us_listen_socket,
-  us_socket_context_t,
-  WebSocket,
-} from 'uWebSockets.js';
-import { type CloseCode, closeCode } from '../../shared/codes.ts';
-import type { Config } from '../config.ts';
-import { Connection } from '../connection/connection.ts';
-import type { Heartbeat } from '../connection/heartbeat.ts';
-import { AddressCount } from '../connection/limits.ts';
+
+import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
+import type { BlockList } from 'node:net';
 import type { Node } from '../connection/node.ts';
-import type { Fanout, Socket } from '../connection/socket.ts';
-import type { Demo } from '../demo.ts';
-import type { Logger } from '../telemetry/log.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import type { Fanout } from '../rooms/fanout.ts';
 import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
 import type { Certificate } from './certificate.ts';
-import { clientAddress } from './client-address.ts';
+import { AddressCount, clientAddress } from './client-address.ts';
 import { Descriptors } from './descriptors.ts';
-import { type HandshakeRequest, type Refusal, readHandshake } from './handshake.ts';
+import { type HandshakeRequest, type HandshakeSettings, type Refusal, readHandshake } from './handshake.ts';
 import { addressAt, whyNot } from './listening.ts';
+import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
 // Tokens and cookies do not fit into the 4 KiB of the library's default; it reads this when it is loaded.
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
 const uws = await import('uWebSockets.js');
 
 type UwsApp = TemplatedApp & App;
-
-interface UserData {
-  application: Application;
-  token: string | undefined;
-  address: string;
-  connection: Connection | undefined;
-  heartbeatSlot: number;
-}
-
-type Ws = WebSocket<UserData>;
 
 /** The library's own limit for idleTimeout is 960 s; PING_INTERVAL_MS and PONG_TIMEOUT_MS leave room for this. */
 const idleMarginSeconds = 30;
@@ -59,14 +36,30 @@ type ListenExclusively = (
   callback: (socket: us_listen_socket | false) => void,
 ) => void;
 
-export interface ServerParts {
-  config: Config;
-  log: Logger;
-  metrics: Metrics;
-  connections: Set<Connection>;
-  heartbeat: Heartbeat<Connection>;
+/** Of the settings (gateway/settings.ts), those of the public port. */
+export interface ServerSettings extends HandshakeSettings {
+  host: string;
+  port: number;
+  maxMessageBytes: number;
+  maxBufferedBytes: number;
+  pingIntervalMs: number;
+  pongTimeoutMs: number;
+  maxConnections: number;
+  maxConnectionsPerIp: number;
+  trustedProxies: BlockList;
+  tlsCertFile: string | undefined;
+  tlsKeyFile: string | undefined;
+}
+
+/** What stands at `/`, as HTML. */
+export interface IndexPage {
+  page(): Promise<string>;
+}
+
+export interface ServerParts extends WebSocketParts {
+  config: ServerSettings;
   /** Answers GET /. */
-  demo: Demo | undefined;
+  demo: IndexPage | undefined;
 }
 
 export class Server {
@@ -76,11 +69,10 @@ export class Server {
   readonly #applications: Applications<UwsApp>;
   readonly #addresses: AddressCount;
   readonly #descriptors: Descriptors;
+  readonly #webSockets: WebSockets;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
-  #node: Node | undefined;
   #listening: us_listen_socket | undefined;
   #draining = false;
-  #count = 0;
 
   constructor(parts: ServerParts) {
     const { config } = parts;
@@ -94,6 +86,13 @@ export class Server {
     };
     this.#applications = new Applications(library, certificateFiles(config));
     this.fanout = this.#applications.fanout;
+    this.#webSockets = new WebSockets(parts, {
+      opened: ({ application }) => this.#applications.opened(application as Application<UwsApp>),
+      closed: ({ application, address }) => {
+        this.#applications.closed(application as Application<UwsApp>);
+        this.#addresses.remove(address);
+      },
+    });
   }
 
   get certificate(): Certificate | undefined {
@@ -107,7 +106,7 @@ export class Server {
 
   /** Opens the port. Returns its number. */
   async listen(node: Node): Promise<number> {
-    this.#node = node;
+    this.#webSockets.node = node;
     const { host, port } = this.#parts.config;
     const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
     const address = await addressAt(place);
@@ -154,17 +153,7 @@ export class Server {
         // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
         compression: 0,
         upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(application, res, req, context)),
-        open: (ws) => this.#guard(ws, () => this.#open(ws)),
-        message: (ws, message, isBinary) =>
-          this.#guard(ws, (connection) => {
-            if (isBinary) connection?.receiveBinary();
-            else connection?.receive(this.#utf8.decode(message), message.byteLength);
-          }),
-        drain: (ws) => this.#guard(ws, (connection) => connection?.drained()),
-        dropped: (ws) => this.#dropped(ws),
-        ping: (ws) => this.#guard(ws, (connection) => connection?.receiveControl()),
-        pong: (ws, payload) => this.#guard(ws, (connection) => this.#pong(connection, payload)),
-        close: (ws, code) => this.#closed(ws, code),
+        ...this.#webSockets.handlers,
       })
       // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
@@ -179,7 +168,7 @@ export class Server {
 
   #accepted(res: HttpResponse, change: number): void {
     if (change < 0 || !this.#descriptors.short) return;
-    this.#parts.metrics.handshakeRejected('descriptors');
+    this.#parts.events.handshakeRejected('descriptors');
     res.close();
   }
 
@@ -215,77 +204,13 @@ export class Server {
   }
 
   #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: Refusal): void {
-    this.#parts.metrics.handshakeRejected(reason);
+    this.#parts.events.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
     res.cork(() => {
       res.writeStatus(status);
       for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
       end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
     });
-  }
-
-  #open(ws: Ws): void {
-    const { connections, heartbeat, metrics } = this.#parts;
-    const data = ws.getUserData();
-    this.#applications.opened(data.application);
-    if (this.#node === undefined) return;
-    this.#count++;
-    const connection = new Connection(this.#count, new UwsSocket(ws), this.#node);
-    data.connection = connection;
-    data.heartbeatSlot = heartbeat.add(connection);
-    connections.add(connection);
-    metrics.connectionOpened();
-    const { token } = data;
-    data.token = undefined;
-    connection.open(token);
-  }
-
-  #pong(connection: Connection | undefined, payload: ArrayBuffer): void {
-    if (connection === undefined) return;
-    connection.receiveControl();
-    const roundTripMs = connection.ponged(this.#utf8.decode(payload), performance.now());
-    if (roundTripMs !== undefined) this.#parts.metrics.pingRoundTrip(roundTripMs / 1000);
-  }
-
-  /** Backpressure keeps this from happening; if it does, something is lost, and the end of the connection tells it. */
-  #dropped(ws: Ws): void {
-    const { connection } = ws.getUserData();
-    this.#parts.log.error(
-      { connection: connection?.id },
-      'a message was dropped by the server; closing its connection',
-    );
-    setImmediate(() => connection?.close(closeCode.slowConsumer));
-  }
-
-  #closed(ws: Ws, code: number): void {
-    const { connections, heartbeat, log, metrics } = this.#parts;
-    const { address, application, connection, heartbeatSlot } = ws.getUserData();
-    this.#applications.closed(application);
-    this.#addresses.remove(address);
-    // One that we closed was counted then, and its peer may have been too far behind to see the close frame.
-    if (connection?.closeCode === undefined) metrics.connectionClosed(code);
-    if (connection === undefined) return;
-    heartbeat.remove(connection, heartbeatSlot);
-    connections.delete(connection);
-    try {
-      connection.closed();
-    } catch (error) {
-      log.error({ connection: connection.id, error: String(error) }, 'closing a connection failed');
-    }
-  }
-
-  /** An exception would end the process: it costs its connection instead. */
-  #guard(ws: Ws, handle: (connection: Connection | undefined) => void): void {
-    const { connection } = ws.getUserData();
-    try {
-      handle(connection);
-    } catch (error) {
-      if (connection !== undefined) connection.fail(error);
-      else {
-        this.#parts.log.error({ error: String(error) }, 'a connection could not be opened');
-        ws.close();
-      }
-    }
   }
 
   #guardHttp(res: HttpResponse, handle: () => void): void {
@@ -297,7 +222,7 @@ export class Server {
     }
   }
 
-  #page(res: HttpResponse, demo: Demo): void {
+  #page(res: HttpResponse, demo: IndexPage): void {
     let aborted = false;
     res.onAborted(() => {
       aborted = true;
@@ -328,7 +253,7 @@ function end(res: HttpResponse, req: HttpRequest, text: string, close = false): 
   else res.end(text, close);
 }
 
-function certificateFiles({ tlsCertFile, tlsKeyFile }: Config): CertificateFiles | undefined {
+function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): CertificateFiles | undefined {
   if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
   return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
 }
@@ -345,7 +270,7 @@ function readRequest(req: HttpRequest): HandshakeRequest {
 }
 
 /** The library passes on here what it did not take for a handshake: it lacks at least a key of the right length. */
-function refusalOf(request: HandshakeRequest, config: Config): Refusal {
+function refusalOf(request: HandshakeRequest, config: HandshakeSettings): Refusal {
   const handshake = readHandshake(request, config);
   if ('status' in handshake) return handshake;
   return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
@@ -353,45 +278,4 @@ function refusalOf(request: HandshakeRequest, config: Config): Refusal {
 
 function busy(status: string, reason: Refusal['reason'], message: string): Refusal {
   return { status, reason, message, headers: { 'retry-after': retryAfterSeconds } };
-}
-
-/** A WebSocket as connections see it. */
-class UwsSocket implements Socket {
-  readonly #ws: Ws;
-
-  constructor(ws: Ws) {
-    this.#ws = ws;
-  }
-
-  send(text: string | Uint8Array): void {
-    this.#ws.send(text, false, false);
-  }
-
-  ping(payload: string): void {
-    this.#ws.ping(payload);
-  }
-
-  end(code: CloseCode, reason: string): void {
-    this.#ws.end(code, reason);
-  }
-
-  cut(): void {
-    this.#ws.close();
-  }
-
-  bufferedBytes(): number {
-    return this.#ws.getBufferedAmount();
-  }
-
-  listen(topic: string): void {
-    this.#ws.subscribe(topic);
-  }
-
-  unlisten(topic: string): void {
-    this.#ws.unsubscribe(topic);
-  }
-
-  listensTo(topic: string): boolean {
-    return this.#ws.isSubscribed(topic);
-  }
 }

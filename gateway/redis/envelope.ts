@@ -5,7 +5,7 @@
  * epoch, a space and the offset, and a line feed. The receiving node parses nothing of the frame. An unknown version or
  * kind is reported, not guessed at, so that nodes of two versions can run beside each other in a deploy.
  *
- * `p` is a `join` or `leave` frame, or a recount, under the same header as `m`; presence-change.lua writes it. `g` is a
+ * `p` is a `join` or `leave` frame, or a recount, under the same header as `m`; presence/change.lua writes it. `g` is a
  * header alone: here messages are missing.
  */
 import type { Position } from '../../shared/protocol.ts';

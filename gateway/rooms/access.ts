@@ -1,12 +1,13 @@
 /**
  * Authorisation: who may do what in which room. Deny by default.
  *
- * Two sources add up: the rules of the operator (GATEWAY_ROOMS_FILE, the first that matches wins) and the `rooms` claim
- * of the token. Both are compiled and checked where they enter; afterwards every question is a pure function. It knows
- * identities and room names, never connections or sockets.
+ * Two sources add up: the rules of the operator (GATEWAY_ROOMS_FILE, the first that matches wins) and the grants of the
+ * token (gateway/auth/grants.ts). Both are compiled and checked where they enter; afterwards every question is a pure
+ * function. It knows identities and room names, never connections or sockets.
  */
 import { z } from 'zod';
-import { isPersonalRoom, isRoomPattern, matchesPattern, maxPatternStars, personalRoom } from '../../shared/room.ts';
+import { isPersonalRoom, matchesPattern, personalRoom } from '../../shared/room.ts';
+import { grants, type Identity, mistakesOf, roomPattern } from '../auth/grants.ts';
 import type { HistoryRule } from '../backplane/backplane.ts';
 
 /** What a client can ask for in a room. */
@@ -37,19 +38,6 @@ export interface RoomRule {
   joinLeave: boolean;
 }
 
-/** One pattern of the `rooms` claim and what it grants, a sum of `actionBit`: a node holds one for every connection. */
-export type Grants = readonly { pattern: string; actions: number }[];
-
-/** Who a connection speaks for. `user` null is anonymous. */
-export interface Identity {
-  user: string | null;
-  grants: Grants;
-  /** The `info` claim as JSON text, shown in presence. */
-  info?: string;
-}
-
-export const anonymous: Identity = { user: null, grants: [] };
-
 /** Holds for a room that no rule matches. */
 const defaultRule: RoomRule = {
   match: '*',
@@ -62,13 +50,6 @@ const defaultRule: RoomRule = {
 };
 
 const maxRules = 1000;
-const maxGrants = 64;
-const actionBit = { subscribe: 1, publish: 2, history: 4, presence: 8 } as const;
-const tokenActions = Object.keys(actionBit) as (keyof typeof actionBit)[];
-
-const pattern = z.string().refine(isRoomPattern, {
-  error: `is not a room pattern: 1 to 200 characters of the room grammar, with at most ${maxPatternStars} "*"`,
-});
 const level = z.enum(['anyone', 'user', 'token', 'server']).default('token');
 const whole = (least: number, most: number) => {
   const error = `must be a whole number from ${least} to ${most}`;
@@ -83,7 +64,7 @@ const historySchema = z.strictObject({
 
 const ruleSchema = z
   .strictObject({
-    match: pattern,
+    match: roomPattern,
     subscribe: level,
     publish: level,
     slow: z
@@ -107,36 +88,10 @@ const ruleSchema = z
 
 const roomsFileSchema = z.strictObject({ rooms: z.array(ruleSchema).max(maxRules) });
 
-const claimSchema = z
-  .record(pattern, z.array(z.enum(tokenActions)).max(tokenActions.length))
-  .refine((claim) => Object.keys(claim).length <= maxGrants, { error: `holds more than ${maxGrants} patterns` });
-
-/** One line for each thing wrong, `path: message`. */
-function mistakes(error: z.ZodError): string[] {
-  return error.issues.map((issue) => {
-    const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
-    return [issue.path.join('.'), message].filter(Boolean).join(': ');
-  });
-}
-
 /** Checks the parsed JSON of a rooms file. Returns the rules, or every mistake in it. */
 export function readRules(json: unknown): { rules: RoomRule[] } | { mistakes: string[] } {
   const result = roomsFileSchema.safeParse(json);
-  return result.success ? { rules: result.data.rooms } : { mistakes: mistakes(result.error) };
-}
-
-/**
- * Checks the `rooms` claim of a token. None, null and an empty list, as which PHP writes an empty map, are no grant.
- * Throws a TypeError that says what is wrong with it.
- */
-export function readGrants(claim: unknown): Grants {
-  if (claim === undefined || claim === null || (Array.isArray(claim) && claim.length === 0)) return anonymous.grants;
-  const result = claimSchema.safeParse(claim);
-  if (!result.success) throw new TypeError(`the rooms claim is not valid: ${mistakes(result.error).join('; ')}`);
-  return Object.entries(result.data).map(([key, actions]) => ({
-    pattern: key,
-    actions: actions.reduce((sum, action) => sum | actionBit[action], 0),
-  }));
+  return result.success ? { rules: result.data.rooms } : { mistakes: mistakesOf(result.error) };
 }
 
 /** Rooms whose rule is remembered. */
@@ -200,10 +155,4 @@ export class Access {
     if (isMember) return true;
     return !isPersonalRoom(room) && rule.subscribe !== 'server' && grants(identity, what, room);
   }
-}
-
-function grants(identity: Identity, action: keyof typeof actionBit, room: string): boolean {
-  return identity.grants.some(
-    (grant) => (grant.actions & actionBit[action]) !== 0 && matchesPattern(grant.pattern, room),
-  );
 }

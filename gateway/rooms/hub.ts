@@ -16,15 +16,15 @@ import type {
   Publication,
   Published,
 } from '../backplane/backplane.ts';
-import type { Fanout } from '../connection/socket.ts';
-import type { Freeze } from '../freeze.ts';
 import { gap } from '../protocol/answers.ts';
+import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { type Access, isSameKind, type RoomRule, type SlowRule } from './access.ts';
 import type { Backpressure, Tally } from './backpressure.ts';
 import { missing } from './continuation.ts';
+import type { Fanout } from './fanout.ts';
 import { Feed } from './feed.ts';
+import type { Freeze } from './freeze.ts';
 import type { Presence } from './presence.ts';
 import { type ReadPurpose, Reads } from './reads.ts';
 
@@ -65,7 +65,7 @@ export class Hub implements BackplaneListener {
   readonly #backpressure: Backpressure;
   readonly #fanout: Fanout;
   readonly #freeze: Freeze;
-  readonly #metrics: Metrics;
+  readonly #events: Events;
   readonly #presence: Presence;
   readonly #faults: Faults;
   readonly #rooms = new Map<string, Room>();
@@ -83,7 +83,7 @@ export class Hub implements BackplaneListener {
     backpressure: Backpressure;
     fanout: Fanout;
     freeze: Freeze;
-    metrics: Metrics;
+    events: Events;
     presence: Presence;
     faults: Faults;
   }) {
@@ -92,7 +92,7 @@ export class Hub implements BackplaneListener {
     this.#backpressure = parts.backpressure;
     this.#fanout = parts.fanout;
     this.#freeze = parts.freeze;
-    this.#metrics = parts.metrics;
+    this.#events = parts.events;
     this.#presence = parts.presence;
     this.#faults = parts.faults;
   }
@@ -120,6 +120,7 @@ export class Hub implements BackplaneListener {
       this.#rooms.set(name, room);
     }
     this.#empty.delete(room);
+    if (room.members === 0) this.#events.roomOccupied(name);
     room.members++;
     room.aside++;
     this.#members++;
@@ -152,6 +153,7 @@ export class Hub implements BackplaneListener {
     const room = this.#create(name);
     this.#rooms.set(name, room);
     // Subscribed it is already, so it is left like any other that is empty.
+    this.#events.roomVacated(room.name);
     room.emptySince = performance.now();
     this.#empty.add(room);
     return true;
@@ -164,6 +166,7 @@ export class Hub implements BackplaneListener {
     this.#backpressure.left(room);
     if (!live) room.aside--;
     if (room.members > 0 || room.outdated) return;
+    this.#events.roomVacated(room.name);
     room.emptySince = performance.now();
     this.#empty.add(room);
   }
@@ -188,7 +191,7 @@ export class Hub implements BackplaneListener {
 
   missed(name: string, why: 'interrupted' | 'unreadable'): void {
     const room = this.#rooms.get(name);
-    if (why === 'unreadable') this.#metrics.dropped('unreadable', 1);
+    if (why === 'unreadable') this.#events.dropped('unreadable', 1);
     if (room?.feed !== undefined) {
       room.feed.heal();
       // No message will be missing, but join and leave frames are not kept.
@@ -196,7 +199,7 @@ export class Hub implements BackplaneListener {
     } else if (room !== undefined && room.members > 0) {
       this.#send(room, gap(name, { reason: 'backplane' }));
       room.interruptions++;
-      this.#metrics.gap('backplane');
+      this.#events.gapTold('backplane');
     }
   }
 
@@ -206,11 +209,11 @@ export class Hub implements BackplaneListener {
   }
 
   roundTrip(seconds: number): void {
-    this.#metrics.backplaneRoundTrip(seconds);
+    this.#events.backplaneRoundTrip(seconds);
   }
 
   reconnected(): void {
-    this.#metrics.backplaneReconnected();
+    this.#events.backplaneReconnected();
   }
 
   /** Join and leave frames may not have come. */
@@ -249,9 +252,9 @@ export class Hub implements BackplaneListener {
       deliver: (frame, at) => this.#deliver(room, frame, at),
       tell: (hole) => {
         this.#send(room, gap(room.name, missing(hole)));
-        this.#metrics.gap(hole.reason);
+        this.#events.gapTold(hole.reason);
       },
-      healed: () => this.#metrics.healed(),
+      healed: () => this.#events.gapHealed(),
       troubled: () => void this.#troubled.add(feed),
       fault: (error) => this.#faults.report('a feed failed', error),
     });
@@ -266,7 +269,7 @@ export class Hub implements BackplaneListener {
     this.#send(room, frame);
     room.sequence++;
     if (room.slow === 'latest') room.newest = room.aside > 0 ? frame : undefined;
-    this.#metrics.fannedOut(room.members - room.aside, at);
+    this.#events.delivered(room.members - room.aside, at);
   }
 
   /** Who is put aside by the look before it does not get the frame, and counts it as missed. */

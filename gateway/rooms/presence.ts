@@ -8,13 +8,14 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
+import type { Identity } from '../auth/grants.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
 import type { PresenceListener, PresencePage, PresenceStore } from '../backplane/presence.ts';
-import type { Fanout } from '../connection/socket.ts';
+import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
-import type { Access, Identity } from './access.ts';
+import type { Access } from './access.ts';
 import type { Backpressure } from './backpressure.ts';
+import type { Fanout } from './fanout.ts';
 import { PresenceRoom } from './presence-room.ts';
 
 /** A connection as presence needs it. */
@@ -32,7 +33,7 @@ export interface PresenceParts {
   access: Access;
   backpressure: Backpressure;
   fanout: Fanout;
-  metrics: Metrics;
+  events: Events;
   faults: Faults;
 }
 
@@ -150,7 +151,7 @@ export class Presence implements PresenceListener {
   }
 
   reaped(members: number): void {
-    this.#parts.metrics.membersReaped(members);
+    this.#parts.events.membersReaped(members);
   }
 
   /** To be called when no member is left. What cannot be written within two seconds is reaped by other nodes. */

@@ -1,13 +1,9 @@
 /**
  * Faults of the gateway itself: what is thrown or rejected and is none of the errors that were meant.
  *
- * Each place of the program that fails is logged with its stack, which the log bounds (gateway/telemetry/line-limit.ts). What clients are told of it is never the error's own text. A request that was rejected is answered, by
- * `internal` if need be, and its connection goes on. What throws in the middle of its work may have done half of it: that
- * costs the connection (Connection.fail), and its client resumes on a new one.
+ * Each place of the program that fails is logged with its stack, which the log bounds (gateway/telemetry/line-limit.ts).
+ * What clients are told of it is never the error's own text: gateway/connection/rejection.ts.
  */
-import type { FrameId } from '../../shared/protocol.ts';
-import { BackplaneError } from '../backplane/backplane.ts';
-import { trouble } from '../protocol/answers.ts';
 import type { Logger } from './log.ts';
 
 const longestStack = 2_000;
@@ -17,12 +13,6 @@ export class Faults {
 
   constructor(log: Logger) {
     this.#log = log;
-  }
-
-  /** The answer to a request that was rejected: trouble is told, a fault is reported. See `trouble` for what follows. */
-  answer(what: string, error: unknown, id: FrameId | undefined, again: string, how?: string): string {
-    if (!(error instanceof BackplaneError)) this.report(what, error);
-    return trouble(id, error, again, how);
   }
 
   /** `what` failed, in words of ours; `fields` say for whom. */

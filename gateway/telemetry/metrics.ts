@@ -1,7 +1,8 @@
 /**
  * The numbers of a node, in the Prometheus text format. The only file that imports prom-client.
  *
- * Counting on the way of a message is adding to a plain integer; the scrape reads it. No label ever holds a room, a user
+ * It listens to events (gateway/telemetry/events.ts). Counting on the way of a message is adding to a plain integer; the
+ * scrape reads it. No label ever holds a room, a user
  * or anything else that a client can choose. Names are fixed in docs/operations.md.
  */
 import { statSync } from 'node:fs';
@@ -9,7 +10,17 @@ import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 import { closeCode } from '../../shared/codes.ts';
 import type { GapFrame } from '../../shared/protocol.ts';
-import type { SlowRule } from '../rooms/access.ts';
+import {
+  type DropReason,
+  dropReasons,
+  type Events,
+  type HandshakeRejection,
+  handshakeRejections,
+  type PublishError,
+  publishErrors,
+  type ReloadSubject,
+  reloadSubjects,
+} from './events.ts';
 import { Histogram } from './histogram.ts';
 import { standardOutput } from './output.ts';
 
@@ -29,37 +40,10 @@ export interface Gauges {
   certificateNotAfter?: () => number;
 }
 
-/** Where the rule is `close` there is nobody to count. */
-export type SlowPolicy = Exclude<SlowRule, 'close'>;
+/** What slow readers are given, by the rule of their room. Where that is `close` there is nobody to count. */
+export type SlowPolicy = 'catch-up' | 'drop' | 'latest';
 
-/** What is read again while the node runs. */
-export type ReloadSubject = (typeof reloadSubjects)[number];
-
-/** Why a handshake, or the token that came with it, was refused. */
-export type HandshakeRejection = (typeof rejections)[number];
-
-const rejections = [
-  'request',
-  'version',
-  'subprotocol',
-  'origin',
-  'capacity',
-  'descriptors',
-  'draining',
-  'address',
-  'token_malformed',
-  'token_signature',
-  'token_key',
-  'token_expired',
-  'token_claims',
-  'token_unavailable',
-] as const;
-/** Codes with which a publish ends that was well-formed and allowed. */
-export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
-const dropReasons = ['slow', 'unreadable'] as const;
 const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
-
-const reloadSubjects = ['rooms', 'certificate'] as const;
 
 const seconds = (...buckets: number[]) => buckets;
 /** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
@@ -67,7 +51,7 @@ const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 101
 const knownCodes = new Set<number>([...Object.values(closeCode), ...standardCodes]);
 const loopSampleMs = 100;
 
-export class Metrics {
+export class Metrics implements Partial<Events> {
   readonly #registry = new Registry();
   readonly #pingRtt: Histogram;
   readonly #fanout: Histogram;
@@ -136,7 +120,7 @@ export class Metrics {
     this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
-    for (const reason of rejections) this.#rejected.inc({ reason }, 0);
+    for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);
     for (const code of publishErrors) this.#publishErrors.inc({ code }, 0);
     for (const reason of dropReasons) this.#dropped.inc({ reason }, 0);
     for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
@@ -196,41 +180,35 @@ export class Metrics {
     this.#published++;
   }
 
-  publishFailed(code: (typeof publishErrors)[number]): void {
+  publishFailed(code: PublishError): void {
     this.#publishErrors.inc({ code });
   }
 
-  /** `at`: when the publishing node accepted the message, Unix ms; another host's clock may be ahead of ours. */
-  fannedOut(members: number, at: number | undefined): void {
+  delivered(members: number, at: number | undefined): void {
     this.#delivered += members;
     if (at !== undefined) this.#fanout.observe(Math.max(0, Date.now() - at) / 1000);
   }
 
-  /** A message from history was handed to one member that is behind. */
   fed(): void {
     this.#delivered++;
   }
 
-  dropped(reason: (typeof dropReasons)[number], messages: number): void {
+  dropped(reason: DropReason, messages: number): void {
     this.#dropped.inc({ reason }, messages);
   }
 
-  /** A gap was told: to a room's members on this node, or to one member. */
-  gap(reason: GapFrame['reason']): void {
+  gapTold(reason: GapFrame['reason']): void {
     this.#gaps.inc({ reason, healed: 'false' });
   }
 
-  /** A gap was healed in place: messages that had not come were delivered from history. */
-  healed(): void {
+  gapHealed(): void {
     this.#gaps.inc({ reason: 'backplane', healed: 'true' });
   }
 
-  /** A `subscribe` with `since` to a room with history was answered. */
   resumed(result: 'recovered' | 'refused'): void {
     this.#resumes.inc({ result });
   }
 
-  /** A file that had changed, or was asked for: taken over, or refused for its mistakes. */
   reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void {
     this.#reloads.inc({ what, result });
   }

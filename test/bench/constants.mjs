@@ -66,8 +66,8 @@ async function publishes(nodes, bytes) {
 }
 
 async function history() {
-  const append = await script('history-room', 'history-append');
-  const read = await script('history-room', 'history-read');
+  const append = await script('script', 'history/room', 'history/append');
+  const read = await script('script', 'history/room', 'history/read');
   const run = /run_id:(\w+)/.exec(await redis.info())?.[1] ?? '';
   const keys = (n) => ['rc:line', `${channel(n)}:position`, `${channel(n)}:messages`];
   const [week, prefix] = [604_800_000, `{"type":"message","room":"r1","data":"${'x'.repeat(128)}","offset":`];
@@ -76,13 +76,13 @@ async function history() {
     const before = await field('memory', 'used_memory');
     // As a node writes them that has one message in each turn, and one that has many.
     for (const atOnce of [1, 16]) {
-      results[`history-append.lua, ${atOnce} at once, ${nodes} nodes`] = await busy((pipeline, n) => {
+      results[`history/append.lua, ${atOnce} at once, ${nodes} nodes`] = await busy((pipeline, n) => {
         const messages = Array.from({ length: atOnce }, (_, index) => (n * atOnce + index) % rooms);
         return pipeline.evalsha(
           append,
           1 + 3 * atOnce,
           ...['rc:line', ...messages.flatMap((each) => [...keys(each).slice(1), `${channel(each)}:position`])],
-          ...[run, 1, `e${atOnce}-${n}`, 120_000, 1, 100, 4_194_304, 86_400_000, week],
+          ...[run, '', `e${atOnce}-${n}`, 120_000, 1, 100, 4_194_304, 86_400_000, week],
           ...messages.flatMap((each) => ['', 0, 1, channel(each), '1h1700000000000', prefix, '}']),
         );
       });
@@ -94,31 +94,32 @@ async function history() {
     }
     for (const socket of sockets) socket.destroy();
   }
-  results['history-read.lua, nothing new'] = await busy((pipeline, n) =>
+  results['history/read.lua, nothing new'] = await busy((pipeline, n) =>
     pipeline.evalsha(
       read,
       3,
       ...keys(n % rooms),
-      ...[run, 1, `e${n}`, '', 0, '*', 1_000_000, Number.MAX_SAFE_INTEGER, 0, 262_144, week, week],
+      ...[run, '', `e${n}`, '', 0, '*', 1_000_000, Number.MAX_SAFE_INTEGER, 0, 262_144, week, week],
     ),
   );
 }
 
 async function presence() {
-  const change = await script('presence-change');
+  const change = await script('presence/room', 'presence/change');
   const members = 10;
   const member = (n) => `node-${String(n).padStart(12, '0')}\n1\n"user-${n}"\n`;
   const evaluate = (pipeline, n, entered, left) => {
     const room = channel(Math.floor(n / members) % 100_000);
     const list = [...entered, ...left];
-    const about = [room, 'r1', '1700000000000', '', '', '', 1000, 262_144, entered.length];
-    pipeline.evalsha(change, 2, `${room}:members`, `${room}:users`, ...about, ...list);
+    const about = [room, 'r1', '1700000000000', '', '', '', 1000, 262_144, 0, 500, 3_600_000, entered.length];
+    const keys = [`${room}:members`, `${room}:users`, `${room}:counted`];
+    pipeline.evalsha(change, 3, ...keys, ...about, ...list);
   };
   const before = await field('memory', 'used_memory');
   const entered = await busy((pipeline, n) => evaluate(pipeline, n, [member(n)], []));
-  results['presence-change.lua, one enters'] = entered;
+  results['presence/change.lua, one enters'] = entered;
   results.presenceBytesPerMember = Math.round(((await field('memory', 'used_memory')) - before) / entered.commands);
-  results['presence-change.lua, one leaves'] = await busy((pipeline, n) => evaluate(pipeline, n, [], [member(n)]));
+  results['presence/change.lua, one leaves'] = await busy((pipeline, n) => evaluate(pipeline, n, [], [member(n)]));
 }
 
 /** What each node asks once a second: its own beat, and those of all. */
@@ -176,7 +177,7 @@ function channel(n) {
 }
 
 function script(...names) {
-  const read = (name) => readFileSync(new URL(`../../gateway/${name}.lua`, import.meta.url), 'utf8');
+  const read = (name) => readFileSync(new URL(`../../gateway/redis/${name}.lua`, import.meta.url), 'utf8');
   return redis.script('LOAD', names.map(read).join(''));
 }
 

@@ -10,15 +10,15 @@ import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import { type Member, Memberships } from '../../gateway/connection/memberships.ts';
 import type { Node } from '../../gateway/connection/node.ts';
-import { Freeze } from '../../gateway/freeze.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
 import { Access, readRules } from '../../gateway/rooms/access.ts';
 import { Backpressure } from '../../gateway/rooms/backpressure.ts';
+import { Freeze } from '../../gateway/rooms/freeze.ts';
 import { Hub } from '../../gateway/rooms/hub.ts';
 import { Presence } from '../../gateway/rooms/presence.ts';
+import { tellEvents } from '../../gateway/telemetry/events.ts';
 import { Faults } from '../../gateway/telemetry/faults.ts';
 import { createLog } from '../../gateway/telemetry/log.ts';
-import { Metrics } from '../../gateway/telemetry/metrics.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { redisConnections } from '../support/redis-connections.ts';
@@ -115,21 +115,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   const rules = readRules({ rooms: [{ match: '*', subscribe: 'anyone', history }] });
   const access = new Access('rules' in rules ? rules.rules : []);
   const [backpressure, faults] = [new Backpressure(0, 0, 0, new Set()), new Faults(createLog('silent'))];
-  const none = () => 0;
-  const metrics = new Metrics(
-    { version: '0', node: 'race' },
-    {
-      ...{
-        connections: none,
-        rooms: none,
-        subscriptions: none,
-        bufferedBytes: none,
-        backplaneUp: () => true,
-        backplaneShared: () => true,
-      },
-      slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }),
-    },
-  );
+  const events = tellEvents();
   const listeners: RacingNode['listeners'] = new Map();
   const fanout = (room: string, frame: Uint8Array | string) => {
     for (const member of [...(listeners.get(room) ?? [])]) member.send(frame);
@@ -140,13 +126,12 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
     access,
     backpressure,
     fanout,
-    metrics,
+    events,
     faults,
   });
   const freeze = new Freeze(() => undefined);
-  const hub = new Hub({ backplane, access, backpressure, fanout, freeze, metrics, presence, faults });
+  const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   onCleanup(async () => {
-    metrics.close();
     freeze.close();
     await Promise.all([backplane.close(), presence.close()]);
   });
@@ -156,7 +141,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
     hub,
     access,
     backpressure,
-    metrics,
+    events,
     presence,
     faults,
     config: { maxRoomsPerConnection: 0 },

@@ -5,7 +5,7 @@
  * instead of waiting, and never back.
  */
 import { describe, expect, test, vi } from 'vitest';
-import { Freeze } from '../../gateway/freeze.ts';
+import { Freeze } from '../../gateway/rooms/freeze.ts';
 import { connect, connectWelcomed } from '../support/client.ts';
 import { startNode } from '../support/node.ts';
 import { forgeToken, testSecret } from '../support/token.ts';

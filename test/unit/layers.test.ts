@@ -1,6 +1,6 @@
 /**
- * The structure of gateway/ and shared/, read from their import statements: dependencies point one way, each library is
- * known to one file, the hub knows neither sockets nor Redis, and the command line and the node nothing of each other.
+ * The structure of gateway/ and shared/, read from their import statements: one table of folders, dependencies that point one
+ * way, libraries that one file each knows, and files and folders that stay small.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -14,8 +14,8 @@ interface Import {
 
 /** Imports by file, `gateway/rooms/hub.ts`; the file that a relative import names, or the name of a package. */
 const imports = new Map<string, Import[]>(
-  ['gateway', 'gateway/cli', 'shared'].flatMap((folder) =>
-    readdirSync(new URL(folder, root))
+  ['gateway', 'shared'].flatMap((folder) =>
+    readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.ts'))
       .map((name) => [`${folder}/${name}`, importsOf(`${folder}/${name}`)] as const),
   ),
@@ -57,17 +57,61 @@ function reach(file: string, seen = new Set<string>()): Set<string> {
   return seen;
 }
 
+/**
+ * What the files of a folder may import, types included: their own folder, those within it, and these. A folder that is not
+ * named belongs to the one that it lies in; `gateway` stands for the files that lie in gateway/ itself.
+ */
+const mayImport: Record<string, string[]> = {
+  shared: [],
+  'gateway/telemetry': ['shared'],
+  'gateway/backplane': ['shared'],
+  'gateway/redis': ['shared', 'gateway/telemetry', 'gateway/backplane'],
+  'gateway/protocol': ['shared', 'gateway/backplane'],
+  'gateway/auth': ['shared', 'gateway/telemetry'],
+  'gateway/rooms': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/protocol', 'gateway/auth'],
+  'gateway/connection': [
+    ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/protocol', 'gateway/auth', 'gateway/rooms'],
+  ],
+  'gateway/http': ['shared', 'gateway/telemetry', 'gateway/connection', 'gateway/rooms'],
+  'gateway/cli': [],
+  gateway: [
+    ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
+    ...['gateway/rooms', 'gateway/connection', 'gateway/http'],
+  ],
+};
+
+function folderOf(file: string): string {
+  const folder = file.slice(0, file.lastIndexOf('/'));
+  return folder in mayImport ? folder : folderOf(folder);
+}
+
 test('the reading of imports is right: it finds what is known to be there', () => {
-  expect(imports.size).toBeGreaterThan(25);
+  expect(imports.size).toBeGreaterThan(60);
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: true });
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: false });
-  expect(imports.get('gateway/http/server.ts')).toContainEqual({
-    from: 'gateway/connection/heartbeat.ts',
-    typesOnly: true,
-  });
+  expect(imports.get('gateway/rooms/hub.ts')).toContainEqual({ from: 'gateway/rooms/freeze.ts', typesOnly: true });
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'gateway/http/handshake.ts', typesOnly: false });
   expect(imports.get('gateway/protocol/frame.ts')).toContainEqual({ from: 'shared/room.ts', typesOnly: false });
   expect(imports.get('gateway/main.ts')).toContainEqual({ from: 'gateway/gateway.ts', typesOnly: false });
+  expect(folderOf('gateway/redis/history/queue.ts')).toBe('gateway/redis');
+});
+
+test('every folder imports what lies below it, and nothing else', () => {
+  const foreign = [...imports].flatMap(([file, list]) => {
+    const own = folderOf(file);
+    const allowed = new Set([own, ...(mayImport[own] ?? [])]);
+    return list
+      .filter(({ from }) => imports.has(from) && !allowed.has(folderOf(from)))
+      .map(({ from }) => `${file} imports ${from}`);
+  });
+  // The command line tells the version of the program, and knows nothing else of it.
+  expect(foreign).toEqual(['gateway/cli/main.ts imports gateway/version.ts']);
+});
+
+test('of two folders one may import the other, never both each other', () => {
+  for (const [folder, others] of Object.entries(mayImport)) {
+    for (const other of others) expect(mayImport[other], `${folder} and ${other}`).not.toContain(folder);
+  }
 });
 
 test.each([
@@ -83,7 +127,7 @@ test.each([
   expect(importers.map(([file]) => file)).toEqual([owner]);
 });
 
-test('shared/ imports nothing but shared/, so it runs in browsers', () => {
+test('shared/ imports nothing but shared/, no library either, so it runs in browsers', () => {
   const foreign = [...imports]
     .filter(([file]) => file.startsWith('shared/'))
     .flatMap(([file, list]) =>
@@ -98,82 +142,11 @@ test('gateway/ imports nothing of the tests, and nothing that is not there', () 
   expect(inside.filter((from) => !imports.has(from))).toEqual([]);
 });
 
-test('the hub reaches neither sockets nor Redis, not even by types', () => {
-  const forbidden = [
-    ...['uWebSockets.js', 'ioredis', 'ws', 'jose', 'node:net', 'node:tls', 'node:http', 'node:https'],
-    ...['server', 'connection', 'session', 'node', 'backplane-redis', 'backplane-memory', 'redis-connection'].map(
-      (name) => `gateway/${name}.ts`,
-    ),
-    ...['subscriptions', 'envelope', 'handshake', 'auth', 'config', 'gateway'].map((name) => `gateway/${name}.ts`),
-  ];
+test('rooms reach neither sockets nor Redis, not even by types', () => {
   const reached = reach('gateway/rooms/hub.ts');
   expect(reached).toContain('gateway/backplane/backplane.ts');
+  const forbidden = ['uWebSockets.js', 'ioredis', 'ws', 'jose', 'node:net', 'node:tls', 'node:http', 'node:https'];
   expect(forbidden.filter((name) => reached.has(name))).toEqual([]);
-});
-
-/** Each may import from its own line and from those before it. */
-const layers = [
-  ['gateway/backplane/backplane.ts'],
-  [
-    'gateway/backplane/presence.ts',
-    'gateway/redis/connection/pipeline.ts',
-    'gateway/redis/connection/connection.ts',
-    'gateway/redis/connection/connections.ts',
-    'gateway/redis/history/queue.ts',
-    'gateway/redis/canary.ts',
-    'gateway/redis/subscriptions.ts',
-  ],
-  [
-    'gateway/backplane/memory/backplane.ts',
-    'gateway/redis/backplane.ts',
-    'gateway/redis/presence/leases.ts',
-    'gateway/backplane/memory/presence.ts',
-    'gateway/redis/presence/presence.ts',
-  ],
-  ['gateway/rooms/presence-room.ts', 'gateway/rooms/presence.ts', 'gateway/rooms/hub.ts'],
-  [
-    'gateway/connection/connection.ts',
-    'gateway/connection/memberships.ts',
-    'gateway/connection/session.ts',
-    'gateway/connection/node.ts',
-  ],
-  ['gateway/http/server.ts'],
-  ['gateway/gateway.ts'],
-  ['gateway/main.ts'],
-];
-const layerOf = new Map(layers.flatMap((files, layer) => files.map((file) => [file, layer] as const)));
-
-test('dependencies point one way: shared, backplane, hub, connection, server, gateway, main', () => {
-  expect([...layerOf.keys()].filter((file) => !imports.has(file))).toEqual([]);
-  const upwards = [...layerOf].flatMap(([file, layer]) =>
-    [...(imports.get(file) ?? [])]
-      .filter(({ from }) => (layerOf.get(from) ?? 0) > layer)
-      .map(({ from }) => `${file} imports ${from}`),
-  );
-  expect(upwards).toEqual([]);
-});
-
-test('the two backplanes know nothing of each other, and nothing of the hub', () => {
-  for (const name of ['memory', 'redis']) {
-    const reached = reach(`gateway/backplane-${name}.ts`);
-    const other = name === 'memory' ? 'redis' : 'memory';
-    for (const file of [
-      `gateway/backplane-${other}.ts`,
-      'gateway/rooms/hub.ts',
-      'gateway/protocol/frame.ts',
-      'gateway/rooms/access.ts',
-    ]) {
-      expect(reached.has(file), `${name} reaches ${file}`).toBe(false);
-    }
-  }
-});
-
-test('the command line knows nothing of a node but its version, and no node knows the command line', () => {
-  const isNode = (file: string) => file.startsWith('gateway/') && !file.startsWith('gateway/cli/');
-  const crossing = [...imports].flatMap(([file, list]) =>
-    list.filter(({ from }) => isNode(file) !== isNode(from) && /^gateway/.test(from)).map(({ from }) => [file, from]),
-  );
-  expect(crossing).toEqual([['gateway/cli/main.ts', 'gateway/version.ts']]);
 });
 
 test('there is no circle of imports, except by types alone', () => {
@@ -187,4 +160,15 @@ test('there is no circle of imports, except by types alone', () => {
   };
   for (const file of imports.keys()) visit(file, []);
   expect(circles).toEqual([]);
+});
+
+test('no file has more than 350 lines, and no folder more than 14 files', () => {
+  const linesOf = (file: string) => readFileSync(new URL(file, root), 'utf8').split('\n').length - 1;
+  expect([...imports.keys()].filter((file) => linesOf(file) > 350)).toEqual([]);
+  const folders = new Map<string, number>();
+  for (const file of imports.keys()) {
+    const folder = file.slice(0, file.lastIndexOf('/'));
+    folders.set(folder, (folders.get(folder) ?? 0) + 1);
+  }
+  expect([...folders].filter(([, files]) => files > 14)).toEqual([]);
 });

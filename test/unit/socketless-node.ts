@@ -6,6 +6,7 @@
  */
 
 import type { Authenticator, Verified } from '../../gateway/auth/authenticator.ts';
+import type { Identity } from '../../gateway/auth/grants.ts';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
@@ -13,15 +14,15 @@ import { Connection } from '../../gateway/connection/connection.ts';
 import { UserConnections } from '../../gateway/connection/limits.ts';
 import type { Node } from '../../gateway/connection/node.ts';
 import type { Socket } from '../../gateway/connection/socket.ts';
-import { Freeze } from '../../gateway/freeze.ts';
 import { Publisher } from '../../gateway/protocol/message.ts';
-import { Access, type Identity, readRules } from '../../gateway/rooms/access.ts';
+import { Access, readRules } from '../../gateway/rooms/access.ts';
 import { Backpressure } from '../../gateway/rooms/backpressure.ts';
+import { Freeze } from '../../gateway/rooms/freeze.ts';
 import { Hub } from '../../gateway/rooms/hub.ts';
 import { Presence } from '../../gateway/rooms/presence.ts';
+import { tellEvents } from '../../gateway/telemetry/events.ts';
 import { Faults } from '../../gateway/telemetry/faults.ts';
 import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
-import { Metrics } from '../../gateway/telemetry/metrics.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
 import { read } from './config/configuration.ts';
 
@@ -64,19 +65,7 @@ export class SocketlessNode {
       maxRoomsPerConnection,
       this.#connections,
     );
-    const none = () => 0;
-    const gauges = {
-      connections: none,
-      rooms: none,
-      subscriptions: none,
-      bufferedBytes: none,
-      backplaneUp: () => true,
-      backplaneShared: () => true,
-    };
-    const metrics = new Metrics(
-      { version: '0', node: 'n' },
-      { ...gauges, slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }) },
-    );
+    const events = tellEvents();
     const freeze = new Freeze(() => undefined);
     const faults = new Faults(log);
     const fanout = (topic: string, frame: Uint8Array | string) => {
@@ -84,8 +73,8 @@ export class SocketlessNode {
     };
     this.backplane = backplane;
     this.store = new MemoryPresence((room) => access.rule(room).joinLeave);
-    this.presence = new Presence({ store: this.store, access, backpressure, fanout, metrics, faults });
-    this.hub = new Hub({ backplane, access, backpressure, fanout, freeze, metrics, presence: this.presence, faults });
+    this.presence = new Presence({ store: this.store, access, backpressure, fanout, events, faults });
+    this.hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence: this.presence, faults });
     this.users = new UserConnections<Connection>(maxConnectionsPerUser);
     const authenticator = {
       verify: async (token: string): Promise<Verified> => ({
@@ -94,7 +83,7 @@ export class SocketlessNode {
       }),
     } as unknown as Authenticator;
     this.node = {
-      ...{ config, instance: 'n-1', access, authenticator, backpressure, freeze, hub: this.hub, metrics, faults, log },
+      ...{ config, instance: 'n-1', access, authenticator, backpressure, freeze, hub: this.hub, events, faults, log },
       ...{ presence: this.presence, publisher: new Publisher(), users: this.users },
     };
   }
@@ -122,7 +111,6 @@ export class SocketlessNode {
 
   async close(): Promise<void> {
     this.node.freeze.close();
-    this.node.metrics.close();
     await Promise.all([this.presence.close(), this.backplane.close()]);
   }
 }

@@ -1,9 +1,9 @@
 /**
- * The history of rooms in Redis: the arguments and answers of the scripts history-append.lua and history-read.lua.
+ * The history of rooms in Redis: the arguments and answers of the scripts history/append.lua and history/read.lua.
  *
  * Two keys a room, which share its hash tag: the position, a hash that outlives the messages, and the messages, a stream.
  * One key for all rooms: the line, by which a Redis that has lost writes is found out. What is atomic stands in the scripts;
- * when a room begins a new epoch, in history-room.lua.
+ * when a room begins a new epoch, in history/room.lua.
  */
 
 import {
@@ -152,7 +152,7 @@ function roomKeys(room: string): [position: string, messages: string] {
   return [`${room}:position`, `${room}:messages`];
 }
 
-/** The arguments of history-room.lua. */
+/** The arguments of history/room.lua. */
 function opening(server: RedisServer, newName: string): (string | number)[] {
   return [server.run, server.promotion, newName];
 }

@@ -6,7 +6,7 @@ local function integer(number)
   return string.format('%d', number)
 end
 
--- The line of writes that this Redis is in, one for all rooms (history-line.lua). Where that is of another Redis than the
+-- The line of writes that this Redis is in, one for all rooms (history/line.lua). Where that is of another Redis than the
 -- node knows, an error: what the node knows is out of date.
 local function current_line()
   local known = call('HMGET', KEYS[1], 'line', 'run', 'promotion')

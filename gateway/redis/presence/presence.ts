@@ -3,7 +3,7 @@
  *
  * Under the name of the room, `rc:{room}`, lie three keys: `:members`, a sorted set in which all connections of one node are one
  * range; `:users`, connections by user; and `:counted`, from how many members these were counted, so that it shows where they
- * do not add up (presence-change.lua). Each sync looks, and has them counted anew, in parts. Which nodes live and whose
+ * do not add up (presence/change.lua). Each sync looks, and has them counted anew, in parts. Which nodes live and whose
  * members are to be taken out is gateway/redis/presence/leases.ts. It has a connection of its own, so that reaping a large room
  * holds up no message.
  */
@@ -170,7 +170,7 @@ export class RedisPresence implements PresenceStore {
     this.#connection.close();
   }
 
-  /** Runs presence-change.lua. */
+  /** Runs presence/change.lua. */
   async #run(room: string, { entered = [], left = [], range, looks = false }: Changes) {
     const keys = this.#keys(room);
     const at = String(Date.now()).padStart(13, '0');
@@ -225,7 +225,7 @@ function memberOf({ connection, user, info }: Present, life: string): string {
   return `${connection}\n${life}\n${user === null ? '' : JSON.stringify(user)}\n${info ?? ''}`;
 }
 
-/** Of whom a member is, as presence-owners.lua tells it; of what no node wrote, the name of no lease. */
+/** Of whom a member is, as presence/owners.lua tells it; of what no node wrote, the name of no lease. */
 function leaseOf(member: string): string {
   const [connection = '', life = ''] = member.split('\n', 2);
   return `${connection.slice(0, connection.lastIndexOf('-'))}.${life}`;

@@ -5,7 +5,7 @@
  * One client does everything that makes the gateway send, once for each of the frames it is sent, and that one is too many.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { readGrants } from '../../../gateway/rooms/access.ts';
+import { readGrants } from '../../../gateway/auth/grants.ts';
 import type { FakeSocket } from '../socketless-node.ts';
 import { SocketlessNode, tokenOf } from '../socketless-node.ts';
 

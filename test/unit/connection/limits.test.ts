@@ -3,7 +3,8 @@
  * and by user.
  */
 import { describe, expect, test } from 'vitest';
-import { AddressCount, Rates, TokenBucket, UserConnections } from '../../../gateway/connection/limits.ts';
+import { Rates, TokenBucket, UserConnections } from '../../../gateway/connection/limits.ts';
+import { AddressCount } from '../../../gateway/http/client-address.ts';
 import { Random } from '../random.ts';
 
 describe('a token bucket', () => {

@@ -3,15 +3,8 @@
  * (`server`, personal rooms), and what an operator or an issuer is told about a mistake.
  */
 import { describe, expect, test } from 'vitest';
-import {
-  Access,
-  type AccessLevel,
-  type Action,
-  anonymous,
-  type Identity,
-  readGrants,
-  readRules,
-} from '../../../gateway/rooms/access.ts';
+import { anonymous, type Identity, readGrants } from '../../../gateway/auth/grants.ts';
+import { Access, type AccessLevel, type Action, readRules } from '../../../gateway/rooms/access.ts';
 import { personalRoom } from '../../../shared/room.ts';
 import { Random } from '../random.ts';
 

@@ -4,14 +4,14 @@
  */
 import { beforeEach, expect, test } from 'vitest';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
-import { Freeze } from '../../../gateway/freeze.ts';
 import { Access } from '../../../gateway/rooms/access.ts';
 import { Backpressure, type Reader } from '../../../gateway/rooms/backpressure.ts';
+import { Freeze } from '../../../gateway/rooms/freeze.ts';
 import { Hub, type Room } from '../../../gateway/rooms/hub.ts';
 import type { Presence } from '../../../gateway/rooms/presence.ts';
+import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
-import type { Metrics } from '../../../gateway/telemetry/metrics.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 
 const hardBytes = 10_000;
@@ -56,7 +56,7 @@ beforeEach(() => {
       if (reader.live) reader.buffered += frame.length;
     },
     freeze,
-    metrics: { fannedOut: () => undefined } as unknown as Metrics,
+    events: tellEvents(),
     presence: {} as unknown as Presence,
     faults: new Faults(createLog('silent')),
   });

@@ -2,30 +2,21 @@
  * gateway/rooms/presence.ts on the memory store: who is told what of a join or leave frame, and what keeps the store right in the
  * long run. Members are written down here, not connected; time is the test's own.
  */
-import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { Identity } from '../../../gateway/auth/grants.ts';
 import { MemoryPresence } from '../../../gateway/backplane/memory/presence.ts';
-import { Access, type Identity, readRules } from '../../../gateway/rooms/access.ts';
+import { Access, readRules } from '../../../gateway/rooms/access.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
 import { Presence, type PresentMember, presenceTopic } from '../../../gateway/rooms/presence.ts';
+import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
-import { Metrics } from '../../../gateway/telemetry/metrics.ts';
 
 const read = readRules({
   rooms: [{ match: 'a', presence: true, joinLeave: true }, { match: 'count', presence: true }, { match: 'plain' }],
 });
 const access = new Access('rules' in read ? read.rules : []);
-const gauges = {
-  connections: () => 0,
-  rooms: () => 0,
-  subscriptions: () => 0,
-  slow: () => ({ 'catch-up': 0, drop: 0, latest: 0 }),
-  bufferedBytes: () => 0,
-  backplaneUp: () => true,
-  backplaneShared: () => true,
-};
-const metrics = new Metrics({ version: '1', node: 'n' }, gauges);
-afterAll(() => metrics.close());
+const events = tellEvents();
 
 beforeEach(
   () =>
@@ -47,7 +38,7 @@ async function startNode() {
   };
   const backpressure = new Backpressure(0, 0, 0, new Set());
   const faults = new Faults(createLog('silent'));
-  const presence = new Presence({ store, access, backpressure, fanout, metrics, faults });
+  const presence = new Presence({ store, access, backpressure, fanout, events, faults });
   await store.start(presence);
   const member = (id: string, user: string | null = id): PresentMember => ({
     id,

@@ -7,15 +7,15 @@ import { expect, test, vi } from 'vitest';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { type Member, Memberships } from '../../../gateway/connection/memberships.ts';
 import type { Node } from '../../../gateway/connection/node.ts';
-import { Freeze } from '../../../gateway/freeze.ts';
 import { Access, readRules } from '../../../gateway/rooms/access.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
+import { Freeze } from '../../../gateway/rooms/freeze.ts';
 import { Hub, type Room } from '../../../gateway/rooms/hub.ts';
 import type { Presence } from '../../../gateway/rooms/presence.ts';
 import { reloadableRules } from '../../../gateway/rooms-file.ts';
+import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
-import type { Metrics } from '../../../gateway/telemetry/metrics.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 import { until } from '../../support/until.ts';
 import { file } from '../config/configuration.ts';
@@ -112,7 +112,7 @@ async function startNode(...rules: object[]) {
   const backplane = new SlowBackplane(60_000);
   const backpressure = new Backpressure(0, 0, 0, new Set());
   const members = new Set<FakeMember>();
-  const metrics = { fannedOut: () => undefined, dropped: () => undefined, gap: () => undefined, fed: () => undefined };
+  const events = tellEvents();
   const freeze = new Freeze(() => undefined);
   onCleanup(() => freeze.close());
   const presence = { enter: () => undefined, leave: () => undefined, timesTold: () => 0 } as unknown as Presence;
@@ -121,11 +121,11 @@ async function startNode(...rules: object[]) {
     fanout: (room, frame) => {
       for (const member of members) if (member.listens.has(room)) member.send(frame);
     },
-    metrics: metrics as unknown as Metrics,
+    events,
     faults: new Faults(createLog('silent')),
   });
   await backplane.start(hub);
-  const node = { hub, access, backpressure, presence, metrics, config: { maxRoomsPerConnection: 0 } };
+  const node = { hub, access, backpressure, presence, events, config: { maxRoomsPerConnection: 0 } };
   const reloadable = reloadableRules(path, inForce, { access, hub, connections: members, behind: [] });
   const enter = () => {
     const member = new FakeMember(node as unknown as Node);

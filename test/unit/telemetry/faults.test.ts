@@ -140,7 +140,7 @@ test('what throws while a member is given what it missed costs its connection, a
   await ask({ type: 'unsubscribe', id: 3, room: 'kept:joined' });
   const { epoch } = await world.hub.history('kept:joined', { limit: 0, maxBytes: 0 });
   const resume = JSON.stringify({ type: 'subscribe', id: 4, room: 'kept:joined', since: { epoch, offset: 0 } });
-  const resumed = vi.spyOn(world.node.metrics, 'resumed').mockImplementationOnce(() => {
+  const resumed = vi.spyOn(world.node.events, 'resumed').mockImplementationOnce(() => {
     throw new TypeError(secret);
   });
   connection.receive(resume, resume.length);

@@ -3,7 +3,8 @@
  * can make new ones.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Gauges, type HandshakeRejection, Metrics } from '../../../gateway/telemetry/metrics.ts';
+import type { HandshakeRejection } from '../../../gateway/telemetry/events.ts';
+import { type Gauges, Metrics } from '../../../gateway/telemetry/metrics.ts';
 import { closeCode } from '../../../shared/codes.ts';
 
 /** RFC 6455 section 7.4.1, as far as an end of a connection can have them. */
@@ -147,9 +148,9 @@ test('counters count, and a scrape takes nothing away', async () => {
   metrics.connectionOpened();
   metrics.connectionOpened();
   metrics.published();
-  metrics.fannedOut(7, Date.now());
+  metrics.delivered(7, Date.now());
   metrics.dropped('slow', 5);
-  metrics.gap('backplane');
+  metrics.gapTold('backplane');
   metrics.heartbeatTimedOut();
   metrics.backplaneReconnected();
   metrics.handshakeRejected('origin' satisfies HandshakeRejection);
@@ -168,7 +169,7 @@ test('counters count, and a scrape takes nothing away', async () => {
 test('histograms are in seconds, and another host’s clock that is ahead counts as no time', async () => {
   metrics.pingRoundTrip(0.02);
   metrics.backplaneRoundTrip(0.002);
-  metrics.fannedOut(1, Date.now() + 60_000);
+  metrics.delivered(1, Date.now() + 60_000);
   const series = await scrape();
   expect(series.get('gateway_ping_rtt_seconds_sum')).toBeCloseTo(0.02);
   expect(series.get('gateway_ping_rtt_seconds_bucket{le="0.025"}')).toBe(1);

@@ -1,8 +1,8 @@
 /**
- * gateway/freeze.ts: a process that stood still finds it out before its first act, once, and a busy one is left alone.
+ * gateway/rooms/freeze.ts: a process that stood still finds it out before its first act, once, and a busy one is left alone.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Freeze, frozenAfterMs } from '../../gateway/freeze.ts';
+import { Freeze, frozenAfterMs } from '../../../gateway/rooms/freeze.ts';
 
 let thaws: number[];
 let freeze: Freeze;

@@ -1,0 +1,67 @@
+/**
+ * Grants: what the `rooms` claim of a token allows, and who a connection speaks for.
+ *
+ * Checked and compiled where the token enters; afterwards a pure function. What an operator's rules allow beside it is
+ * gateway/rooms/access.ts.
+ */
+import { z } from 'zod';
+import { isRoomPattern, matchesPattern, maxPatternStars } from '../../shared/room.ts';
+
+const maxGrants = 64;
+const actionBit = { subscribe: 1, publish: 2, history: 4, presence: 8 } as const;
+
+/** What a token can grant in a room. */
+export type TokenAction = keyof typeof actionBit;
+
+const tokenActions = Object.keys(actionBit) as TokenAction[];
+
+/** One pattern of the `rooms` claim and what it grants, a sum of `actionBit`: a node holds one for every connection. */
+export type Grants = readonly { pattern: string; actions: number }[];
+
+/** Who a connection speaks for. `user` null is anonymous. */
+export interface Identity {
+  user: string | null;
+  grants: Grants;
+  /** The `info` claim as JSON text, shown in presence. */
+  info?: string;
+}
+
+export const anonymous: Identity = { user: null, grants: [] };
+
+/** A pattern of room names, in rules and in claims. */
+export const roomPattern = z.string().refine(isRoomPattern, {
+  error: `is not a room pattern: 1 to 200 characters of the room grammar, with at most ${maxPatternStars} "*"`,
+});
+
+const claimSchema = z
+  .record(roomPattern, z.array(z.enum(tokenActions)).max(tokenActions.length))
+  .refine((claim) => Object.keys(claim).length <= maxGrants, { error: `holds more than ${maxGrants} patterns` });
+
+/** One line for each thing wrong, `path: message`. */
+export function mistakesOf(error: z.ZodError): string[] {
+  return error.issues.map((issue) => {
+    const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+    return [issue.path.join('.'), message].filter(Boolean).join(': ');
+  });
+}
+
+/**
+ * Checks the `rooms` claim of a token. None, null and an empty list, as which PHP writes an empty map, are no grant.
+ * Throws a TypeError that says what is wrong with it.
+ */
+export function readGrants(claim: unknown): Grants {
+  if (claim === undefined || claim === null || (Array.isArray(claim) && claim.length === 0)) return anonymous.grants;
+  const result = claimSchema.safeParse(claim);
+  if (!result.success) throw new TypeError(`the rooms claim is not valid: ${mistakesOf(result.error).join('; ')}`);
+  return Object.entries(result.data).map(([key, actions]) => ({
+    pattern: key,
+    actions: actions.reduce((sum, action) => sum | actionBit[action], 0),
+  }));
+}
+
+/** Says whether the token of an identity grants an action in a room. */
+export function grants(identity: Identity, action: TokenAction, room: string): boolean {
+  return identity.grants.some(
+    (grant) => (grant.actions & actionBit[action]) !== 0 && matchesPattern(grant.pattern, room),
+  );
+}

@@ -1,0 +1,131 @@
+/**
+ * What happens on a node, told to whoever listens: the metrics today, webhooks some day.
+ *
+ * The one port for it: no part of the gateway knows a listener. A call is synchronous, must not throw, and allocates
+ * nothing; where nobody listens to an event it is an empty function. Values are plain: listeners see no connection and no
+ * room of the program.
+ */
+import type { GapFrame } from '../../shared/protocol.ts';
+
+/** Why a handshake, or the token that came with it, was refused. */
+export type HandshakeRejection = (typeof handshakeRejections)[number];
+
+export const handshakeRejections = [
+  'request',
+  'version',
+  'subprotocol',
+  'origin',
+  'capacity',
+  'descriptors',
+  'draining',
+  'address',
+  'token_malformed',
+  'token_signature',
+  'token_key',
+  'token_expired',
+  'token_claims',
+  'token_unavailable',
+] as const;
+
+/** Codes with which a publish ends that was well-formed and allowed. */
+export type PublishError = (typeof publishErrors)[number];
+
+export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
+
+/** `slow`: left out for a slow reader. `unreadable`: came through the backplane and is none of ours. */
+export type DropReason = (typeof dropReasons)[number];
+
+export const dropReasons = ['slow', 'unreadable'] as const;
+
+/** What is read again while the node runs. */
+export type ReloadSubject = (typeof reloadSubjects)[number];
+
+export const reloadSubjects = ['rooms', 'certificate'] as const;
+
+export interface Events {
+  connectionOpened(): void;
+  /** Once for each that was opened; `code` is ours where we closed it (RFC 6455 section 7.4). */
+  connectionClosed(code: number): void;
+  handshakeRejected(reason: HandshakeRejection): void;
+  heartbeatTimedOut(): void;
+  /** Round trip of a WebSocket ping. */
+  pingRoundTrip(seconds: number): void;
+
+  /** The first member of a room on this node joined. */
+  roomOccupied(room: string): void;
+  /** The last member of a room on this node left. */
+  roomVacated(room: string): void;
+
+  /** The backplane took a message from this node. */
+  published(): void;
+  publishFailed(code: PublishError): void;
+  /**
+   * A message was handed to so many live members. `at`: when the publishing node accepted it, Unix ms, of its clock;
+   * undefined for one from history.
+   */
+  delivered(members: number, at: number | undefined): void;
+  /** A message from history was handed to one member that is behind. */
+  fed(): void;
+  dropped(reason: DropReason, messages: number): void;
+
+  /** A gap was told: to a room's members on this node, or to one member. */
+  gapTold(reason: GapFrame['reason']): void;
+  /** A gap was healed in place: messages that had not come were delivered from history. */
+  gapHealed(): void;
+  /** A `subscribe` with `since` to a room with history was answered. */
+  resumed(result: 'recovered' | 'refused'): void;
+  /** Members of dead nodes were taken out of rooms. */
+  membersReaped(members: number): void;
+
+  /** A canary came back. */
+  backplaneRoundTrip(seconds: number): void;
+  /** A lost connection to the backplane was made again. */
+  backplaneReconnected(): void;
+  reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void;
+  /** The process stood still. */
+  froze(): void;
+}
+
+type Name = keyof Events;
+type Call = (...values: never[]) => void;
+
+/** Each once; the compiler sees to it that none is missing. */
+const names = Object.keys({
+  connectionOpened: 0,
+  connectionClosed: 0,
+  handshakeRejected: 0,
+  heartbeatTimedOut: 0,
+  pingRoundTrip: 0,
+  roomOccupied: 0,
+  roomVacated: 0,
+  published: 0,
+  publishFailed: 0,
+  delivered: 0,
+  fed: 0,
+  dropped: 0,
+  gapTold: 0,
+  gapHealed: 0,
+  resumed: 0,
+  membersReaped: 0,
+  backplaneRoundTrip: 0,
+  backplaneReconnected: 0,
+  reloaded: 0,
+  froze: 0,
+} satisfies Record<Name, 0>) as Name[];
+
+/** Tells each event to those of the listeners that have a method for it, in their order. */
+export function tellEvents(...listeners: Partial<Events>[]): Events {
+  const told = names.map((name) => [name, toAll(listeners, name)]);
+  return Object.fromEntries(told) as Events;
+}
+
+function toAll(listeners: Partial<Events>[], name: Name): Call {
+  const calls = listeners.flatMap((listener) => (listener[name] === undefined ? [] : [listener[name].bind(listener)]));
+  const [only, ...more] = calls as Call[];
+  if (only === undefined) return () => undefined;
+  if (more.length === 0) return only;
+  return (...values) => {
+    only(...values);
+    for (const call of more) call(...values);
+  };
+}
