@@ -79,13 +79,6 @@ export class Server {
     this.#parts = parts;
     this.#addresses = new AddressCount(config.maxConnectionsPerIp);
     this.#descriptors = new Descriptors(parts.log);
-    const library = {
-      plain: () => uws.App() as UwsApp,
-      tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
-      route: (application: Application<UwsApp>) => this.#routes(application),
-    };
-    this.#applications = new Applications(library, certificateFiles(config));
-    this.fanout = this.#applications.fanout;
     this.#webSockets = new WebSockets(parts, {
       opened: ({ application }) => this.#applications.opened(application as Application<UwsApp>),
       closed: ({ application, address }) => {
@@ -93,6 +86,13 @@ export class Server {
         this.#addresses.remove(address);
       },
     });
+    const library = {
+      plain: () => uws.App() as UwsApp,
+      tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
+      route: (application: Application<UwsApp>) => this.#routes(application),
+    };
+    this.#applications = new Applications(library, certificateFiles(config));
+    this.fanout = this.#applications.fanout;
   }
 
   get certificate(): Certificate | undefined {
