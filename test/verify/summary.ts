@@ -80,8 +80,9 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   };
 }
 
-/** What a run lacks to count; empty when it counts. */
-export function lacks({ deliveries, recovered, trimmed }: Summary): string[] {
+/** What a run lacks to count; empty when it counts. One of chosen faults has to have seen them, and no more. */
+export function lacks({ deliveries, recovered, trimmed, faults }: Summary, chosen?: readonly string[]): string[] {
+  if (chosen !== undefined) return chosen.filter((kind) => !faults.has(kind)).map((kind) => `no "${kind}"`);
   return [
     deliveries < enough.deliveries ? `${deliveries} deliveries, ${enough.deliveries} are needed` : '',
     recovered < enough.recovered ? `${recovered} resumes recovered, ${enough.recovered} are needed` : '',
