@@ -43,8 +43,10 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   let [recovered, notRecovered, trimmed, unanswered, longestAckPauseMs, ackedAt] = [0, 0, 0, 0, 0, 0];
   for (const entry of log) {
     count(events, entry.event);
-    if (entry.event === 'gap')
-      count(gaps, `${entry.reason} in ${withHistory.has(entry.room) ? 'history' : 'plain'} rooms`);
+    if (entry.event === 'gap') {
+      const rooms = withHistory.has(entry.room) ? 'history' : 'plain';
+      count(gaps, entry.count === 0 ? 'of no message' : `${entry.reason} in ${rooms} rooms`);
+    }
     if (entry.event === 'close') count(closes, `${entry.code}`);
     if (entry.event === 'fault') count(faults, entry.kind);
     if (entry.event === 'deliver') delivered.add(entry.id);
