@@ -23,13 +23,15 @@ const healthyDeadlineMs = 20_000;
 /** One room keeps so little that clients who stay away are refused; the bursts of large messages go to another one. */
 export const trimmedRoom = 'small:0';
 export const burstRoom = 'h:0';
+/** It tells who comes and goes, and keeps no messages. */
+export const presenceRoom = 'who:plain';
 
 export const roomPlans: RoomPlan[] = [
   ...Array.from({ length: 14 }, (_, index) => ({ name: `h:${index}`, history: true })),
   { name: trimmedRoom, history: true },
   ...Array.from({ length: 5 }, (_, index) => ({ name: `p:${index}`, history: false })),
   { name: 'who:kept', history: true, presence: true },
-  { name: 'who:plain', history: false, presence: true },
+  { name: presenceRoom, history: false, presence: true },
 ];
 
 const open = { subscribe: 'user', publish: 'user' };
@@ -38,7 +40,7 @@ const rules = [
   { match: 'h:*', ...open, history: { size: 20_000, maxBytes: 268_435_456 } },
   { match: 'p:*', ...open },
   { match: 'who:kept', ...open, presence: true, joinLeave: true, history: { size: 20_000 } },
-  { match: 'who:plain', ...open, presence: true, joinLeave: true },
+  { match: presenceRoom, ...open, presence: true, joinLeave: true },
 ];
 
 /** Whom nodes are to Redis, so that an administrator can change what they may. */

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { until } from '../support/until.ts';
 import { administer } from './administrator.ts';
-import { redisUser } from './cluster.ts';
+import { presenceRoom, redisUser } from './cluster.ts';
 import type { Fault } from './fault.ts';
 
 const pubsubLimit = { small: 'pubsub 32kb 0 0', usual: 'pubsub 32mb 8mb 60' };
@@ -125,6 +125,8 @@ export const redisFaults = {
   "a key in the way of a room's messages": inTheWay((room) => `rc:{${room}}:messages`),
   "a key in the way of a room's position": inTheWay((room) => `rc:{${room}}:position`, 'room'),
   'a key in the way of the line': inTheWay(() => 'rc:line', 'all rooms'),
+  'a key in the way of members': inTheWay(() => `rc:{${presenceRoom}}:members`),
+  'a key in the way of users': inTheWay(() => `rc:{${presenceRoom}}:users`),
 } satisfies Record<string, Fault>;
 
 function paused(who: 'ALL' | 'WRITE'): Fault {
