@@ -2,11 +2,11 @@
  * Prints a token that this gateway accepts, signed with its own GATEWAY_JWT_SECRET(_FILE): for trying things out and
  * for scripts of operators. Applications sign their own tokens. Runs in the image:
  *
- *   docker-compose exec gateway node deploy/mint-token.mjs --user alice --ttl 3600
+ *   docker-compose run --rm --no-deps -T gateway node deploy/mint-token.mjs --user alice --ttl 3600
  */
 import { parseArgs } from 'node:util';
-import { readGrants } from '../dist/gateway/auth/grants.js';
 import { signToken } from '../dist/gateway/auth/authenticator.js';
+import { readGrants } from '../dist/gateway/auth/grants.js';
 import { readConfig } from '../dist/gateway/config.js';
 
 const usage = `usage: node deploy/mint-token.mjs --user <user> [--rooms <json>] [--info <json>] [--ttl <seconds>]

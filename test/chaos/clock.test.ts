@@ -2,41 +2,22 @@
  * A node whose wall clock jumps an hour ahead, an hour back, and to where it was: nothing depends on it but the ends of
  * tokens and the times that messages show.
  *
- * The node is the built program behind a few lines that move its `Date` by a signal; the node beside it keeps good time.
+ * The node is the built program with flags that move its `Date` by a signal; the node beside it keeps good time.
  */
 import { expect, inject, test } from 'vitest';
 import type { GatewayFrame } from '../../shared/protocol.ts';
 import { metric, readiness, scrape } from '../integration/admin.ts';
 import { publishNumbers, range } from '../integration/counting-member.ts';
-import { roomsFile, writeFile } from '../integration/files.ts';
+import { roomsFile } from '../integration/files.ts';
 import { everywhere, messagesOf, names, randomRoom } from '../integration/people.ts';
 import { presenceOf, story } from '../integration/presence-members.ts';
 import { type Client, connectWelcomed, okOf } from '../support/client.ts';
-import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { type SpawnedNode, spawnNode, usualFlags } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
+import { wrongClock } from '../support/wrong-clock.ts';
 
 const hourMs = 3_600_000;
-
-/** The program; each SIGUSR2 moves its clock to the next of these. */
-function programWithClock(...shiftsMs: number[]): string {
-  const main = new URL('../../dist/gateway/main.js', import.meta.url).href;
-  return writeFile(
-    'main.mjs',
-    `const Real = Date;
-    const shifts = ${JSON.stringify([0, ...shiftsMs])};
-    globalThis.Date = class extends Real {
-      constructor(...of) {
-        super(...(of.length === 0 ? [Date.now()] : of));
-      }
-      static now() {
-        return Real.now() + shifts[0];
-      }
-    };
-    process.on('SIGUSR2', () => shifts.shift());
-    await import(${JSON.stringify(main)});`,
-  );
-}
 
 async function enterFor(hours: number, node: SpawnedNode, user: string): Promise<Client> {
   const exp = Math.floor(Date.now() / 1000) + hours * 3_600;
@@ -68,7 +49,7 @@ test('offsets, order, resume, keys, presence and heartbeats go on as before; onl
     ROOMS_FILE: roomsFile({ match: 'team:*', presence: true, joinLeave: true, history: { size: 10_000 } }),
   };
   const shifts = [hourMs, -hourMs, 0];
-  const jumping = await spawnNode(settings, programWithClock(...shifts));
+  const jumping = await spawnNode(settings, undefined, [...usualFlags, ...wrongClock(0, ...shifts)]);
   const steady = await spawnNode(settings);
   const room = randomRoom('team');
   const watcher = await joinFor(5, steady, 'watcher', room);

@@ -1,26 +1,30 @@
 /**
  * The deployment as an operator meets it: one scenario, in order, against docker-compose.yml as it stands. Three
- * replicas start, five run, one is killed, one is stopped, Redis goes and comes, TLS is switched on.
+ * replicas start, five run, one is killed, one is stopped, Redis goes and comes, many more come and go.
  *
  * Owns the story only: containers are in stack.ts, clients in members.ts, Prometheus in prometheus.ts. The tests build
  * on each other; when the start fails, all do.
  */
 
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connect } from '../support/client.ts';
 import { until } from '../support/until.ts';
+import { documented } from './documented.ts';
 import { byNode, type Door, enter, join as joinRoom, type Member, publishRound, type Round } from './members.ts';
 import { dashboardQueries, metricNames, Prometheus } from './prometheus.ts';
-import { docker, repository, run, Stack } from './stack.ts';
+import { docker, repository, Stack } from './stack.ts';
 
 const room = 'chat:everybody';
 /** A gateway says 404 in plain text, so this page shows that the request did not come so far. */
 const refusalOfHaproxy = /^404 <html><body><h1>404 Not Found/;
+
+/** Building the image installs the dependencies twice. */
+const upTimeoutMs = 600_000;
 
 let stack: Stack;
 let door: Door;
@@ -73,9 +77,11 @@ beforeAll(async () => {
       gateway: { environment: { GATEWAY_PING_INTERVAL_MS: '2000' } },
       // For this test only, on the loopback address; the deployment itself publishes nothing but the public door.
       prometheus: { ports: ['127.0.0.1::9090'] },
+      // Grafana itself is not needed to see what the command for it does.
+      grafana: { image: 'redis:7-bookworm', tmpfs: ['/data'] },
     },
   });
-  await stack.up('--build', '--scale', 'gateway=3');
+  await stack.shell(await documented('README.md', 'docker-compose up -d --build'), upTimeoutMs);
   await openDoor().catch(async (cause) => {
     throw new Error(`the deployment does not serve:\n${await stack.logs()}`, { cause });
   });
@@ -102,6 +108,9 @@ test('with nothing set, only the load balancer is published, on 127.0.0.1:8080',
 
 test('the image runs without rights and holds one native binary and no development dependency', async () => {
   expect((await stack.exec('id', '--user')).trim()).toBe('1000');
+  const [replica = ''] = await stack.containers('gateway');
+  // By number: Kubernetes takes a name for no proof of runAsNonRoot.
+  expect((await docker('inspect', '--format', '{{.Config.User}}', replica)).trim()).toMatch(/^[1-9]\d*(:\d+)?$/);
   const binaries = await stack.exec('ls', 'node_modules/uWebSockets.js/dist/bin');
   expect(binaries.trim()).toMatch(/^uws_linux_\w+_127\.node$/);
   const modules = (await stack.exec('ls', 'node_modules')).split('\n');
@@ -117,7 +126,7 @@ test('every replica becomes healthy by the check of the image', async () => {
 });
 
 test('the secret is new in every project, and a second start keeps it', async () => {
-  await stack.up('--no-recreate', '--scale', 'gateway=3');
+  await stack.up();
   expect((await stack.exec('cat', '/run/roomcast/jwt-secret')).trim()).toBe(door.secret);
   expect(door.secret).toMatch(/^[0-9a-f]{64}$/);
   const sister = `${stack.project}-sister`;
@@ -130,6 +139,33 @@ test('the secret is new in every project, and a second start keeps it', async ()
   } finally {
     await stack.down(sister);
   }
+});
+
+test('the command for Grafana, as any `up` without a change, leaves the replicas as they are', async () => {
+  const replicas = (await stack.containers('gateway')).sort();
+  expect(replicas).toHaveLength(3);
+  const [command = ''] = (await documented('docs/operations.md', '--profile grafana')).split('\n');
+  await stack.shell(command);
+  await stack.up();
+  expect((await stack.containers('gateway')).sort()).toEqual(replicas);
+});
+
+test('no container has a volume without a name, which `down` would leave behind', async () => {
+  const format = '{{range .Mounts}}{{if eq .Type "volume"}}{{println .Name}}{{end}}{{end}}';
+  const names = (await docker('inspect', '--format', format, ...(await stack.allContainers()))).split('\n');
+  const volumes = new Set(names.filter(Boolean));
+  const expected = ['secrets', 'redis', 'prometheus', 'grafana'].map((name) => `${stack.project}_${name}`);
+  expect([...volumes].sort()).toEqual(expected.sort());
+});
+
+test('the client of the README runs with nothing but Node, and gets its message', async () => {
+  const snippet = await documented('README.md', 'mint-token');
+  const output = await stack.shell(snippet.replace('ws://127.0.0.1:8080/ws', door.url));
+  const frames = output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { type: string });
+  expect(frames.map(({ type }) => type).sort()).toEqual(['message', 'ok', 'ok', 'welcome']);
 });
 
 test('a token minted in a replica is welcomed, and grants what it says', async () => {
@@ -192,37 +228,63 @@ test('Prometheus holds connections and ping latency of each replica', async () =
   await until(async () => (await measured()).length === 3, 60_000, 'round trips measured on each replica');
 });
 
-test('two more replicas are taken by HAProxy and Prometheus without a restart', async () => {
+test('two more replicas are taken by HAProxy and Prometheus without a restart, and then counted as wanted', async () => {
   const services = async () => [...(await stack.containers('haproxy')), ...(await stack.containers('prometheus'))];
   const started = async () => docker('inspect', '--format', '{{.Id}} {{.State.StartedAt}}', ...(await services()));
   const before = await started();
-  await stack.up('--no-recreate', '--scale', 'gateway=5');
+  const [, command = ''] = (await documented('README.md', 'ROOMCAST_REPLICAS=5')).split('\n');
+  const [more = '', tell = ''] = command.split(' && ');
+  stack.settings.ROOMCAST_REPLICAS = '5';
+  await stack.shell(more);
   const newcomers = await enterUntilNodes(2, members);
   await until(async () => (await prometheus.healthyReplicas()).length === 5, 60_000, 'five targets');
   expect(await started()).toBe(before);
   expect(members.every(({ client }) => client.socket.readyState === client.socket.OPEN)).toBe(true);
   await Promise.all(newcomers.map(({ client }) => client.subscribe(room)));
   expectOneOrder(await publishRound([...members, ...newcomers], room, (sent) => sent < 100));
+  await leave(newcomers);
+  await stack.shell(tell);
+  prometheus = new Prometheus(await stack.address('prometheus', 9090));
+  const wanted = async () => (await prometheus.query('gateway:replicas_wanted'))[0]?.value[1];
+  await until(async () => (await wanted()) === '5', 30_000, 'Prometheus knows of five');
+  await until(async () => (await prometheus.healthyReplicas()).length === 5, 60_000, 'five targets');
 });
 
-test('a killed replica cuts off its own clients only; the others notice nothing', async () => {
+test('a killed replica cuts off its own clients only, for less than 1.5 s; the others notice nothing', async () => {
   const [[node = '', victims = []] = []] = byNode(members);
   const survivors = members.filter((member) => !victims.includes(member));
   const container = await containerOfNode(node);
   let cut = false;
-  const kill = async () => {
-    await docker('kill', container);
-    for (const { client } of victims) expect((await client.closed).code).toBe(1006);
-    cut = true;
+  const comeBack = async ({ client }: Member) => {
+    expect((await client.closed).code).toBe(1006);
+    const began = performance.now();
+    const member = await enter(door);
+    return { member, awayMs: performance.now() - began };
   };
-  const [round] = await Promise.all([publishRound(survivors, room, (sent) => !cut || sent < 100), kill()]);
+  const kill = async () => {
+    const returning = victims.map(comeBack);
+    await docker('kill', container);
+    const returned = await Promise.all(returning);
+    cut = true;
+    return returned;
+  };
+  const [round, returned] = await Promise.all([publishRound(survivors, room, (sent) => !cut || sent < 100), kill()]);
   expectOneOrder(round);
+  // With `timeout connect 2s` those who were sent to the dead one, because it was the emptiest, were away for 2 s.
+  expect(Math.max(...returned.map(({ awayMs }) => awayMs))).toBeLessThan(1_500);
   expect(survivors.every(({ client }) => client.socket.readyState === client.socket.OPEN)).toBe(true);
   const gaps = survivors.flatMap(({ client }) => client.frames.filter((frame) => frame.type === 'gap'));
   expect(gaps).toEqual([]);
+  const again = returned.map(({ member }) => member);
+  await Promise.all(again.map(({ client }) => client.subscribe(room)));
+  expectOneOrder(await publishRound([...survivors, ...again], room, (sent) => sent < 100));
   members = survivors;
-  const again = await joinRoom(door, room, victims.length);
-  expectOneOrder(await publishRound([...members, ...again], room, (sent) => sent < 100));
+});
+
+test('a replica that is gone raises an alert within two minutes', async () => {
+  const fires = async () => (await prometheus.firingAlerts()).includes('GatewayReplicasMissing');
+  await until(fires, 120_000, 'GatewayReplicasMissing fires');
+  expect(await prometheus.firingAlerts()).not.toContain('GatewayDown');
 });
 
 test('a stopped replica says 4001 to its clients and exits with 0', async () => {
@@ -253,7 +315,8 @@ test('while Redis is away nobody is cut off; when it is back, members are told t
 });
 
 test('every query of the dashboard and the alerts works and asks for metrics that exist', async () => {
-  const exposed = await prometheus.exposedNames();
+  const onlyWithTls = 'gateway_certificate_not_after_seconds';
+  const exposed = [...(await prometheus.exposedNames()), onlyWithTls];
   const dashboard = await dashboardQueries();
   const alerts = await prometheus.alertQueries();
   expect(alerts.size).toBeGreaterThan(10);
@@ -279,33 +342,54 @@ test('each alert fires when its trouble is there, and none when all is well', as
   for (const name of (await prometheus.alertQueries()).keys()) expect(tested).toContain(`alertname="${name}"`);
 });
 
-test('with the lines for TLS uncommented, wss:// carries messages', async () => {
+test('what HAProxy logs has the time in front, says where a connection went, and holds no token', async () => {
+  await fetch(`${new URL(door.url.replace('ws:', 'http:')).origin}/healthz?token=secret`);
+  const [container = ''] = await stack.containers('haproxy');
+  const lines = (await docker('logs', container)).split('\n').filter(Boolean);
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00 /;
+  expect(lines.filter((line) => !time.test(line))).toEqual([]);
+  const request = / client=[\d.]+:\d+ method=GET path=\/ws status=101 server=gateway\d+ ended=.{4} retries=0 /;
+  expect(lines.some((line) => request.test(line))).toBe(true);
+  expect(lines.filter((line) => line.includes('path=/healthz '))).not.toEqual([]);
+  expect(lines.filter((line) => /token|secret|eyJ/.test(line))).toEqual([]);
+});
+
+test('40 servers more all get requests: HAProxy has places for them, and the DNS answer is not cut', async () => {
   await leave(members.splice(0));
-  const [key, certificate] = [join(stack.scratch, 'key.pem'), join(stack.scratch, 'certificate.pem')];
-  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
-  const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  await run('openssl', ['req', ...kind, '-keyout', key, '-out', certificate, ...names]);
-  const ca = await readFile(certificate, 'utf8');
-  await writeFile(join(stack.scratch, 'roomcast.pem'), ca + (await readFile(key, 'utf8')));
-  const configuration = await readFile(join(repository, 'deploy/haproxy.cfg'), 'utf8');
-  await writeFile(join(stack.scratch, 'haproxy.cfg'), configuration.replace('# bind :8443', 'bind :8443'));
-  const compose = await readFile(join(repository, 'docker-compose.yml'), 'utf8');
-  const [port = '', volume = ''] = [...compose.matchAll(/# - (\S+) # TLS/g)].map(([, line = '']) => line);
-  await stack.override('tls', {
-    services: {
-      haproxy: {
-        ports: [port.replace('127.0.0.1:8443:', '127.0.0.1::')],
-        volumes: [
-          volume.replace('./deploy', stack.scratch),
-          `${stack.scratch}/haproxy.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro`,
-        ],
-      },
-    },
-  });
-  await stack.up('--no-deps', 'haproxy');
-  const secure: Door = { ...door, url: `wss://${await stack.address('haproxy', 8443)}/ws`, ca };
-  await until(async () => leave([await enter(secure)]), 30_000, 'a client is welcomed over TLS');
-  const pair = await joinRoom(secure, room, 2);
-  expectOneOrder(await publishRound(pair, room, (sent) => sent < 10));
-  await leave(pair);
+  await mkdir(join(stack.scratch, 'server'));
+  const answers = 'http-request return status 200 hdr X-Server "%[env(HOSTNAME)]"';
+  const configuration = `defaults\n  mode http\n  timeout client 5s\nfrontend one\n  bind :8080\n  bind :8081\n  ${answers}\n`;
+  await writeFile(join(stack.scratch, 'server/haproxy.cfg'), configuration);
+  // Forty gateways would be too much for a small machine; to HAProxy and to the DNS these are the same.
+  const server = {
+    image: 'haproxy:2.6-bookworm',
+    stop_signal: 'SIGTERM',
+    networks: { default: { aliases: ['gateway'] } },
+    volumes: [`${stack.scratch}/server:/usr/local/etc/haproxy:ro`],
+  };
+  await stack.override('server', { services: { server } });
+  await stack.up('--no-deps', '--no-recreate', '--scale', 'server=40', 'server');
+  const { origin } = new URL(door.url.replace('ws:', 'http:'));
+  const seen = new Set<string>();
+  const everybody = async () => {
+    const { headers } = await fetch(`${origin}/healthz`);
+    seen.add(headers.get('x-server') ?? '');
+    return seen.size > 40;
+  };
+  await until(everybody, 60_000, 'each of 40 servers, and a gateway, has answered');
+  await stack.compose(['rm', '--force', '--stop', 'server']);
+});
+
+test('Redis counts as healthy only while writes work', async () => {
+  const [redis = ''] = await stack.containers('redis');
+  const healthIs = (wanted: string) => {
+    const health = async () => (await docker('inspect', '--format', '{{.State.Health.Status}}', redis)).trim();
+    return until(async () => (await health()) === wanted, 60_000, `Redis counts as ${wanted}`);
+  };
+  await healthIs('healthy');
+  await docker('exec', redis, 'redis-cli', '-e', 'config', 'set', 'maxmemory', '1');
+  await healthIs('unhealthy');
+  expect((await docker('exec', redis, 'redis-cli', 'ping')).trim()).toBe('PONG');
+  await docker('exec', redis, 'redis-cli', '-e', 'config', 'set', 'maxmemory', '1gb');
+  await healthIs('healthy');
 });

@@ -13,6 +13,13 @@ export interface Series {
   value: [time: number, value: string];
 }
 
+interface Rule {
+  name: string;
+  query: string;
+  /** Of alerts only. */
+  state?: 'inactive' | 'pending' | 'firing';
+}
+
 interface Dashboard {
   panels: { title: string; targets: { expr: string }[] }[];
 }
@@ -39,12 +46,12 @@ export class Prometheus {
       .map((target) => target.labels.instance);
   }
 
-  /** Every metric name that a replica exposes, also those of counters that have not counted yet. */
+  /** Every metric name that a replica exposes, also those of counters that have not counted yet, and what rules record. */
   async exposedNames(): Promise<Set<string>> {
     const families = await this.#get<{ metric: string; type: string }[]>('targets/metadata', {
       match_target: '{job="gateway"}',
     });
-    const names = new Set(['up']);
+    const names = new Set(['up', ...(await this.#rules('record')).map(({ name }) => name)]);
     for (const { metric, type } of families) {
       names.add(metric);
       if (type === 'histogram') for (const suffix of ['bucket', 'sum', 'count']) names.add(`${metric}_${suffix}`);
@@ -54,8 +61,16 @@ export class Prometheus {
 
   /** Expressions of all alerts that Prometheus has loaded, by alert name. */
   async alertQueries(): Promise<Map<string, string>> {
-    const { groups } = await this.#get<{ groups: { rules: { name: string; query: string }[] }[] }>('rules', {});
-    return new Map(groups.flatMap((group) => group.rules.map((rule) => [rule.name, rule.query])));
+    return new Map((await this.#rules('alert')).map(({ name, query }) => [name, query]));
+  }
+
+  async firingAlerts(): Promise<string[]> {
+    return (await this.#rules('alert')).filter(({ state }) => state === 'firing').map(({ name }) => name);
+  }
+
+  async #rules(type: 'alert' | 'record'): Promise<Rule[]> {
+    const { groups } = await this.#get<{ groups: { rules: Rule[] }[] }>('rules', { type });
+    return groups.flatMap(({ rules }) => rules);
   }
 
   async #get<Data>(path: string, parameters: Record<string, string>): Promise<Data> {

@@ -20,15 +20,20 @@ const commandTimeoutMs = 60_000;
 /** Building the image installs the dependencies twice. */
 const upTimeoutMs = 600_000;
 
+type Environment = Record<string, string>;
+
 /** Runs a program and resolves with its standard output; a failure carries what it wrote to standard error. */
-export async function run(command: string, args: string[], timeoutMs = commandTimeoutMs): Promise<string> {
+export async function run(
+  command: string,
+  args: string[],
+  { timeoutMs = commandTimeoutMs, env = {} as Environment } = {},
+): Promise<string> {
   const options = {
     cwd: repository,
     timeout: timeoutMs,
     killSignal: 'SIGKILL',
     maxBuffer: 2 ** 26,
-    // Port 0: the engine chooses, and `Stack.address` asks for it.
-    env: { ...process.env, ROOMCAST_PORT: '0', ROOMCAST_GRAFANA_PORT: '0' },
+    env: { ...process.env, ...env },
   } as const;
   try {
     return (await execute(command, args, options)).stdout;
@@ -51,6 +56,8 @@ async function composeCommand(): Promise<string[]> {
 
 export class Stack {
   readonly scratch: string;
+  /** What an operator would write into `.env`. */
+  readonly settings: Environment = {};
   readonly #command: string[];
   readonly project = `roomcast-${randomBytes(4).toString('hex')}`;
   readonly #files = [join(repository, 'docker-compose.yml')];
@@ -64,19 +71,37 @@ export class Stack {
     return new Stack(await composeCommand(), await mkdtemp(join(tmpdir(), 'roomcast-compose-')));
   }
 
-  /** Lays another compose file over those so far, for all commands from now on. */
+  /** Lays another compose file over those so far, or in the place of the one of that name, for all commands from now on. */
   async override(name: string, content: object): Promise<void> {
     const file = join(this.scratch, `${name}.yml`);
     await writeFile(file, JSON.stringify(content));
-    this.#files.push(file);
+    if (!this.#files.includes(file)) this.#files.push(file);
   }
 
   /** Runs a compose command in this project, or in a sister project that shares nothing with it. */
   compose(args: string[], { timeoutMs = commandTimeoutMs, project = this.project } = {}): Promise<string> {
     const [program = '', ...first] = this.#command;
-    const files = this.#files.flatMap((file) => ['--file', file]);
-    const where = ['--project-directory', repository, '--project-name', project];
-    return run(program, [...first, ...where, ...files, ...args], timeoutMs);
+    return run(program, [...first, ...args], { timeoutMs, env: this.environment(project) });
+  }
+
+  /** Runs a shell command as an operator would in this folder; `docker-compose` in it means this project. */
+  shell(command: string, timeoutMs = commandTimeoutMs): Promise<string> {
+    const compose = this.#command.join(' ');
+    const env = this.environment();
+    return run('sh', ['-c', command.replaceAll('docker-compose', compose)], { timeoutMs, env });
+  }
+
+  /** What makes a compose command, or a script that runs some, mean this project. */
+  environment(project = this.project): Environment {
+    const [files, own] = [this.#files.join(':'), this.settings];
+    // Port 0: the engine chooses, and `address` asks for it.
+    return {
+      ROOMCAST_PORT: '0',
+      ROOMCAST_GRAFANA_PORT: '0',
+      ...own,
+      COMPOSE_FILE: files,
+      COMPOSE_PROJECT_NAME: project,
+    };
   }
 
   async up(...args: string[]): Promise<void> {
@@ -90,10 +115,18 @@ export class Stack {
   }
 
   /** Ids of the running containers of a service. */
-  async containers(service: string): Promise<string[]> {
-    const labels = [`com.docker.compose.project=${this.project}`, `com.docker.compose.service=${service}`];
-    const filters = labels.flatMap((label) => ['--filter', `label=${label}`]);
-    return (await docker('ps', '--quiet', '--no-trunc', ...filters)).split('\n').filter(Boolean);
+  containers(service: string): Promise<string[]> {
+    return this.#list('--filter', `label=com.docker.compose.service=${service}`);
+  }
+
+  /** Ids of all containers of the project, those included that have ended. */
+  allContainers(): Promise<string[]> {
+    return this.#list('--all');
+  }
+
+  async #list(...options: string[]): Promise<string[]> {
+    const ofProject = ['--filter', `label=com.docker.compose.project=${this.project}`];
+    return (await docker('ps', '--quiet', '--no-trunc', ...ofProject, ...options)).split('\n').filter(Boolean);
   }
 
   /** Host and port at which a published port of a service can be reached. */

@@ -9,7 +9,7 @@ import { ownRedisOnDisk } from '../support/own-redis.ts';
 import type { OwnRedis } from '../support/redis-process.ts';
 import { until } from '../support/until.ts';
 import { keptWhenBack, pageOf, publishKept } from './kept-room.ts';
-import { channelOf, deadlineMs, redisClient, redisNode, started } from './redis-node.ts';
+import { channelOf, deadlineMs, prefix, redisClient, redisNode, started } from './redis-node.ts';
 
 /** A replica is served as soon as it asks. */
 const promptly = ['--repl-diskless-sync-delay', '0'];
@@ -90,6 +90,19 @@ test('so does a room that nobody used before the promoted one was restarted', as
   expect(position?.epoch).not.toBe(told.epoch);
   // What was published on the promoted one itself is all there.
   expect((await keptWhenBack(one, 'used')).position?.offset).toBe(5);
+});
+
+test('a line that a version without promotions has left for a promoted Redis is taken up: rooms go on', async () => {
+  const { replica, killMaster } = await laggingReplica('a');
+  await killMaster();
+  await promote(replica);
+  const one = await started(replica.url);
+  const { position } = await keptWhenBack(one, 'a');
+  // As it stands after nodes of that version alone.
+  await redisClient(replica.url).hdel(`${prefix}:line`, 'promotion');
+  const other = await started(replica.url);
+  expect((await keptWhenBack(other, 'a')).position).toEqual({ epoch: position?.epoch, offset: 5 });
+  expect((await keptWhenBack(one, 'a')).position).toEqual({ epoch: position?.epoch, offset: 6 });
 });
 
 test('the file of the master that was killed has everything: started again, it goes on', async () => {

@@ -157,6 +157,10 @@ export function handshakeSuite(target: Target): void {
     expect(await ask('GET')).toEqual([200, 'text/plain', '3']);
   });
 
+  test('RFC 9112 3.2.2: a handshake whose target is in absolute form gets 505 (deviation)', async () => {
+    expect((await answer({ path: 'http://localhost/ws' })).status).toBe(505);
+  });
+
   describe('subprotocol', () => {
     const offering = (offer: string | string[] | null) => answer({ headers: { 'Sec-WebSocket-Protocol': offer } });
 

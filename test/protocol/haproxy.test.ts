@@ -1,6 +1,7 @@
 /**
- * The protocol suite through HAProxy with the rules of deploy/haproxy.cfg, and what HAProxy has to keep from the node:
- * requests whose end two readers see in different places (request smuggling, RFC 9112 section 11.2).
+ * The protocol suite through HAProxy with the rules of deploy/haproxy/haproxy.cfg, and what HAProxy has to keep from the
+ * node: requests whose end two readers see in different places (request smuggling, RFC 9112 section 11.2), characters on
+ * which the node's parser stops, and HTTP/2.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { startNode } from '../support/node.ts';
@@ -12,11 +13,14 @@ import { protocolSettings, protocolSuite } from './suite.ts';
 import { answerTo, expectJson, expectServed, open, pingText } from './target.ts';
 
 const target = { port: 0 };
+const state = { port: 0 };
 const healthRequest = httpRequest({ path: '/healthz', headers: { Host: 'localhost' } });
 
 beforeAll(async () => {
   const node = await startNode({ ...protocolSettings, TRUSTED_PROXIES: '127.0.0.1' });
-  target.port = (await startHaproxy(node)).port;
+  const haproxy = await startHaproxy(node);
+  target.port = haproxy.port;
+  state.port = haproxy.statePort;
 });
 
 describe('a node behind HAProxy', () => {
@@ -90,6 +94,45 @@ describe('a node behind HAProxy', () => {
     await socket.write(Buffer.concat([request, healthRequest]));
     expect((await socket.response()).status).toBe(101);
     expect(await socket.ended()).toBeDefined();
+  });
+
+  /** RFC 5234 B.1: CTL, without the tab, which is white space (RFC 9110 5.6.3), and the ends of lines. */
+  const controls = [...Array(0x20).keys(), 0x7f].filter((code) => ![0x09, 0x0a, 0x0d].includes(code));
+
+  test('RFC 9110 5.5: a control character in a header is answered by 400 at once, whichever it is and wherever', async () => {
+    const began = performance.now();
+    for (const character of controls.map((code) => String.fromCharCode(code))) {
+      for (const value of [`a${character}b`, `${character}b`, `a${character}`]) {
+        const { status } = await answerTo(target, handshake({ headers: { 'X-Anything': value } }));
+        expect(status, JSON.stringify(value)).toBe(400);
+      }
+      const health = { path: '/healthz', headers: { Host: 'localhost', Cookie: `a=${character}` } };
+      expect((await answerTo(target, httpRequest(health))).status, JSON.stringify(character)).toBe(400);
+    }
+    // One that reached the node would take 10 s.
+    expect(performance.now() - began).toBeLessThan(10_000);
+  });
+
+  test('RFC 9110 5.5: every other character in a header is taken', async () => {
+    const all = Array.from({ length: 256 }, (_, code) => code);
+    const others = all.filter((code) => ![...controls, 0x0a, 0x0d].includes(code));
+    const headers = { 'X-Anything': `a${String.fromCharCode(...others)}b` };
+    expect((await answerTo(target, handshake({ headers }))).status).toBe(101);
+  });
+
+  test('RFC 9113 3.3: HTTP/2 with prior knowledge is answered in HTTP/1.1 by 400', async () => {
+    const emptySettings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    const preface = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), emptySettings]);
+    for (const { port } of [target, state]) {
+      expect((await answerTo({ port }, preface)).head).toMatch(/^HTTP\/1\.1 400 /);
+    }
+  });
+
+  test('RFC 9112 2.3: HTTP/1.0 gets 400 for a handshake, and 505 for the health of the node (deviation)', async () => {
+    const version = 'HTTP/1.0';
+    expect((await answerTo(target, handshake({ version }))).status).toBe(400);
+    const health = { path: '/healthz', version, headers: { Host: 'localhost' } };
+    expect((await answerTo(target, httpRequest(health))).status).toBe(505);
   });
 
   test('RFC 9112 3.2: two equal Hosts reach the node as one (deviation: HAProxy merges them, and does not answer 400)', async () => {

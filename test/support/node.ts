@@ -45,7 +45,7 @@ export interface SpawnedNode extends TestNode {
   exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
-const builtProgram = fileURLToPath(new URL('../../dist/gateway/main.js', import.meta.url));
+export const builtProgram = fileURLToPath(new URL('../../dist/gateway/main.js', import.meta.url));
 const startDeadlineMs = 15_000;
 const stopDeadlineMs = 10_000;
 
@@ -60,7 +60,7 @@ export async function startNode(settings: NodeSettings = {}): Promise<TestNode> 
 }
 
 /** What `npm start` gives to Node. */
-const usualFlags = ['--max-semi-space-size=8'];
+export const usualFlags = ['--max-semi-space-size=8'];
 
 /** Starts the built program, as `npm start` does, with the same defaults; `stop` is SIGTERM, and SIGKILL when that does not end it. */
 export async function spawnNode(

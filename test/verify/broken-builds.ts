@@ -56,6 +56,24 @@ export const brokenBuilds: BrokenBuild[] = [
       },
     ),
   },
+  {
+    breaks: 'takes a master for one for ever',
+    faults: ['master demoted (a node cut)'],
+    expected: ['LOST_GAP', 'LOST_TAIL'],
+    make: broken(
+      {
+        file: 'redis-connection.js',
+        place: `            if (error !== undefined)
+                return;
+            const unfit = whyUnfit(String(info));`,
+        change: `            this.#options.onProven?.();
+            return;
+            const unfit = whyUnfit(String(info));`,
+      },
+      { file: 'redis-connection.js', place: 'if (notMaster.test(message))', change: 'if (false)' },
+      { file: 'backplane-redis.js', place: "if (message.includes('STALE')", change: 'if (false' },
+    ),
+  },
 ];
 
 function broken(...changes: Change[]): () => string {

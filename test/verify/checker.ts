@@ -7,12 +7,15 @@
  *   places.ts         DIVERGE, DOUBLE, EPOCH, FIFO
  *   ordered-room.ts   LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, BAD_RESUME, EPOCH, HISTORY
  *   plain-room.ts     LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, DIVERGE, DOUBLE, FIFO, BAD_RESUME
+ *   present.ts        PRESENCE
+ * and here STUCK: the cluster did not recover from a fault.
  * A publish without an answer may be there or not, but at most once. What is told is no violation.
  */
 import type { Entry, EntryOf } from './log.ts';
 import { judgeOrderedRoom } from './ordered-room.ts';
 import { Places } from './places.ts';
 import { judgePlainRoom } from './plain-room.ts';
+import { judgePresence } from './present.ts';
 import { Publications, type Report, type Violation, type ViolationKind } from './publications.ts';
 import { readStreams } from './streams.ts';
 
@@ -35,7 +38,12 @@ export function check(entries: readonly Entry[]): Violation[] {
   const places = new Places(publications, report);
   const streams = readStreams(entries, report);
   const histories = new Map<string, EntryOf<'history'>>();
-  for (const entry of entries) if (entry.event === 'history') histories.set(entry.room, entry);
+  const presences = new Map<string, EntryOf<'presence'>>();
+  for (const entry of entries) {
+    if (entry.event === 'history') histories.set(entry.room, entry);
+    if (entry.event === 'presence') presences.set(entry.room, entry);
+    if (entry.event === 'stuck') report('STUCK', entry.what, entry);
+  }
   const withHistory = new Set(plan.rooms.filter(({ history }) => history).map(({ name }) => name));
 
   for (const { room, acks, id } of publications.all()) {
@@ -45,10 +53,11 @@ export function check(entries: readonly Entry[]): Violation[] {
         places.put(room, { epoch, offset }, id, ack);
     }
   }
-  for (const { name, history } of plan.rooms) {
+  for (const { name, history, presence } of plan.rooms) {
     const own = streams.get(name) ?? [];
     if (history) judgeOrderedRoom(name, own, histories.get(name), { publications, places, report });
     else judgePlainRoom(name, own, { publications, report });
+    if (presence) judgePresence(name, own, presences.get(name), report);
   }
   places.judgeEpochs();
   places.judgeFifo();

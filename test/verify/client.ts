@@ -2,8 +2,9 @@
  * A load client that behaves as the protocol asks, and logs all it does and sees.
  *
  * It comes back after the end of a connection (full jitter), with `since` where it has a position; opens a new connection
- * when it is asked to move, and leaves the old one when the new one is in all rooms; publishes with a key, and publishes
- * again what has no certain outcome. Judges nothing. The sockets are link.ts's business, the load crowd.ts's.
+ * when it is asked to move, and leaves the old one when the new one is in all rooms; publishes most with a key, and
+ * publishes again what has no certain outcome, if it has one. Judges nothing. The sockets are link.ts's business, the load
+ * crowd.ts's.
  */
 import type { GapFrame, MessageFrame, OkFrame, Position } from '../../shared/protocol.ts';
 import { Random } from '../unit/random.ts';
@@ -14,6 +15,10 @@ import { idOf, type Payload, payload } from './payload.ts';
 const longestBackoffMs = 2_000;
 /** Well under the time for which a key is remembered. */
 const retryForMs = 45_000;
+/** Of all messages; the others go the way of those that nobody can publish twice. */
+const keyedShare = 0.7;
+/** A message whose time is further off was stamped by a node with a wrong clock, which says nothing of its way. */
+const longestLatencyMs = 300_000;
 
 interface Membership {
   wanted: boolean;
@@ -26,6 +31,8 @@ interface Unsettled {
   room: string;
   data: Payload;
   firstAt: number;
+  /** Its id is its key. */
+  keyed: boolean;
 }
 
 export interface LoadClientOptions {
@@ -96,7 +103,7 @@ export class LoadClient {
   publish(room: string, length: number): void {
     const data = payload(room, `${this.name}-${++this.#published}`, length);
     this.unsettled++;
-    this.#attempt({ room, data, firstAt: performance.now() });
+    this.#attempt({ room, data, firstAt: performance.now(), keyed: this.#random.chance(keyedShare) });
   }
 
   /** Loses its connection, and stays away for so long. `silently`: the gateway is not told. */
@@ -194,7 +201,8 @@ export class LoadClient {
 
   #delivered(link: Link, { room, offset, id: wire, data, at }: MessageFrame): void {
     const id = idOf(room, data);
-    this.latencies.push(Date.now() - at);
+    const latencyMs = Date.now() - at;
+    if (Math.abs(latencyMs) < longestLatencyMs) this.latencies.push(latencyMs);
     this.#note(link, {
       event: 'deliver',
       room,
@@ -243,10 +251,10 @@ export class LoadClient {
       this.#waiting.push(one);
       return;
     }
-    const { room, data } = one;
+    const { room, data, keyed } = one;
     const { id } = data;
     this.#note(link, { event: 'publish', room, id });
-    link.ask({ type: 'publish', room, data, key: id }, (answer) => {
+    link.ask({ type: 'publish', room, data, ...(keyed ? { key: id } : {}) }, (answer) => {
       if (typeof answer === 'object' && answer.type === 'ok') {
         const { epoch, offset, duplicate } = answer;
         const position = epoch === undefined || offset === undefined ? {} : { epoch, offset };
@@ -258,7 +266,7 @@ export class LoadClient {
       const unknown = typeof answer === 'string' || code === 'timeout' || code === 'internal';
       this.#note(link, { event: unknown ? 'unknown' : 'nack', room, id, code });
       const late = performance.now() - one.firstAt > retryForMs;
-      if (late || (!unknown && this.#random.chance(0.5))) this.unsettled--;
+      if (late || (unknown ? !keyed : this.#random.chance(0.5))) this.unsettled--;
       else this.#later(this.#random.integer(50, 800), () => this.#attempt(one));
     });
   }

@@ -1,18 +1,19 @@
 /**
  * What is put under load and broken: a Redis of its own that keeps an append-only file, three node processes, and the
- * load balancer before them. The first node reaches Redis through a proxy that can be told to fail.
+ * load balancer before them. Nodes reach Redis by a name (a proxy) that can be pointed at another one; the first node
+ * through one proxy more, which can be told to fail.
  *
  * Owns their settings, and how each is started again. Which of them is broken when is the business of nemesis.ts.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
 import { onCleanup } from '../support/cleanup.ts';
 import { type FaultProxy, faultProxy } from '../support/fault-proxy.ts';
-import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { type SpawnedNode, spawnNode, usualFlags } from '../support/node.ts';
 import { launchRedisProcess, type OwnRedis } from '../support/redis-process.ts';
 import { until } from '../support/until.ts';
+import { administer } from './administrator.ts';
 import { type Balancer, startBalancer } from './balancer.ts';
 import type { RoomPlan } from './log.ts';
 
@@ -22,11 +23,15 @@ const healthyDeadlineMs = 20_000;
 /** One room keeps so little that clients who stay away are refused; the bursts of large messages go to another one. */
 export const trimmedRoom = 'small:0';
 export const burstRoom = 'h:0';
+/** It tells who comes and goes, and keeps no messages. */
+export const presenceRoom = 'who:plain';
 
 export const roomPlans: RoomPlan[] = [
   ...Array.from({ length: 14 }, (_, index) => ({ name: `h:${index}`, history: true })),
   { name: trimmedRoom, history: true },
   ...Array.from({ length: 5 }, (_, index) => ({ name: `p:${index}`, history: false })),
+  { name: 'who:kept', history: true, presence: true },
+  { name: presenceRoom, history: false, presence: true },
 ];
 
 const open = { subscribe: 'user', publish: 'user' };
@@ -34,6 +39,16 @@ const rules = [
   { match: 'small:*', ...open, history: { size: 8 } },
   { match: 'h:*', ...open, history: { size: 20_000, maxBytes: 268_435_456 } },
   { match: 'p:*', ...open },
+  { match: 'who:kept', ...open, presence: true, joinLeave: true, history: { size: 20_000 } },
+  { match: presenceRoom, ...open, presence: true, joinLeave: true },
+];
+
+/** Whom nodes are to Redis, so that an administrator can change what they may. */
+export const redisUser = { name: 'roomcast', password: 'verify' };
+const redisSettings = [
+  ...['--user', redisUser.name, 'on', `>${redisUser.password}`, '~rc:*', '&rc:*', '+@all'],
+  // A replica is served as soon as it asks.
+  ...['--repl-diskless-sync-delay', '0'],
 ];
 
 /** The drain is short, so that a run sees several. Rates are off: the load is known, and a refusal would hide a fault. */
@@ -47,37 +62,49 @@ const settings = {
 
 export interface Cluster {
   redis: OwnRedis;
+  /** Leads all nodes to Redis. */
+  name: FaultProxy;
+  /** Before the name, of the first node alone. */
   proxy: FaultProxy;
   nodes: SpawnedNode[];
   balancer: Balancer;
-  /** Starts the node of this index again, after it has ended. */
-  restartNode(index: number): Promise<void>;
+  /** Starts the node of this index, after it has ended. `flags` are for Node; `program` as in spawnNode, from now on. */
+  restartNode(index: number, how?: { program?: string; flags?: readonly string[] }): Promise<void>;
   /** Kills Redis and starts it with nothing. */
   emptyRedis(): Promise<void>;
   /** A command of an administrator. */
-  tellRedis(command: string, ...args: string[]): Promise<unknown>;
+  tellRedis(command: string, ...words: (string | number)[]): Promise<unknown>;
+  /** Starts another Redis, of the same users. */
+  anotherRedis(): Promise<OwnRedis>;
   /** Resolves when the balancer sees every node ready. */
   untilHealthy(): Promise<void>;
 }
 
-/** `program` as in spawnNode. */
-export async function startCluster(program?: string): Promise<Cluster> {
+/** `program` as in spawnNode. `prepare` may change Redis before the first node is started. */
+export async function startCluster(program?: string, prepare?: (redis: OwnRedis) => Promise<void>): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-verify-'));
   onCleanup(() => rmSync(folder, { recursive: true, force: true }));
   const roomsFile = join(folder, 'rooms.json');
   writeFileSync(roomsFile, JSON.stringify({ rooms: rules }));
   const data = mkdtempSync(join(folder, 'redis-'));
-  const redis = await launchRedisProcess(data);
+  const redis = await launchRedisProcess(data, redisSettings);
   onCleanup(() => redis.stop());
-  const proxy = await faultProxy(redis.url);
+  await prepare?.(redis);
+  const address = new URL(redis.url);
+  address.username = redisUser.name;
+  address.password = redisUser.password;
+  const name = await faultProxy(address.href);
+  const proxy = await faultProxy(name.url);
   const balancer = await startBalancer();
   const nodes: SpawnedNode[] = [];
+  const programs: (string | undefined)[] = Array.from({ length: nodeCount }, () => program);
 
-  const restartNode = async (index: number) => {
-    const REDIS_URL = index === 0 ? proxy.url : redis.url;
+  const restartNode: Cluster['restartNode'] = async (index, how = {}) => {
+    const REDIS_URL = index === 0 ? proxy.url : name.url;
     const FLUSH_MS = index === 2 ? 20 : 0;
     const own = { ...settings, FLUSH_MS, ROOMS_FILE: roomsFile, REDIS_URL, NODE_ID: `n${index}` };
-    const node = await spawnNode(own, program);
+    programs[index] = how.program ?? programs[index];
+    const node = await spawnNode(own, programs[index], [...usualFlags, ...(how.flags ?? [])]);
     nodes[index] = node;
     balancer.ready[index] = false;
     balancer.targets[index] = node;
@@ -93,6 +120,7 @@ export async function startCluster(program?: string): Promise<Cluster> {
   await untilHealthy();
   return {
     redis,
+    name,
     proxy,
     nodes,
     balancer,
@@ -103,13 +131,13 @@ export async function startCluster(program?: string): Promise<Cluster> {
       rmSync(join(data, 'appendonlydir'), { recursive: true, force: true });
       await redis.start();
     },
-    async tellRedis(command, ...args) {
-      const admin = new Redis(redis.url, { maxRetriesPerRequest: 1 });
-      try {
-        return await admin.call(command, ...args);
-      } finally {
-        admin.disconnect();
-      }
+    tellRedis(command, ...words) {
+      return administer(redis, (tell) => tell(command, ...words));
+    },
+    async anotherRedis() {
+      const other = await launchRedisProcess(mkdtempSync(join(folder, 'redis-')), redisSettings);
+      onCleanup(() => other.stop());
+      return other;
     },
   };
 }

@@ -23,6 +23,8 @@ const wandersPerSecond = 2;
 const longAway = 8;
 const joinDeadlineMs = 40_000;
 const burst = { messages: 24, length: 24_000 };
+/** Longer than the longest run, and than a wrong clock is off. */
+const tokenSeconds = 2 * 24 * 3_600;
 
 export interface Crowd {
   readonly clients: readonly LoadClient[];
@@ -39,7 +41,7 @@ export async function gather(url: string, count: number, random: Random, log: En
   const clients: LoadClient[] = [];
   for (let index = 0; index < count; index++) {
     const name = `c${index}`;
-    const token = await mintToken({ sub: name });
+    const token = await mintToken({ sub: name, exp: Math.floor(Date.now() / 1000) + tokenSeconds });
     const seed = random.integer(0, 2 ** 31);
     const rooms = random.shuffled(names).slice(0, roomsPerClient);
     clients.push(new LoadClient({ name, url, token, rooms, seed, log }));

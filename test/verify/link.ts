@@ -95,7 +95,8 @@ export class Link {
 
   /** Gone as if the network were: reads nothing any more, and the gateway is told nothing. `drop` ends that, too. */
   vanish(): void {
-    this.#socket.pause();
+    // One that ends already has no socket any more.
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.pause();
     this.#end(1006);
   }
 

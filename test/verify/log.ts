@@ -12,12 +12,16 @@ import type { Position } from '../../shared/protocol.ts';
 export interface RoomPlan {
   name: string;
   history: boolean;
+  /** Who is in it can be asked for. */
+  presence?: true;
 }
 
 export interface PlannedFault {
   kind: string;
   /** Index of the node that it hits, where it hits one. */
   node: number;
+  /** A room with history that it hits, where it hits one. */
+  room: string;
   holdMs: number;
 }
 
@@ -44,11 +48,17 @@ interface OfRoom extends OfClient {
 
 export type Entry =
   | (Line & { event: 'run'; seed: number; minutes: number; rooms: RoomPlan[]; schedule: PlannedFault[] })
-  | (Line & { event: 'fault' | 'healed'; kind: string; node: number })
+  | (Line & { event: 'fault' | 'healed'; kind: string; node: number; room: string })
+  /** Not all was well again after a fault, and that was the last one. */
+  | (Line & { event: 'stuck'; what: string })
   /** Redis lost all it had, between `from` (it was still there) and `t` (the new one answers). */
   | (Line & { event: 'wipe'; from: number })
+  /** What says in which epoch this room is, or without a name every room, was taken away. */
+  | (Line & { event: 'lapse'; room?: string })
+  /** A replica that had everything was the master from `from` on; at `t` no node was left at the former one. */
+  | (Line & { event: 'takeover'; from: number })
   | (OfClient & { event: 'open'; node: string })
-  /** Written before the frame is sent. A retry has the same id, which is its key, too. */
+  /** Written before the frame is sent. A retry has the same id, which is its key, if it has one. */
   | (OfRoom & { event: 'publish'; id: string })
   | (OfRoom & { event: 'ack'; id: string; epoch?: string; offset?: number; duplicate?: boolean })
   /** The gateway said that it certainly did not take it. */
@@ -75,7 +85,9 @@ export type Entry =
   /** After the quiet time: the client still runs, and means to be in these rooms. */
   | (OfClient & { event: 'end'; rooms: string[] })
   /** What the gateway holds of a room when all is over. */
-  | (Line & { event: 'history'; room: string; epoch: string; first: number; offset: number; items: StoredMessage[] });
+  | (Line & { event: 'history'; room: string; epoch: string; first: number; offset: number; items: StoredMessage[] })
+  /** Who is in a room after the quiet time: the user of each connection, and the numbers that are told beside them. */
+  | (Line & { event: 'presence'; room: string; members: string[]; count: number; users: number });
 
 export type EntryOf<Event extends Entry['event']> = Extract<Entry, { event: Event }>;
 

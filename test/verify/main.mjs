@@ -1,5 +1,7 @@
 /**
- * `npm run verify -- [--minutes 1] [--seed <number>] [--slow-readers]`: starts the verify project of vitest with these options.
+ * `npm run verify -- [--minutes 1] [--seed <number>] [--faults "slow script,memory full"] [--slow-readers] [--roll]`: starts
+ * the verify project of vitest with these options. With `--faults` only these are inflicted, and the broken builds are left
+ * out; `--slow-readers` and `--roll` (`npm run verify:roll`) do something else instead.
  *
  * Exit code 0: no promise was broken, and the broken builds were caught. 1: something is wrong. 2: nothing was found, but
  * the run does not count.
@@ -11,16 +13,29 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string' },
     seed: { type: 'string' },
+    faults: { type: 'string' },
+    roll: { type: 'boolean', default: false },
     'slow-readers': { type: 'boolean', default: false },
   },
 });
 if (values.minutes !== undefined) process.env.VERIFY_MINUTES = values.minutes;
 if (values.seed !== undefined) process.env.VERIFY_SEED = values.seed;
+if (values.faults !== undefined) process.env.VERIFY_FAULTS = values.faults;
 const slowReaders = values['slow-readers'];
 process.env.VERIFY_SLOW_READERS = String(slowReaders);
-const files = slowReaders ? ['slow-readers'] : [];
 
-const vitest = await startVitest('test', files, { project: 'verify', run: true, watch: false, fileParallelism: false });
+function filesOf() {
+  if (values.roll) return ['roll.test'];
+  if (slowReaders) return ['slow-readers.test'];
+  return values.faults === undefined ? ['verify.test', 'slow-readers.test'] : ['verify.test'];
+}
+
+const vitest = await startVitest('test', filesOf(), {
+  project: 'verify',
+  run: true,
+  watch: false,
+  fileParallelism: false,
+});
 const failed = vitest.state.getTestModules().flatMap((file) => [...file.children.allTests('failed')]);
 await vitest.close();
 if (failed.length > 0 && failed.every((test) => test.meta().verdict === 'uncounted')) process.exitCode = 2;

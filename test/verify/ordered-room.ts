@@ -20,11 +20,11 @@ export function judgeOrderedRoom(
   facts: { publications: Publications; places: Places; report: Report },
 ): void {
   const { report } = facts;
-  if (final) judgeHistory(final, facts);
-  else report('HISTORY', `the history of ${room} was not read at the end`);
   /** The highest offset that a client saw, by client and epoch. */
   const reached = new Map<string, number>();
   for (const stream of streams) follow(stream, final, facts, reached);
+  if (final) judgeHistory(final, facts);
+  else report('HISTORY', `the history of ${room} was not read at the end`);
   for (const { client, opened } of streams) {
     if (final && isNeedless(opened, final)) {
       report(
@@ -40,26 +40,31 @@ export function judgeOrderedRoom(
   }
 }
 
+/** To be called when all deliveries are in their places. */
 function judgeHistory(final: Final, { publications, places, report }: Facts): void {
   const { room, epoch, first, offset, items } = final;
   const line = brief(final);
   let expected = first;
   for (const item of items) {
     publications.seen(item.id, room, line);
-    places.put(room, { epoch, offset: item.offset }, item.id, line);
+    const place = { epoch, offset: item.offset };
+    if (!places.isLeft(item.id, place)) places.put(room, place, item.id, line);
     if (item.offset !== expected) report('HISTORY', `${room} holds ${item.offset} where ${expected} belongs`, line);
     expected = item.offset + 1;
   }
   if (items.length > 0 && expected !== offset + 1) {
     report('HISTORY', `${room} ends at ${expected - 1}, its top is ${offset}`, line);
   }
-  const held = new Set(items.map((item) => item.offset));
-  for (const { id, room: of, acks } of publications.all()) {
+  const held = new Map(items.map((item) => [item.offset, item.id]));
+  const deletedAt = publications.deletedAt(room);
+  for (const { id, room: of, acks, firstAt } of publications.all()) {
     if (of !== room) continue;
+    // A retry of what was deleted may still be known by its key.
+    const isKept = (ack: EntryOf<'ack'>) => ack.epoch === epoch || firstAt > deletedAt;
     for (const ack of acks) {
       if (ack.offset === undefined || ack.epoch === undefined) {
         report('HISTORY', `the ok for ${id} in ${room} has no position`, ack);
-      } else if (ack.epoch === epoch && (ack.offset > offset || (ack.offset >= first && !held.has(ack.offset)))) {
+      } else if (isKept(ack) && (ack.offset > offset || (ack.offset >= first && held.get(ack.offset) !== id))) {
         report('HISTORY', `${id} was acknowledged at ${ack.offset} of ${room}, and is not there`, ack, line);
       }
     }

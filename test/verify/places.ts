@@ -2,8 +2,8 @@
  * Where messages of rooms with history stand: room, epoch and offset, as acknowledged, delivered and stored.
  *
  * Everything that names a place is put here, and two names for one thing are judged: DIVERGE (another message at the
- * same place), DOUBLE (one message at two places of an epoch, or of two without an excuse), EPOCH (more epochs than
- * Redis lost its memory), FIFO (a connection's messages not in the order in which it sent them). Knows no streams.
+ * same place), DOUBLE (one message at two places of an epoch, or of two without an excuse), EPOCH (more epochs than there
+ * was reason for), FIFO (a connection's messages not in the order in which it sent them). Knows no streams.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { Entry } from './log.ts';
@@ -50,6 +50,11 @@ export class Places {
     this.#report('DOUBLE', `${id} is at ${at} and at ${other.epoch}:${other.offset}`, other.line, line);
   }
 
+  /** True if the message has this offset in another epoch: in the next one it is left from before. */
+  isLeft(id: string, { epoch, offset }: Position): boolean {
+    return this.#byId.get(id)?.some((place) => place.epoch !== epoch && place.offset === offset) ?? false;
+  }
+
   /** The acknowledged among these offsets, both ends included; at most `most` of them. */
   acknowledged(room: string, epoch: string, first: number, last: number, most = 3): string[] {
     const offsets = this.#taken.get(room)?.get(epoch);
@@ -64,15 +69,12 @@ export class Places {
   /** To be asked when all is put. */
   judgeEpochs(): void {
     for (const [room, epochs] of this.#taken) {
-      if (epochs.size <= this.#publications.wipes + 1) continue;
+      const reasons = this.#publications.reasonsForEpochs(room);
+      if (epochs.size <= reasons + 1) continue;
       const lines = [...epochs.values()].flatMap((offsets) =>
         [...offsets.values()].slice(0, 1).map(({ line }) => line),
       );
-      this.#report(
-        'EPOCH',
-        `${room} had ${epochs.size} epochs; Redis was emptied ${this.#publications.wipes} times`,
-        ...lines,
-      );
+      this.#report('EPOCH', `${room} had ${epochs.size} epochs, and ${reasons} reasons to begin a new one`, ...lines);
     }
   }
 

@@ -4,7 +4,8 @@
  * A stream is cut into segments at each `gap`. A segment is a window of the room's one order without a hole, so:
  * - behind one message all segments have the same next one (else GAP, LOST_GAP or REORDER);
  * - a message that was sent after the segment began, and acknowledged before another was sent that is in the segment, is
- *   in it as well (LOST_GAP); and without the latter, when the segment lasts to the end (LOST_TAIL).
+ *   in it as well (LOST_GAP); and without the latter, when the segment lasts to the end (LOST_TAIL). What a former master
+ *   took is excused where the gap comes behind it: nobody can tell it in its place.
  */
 import type { EntryOf } from './log.ts';
 import type { Publication, Publications, Report } from './publications.ts';
@@ -17,6 +18,8 @@ interface Segment {
   lines: EntryOf<'deliver'>[];
   ids: Set<string>;
   alive: boolean;
+  /** Of the gap behind it, or of the end of the stream. */
+  endedAt: number;
 }
 
 interface Facts {
@@ -35,18 +38,19 @@ export function judgePlainRoom(room: string, streams: readonly Stream[], facts: 
   }
 }
 
-function cut({ client, room, opened, lines, alive }: Stream, { publications, report }: Facts): Segment[] {
+function cut({ client, room, opened, lines, alive, endedAt }: Stream, { publications, report }: Facts): Segment[] {
   if (opened.epoch !== undefined || opened.recovered) {
     report('BAD_RESUME', `${client} was given a position in ${room}, which has no history`, opened);
   }
   const begin = (began: Segment['began']): Segment => {
-    return { client, startedAt: began.t, began, lines: [], ids: new Set(), alive: false };
+    return { client, startedAt: began.t, began, lines: [], ids: new Set(), alive: false, endedAt };
   };
   let segment = begin(opened);
   const segments = [segment];
   const seen = new Map<string, EntryOf<'deliver'>>();
   for (const line of lines) {
     if (line.event === 'gap') {
+      segment.endedAt = line.t;
       segment = begin(line);
       segments.push(segment);
       continue;
@@ -115,9 +119,11 @@ function judgeAcknowledged(
   let lastSent = 0;
   for (const { id } of segment.lines) lastSent = Math.max(lastSent, publications.get(id)?.firstAt ?? 0);
   for (let index = firstAfter(acknowledged, segment.startedAt); index < acknowledged.length; index++) {
-    const { id, ackedAt, attempts, firstAt } = acknowledged[index] as Publication;
+    const publication = acknowledged[index] as Publication;
+    const { id, ackedAt, attempts, firstAt } = publication;
     if (firstAt > lastSent && !segment.alive) return;
     if (segment.ids.has(id) || (ackedAt >= lastSent && !segment.alive)) continue;
+    if (publications.mayBeMissed(publication, segment.endedAt)) continue;
     const kind = ackedAt < lastSent ? 'LOST_GAP' : 'LOST_TAIL';
     report(kind, `${segment.client} was not given ${id} of ${room}`, segment.began, ...attempts, segment.lines.at(-1));
   }

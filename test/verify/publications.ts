@@ -2,8 +2,9 @@
  * What publishers did, read from the log: every message, how often it was tried, and what they were told.
  *
  * Owns the judgement of a message by itself: PHANTOM (nobody published it, or its payload changed), LEAK (of another
- * room), UNDEAD (refused every time, and there anyway), and the excuse for DOUBLE: a Redis that lost its memory between
- * two attempts cannot know the key of the first one. Knows nothing of who received what, and in which order.
+ * room), UNDEAD (refused every time, and there anyway), and the excuses: a Redis that lost its memory between two attempts
+ * cannot know the key of the first one (DOUBLE), and begins new epochs; a plain message that a master took after another
+ * one had taken over may be missing, if that is told soon. Knows nothing of who received what, and in which order.
  */
 import type { Entry, EntryOf } from './log.ts';
 
@@ -21,7 +22,9 @@ export type ViolationKind =
   | 'EPOCH'
   | 'BAD_RESUME'
   | 'FIFO'
-  | 'HISTORY';
+  | 'HISTORY'
+  | 'PRESENCE'
+  | 'STUCK';
 
 export interface Violation {
   kind: ViolationKind;
@@ -45,23 +48,38 @@ export interface Publication {
   ackedAt: number;
 }
 
+/** After the last node has left a former master, whoever missed what that one took last has been told after so long. */
+const toldWithinMs = 5_000;
+
 export class Publications {
   readonly #byId = new Map<string, Publication>();
   readonly #wipes: EntryOf<'wipe'>[] = [];
+  readonly #takeovers: EntryOf<'takeover'>[] = [];
+  readonly #lapses: EntryOf<'lapse'>[] = [];
   readonly #report: Report;
 
   constructor(entries: readonly Entry[], report: Report) {
     this.#report = report;
     for (const entry of entries) {
       if (entry.event === 'wipe') this.#wipes.push(entry);
+      if (entry.event === 'takeover') this.#takeovers.push(entry);
+      if (entry.event === 'lapse') this.#lapses.push(entry);
       if (entry.event === 'publish') this.#attempt(entry);
       if (entry.event === 'nack') this.#published(entry).nacks++;
       if (entry.event === 'ack') this.#acked(entry);
     }
   }
 
-  get wipes(): number {
-    return this.#wipes.length;
+  /** When what was kept of the room was deleted last. */
+  deletedAt(room: string): number {
+    const lapses = this.#lapses.filter((lapse) => lapse.room === room);
+    return Math.max(Number.NEGATIVE_INFINITY, ...[...this.#wipes, ...lapses].map(({ t }) => t));
+  }
+
+  /** How often this room had a reason to begin a new epoch. */
+  reasonsForEpochs(room: string): number {
+    const lapses = this.#lapses.filter((lapse) => lapse.room === undefined || lapse.room === room);
+    return this.#wipes.length + this.#takeovers.length + lapses.length;
   }
 
   /** In the order of their first attempts. */
@@ -93,6 +111,16 @@ export class Publications {
   mayBeDouble({ attempts, firstAt }: Publication): boolean {
     const lastAt = attempts.at(-1)?.t ?? firstAt;
     return this.#wipes.some(({ from, t }) => firstAt <= t && lastAt >= from);
+  }
+
+  /**
+   * True if a former master may have taken this plain message, to be heard by those alone who were still there, and who
+   * did not get it was told so, or left, at `toldAt`.
+   */
+  mayBeMissed({ firstAt, ackedAt }: Publication, toldAt: number): boolean {
+    return this.#takeovers.some(
+      ({ from, t }) => firstAt <= t && ackedAt >= from && toldAt >= from && toldAt <= t + toldWithinMs,
+    );
   }
 
   #attempt(entry: EntryOf<'publish'>): void {

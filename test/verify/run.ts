@@ -1,13 +1,14 @@
 /**
- * One run from beginning to end: a cluster, a crowd, a nemesis; then quiet, the last look of every client, and what the
- * gateway holds of each room with history. The result is a log; it is judged afterwards, by checker.ts.
+ * One run from beginning to end: a cluster, a crowd, and what disturbs them; then quiet, the last look of every client, and
+ * what the gateway holds of each room. The result is a log; it is judged afterwards, by checker.ts.
  */
-import { connectWelcomed, okOf } from '../support/client.ts';
+import { type Client, connectWelcomed, okOf } from '../support/client.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';
-import { roomPlans, startCluster } from './cluster.ts';
+import { type Cluster, roomPlans, startCluster } from './cluster.ts';
 import { gather } from './crowd.ts';
+import type { World } from './fault.ts';
 import type { Entry, PlannedFault, StoredMessage } from './log.ts';
 import { inflict } from './nemesis.ts';
 import { idOf } from './payload.ts';
@@ -15,17 +16,21 @@ import { idOf } from './payload.ts';
 /** Nothing may have come for so long before the last look. */
 export const quietMs = 2_500;
 const historyPage = 500;
+const mostMembers = 1_000;
 const answerDeadlineMs = 10_000;
 
 export interface RunPlan {
   seed: number;
+  /** How long the faults go on, if there are any. */
   minutes: number;
   clients: number;
   schedule: PlannedFault[];
   /** How long all may take to settle, and then to get quiet; a broken gateway may never do. */
   patienceMs: number;
-  /** As in spawnNode. */
-  program?: string;
+  /** The nodes to begin with; the built ones, if not given. */
+  start?(): Promise<Cluster>;
+  /** Done under load before the faults. */
+  disturb?(world: World): Promise<void>;
 }
 
 export interface Played {
@@ -33,19 +38,24 @@ export interface Played {
   latencies: number[];
 }
 
-export async function play({ seed, minutes, clients, schedule, patienceMs, program }: RunPlan): Promise<Played> {
+export async function play(plan: RunPlan): Promise<Played> {
+  const { seed, minutes, clients, schedule, patienceMs, start = startCluster } = plan;
   const random = new Random(seed);
   const log: Entry[] = [{ t: performance.now(), event: 'run', seed, minutes, rooms: roomPlans, schedule }];
-  const cluster = await startCluster(program);
+  const cluster = await start();
   const crowd = await gather(cluster.balancer.url, clients, random, log);
-  const endsAt = performance.now() + minutes * 60_000;
   crowd.start();
+  await plan.disturb?.({ cluster, crowd, log });
+  const endsAt = performance.now() + minutes * 60_000;
   await inflict(schedule, endsAt, new Random(seed), { cluster, crowd, log });
-  await until(() => performance.now() >= endsAt, minutes * 60_000, 'the time of the run is over');
+  const isStuck = log.some(({ event }) => event === 'stuck');
+  await until(() => isStuck || performance.now() >= endsAt, minutes * 60_000, 'the time of the run is over');
   await crowd.settle(patienceMs);
   await quiet(log, patienceMs);
+  await readEnd(cluster.balancer.url, log).catch((error: Error) => {
+    log.push({ t: performance.now(), event: 'stuck', what: `at the end the rooms cannot be read: ${error.message}` });
+  });
   crowd.end();
-  log.push(...(await readHistories(cluster.balancer.url)));
   return { log, latencies: crowd.clients.flatMap((client) => client.latencies) };
 }
 
@@ -57,9 +67,26 @@ async function quiet(log: Entry[], deadlineMs: number): Promise<void> {
   );
 }
 
-async function readHistories(url: string): Promise<Entry[]> {
-  const token = await mintToken({ sub: 'reader', rooms: { '*': ['history'] } });
+async function readEnd(url: string, log: Entry[]): Promise<void> {
+  const token = await mintToken({ sub: 'reader', rooms: { '*': ['history', 'presence'] } });
   const reader = await connectWelcomed(url, token);
+  log.push(...(await readPresence(reader)), ...(await readHistories(reader)));
+  await reader.close();
+}
+
+async function readPresence(reader: Client): Promise<Entry[]> {
+  const presences: Entry[] = [];
+  for (const { name: room, presence } of roomPlans) {
+    if (!presence) continue;
+    const page = await reader.request({ type: 'presence', room, limit: mostMembers }, answerDeadlineMs);
+    const { count = 0, users = 0, members = [] } = okOf(page);
+    const names = members.map(({ user, connection }) => user ?? connection);
+    presences.push({ t: performance.now(), event: 'presence', room, members: names, count, users });
+  }
+  return presences;
+}
+
+async function readHistories(reader: Client): Promise<Entry[]> {
   const histories: Entry[] = [];
   for (const { name: room, history } of roomPlans) {
     if (!history) continue;
@@ -74,6 +101,5 @@ async function readHistories(url: string): Promise<Entry[]> {
       break;
     }
   }
-  await reader.close();
   return histories;
 }

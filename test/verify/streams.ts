@@ -12,9 +12,12 @@ export interface Stream {
   client: string;
   room: string;
   opened: EntryOf<'subscribe' | 'resume'>;
+  /** A gap that says that no message is missing is none. */
   lines: EntryOf<'deliver' | 'gap'>[];
   /** The client was still in the room when the quiet time was over. */
   alive: boolean;
+  /** When it left the room, or lost its connection. */
+  endedAt: number;
 }
 
 /** By room, in the order in which they were opened. */
@@ -26,7 +29,7 @@ export function readStreams(entries: readonly Entry[], report: Report): Map<stri
       case 'subscribe':
       case 'resume': {
         const { client, room, conn } = entry;
-        const stream: Stream = { client, room, opened: entry, lines: [], alive: false };
+        const stream: Stream = { client, room, opened: entry, lines: [], alive: false, endedAt: Infinity };
         ensure(byRoom, room, () => []).push(stream);
         ensure(open, conn, () => new Map()).set(room, stream);
         break;
@@ -34,14 +37,17 @@ export function readStreams(entries: readonly Entry[], report: Report): Map<stri
       case 'deliver':
       case 'gap': {
         const stream = open.get(entry.conn)?.get(entry.room);
+        if (stream && entry.event === 'gap' && entry.count === 0) break;
         if (stream) stream.lines.push(entry);
         else report('LEAK', `${entry.client} got a frame of ${entry.room} and was not in it`, entry);
         break;
       }
       case 'unsubscribe':
+        end(open.get(entry.conn)?.get(entry.room), entry);
         open.get(entry.conn)?.delete(entry.room);
         break;
       case 'close':
+        for (const stream of open.get(entry.conn)?.values() ?? []) end(stream, entry);
         open.delete(entry.conn);
         break;
       case 'end':
@@ -54,6 +60,10 @@ export function readStreams(entries: readonly Entry[], report: Report): Map<stri
     }
   }
   return byRoom;
+}
+
+function end(stream: Stream | undefined, { t }: Entry): void {
+  if (stream) stream.endedAt = t;
 }
 
 export function ensure<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {

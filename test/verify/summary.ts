@@ -43,8 +43,10 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   let [recovered, notRecovered, trimmed, unanswered, longestAckPauseMs, ackedAt] = [0, 0, 0, 0, 0, 0];
   for (const entry of log) {
     count(events, entry.event);
-    if (entry.event === 'gap')
-      count(gaps, `${entry.reason} in ${withHistory.has(entry.room) ? 'history' : 'plain'} rooms`);
+    if (entry.event === 'gap') {
+      const rooms = withHistory.has(entry.room) ? 'history' : 'plain';
+      count(gaps, entry.count === 0 ? 'of no message' : `${entry.reason} in ${rooms} rooms`);
+    }
     if (entry.event === 'close') count(closes, `${entry.code}`);
     if (entry.event === 'fault') count(faults, entry.kind);
     if (entry.event === 'deliver') delivered.add(entry.id);
@@ -80,8 +82,9 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   };
 }
 
-/** What a run lacks to count; empty when it counts. */
-export function lacks({ deliveries, recovered, trimmed }: Summary): string[] {
+/** What a run lacks to count; empty when it counts. One of chosen faults has to have seen them, and no more. */
+export function lacks({ deliveries, recovered, trimmed, faults }: Summary, chosen?: readonly string[]): string[] {
+  if (chosen !== undefined) return chosen.filter((kind) => !faults.has(kind)).map((kind) => `no "${kind}"`);
   return [
     deliveries < enough.deliveries ? `${deliveries} deliveries, ${enough.deliveries} are needed` : '',
     recovered < enough.recovered ? `${recovered} resumes recovered, ${enough.recovered} are needed` : '',

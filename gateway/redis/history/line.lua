@@ -6,7 +6,11 @@
 return answer(function()
   local known = call('HMGET', KEYS[1], 'line', 'run', 'promotion')
   local line = known[1]
-  if line and known[2] == ARGV[1] and (known[3] or '') == ARGV[2] then return line end
+  if line and known[2] == ARGV[1] and (known[3] or ARGV[2]) == ARGV[2] then
+    -- Versions that know no promotions leave none: while nodes of both run, rooms go on.
+    if not known[3] then call('HSET', KEYS[1], 'promotion', ARGV[2]) end
+    return line
+  end
   if not line or ARGV[3] == '1' then line = ARGV[4] end
   call('HSET', KEYS[1], 'line', line, 'run', ARGV[1], 'promotion', ARGV[2])
   return line

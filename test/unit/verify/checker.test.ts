@@ -204,6 +204,64 @@ const damages: Record<string, Damage> = {
       () => [],
       ['GAP', 'LOST_GAP', 'REORDER'],
     )(log, random),
+  'a gap of no message stands for one': damageOne(
+    'deliver',
+    (entry, at, log) => {
+      const before = preceding(log, at)?.entry;
+      return isOrdered(entry) && before?.event === 'gap' && before.count === 0 && nextIsMessage(entry, at, log);
+    },
+    () => [],
+    ['GAP', 'LOST_GAP'],
+  ),
+  'an epoch begins without a reason': (log) => {
+    const reasons = log.filter(({ event }) => event === 'wipe' || event === 'takeover' || event === 'lapse');
+    if (reasons.length === 0) return undefined;
+    return { log: log.filter((entry) => !reasons.includes(entry)), kinds: ['EPOCH'] };
+  },
+  'a message that was kept is gone after another Redis took over': (log) => {
+    const deletedAt = log.findLast(({ event }) => event === 'wipe' || event === 'lapse')?.t ?? 0;
+    const tried = (id: string) => log.find((entry) => entry.event === 'publish' && entry.id === id)?.t ?? 0;
+    const former = (id: string, epoch: string) =>
+      log.some((entry) => entry.event === 'ack' && entry.id === id && entry.epoch !== epoch);
+    for (const history of log) {
+      if (history.event !== 'history') continue;
+      const isLeft = ({ id }: { id: string }) => former(id, history.epoch) && tried(id) > deletedAt;
+      const items = history.items.map((item) => (isLeft(item) ? { ...item, id: 'another' } : item));
+      if (!history.items.some(isLeft)) continue;
+      return { log: log.map((entry) => (entry === history ? { ...history, items } : entry)), kinds: ['HISTORY'] };
+    }
+    return undefined;
+  },
+  'somebody is listed who is not there': damageOne(
+    'presence',
+    () => true,
+    (entry) => [{ ...entry, members: [...entry.members, 'ghost'], count: entry.count + 1, users: entry.users + 1 }],
+    ['PRESENCE'],
+  ),
+  'somebody who is there is not listed': damageOne(
+    'presence',
+    () => true,
+    (entry) => [{ ...entry, members: entry.members.slice(1), count: entry.count - 1, users: entry.users - 1 }],
+    ['PRESENCE'],
+  ),
+  'users are counted wrong': damageOne(
+    'presence',
+    () => true,
+    (entry) => [{ ...entry, users: entry.users + 1 }],
+    ['PRESENCE'],
+  ),
+  'nobody is asked who is there': damageOne(
+    'presence',
+    () => true,
+    () => [],
+    ['PRESENCE'],
+  ),
+  'the cluster does not recover': damageOne(
+    'end',
+    () => true,
+    (entry) => [entry, { t: entry.t, event: 'stuck', what: 'no recovery' }],
+    ['STUCK'],
+  ),
   'a refused message is there': (log) => {
     const acked = log.findLast((entry) => entry.event === 'ack');
     if (acked?.event !== 'ack') return undefined;
@@ -306,6 +364,39 @@ function sameEpoch(log: Entry[], one: string, other: string): boolean {
 
 test('nothing is found where nothing was broken', () => {
   for (const { seed, log } of logs) expect(check(log), `seed ${seed}`).toEqual([]);
+});
+
+describe('what a former master took', () => {
+  const of = (client: string) => ({ room: 'p:0', client, conn: client === 'stays' ? 1 : 2 });
+  /** One client stays with the former master, and publishes there; one has moved. */
+  const log = (toldAt: number): Entry[] => [
+    { t: 0, event: 'run', seed: 1, minutes: 1, rooms: [{ name: 'p:0', history: false }], schedule: [] },
+    { t: 1, event: 'subscribe', ...of('stays') },
+    { t: 2, event: 'subscribe', ...of('moved') },
+    { t: 11, event: 'publish', id: 'former', ...of('stays') },
+    { t: 12, event: 'deliver', id: 'former', wire: 'w1', ...of('stays') },
+    { t: 13, event: 'ack', id: 'former', ...of('stays') },
+    { t: 14, event: 'publish', id: 'new', ...of('moved') },
+    { t: 15, event: 'deliver', id: 'new', wire: 'w2', ...of('moved') },
+    { t: 16, event: 'ack', id: 'new', ...of('moved') },
+    { t: 20, event: 'gap', reason: 'backplane', ...of('stays') },
+    { t: 21, event: 'takeover', from: 10 },
+    { t: toldAt, event: 'gap', reason: 'backplane', ...of('moved') },
+    { t: 90_000, event: 'end', client: 'stays', conn: 1, rooms: ['p:0'] },
+    { t: 90_000, event: 'end', client: 'moved', conn: 2, rooms: ['p:0'] },
+  ];
+
+  test('may be told behind its place', () => {
+    expect(check(log(22))).toEqual([]);
+  });
+
+  test.each([
+    ['not at all', log(22).filter(({ t }) => t !== 22), 'LOST_GAP'],
+    ['much too late', log(30_000), 'LOST_GAP'],
+    ['though nothing took over', log(22).filter(({ event }) => event !== 'takeover'), 'LOST_GAP'],
+  ])('is missed where it is told %s', (_, damaged, kind) => {
+    expect(check(damaged).map((violation) => violation.kind)).toContain(kind);
+  });
 });
 
 describe('every damage is found', () => {

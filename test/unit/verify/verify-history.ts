@@ -2,7 +2,8 @@
  * Logs of runs in which nothing was broken, made at random by a gateway of a hundred lines that cannot fail.
  *
  * It has rooms with history and plain ones, clients that lag behind, come back, are refused, publish again with the same
- * key, members that are told a gap, and a Redis that loses its memory. Whatever it writes, the checker must find good.
+ * key, members that are told a gap, a Redis that loses its memory or one room, and another one that takes over. Whatever
+ * it writes, the checker must find good.
  */
 import type { Entry, EntryOf, RoomPlan, StoredMessage } from '../../verify/log.ts';
 import { Random } from '../random.ts';
@@ -34,9 +35,9 @@ interface Client {
 
 const roomPlans: RoomPlan[] = [
   { name: 'h:0', history: true },
-  { name: 'h:1', history: true },
+  { name: 'h:1', history: true, presence: true },
   { name: 'p:0', history: false },
-  { name: 'p:1', history: false },
+  { name: 'p:1', history: false, presence: true },
 ];
 const kept = 12;
 
@@ -58,7 +59,7 @@ export function validLog(seed: number, steps = 250): Entry[] {
   const epochOf = (room: Room) => `e${room.epoch}`;
   const line = (client: Client, room: Room) => ({ t: now(), client: client.name, conn: client.conn, room: room.name });
 
-  const take = (room: Room, id: string): { offset: number; epoch: string } => {
+  const take = (room: Room, id: string, members = clients): { offset: number; epoch: string } => {
     const known = room.keys.get(id);
     if (known) return known;
     const offset = ++room.count;
@@ -68,7 +69,7 @@ export function validLog(seed: number, steps = 250): Entry[] {
     if (room.messages.length > kept) room.messages.shift();
     room.first = room.messages[0]?.offset ?? 1;
     const wire = `w${room.epoch}-${offset}`;
-    for (const { rooms: joined } of clients) {
+    for (const { rooms: joined } of members) {
       joined.get(room.name)?.queue.push({ event: 'deliver', id, ...(room.history ? { offset } : { wire }) });
     }
     return place;
@@ -144,16 +145,47 @@ export function validLog(seed: number, steps = 250): Entry[] {
     membership.queue = [{ event: 'gap', reason: 'slow', ...(room.history ? exact : { count: missed.length }) }];
   };
 
+  const interrupt = (room: Room, members = clients) => {
+    const { count: offset } = room;
+    const told = room.history ? { reason: 'epoch', epoch: epochOf(room), offset } : { reason: 'backplane' };
+    for (const { rooms: joined } of members) joined.get(room.name)?.queue.push({ event: 'gap', ...told });
+  };
+
   const wipe = () => {
     const from = now();
     for (const room of rooms) {
       Object.assign(room, { epoch: room.epoch + 1, messages: [], first: 1, count: 0, keys: new Map() });
-      for (const { rooms: joined } of clients) {
-        const told = room.history ? { reason: 'epoch', epoch: epochOf(room), offset: 0 } : { reason: 'backplane' };
-        joined.get(room.name)?.queue.push({ event: 'gap', ...told });
-      }
+      interrupt(room);
     }
     log.push({ t: now(), event: 'wipe', from });
+  };
+
+  /** The messages of one room are gone, their keys are not. */
+  const lapse = (room: Room) => {
+    if (!room.history) return;
+    Object.assign(room, { epoch: room.epoch + 1, messages: [], first: 1, count: 0 });
+    interrupt(room);
+    log.push({ t: now(), event: 'lapse', room: room.name });
+  };
+
+  /** What is there stays. Those of a plain room that have not moved yet get what the former master takes, and nothing else. */
+  const takeOver = () => {
+    const from = now();
+    for (const room of rooms) {
+      if (room.history) room.epoch++;
+      else {
+        const moved = clients.filter(() => random.chance(0.5));
+        interrupt(room, moved);
+        for (const members of [clients.filter((client) => !moved.includes(client)), moved]) {
+          const [publisher, id] = [random.pick(clients), `m${++ids}`];
+          log.push({ ...line(publisher, room), event: 'publish', id });
+          take(room, id, members);
+          log.push({ ...line(publisher, room), event: 'ack', id });
+        }
+      }
+      interrupt(room);
+    }
+    log.push({ t: now(), event: 'takeover', from });
   };
 
   for (const client of clients) connect(client);
@@ -164,7 +196,10 @@ export function validLog(seed: number, steps = 250): Entry[] {
     else if (fate < 0.9) for (const one of again.splice(0, 1)) publish(client, one.room, one.id, false);
     else if (fate < 0.94) connect(client);
     else if (fate < 0.96) tellGap(client, room);
-    else if (fate < 0.99) {
+    else if (fate < 0.965) client.rooms.get(room.name)?.queue.push({ event: 'gap', reason: 'backplane', count: 0 });
+    else if (fate < 0.97) takeOver();
+    else if (fate < 0.975) lapse(room);
+    else if (fate < 0.995) {
       if (client.rooms.has(room.name)) log.push({ ...line(client, room), event: 'unsubscribe' });
       leave(client, room);
     } else wipe();
@@ -182,6 +217,11 @@ export function validLog(seed: number, steps = 250): Entry[] {
   for (const client of clients) {
     for (const room of rooms) drain(client, room);
     log.push({ t: now(), client: client.name, conn: client.conn, event: 'end', rooms: rooms.map(({ name }) => name) });
+  }
+  for (const { name: room, presence } of roomPlans) {
+    const members = clients.map((client) => client.name);
+    const { length } = members;
+    if (presence) log.push({ t: now(), event: 'presence', room, members, count: length, users: length });
   }
   for (const room of rooms) {
     if (!room.history) continue;

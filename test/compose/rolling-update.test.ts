@@ -1,12 +1,14 @@
 /**
- * A deploy as an operator does it: deploy/rolling-restart.sh restarts all replicas of docker-compose.yml one after the
- * other, under 200 clients and 50 messages a second. Nobody notices more than a move.
+ * A deploy as an operator does it: deploy/rolling-update.sh brings new settings to all replicas of docker-compose.yml,
+ * under 200 clients and 50 messages a second. Nobody notices more than a move. Settings with which a replica cannot serve
+ * change nothing.
  *
  * Owns the story and the load; containers are in stack.ts, clients in moving-client.ts.
  */
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { connect } from '../support/client.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import { MovingClient } from './moving-client.ts';
@@ -21,13 +23,20 @@ let stack: Stack;
 let url: string;
 let secret: string;
 
+/** Settings of the gateway, over those of docker-compose.yml. */
+async function set(environment: Record<string, string>): Promise<void> {
+  const rule = { match: 'chat:*', subscribe: 'user', publish: 'user', history: { size: 10_000 } };
+  await writeFile(join(folder(), 'rooms.json'), JSON.stringify({ rooms: [rule] }));
+  await stack.override('test', { services: { gateway: { environment, volumes: [`${folder()}:/etc/roomcast:ro`] } } });
+}
+
+const folder = () => join(stack.scratch, 'gateway');
+
 beforeAll(async () => {
   stack = await Stack.create();
-  const file = join(stack.scratch, 'rooms.json');
-  const rule = { match: 'chat:*', subscribe: 'user', publish: 'user', history: { size: 10_000 } };
-  await writeFile(file, JSON.stringify({ rooms: [rule] }));
-  await stack.override('test', { services: { gateway: { volumes: [`${file}:/etc/roomcast/rooms.json:ro`] } } });
-  await stack.up('--build', '--scale', 'gateway=3', 'gateway', 'haproxy');
+  await mkdir(folder());
+  await set({});
+  await stack.up('--build', 'gateway', 'haproxy');
   url = `ws://${await stack.address('haproxy', 8080)}/ws`;
   secret = (await stack.exec('cat', '/run/roomcast/jwt-secret')).trim();
   await until(async () => (await nodesOf(await crowd(6))).size === 3, 120_000, 'three nodes take connections').catch(
@@ -42,7 +51,7 @@ afterAll(async () => {
   await stack?.removeScratch();
 });
 
-/** Clients, each a user of its own, in two rooms each. */
+/** Clients, each a user of its own, in two rooms each; all of them, or none is left. */
 async function crowd(count: number): Promise<MovingClient[]> {
   const clients: MovingClient[] = [];
   while (clients.length < count) {
@@ -52,7 +61,13 @@ async function crowd(count: number): Promise<MovingClient[]> {
       const inRooms = [rooms[number % 10] ?? '', rooms[(number + 3) % 10] ?? ''];
       return MovingClient.enter({ url, token, rooms: inRooms });
     });
-    clients.push(...(await Promise.all(entering)));
+    const outcomes = await Promise.allSettled(entering);
+    clients.push(...outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : [])));
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failure !== undefined) {
+      await Promise.all(clients.map((client) => client.end()));
+      throw failure.reason;
+    }
   }
   return clients;
 }
@@ -104,26 +119,69 @@ function watchShares(clients: MovingClient[]): () => number {
   };
 }
 
-test('all replicas restarted one after the other: nothing lost, nothing twice, nobody away for more than 2 s', async () => {
-  const started = async () => {
-    const ids = await stack.containers('gateway');
-    return (await docker('inspect', '--format', '{{.State.StartedAt}}', ...ids)).trim().split('\n');
+/** Comes in by a new connection, time after time, until `stop`, which resolves with what went wrong. */
+function visitSteadily(): () => Promise<string[]> {
+  const refused: string[] = [];
+  let stopped = false;
+  const visit = async () => {
+    const token = await mintToken({ sub: 'visitor' }, secret);
+    while (!stopped) {
+      const client = await connect(url, { token }).catch((error: Error) => refused.push(error.message));
+      if (typeof client !== 'number') await client.close();
+      await new Promise((resolve) => setTimeout(resolve, sampleMs / 10));
+    }
   };
-  const before = await started();
+  const visiting = visit();
+  return async () => {
+    stopped = true;
+    await visiting;
+    return refused;
+  };
+}
+
+const update = (environment: Record<string, string> = {}) =>
+  run('deploy/rolling-update.sh', [], { timeoutMs: 400_000, env: { ...stack.environment(), ...environment } });
+
+test('a mistake in the settings is told before any replica is touched', async () => {
+  const replicas = await stack.allContainers();
+  await set({ GATEWAY_PING_INTERVAL_MS: 'soon', GATEWAY_MAX_MESAGE_BYTES: '32768' });
+  const failure = await update().catch((error: Error) => error.message);
+  expect(failure).toContain('GATEWAY_PING_INTERVAL_MS must be a whole number');
+  expect(failure).toContain('GATEWAY_MAX_MESAGE_BYTES is not a setting');
+  expect(failure).toContain('nothing was changed');
+  expect(await stack.allContainers()).toEqual(replicas);
+});
+
+test('replicas that do not become ready are taken away again, and the old ones serve as before', async () => {
+  const replicas = await stack.allContainers();
+  await set({ GATEWAY_REDIS_URL: 'redis://redis:6380' });
+  const failure = await update({ READY_S: '15' }).catch((error: Error) => error.message);
+  expect(failure).toContain('is not ready within 15 s');
+  expect(failure).toContain('ECONNREFUSED');
+  expect(await stack.allContainers()).toEqual(replicas);
+  expect((await nodesOf(await crowd(6))).size).toBe(3);
+});
+
+test('new settings for all replicas: nothing lost, nothing twice, nobody refused or away for more than 2 s', async () => {
+  const before = await stack.containers('gateway');
+  // One that is dead already is replaced with the others.
+  await docker('kill', before[0] ?? '');
+  await set({ GATEWAY_MAX_MESSAGE_BYTES: '32768' });
   const clients = await crowd(clientCount);
-  expect(new Set(clients.map(({ node }) => node)).size).toBe(3);
   const stopPublishing = publishSteadily(clients);
   const stopWatching = watchShares(clients);
-  const output = await run('sh', ['deploy/rolling-restart.sh', stack.project], 240_000).catch(async (error: Error) => {
+  const stopVisiting = visitSteadily();
+  const output = await update().catch(async (error: Error) => {
     throw new Error(`${error.message}\n${await stack.logs()}`, { cause: error });
   });
+  const refused = await stopVisiting();
   const largestShare = stopWatching();
   const acknowledged = await stopPublishing();
 
-  expect(output.match(/serves again/g)).toHaveLength(3);
-  const after = await started();
+  expect(output).toContain('3 replicas serve');
+  const after = await stack.containers('gateway');
   expect(after).toHaveLength(3);
-  for (const time of after) expect(before).not.toContain(time);
+  for (const id of after) expect(before).not.toContain(id);
   const behind = () =>
     clients.flatMap(({ heard }) =>
       [...heard].filter(
@@ -132,6 +190,7 @@ test('all replicas restarted one after the other: nothing lost, nothing twice, n
     );
   await until(() => behind().length === 0, 20_000, 'everybody has heard the last messages');
 
+  expect(refused).toEqual([]);
   expect(clients.flatMap(({ troubles }) => troubles)).toEqual([]);
   expect([...acknowledged.values()].reduce((sum, { size }) => sum + size, 0)).toBeGreaterThan(1_000);
   for (const { heard } of clients) {
@@ -145,10 +204,13 @@ test('all replicas restarted one after the other: nothing lost, nothing twice, n
   }
   expect(clients.every(({ moves }) => moves > 0)).toBe(true);
   expect(Math.max(...clients.map(({ longestAwayMs }) => longestAwayMs))).toBeLessThanOrEqual(2_000);
-  // Two are left while the first is away, and share its clients.
+  // The new ones share the clients of the old ones; two of those had all in the beginning.
   expect(largestShare).toBeLessThanOrEqual(0.6);
   // Every connection that was left, the client left itself: none was closed by a node.
   expect([...new Set(clients.flatMap(({ closeCodes }) => closeCodes))]).toEqual([1000]);
   process.stdout.write(`${output}largest share of a node: ${Math.round(largestShare * 100)} %\n`);
   await Promise.all(clients.map((client) => client.end()));
+  const visitor = await connect(url, { token: await mintToken({ sub: 'visitor' }, secret) });
+  expect((await visitor.next('welcome')).maxMessageBytes).toBe(32_768);
+  await visitor.close();
 });

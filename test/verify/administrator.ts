@@ -1,0 +1,19 @@
+/**
+ * An administrator of Redis: commands by a connection that no gateway has a part in, of the user who may do everything.
+ */
+import { Redis } from 'ioredis';
+import type { OwnRedis } from '../support/redis-process.ts';
+
+export type Tell = (command: string, ...words: (string | number)[]) => Promise<unknown>;
+
+/** Connects, does the work, and leaves. */
+export async function administer<Result>(redis: OwnRedis, work: (tell: Tell) => Promise<Result>): Promise<Result> {
+  const connection = new Redis(redis.url, { maxRetriesPerRequest: 1 });
+  // It fails the command that waits for the connection, too.
+  connection.on('error', () => undefined);
+  try {
+    return await work((command, ...words) => connection.call(command, ...words));
+  } finally {
+    connection.disconnect();
+  }
+}

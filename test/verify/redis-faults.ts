@@ -1,0 +1,154 @@
+/** What befalls the one Redis of all nodes: its process, its limits, its users, and what others do to it. */
+import { setTimeout as pause } from 'node:timers/promises';
+import { until } from '../support/until.ts';
+import { administer } from './administrator.ts';
+import { presenceRoom, redisUser } from './cluster.ts';
+import type { Fault } from './fault.ts';
+
+const pubsubLimit = { small: 'pubsub 32kb 0 0', usual: 'pubsub 32mb 8mb 60' };
+/** For the administrator and some of the nine connections that three nodes want. */
+const fewClients = 6;
+const usualClients = 10_000;
+/** After it a script that runs on is answered by BUSY, and can be ended. */
+const busyAfterMs = { soon: 1_000, usual: 5_000 };
+const endDeadlineMs = 10_000;
+
+export const redisFaults = {
+  'Redis killed': {
+    holdMs: [200, 1_500],
+    async inflict({ cluster }, { holdMs }) {
+      await cluster.redis.kill();
+      await pause(holdMs);
+      await cluster.redis.start();
+    },
+  },
+  'Redis emptied': {
+    holdMs: [0, 0],
+    async inflict({ cluster, log }) {
+      const from = performance.now();
+      await cluster.emptyRedis();
+      log.push({ t: performance.now(), event: 'wipe', from });
+    },
+  },
+  'Redis frozen': {
+    holdMs: [500, 4_000],
+    async inflict({ cluster }, { holdMs }) {
+      await cluster.redis.pause();
+      await pause(holdMs);
+      await cluster.redis.resume();
+    },
+  },
+  'Redis slow': {
+    holdMs: [1_000, 3_000],
+    async inflict({ cluster }, { holdMs }) {
+      const end = performance.now() + holdMs;
+      // A new pause waits for the end of the one before.
+      while (performance.now() < end) await cluster.tellRedis('CLIENT', 'PAUSE', 300, 'ALL');
+    },
+  },
+  'clients paused': paused('ALL'),
+  'writers paused': paused('WRITE'),
+  'slow script': {
+    holdMs: [2_000, 7_000],
+    async inflict({ cluster }, { holdMs }) {
+      // Whoever connects meanwhile is told BUSY, an administrator too.
+      await administer(cluster.redis, async (tell) => {
+        await tell('CONFIG', 'SET', 'busy-reply-threshold', busyAfterMs.soon);
+        const ended = cluster.tellRedis('EVAL', 'while true do end', 0).catch((error: Error) => error.message);
+        await pause(holdMs);
+        await until(() => tell('SCRIPT', 'KILL'), endDeadlineMs, 'the script is ended');
+        if (!/killed/.test(String(await ended))) throw new Error(`the script did not run: ${await ended}`);
+        await tell('CONFIG', 'SET', 'busy-reply-threshold', busyAfterMs.usual);
+      });
+    },
+  },
+  'scripts flushed': {
+    holdMs: [500, 1_500],
+    async inflict({ cluster }, { holdMs }) {
+      const end = performance.now() + holdMs;
+      do {
+        await cluster.tellRedis('SCRIPT', 'FLUSH');
+        await pause(100);
+      } while (performance.now() < end);
+    },
+  },
+  'memory full': {
+    holdMs: [1_000, 3_000],
+    async inflict({ cluster }, { holdMs }) {
+      await cluster.tellRedis('CONFIG', 'SET', 'maxmemory', 1);
+      await pause(holdMs);
+      await cluster.tellRedis('CONFIG', 'SET', 'maxmemory', 0);
+    },
+  },
+  'output limit': {
+    holdMs: [500, 1_000],
+    async inflict({ cluster, crowd }, { holdMs }) {
+      await cluster.tellRedis('CONFIG', 'SET', 'client-output-buffer-limit', pubsubLimit.small);
+      crowd.burst();
+      await pause(holdMs);
+      await cluster.tellRedis('CONFIG', 'SET', 'client-output-buffer-limit', pubsubLimit.usual);
+    },
+  },
+  'too many clients': {
+    holdMs: [1_000, 3_000],
+    async inflict({ cluster }, { holdMs }) {
+      // Whoever comes later is refused, an administrator too.
+      await administer(cluster.redis, async (tell) => {
+        await tell('CONFIG', 'SET', 'maxclients', fewClients);
+        const end = performance.now() + holdMs;
+        do {
+          await tell('CLIENT', 'KILL', 'USER', redisUser.name);
+          await pause(500);
+        } while (performance.now() < end);
+        await tell('CONFIG', 'SET', 'maxclients', usualClients);
+      });
+    },
+  },
+  'subscribers killed': {
+    holdMs: [0, 0],
+    async inflict({ cluster }) {
+      await cluster.tellRedis('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    },
+  },
+  'password changed': {
+    holdMs: [500, 3_000],
+    async inflict({ cluster }, { holdMs }) {
+      const { name, password } = redisUser;
+      // Of the connections that are open the change alone takes nothing.
+      await cluster.tellRedis('ACL', 'SETUSER', name, 'resetpass', '>another');
+      await pause(holdMs / 2);
+      await cluster.tellRedis('CLIENT', 'KILL', 'USER', name);
+      await pause(holdMs / 2);
+      await cluster.tellRedis('ACL', 'SETUSER', name, 'resetpass', `>${password}`);
+    },
+  },
+  "a key in the way of a room's messages": inTheWay((room) => `rc:{${room}}:messages`),
+  "a key in the way of a room's position": inTheWay((room) => `rc:{${room}}:position`, 'room'),
+  'a key in the way of the line': inTheWay(() => 'rc:line', 'all rooms'),
+  'a key in the way of members': inTheWay(() => `rc:{${presenceRoom}}:members`),
+  'a key in the way of users': inTheWay(() => `rc:{${presenceRoom}}:users`),
+} satisfies Record<string, Fault>;
+
+function paused(who: 'ALL' | 'WRITE'): Fault {
+  return {
+    holdMs: [1_000, 4_000],
+    async inflict({ cluster }, { holdMs }) {
+      await cluster.tellRedis('CLIENT', 'PAUSE', holdMs, who);
+      await pause(holdMs);
+    },
+  };
+}
+
+/** Somebody writes a text where a node keeps something else, and takes it away later. `lapses`: the rooms whose epoch that ends. */
+function inTheWay(key: (room: string) => string, lapses?: 'room' | 'all rooms'): Fault {
+  return {
+    holdMs: [500, 2_000],
+    async inflict({ cluster, log }, { room, holdMs }) {
+      await cluster.tellRedis('SET', key(room), 'in the way');
+      await pause(holdMs);
+      await cluster.tellRedis('DEL', key(room));
+      if (lapses === 'room') log.push({ t: performance.now(), event: 'lapse', room });
+      if (lapses === 'all rooms') log.push({ t: performance.now(), event: 'lapse' });
+    },
+  };
+}
