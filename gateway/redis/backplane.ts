@@ -56,15 +56,15 @@ export class RedisBackplane implements Backplane {
   readonly #log: Logger;
   readonly #names: RedisNames;
   /** Keeps and reads history. */
-  readonly #publisher: RedisConnection;
+  readonly #history: RedisConnection;
   /** Carries what is live. */
-  readonly #subscriber: RedisConnection;
-  readonly #history: HistoryQueue;
+  readonly #pubsub: RedisConnection;
+  readonly #historyQueue: HistoryQueue;
   readonly #subscriptions: Subscriptions;
   readonly #canary: Canary;
   readonly #canaryChannel: string;
   readonly #unproven = new Unproven();
-  /** Of the master to which the subscriber was connected last. */
+  /** Of the master to which `#pubsub` was connected last. */
   #promotion = '';
   readonly #connectedBefore = new Set<RedisRole>();
   #timer: NodeJS.Timeout | undefined;
@@ -81,15 +81,15 @@ export class RedisBackplane implements Backplane {
     this.#log = log;
     this.#names = new RedisNames(prefix, redis.database);
     this.#canaryChannel = this.#names.canaryChannel(node, randomBytes(6).toString('hex'));
-    this.#publisher = this.#connection('publisher', {
+    this.#history = this.#connection('history', {
       scripts: [publishOnce, lineScript, appendScript, readHistoryScript],
       onReady: () => {
-        this.#history.settleLine();
+        this.#historyQueue.settleLine();
         this.#sendCanary();
       },
       onSecond: () => this.#sendCanary(),
     });
-    this.#subscriber = this.#connection('subscriber', {
+    this.#pubsub = this.#connection('pubsub', {
       scripts: [publishOnce],
       onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
       onReady: () => this.#resubscribe(),
@@ -97,17 +97,17 @@ export class RedisBackplane implements Backplane {
       onAsked: () => this.#unproven.ask(),
       onProven: () => this.#unproven.proven(),
     });
-    this.#history = new HistoryQueue(this.#publisher, this.#names, dedupeMs);
+    this.#historyQueue = new HistoryQueue(this.#history, this.#names, dedupeMs);
     this.#subscriptions = new Subscriptions(
       (room) => this.#names.channel(room),
       {
-        subscribe: (channels) => this.#subscriber.run(['SUBSCRIBE', ...channels], channels.length),
-        unsubscribe: (channels) => this.#subscriber.run(['UNSUBSCRIBE', ...channels], channels.length),
+        subscribe: (channels) => this.#pubsub.run(['SUBSCRIBE', ...channels], channels.length),
+        unsubscribe: (channels) => this.#pubsub.run(['UNSUBSCRIBE', ...channels], channels.length),
       },
-      (error) => this.#subscriber.reconnect(error.message),
+      (error) => this.#pubsub.reconnect(error.message),
     );
     this.#canary = new Canary({
-      publish: (text) => this.#publisher.run(['PUBLISH', this.#canaryChannel, text]),
+      publish: (text) => this.#history.run(['PUBLISH', this.#canaryChannel, text]),
       tryWrite: () => this.#tryWrite(),
       onRoundTrip: (seconds) => this.#listener?.roundTrip(seconds),
       onLost: () => redis.renew('a message that Redis took has not come back'),
@@ -116,11 +116,11 @@ export class RedisBackplane implements Backplane {
   }
 
   get up(): boolean {
-    return this.#publisher.ready && this.#subscriber.ready && this.#canary.flows;
+    return this.#history.ready && this.#pubsub.ready && this.#canary.flows;
   }
 
   get trouble(): string | undefined {
-    for (const { ready, trouble } of [this.#publisher, this.#subscriber]) {
+    for (const { ready, trouble } of [this.#history, this.#pubsub]) {
       if (!ready) return `Redis cannot be used: ${trouble}`;
     }
     if (this.#canary.refusal !== undefined) return `Redis refuses writes: ${this.#canary.refusal}`;
@@ -135,8 +135,8 @@ export class RedisBackplane implements Backplane {
       this.#canary.tick();
       this.#noticeState();
     }, tickMs);
-    this.#publisher.connect();
-    this.#subscriber.connect();
+    this.#history.connect();
+    this.#pubsub.connect();
     await new Promise<void>((resolve) => {
       this.#onStarted = resolve;
       setTimeout(resolve, startTimeoutMs).unref();
@@ -174,15 +174,15 @@ export class RedisBackplane implements Backplane {
   renew(): void {
     // At once: nobody may be told that a room is subscribed on the connection that is given up.
     this.#subscriptions.lost();
-    this.#subscriber.reconnect('the node stood still');
+    this.#pubsub.reconnect('the node stood still');
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#listener = undefined;
     this.#subscriptions.close();
-    this.#publisher.close();
-    this.#subscriber.close();
+    this.#history.close();
+    this.#pubsub.close();
   }
 
   async read(room: string, query: HistoryQuery): Promise<HistoryPage> {
@@ -191,7 +191,7 @@ export class RedisBackplane implements Backplane {
     }
     this.#readsUnderWay++;
     try {
-      return await this.#history.read(room, query);
+      return await this.#historyQueue.read(room, query);
     } finally {
       this.#readsUnderWay--;
     }
@@ -210,10 +210,17 @@ export class RedisBackplane implements Backplane {
           if (published === undefined) reject(error);
           else resolve(published);
         };
-        this.#history.add({ publication, rule: history, room: this.#names.room(room), channel, dedupeKey, settle });
+        this.#historyQueue.add({
+          publication,
+          rule: history,
+          room: this.#names.room(room),
+          channel,
+          dedupeKey,
+          settle,
+        });
       } else {
         // WAIT counts what its own connection has written.
-        const connection = this.#options.replicated ? this.#publisher : this.#subscriber;
+        const connection = this.#options.replicated ? this.#history : this.#pubsub;
         // With a key it is a write, which a replica refuses.
         if (dedupeKey === undefined) this.#unproven.add(room);
         connection.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
@@ -233,7 +240,7 @@ export class RedisBackplane implements Backplane {
   }
 
   #andReplicated<Result>(written: Promise<Result>): Promise<Result> {
-    return Promise.all([written, this.#history.replicated()]).then(([result]) => result);
+    return Promise.all([written, this.#historyQueue.replicated()]).then(([result]) => result);
   }
 
   /** Keeps a message as every other is kept. Its channel is the canary's, where nobody takes it for one. */
@@ -243,7 +250,7 @@ export class RedisBackplane implements Backplane {
       const settle = (error: Error | undefined) => (error === undefined ? resolve(undefined) : reject(error));
       const publication = { room: '', prefix: '{"offset":', suffix: '}', at: Date.now() };
       const dedupeKey = `${room}:key:${this.#options.node}`;
-      this.#history.try({ publication, rule: canaryRule, room, channel: this.#canaryChannel, dedupeKey, settle });
+      this.#historyQueue.try({ publication, rule: canaryRule, room, channel: this.#canaryChannel, dedupeKey, settle });
     });
     return this.#options.replicated ? this.#andReplicated(written) : written;
   }
@@ -272,24 +279,24 @@ export class RedisBackplane implements Backplane {
 
   #refused({ message }: ReplyError): void {
     this.#canary.suspect();
-    if (message.includes('STALE') && this.#history.lineSettled) this.#options.redis.renew(message);
+    if (message.includes('STALE') && this.#historyQueue.lineSettled) this.#options.redis.renew(message);
   }
 
-  /** Every room again, after each new connection of the subscriber; the canary goes first. */
+  /** Every room again, after each new connection of `#pubsub`; the canary goes first. */
   #resubscribe(): void {
-    this.#subscriber
+    this.#pubsub
       .run(['SUBSCRIBE', this.#canaryChannel])
       .then(() => this.#sendCanary())
-      .catch((error: Error) => this.#subscriber.reconnect(error.message));
+      .catch((error: Error) => this.#pubsub.reconnect(error.message));
     this.#subscriptions.restore();
-    const { promotion } = this.#subscriber.server;
+    const { promotion } = this.#pubsub.server;
     const unproven = this.#unproven.take();
     // A Redis that was started again has cut everybody off, and every node tells its members.
     if (promotion === this.#promotion) return;
     this.#promotion = promotion;
     // What the former master took last may have reached nobody here.
     for (const room of unproven) {
-      this.#subscriber.send(['PUBLISH', this.#names.channel(room), gapEnvelope(Date.now())], (error) => {
+      this.#pubsub.send(['PUBLISH', this.#names.channel(room), gapEnvelope(Date.now())], (error) => {
         if (error !== undefined) this.#unproven.add(room);
       });
     }
@@ -298,7 +305,7 @@ export class RedisBackplane implements Backplane {
   /** What stands in `bytes` from `start` to `end`. */
   #receive(channel: string, bytes: Buffer, start: number, end: number): void {
     // What a connection that is being given up still brings is told as missed.
-    if (!this.#subscriber.ready) return;
+    if (!this.#pubsub.ready) return;
     const room = this.#subscriptions.receive(channel);
     if (room === undefined) {
       if (channel === this.#canaryChannel) this.#canaryBack(bytes.toString('latin1', start, end));
@@ -315,11 +322,11 @@ export class RedisBackplane implements Backplane {
 
   /** Then it never will be up. */
   get #inClusterMode(): boolean {
-    return !this.#publisher.ready && this.#publisher.trouble === inClusterMode;
+    return !this.#history.ready && this.#history.trouble === inClusterMode;
   }
 
   #sendCanary(): void {
-    if (this.#publisher.ready && this.#subscriber.ready) this.#canary.send();
+    if (this.#history.ready && this.#pubsub.ready) this.#canary.send();
   }
 
   #canaryBack(text: string): void {
