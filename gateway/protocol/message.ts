@@ -8,6 +8,8 @@ import { randomBytes } from 'node:crypto';
 import type { HistoryRule, Publication } from '../backplane/backplane.ts';
 import type { Frame } from './frame.ts';
 
+const dataField = ',"data":';
+
 /** Makes publications; one per node and run. */
 export class Publisher {
   /**
@@ -32,7 +34,8 @@ export class Publisher {
     return {
       room,
       prefix: history === undefined ? `${head},"id":"${this.#nextId()}"` : `${head},"offset":`,
-      suffix: `,"data":${data}${from},"at":${at}${tail}`,
+      suffix: `${dataField}${data}${from},"at":${at}${tail}`,
+      data: { start: dataField.length, length: data.length },
       at,
       history,
       ...(key === undefined ? {} : { dedupe: { by: user ?? '', key } }),

@@ -26,7 +26,7 @@ import { type RedisConnection, type RedisConnectionOptions, type RedisRole, tick
 import type { RedisConnections } from './connection/connections.ts';
 import type { ReplyError, Words } from './connection/resp.ts';
 import { inClusterMode } from './connection/server.ts';
-import { gapEnvelope, isGap, isPresence, unwrap, unwrapPresence, wrap } from './envelope.ts';
+import { type EnvelopeVersion, EnvelopeWriter, kindOf, readMessage, readPresence } from './envelope.ts';
 import { appendScript, lineScript, readHistoryScript } from './history/history.ts';
 import { HistoryQueue } from './history/queue.ts';
 import { RedisNames } from './names.ts';
@@ -49,6 +49,8 @@ export interface RedisBackplaneOptions {
   dedupeMs: number;
   /** A publish resolves only when one replica has it too. */
   replicated: boolean;
+  /** Of the envelopes that it writes; it reads all. */
+  envelopeVersion?: EnvelopeVersion;
 }
 
 export class RedisBackplane implements Backplane {
@@ -63,6 +65,7 @@ export class RedisBackplane implements Backplane {
   readonly #subscriptions: Subscriptions;
   readonly #canary: Canary;
   readonly #canaryChannel: string;
+  readonly #envelopes: EnvelopeWriter;
   readonly #unproven = new Unproven();
   /** Of the master to which `#pubsub` was connected last. */
   #promotion = '';
@@ -79,6 +82,7 @@ export class RedisBackplane implements Backplane {
     const { redis, prefix, node, dedupeMs } = options;
     this.#options = options;
     this.#log = log;
+    this.#envelopes = new EnvelopeWriter(options.envelopeVersion);
     this.#names = new RedisNames(prefix, redis.database);
     this.#canaryChannel = this.#names.canaryChannel(node, randomBytes(6).toString('hex'));
     this.#history = this.#connection('history', {
@@ -210,14 +214,9 @@ export class RedisBackplane implements Backplane {
           if (published === undefined) reject(error);
           else resolve(published);
         };
-        this.#historyQueue.add({
-          publication,
-          rule: history,
-          room: this.#names.room(room),
-          channel,
-          dedupeKey,
-          settle,
-        });
+        const header = this.#envelopes.historyHeader(publication);
+        const keys = this.#names.room(room);
+        this.#historyQueue.add({ publication, header, rule: history, room: keys, channel, dedupeKey, settle });
       } else {
         // WAIT counts what its own connection has written.
         const connection = this.#options.replicated ? this.#history : this.#pubsub;
@@ -232,8 +231,8 @@ export class RedisBackplane implements Backplane {
     });
   }
 
-  #publishing({ prefix, suffix, at }: Publication, channel: string, dedupeKey: string | undefined): Words {
-    const envelope = wrap(prefix + suffix, at);
+  #publishing(publication: Publication, channel: string, dedupeKey: string | undefined): Words {
+    const envelope = this.#envelopes.message(publication);
     return dedupeKey === undefined
       ? ['PUBLISH', channel, envelope]
       : ['EVALSHA', publishOnce.sha, 1, dedupeKey, this.#options.dedupeMs, channel, envelope];
@@ -250,7 +249,9 @@ export class RedisBackplane implements Backplane {
       const settle = (error: Error | undefined) => (error === undefined ? resolve(undefined) : reject(error));
       const publication = { room: '', prefix: '{"offset":', suffix: '}', at: Date.now() };
       const dedupeKey = `${room}:key:${this.#options.node}`;
-      this.#historyQueue.try({ publication, rule: canaryRule, room, channel: this.#canaryChannel, dedupeKey, settle });
+      const header = this.#envelopes.historyHeader(publication);
+      const channel = this.#canaryChannel;
+      this.#historyQueue.try({ publication, header, rule: canaryRule, room, channel, dedupeKey, settle });
     });
     return this.#options.replicated ? this.#andReplicated(written) : written;
   }
@@ -296,7 +297,7 @@ export class RedisBackplane implements Backplane {
     this.#promotion = promotion;
     // What the former master took last may have reached nobody here.
     for (const room of unproven) {
-      this.#pubsub.send(['PUBLISH', this.#names.channel(room), gapEnvelope(Date.now())], (error) => {
+      this.#pubsub.send(['PUBLISH', this.#names.channel(room), this.#envelopes.gap(Date.now())], (error) => {
         if (error !== undefined) this.#unproven.add(room);
       });
     }
@@ -309,15 +310,18 @@ export class RedisBackplane implements Backplane {
     const room = this.#subscriptions.receive(channel);
     if (room === undefined) {
       if (channel === this.#canaryChannel) this.#canaryBack(bytes.toString('latin1', start, end));
-    } else if (isPresence(bytes, start)) {
-      const frame = unwrapPresence(bytes, start, end, room);
-      if (frame === undefined) this.#listener?.missed(room, 'unreadable');
-      else this.#listener?.presence(frame);
-    } else {
-      const envelope = unwrap(bytes, start, end);
-      if (envelope !== undefined) this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
-      else this.#listener?.missed(room, isGap(bytes, start) ? 'interrupted' : 'unreadable');
+      return;
     }
+    const kind = kindOf(bytes, start);
+    if (kind === 'message') {
+      const envelope = readMessage(bytes, start, end);
+      if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
+      else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
+    } else if (kind === 'presence') {
+      const news = readPresence(bytes, start, end, room);
+      if (news === undefined) this.#listener?.missed(room, 'unreadable');
+      else this.#listener?.presence(news);
+    } else this.#listener?.missed(room, kind === 'gap' ? 'interrupted' : 'unreadable');
   }
 
   /** Then it never will be up. */

@@ -325,7 +325,7 @@ test('a message in an envelope of another version is read from history; bytes of
     .multi()
     .hset(`${channel}:position`, 'offset', 2)
     .xadd(`${channel}:messages`, '2-0', 'f', frame)
-    .publish(channel, `2h1700000000000${epoch} 2\n${frame}`)
+    .publish(channel, `3h1700000000000${epoch} 2\n${frame}`)
     .exec();
   for (const bytes of ['', 'x', `1h1700000000000${epoch}\n{}`, `1h1700000000000${epoch} 0\n{}`]) {
     await admin.publish(channel, bytes);
