@@ -193,6 +193,8 @@ function createPresenceStore(
   access: Access,
   log: Logger,
 ): PresenceStore {
-  const tells = (room: string) => access.rule(room).joinLeave;
-  return redis === undefined ? new MemoryPresence(tells) : new RedisPresence({ redis, prefix, instance, tells }, log);
+  const announces = (room: string) => access.rule(room).joinLeave;
+  return redis === undefined
+    ? new MemoryPresence(announces)
+    : new RedisPresence({ redis, prefix, instance, announces }, log);
 }

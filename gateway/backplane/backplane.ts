@@ -1,74 +1,79 @@
 /**
  * The contract of a backplane: what carries messages between nodes. Redis, or memory on one node.
  *
- * There is one path for every message, the publisher's own node included: publish -> backplane -> `message` of every
- * node that is subscribed. Within a room all nodes see one order. Delivery is at most once; whenever messages of a room
- * may have passed a subscribed node by, the backplane says so with `missed` before it delivers the next one.
+ * Every message takes one path: `publish`, the backplane, `message` of every subscribed node, the publisher's own included.
+ * All nodes see the messages of a room in one order. Delivery is at most once. When a subscribed node may have missed
+ * messages of a room, it gets a `gap` before the next message.
  *
- * A message of a room with history is also kept, and has a position: an epoch, and an offset that rises by one. To keep
- * and to deliver it is one step, so both have one order. When what was kept may have lost its end (a restart without
- * all of it, a failover, an eviction), the room begins a new epoch; an offset never stands for two messages.
- * One suite (test/contract) holds every implementation to this page. A backplane knows rooms and bytes, nothing of
- * connections, permissions or frames.
+ * A room with history keeps its messages. Each has a position: an epoch, and an offset that rises by one. A message is kept
+ * and delivered in one step, so both have one order. When kept messages may be lost (a restart, a failover, an eviction) the
+ * room begins a new epoch. Within an epoch an offset never stands for two messages.
+ *
+ * One suite (test/contract) tests every implementation. A backplane knows rooms and bytes; it never knows connections,
+ * permissions or frames.
  */
 import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 
-/** What is kept of a room: at most so many messages and bytes, until so long after the last publish. */
+/** The bounds of a room's history. */
 export interface HistoryRule {
+  /** Messages. */
   size: number;
   maxBytes: number;
+  /** Since the last publish. */
   ttlSeconds: number;
 }
 
 export interface Publication {
   room: string;
   /**
-   * The finished `message` frame, JSON text: `prefix` and `suffix`, with the offset between them in a room with history.
-   * Nodes hand its bytes to their members as they are.
+   * The finished `message` frame, JSON text: `prefix`, then the offset in a room with history, then `suffix`. Members get
+   * these bytes unchanged.
    */
   prefix: string;
   suffix: string;
-  /** Where the text of `data` lies in `suffix`, in UTF-16 units; undefined: nobody says. */
+  /** Where the text of `data` lies in `suffix`, in UTF-16 units. Undefined: not known. */
   data?: { start: number; length: number } | undefined;
   /** When the publishing node accepted it, Unix milliseconds. */
   at: number;
-  /** Makes it idempotent: of all publications to the room with the same `by` and `key`, the first one is delivered. */
+  /** Idempotency: of all publications to the room with the same `by` and `key`, only the first is delivered. */
   dedupe?: { by: string; key: string };
-  /** How the room keeps messages; undefined: it is a plain one. */
+  /** Undefined: a plain room. */
   history?: HistoryRule | undefined;
-  /** The room's position as far as this node has seen: a backplane that is behind it has lost messages. */
-  known?: Position | undefined;
+  /** The newest position of the room that this node has seen. A backplane that is behind it has lost messages. */
+  lastSeen?: Position | undefined;
 }
 
 export interface Published {
-  /** True: this key had been published within the dedupe time, and nothing was delivered now. */
+  /** True: the key was published before, within the dedupe time. Nothing is delivered now. */
   duplicate: boolean;
-  /** Of the message, the first one where this is a duplicate; in a room with history. */
+  /** In a room with history: of the message; of a duplicate, that of the first message. */
   position?: Position | undefined;
 }
 
-/** Asks for messages that are kept, in ascending order: at most `limit` and, but for the first, `maxBytes`. */
+/** Asks for kept messages, in ascending order. */
 export interface HistoryQuery {
   /**
-   * Those after it; without an epoch, in the present one. Of another epoch: from where the present one began. Without a
-   * position: the newest ones.
+   * Messages behind this position. `epoch` undefined: the current epoch. Another epoch than the current one: from the base
+   * on. No position at all: the newest messages.
    */
   after?: { epoch: string | undefined; offset: number } | undefined;
-  /** Only those with a lower offset. */
+  /** Only messages with a lower offset. */
   before?: number | undefined;
+  /** Messages. 0: only where the room is. */
   limit: number;
+  /** Of frames; the first message may be larger. */
   maxBytes: number;
-  /** See Publication. */
-  known?: Position | undefined;
+  /** As in Publication. */
+  lastSeen?: Position | undefined;
 }
 
 export interface HistoryPage {
   epoch: string;
-  /** The newest offset of the epoch, 0 when nothing was published yet. */
+  /** The newest offset of the epoch; 0: nothing was published yet. */
   top: number;
-  /** The epoch began behind this offset: 0, or higher where messages of the epoch before are left. They are kept on. */
+  /** The epoch began behind this offset. Above 0: messages of the epoch before may be kept below it. */
   base: number;
-  /** The oldest offset that is kept; `top` + 1 when none is, and where no messages were asked for. */
+  /** The oldest kept offset; `top` + 1 if there is none, and for a query with `limit` 0. */
   first: number;
   messages: KeptMessage[];
 }
@@ -79,50 +84,47 @@ export interface KeptMessage {
   frame: Uint8Array;
 }
 
-/**
- * What a presence store tells the nodes of a room. `recount`: who is there was counted anew, and some who came or went may
- * never have been told.
- */
-export type PresenceNews = JoinLeaveFrame | { type: 'recount'; room: string };
+/** Users joined or left a room. `recount`: its users were counted again; some `join` or `leave` may never have been sent. */
+export type PresenceUpdate = JoinLeaveFrame | { type: 'recount'; room: string };
 
-/** What a backplane calls. Calls are synchronous, never from within a call to the backplane. */
+/** What a backplane calls: synchronously, but never within a call to the backplane. */
 export interface BackplaneListener {
-  /** The next message of a room, with its position where the room keeps history. `frame` may be kept. */
+  /** The next message of a room. `at`: Unix milliseconds. `position`: in a room with history. `frame` may be kept. */
   message(room: string, frame: Uint8Array, at: number, position: Position | undefined): void;
   /**
-   * Messages of this room are missing from here on: `interrupted`, the subscription was lost and is back; `unreadable`,
-   * one message came that this version cannot read.
+   * Messages of the room are missing here. `interrupted`: the subscription was lost, and is restored. `unreadable`: this
+   * version cannot read what came.
    */
-  missed(room: string, why: 'interrupted' | 'unreadable'): void;
-  /** As the presence store of the room told it; in no order to the messages of the room. */
-  presence(news: PresenceNews): void;
-  /** The canary came back through the backplane after this time. */
+  gap(room: string, why: 'interrupted' | 'unreadable'): void;
+  /** In no order to the messages of the room. */
+  presence(update: PresenceUpdate): void;
+  /** A canary came back through the backplane after this time. */
   roundTrip(seconds: number): void;
-  /** A connection to the backplane was lost and made again. */
+  /** A lost connection to the backplane is open again. */
   reconnected(): void;
 }
 
 export interface Backplane {
-  /** True while messages flow: connected, and a canary came back within the last seconds. Otherwise nothing is published. */
+  /** True while it is connected and canaries come back. While false, `publish` rejects. */
   readonly up: boolean;
 
-  /** Why this node cannot do all that it is there for, for the operator: down, or writes are refused. Undefined if it can. */
+  /** A sentence for the operator: why the backplane is down or refuses writes. Undefined: all is well. */
   readonly trouble: string | undefined;
 
   /**
-   * Begins to connect. Resolves when up, or after a few seconds anyway: a node serves without its backplane. Rejects, with
-   * a sentence for the operator, where it can never be up.
+   * Connects. Resolves when up, or after a few seconds all the same: a node serves without its backplane. Rejects, with a
+   * sentence for the operator, if the backplane can never be up.
    */
   start(listener: BackplaneListener): Promise<void>;
 
   /**
-   * Resolves once the subscription is confirmed: whatever is published afterwards arrives or is told by `missed`.
-   * Asking for a subscribed room again resolves at once. Rejects with a BackplaneError `unavailable`.
-   * It is kept through reconnects until `unsubscribe`, also when it was rejected.
+   * Resolves when the subscription is confirmed: each later message arrives, or a `gap` does. Resolves at once for a
+   * subscribed room. Rejects with a BackplaneError `unavailable`. The subscription lasts until `unsubscribe`: it is restored
+   * after each reconnect, also where this promise was rejected.
    */
   subscribe(room: string): Promise<void>;
 
-  /** No `message` and no `missed` of this room follows. */
+  /** No `message` and no `gap` of the room follows. */
   unsubscribe(room: string): void;
 
   /**
@@ -131,23 +133,20 @@ export interface Backplane {
    */
   publish(publication: Publication): Promise<Published>;
 
-  /** What is kept of a room with history; begins its first epoch where there is none. Rejects with a BackplaneError. */
+  /** Reads history. Begins the first epoch of a room that has none. Rejects with a BackplaneError. */
   read(room: string, query: HistoryQuery): Promise<HistoryPage>;
 
-  /**
-   * The node stood still, and what was published meanwhile is old: what waits of it is not delivered from here on. Where
-   * there may be such, the subscribed rooms are told by `missed`.
-   */
+  /** The process was frozen. Messages that waited meanwhile are old: they are dropped, and the rooms concerned get a `gap`. */
   renew(): void;
 
-  /** Ends all connections; publications under way are rejected with `timeout`. */
+  /** Closes all connections. Publications in flight are rejected with `timeout`. */
   close(): Promise<void>;
 }
 
-/** `unavailable`: certainly not taken. `timeout`: the outcome is unknown; the same `key` makes a retry safe. */
+/** `unavailable`: certainly not taken. `timeout`: outcome unknown; a retry with the same `key` is safe. */
 export class BackplaneError extends Error {
   readonly code: 'unavailable' | 'timeout';
-  /** What the backplane answered, where it did: for the operator, never for a client. */
+  /** The answer of the backplane, if there was one. For the operator, never for a client. */
   override readonly cause: Error | undefined;
 
   constructor(code: 'unavailable' | 'timeout', message: string, cause?: Error) {
@@ -158,13 +157,13 @@ export class BackplaneError extends Error {
   }
 }
 
-/** Publications of one node that may be under way at once; one more is `unavailable`. */
-export const maxPublishesUnderWay = 10_000;
-export const maxPublishBytesUnderWay = 67_108_864;
-/** Reads of one node that may be under way at once; one more is `unavailable`. */
-export const maxReadsUnderWay = 1_000;
+/** Bounds of one node, in messages and in bytes of frames. A publication beyond them is `unavailable`. */
+export const maxPublishesInFlight = 10_000;
+export const maxPublishBytesInFlight = 67_108_864;
+/** Bound of one node. A read beyond it is `unavailable`. */
+export const maxReadsInFlight = 1_000;
 
-/** A room's epoch and offset are kept this long after it was last used, and as long as its messages. */
+/** Lifetime of a room's epoch and offset since the last use. At least as long as that of its messages. */
 export const positionTtlMs = 7 * 86_400_000;
-/** Of a room to which nothing was published yet. */
+/** The same, before the first publish. */
 export const unusedPositionTtlMs = 3_600_000;

@@ -1,75 +1,78 @@
 /**
- * The contract of a presence store: what knows, for all nodes together, which connections are in which rooms. Redis, or
- * memory on one node.
+ * The contract of a presence store: which connections of all nodes are in which rooms. Redis, or memory on one node.
  *
- * Each node writes only its own connections. A write that brings a user's first connection into a room, or takes the last
- * one out, tells it to the nodes of that room in the same step, so that each is told once whoever writes. Every write may
- * be repeated: what is there already, or gone already, changes nothing and tells nothing. One suite (test/contract) holds
- * every implementation to this page. It knows nothing of sockets and permissions. Next: gateway/rooms/presence.ts.
+ * Each node writes only its own connections. A write that adds a user's first connection to a room announces `join`, one
+ * that removes the last announces `leave`, to the nodes of the room and in the same step: each is announced once. Writes are
+ * idempotent: adding what is there, or removing what is not, changes and announces nothing. One suite (test/contract) tests
+ * every implementation. A store never knows sockets or permissions. Next: gateway/rooms/presence.ts.
  */
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
 
 /** A connection in a room. Immutable. */
 export interface Present {
   readonly connection: string;
-  /** Null is anonymous: such a connection counts as a user of its own. */
+  /** Null: anonymous. Each anonymous connection counts as one user. */
   readonly user: string | null;
   /** The `info` claim as JSON text. */
   readonly info: string | undefined;
 }
 
-/** Asks for those after this connection, in the order of connections: at most `limit` and, but for the first, `maxBytes`. */
+/** Asks for members in the order of their connections. */
 export interface PresenceQuery {
+  /** Members behind this connection; undefined: from the first on. */
   after: string | undefined;
+  /** Members. */
   limit: number;
+  /** Of members; the first may be larger. */
   maxBytes: number;
 }
 
 export interface PresencePage {
-  /** Connections and users in the room, all of them. */
+  /** Connections in the whole room. */
   count: number;
+  /** Users in the whole room. */
   users: number;
   members: Present[];
   more: boolean;
 }
 
-/** What a presence store calls; never from within a call to it. */
+/** What a presence store calls; never within a call to the store. */
 export interface PresenceListener {
-  /** Users came or went, on whichever node. Redis tells it by the room's channel, so there it comes by the backplane. */
-  told(frame: JoinLeaveFrame): void;
-  /** The store is back, and what it holds of this node is in doubt: every room has to be synced. */
-  doubtful(): void;
-  /** This node took so many members of a dead one out of a room. */
+  /** Users joined or left, on any node. Redis announces it on the room's channel: there it comes by the backplane. */
+  changed(frame: JoinLeaveFrame): void;
+  /** The store may not hold what this node wrote: every room has to be synced. */
+  outOfSync(): void;
+  /** This node removed so many members of a dead node from a room. */
   reaped(members: number): void;
 }
 
 export interface PresenceStore {
-  /** Resolves when it takes writes, or after a few seconds anyway. */
+  /** Resolves when the store takes writes, or after a few seconds all the same. */
   start(listener: PresenceListener): Promise<void>;
 
-  /** Writes who came and who went, those who came first. At most `batchOf` of each. Rejects with a BackplaneError. */
+  /** Adds `entered`, then removes `left`: at most one `batchOf` each. Rejects with a BackplaneError. */
   change(room: string, entered: Present[], left: Present[]): Promise<void>;
 
-  /** Makes the store hold exactly these connections of this node. `present` is asked again for each part of the work. */
+  /** Makes the store hold exactly these connections of this node. `present` is called for each batch. Rejects as above. */
   sync(room: string, present: () => Iterable<Present>): Promise<void>;
 
-  /** This node has nobody in the room any more. To be called after the last of them was written as gone. */
+  /** This node has no member in the room any more. Call it after the last one was removed. */
   release(room: string): Promise<void>;
 
-  /** Everything that was written before, by any node, is in it. Rejects with a BackplaneError. */
+  /** Includes every earlier write of any node. Rejects with a BackplaneError. */
   page(room: string, query: PresenceQuery): Promise<PresencePage>;
 
-  /** Ends it. What this node has not taken out is reaped by others. */
+  /** Other nodes reap the members that this node has not removed. */
   close(): Promise<void>;
 }
 
-/** Writes of one node for one room are at least so far apart, and so are the `join` and `leave` frames they cause. */
+/** Minimum between two writes of one node to one room, and so between the `join` and `leave` frames that they cause. */
 export const writeIntervalMs = 250;
-/** Of one write, so that neither Redis nor a member's buffer is held up by one frame: connections, and bytes of them. */
+/** One write: connections, and their bytes. More would block Redis, and fill a member's buffer by one frame. */
 const maxBatch = 1_000;
 export const maxBatchBytes = 131_072;
 
-/** As many of these, from the first on, as fit into one write. */
+/** The first of these that fit into one write; at least one. */
 export function batchOf(presents: Iterable<Present>): Present[] {
   const batch: Present[] = [];
   let bytes = 0;
@@ -81,7 +84,7 @@ export function batchOf(presents: Iterable<Present>): Present[] {
   return batch;
 }
 
-/** About as many bytes as it takes in a frame. */
+/** Roughly its bytes in a frame. */
 function bytesOf({ connection, user, info }: Present): number {
   const braces = 32;
   return connection.length + Buffer.byteLength(user ?? '') + Buffer.byteLength(info ?? '') + braces;

@@ -1,10 +1,13 @@
 /**
- * The Redis backplane: one channel per room. Keeps the contract of gateway/backplane/backplane.ts.
+ * The backplane over Redis: one channel per room. Contract: gateway/backplane/backplane.ts.
  *
- * Two connections (gateway/redis/connection/connection.ts). One is subscribed, and publishes to plain rooms, so that the answer and
- * the message itself come in one read. The other one keeps and reads history, which may be long and must not hold up live
- * messages: gateway/redis/history/queue.ts. Which rooms are subscribed is kept in gateway/redis/subscriptions.ts. Whether the way is
- * open in both directions is shown by gateway/redis/canary.ts; while it is not, nothing is published.
+ * Two connections (docs/decisions/009-one-connection-for-what-is-live.md). `pubsub` is subscribed, and publishes to plain
+ * rooms: the answer and the message come in one read. `history` keeps and reads messages (gateway/redis/history/queue.ts):
+ * large answers do not delay live messages. With ACK=replicated it publishes to plain rooms too, as WAIT counts the writes of
+ * its own connection only.
+ *
+ * Owns the publishes and reads in flight. Subscriptions are gateway/redis/subscriptions.ts. While gateway/redis/canary.ts says
+ * that messages do not come back, nothing is published. It never knows members or frames.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -14,9 +17,9 @@ import {
   type HistoryPage,
   type HistoryQuery,
   type HistoryRule,
-  maxPublishBytesUnderWay,
-  maxPublishesUnderWay,
-  maxReadsUnderWay,
+  maxPublishBytesInFlight,
+  maxPublishesInFlight,
+  maxReadsInFlight,
   type Publication,
   type Published,
 } from '../backplane/backplane.ts';
@@ -25,31 +28,32 @@ import { Canary } from './canary.ts';
 import { type RedisConnection, type RedisConnectionOptions, type RedisRole, tickMs } from './connection/connection.ts';
 import type { RedisConnections } from './connection/connections.ts';
 import type { ReplyError, Words } from './connection/resp.ts';
-import { inClusterMode } from './connection/server.ts';
-import { type EnvelopeVersion, EnvelopeWriter, kindOf, readMessage, readPresence } from './envelope.ts';
-import { appendScript, lineScript, readHistoryScript } from './history/history.ts';
+import { inClusterMode } from './connection/server-info.ts';
+import { deliver } from './delivery.ts';
+import { type EnvelopeVersion, EnvelopeWriter } from './envelope.ts';
+import { appendScript, lineScript, readHistoryScript } from './history/commands.ts';
 import { HistoryQueue } from './history/queue.ts';
 import { RedisNames } from './names.ts';
 import { readScript } from './script.ts';
 import { Subscriptions } from './subscriptions.ts';
-import { Unproven } from './unproven.ts';
+import { UnconfirmedRooms } from './unconfirmed-rooms.ts';
 
 const startTimeoutMs = 3_000;
 
-/** What is kept to see whether Redis takes writes: the last message, which takes all commands that any other does. */
+/** Of the write probe. It needs every command that another message needs. */
 const canaryRule: HistoryRule = { size: 1, maxBytes: 1, ttlSeconds: 60 };
 
 const publishOnce = readScript('script.lua', 'publish.lua');
 
 export interface RedisBackplaneOptions {
   redis: RedisConnections;
-  /** Begins every key and channel. */
+  /** Of every key and channel. */
   prefix: string;
   node: string;
   dedupeMs: number;
-  /** A publish resolves only when one replica has it too. */
+  /** A publish resolves when one replica has the message too. */
   replicated: boolean;
-  /** Of the envelopes that it writes; it reads all. */
+  /** Of the envelopes that this node writes; it reads all versions. */
   envelopeVersion?: EnvelopeVersion;
 }
 
@@ -57,26 +61,24 @@ export class RedisBackplane implements Backplane {
   readonly #options: RedisBackplaneOptions;
   readonly #log: Logger;
   readonly #names: RedisNames;
-  /** Keeps and reads history. */
   readonly #history: RedisConnection;
-  /** Carries what is live. */
   readonly #pubsub: RedisConnection;
   readonly #historyQueue: HistoryQueue;
   readonly #subscriptions: Subscriptions;
   readonly #canary: Canary;
   readonly #canaryChannel: string;
   readonly #envelopes: EnvelopeWriter;
-  readonly #unproven = new Unproven();
-  /** Of the master to which `#pubsub` was connected last. */
+  readonly #unconfirmed = new UnconfirmedRooms();
+  /** Of the last master that `#pubsub` was connected to. */
   #promotion = '';
   readonly #connectedBefore = new Set<RedisRole>();
   #timer: NodeJS.Timeout | undefined;
   #listener: BackplaneListener | undefined;
   #wasUp = false;
   #onStarted: () => void = () => undefined;
-  #underWay = 0;
-  #bytesUnderWay = 0;
-  #readsUnderWay = 0;
+  #publishesInFlight = 0;
+  #bytesInFlight = 0;
+  #readsInFlight = 0;
 
   constructor(options: RedisBackplaneOptions, log: Logger) {
     const { redis, prefix, node, dedupeMs } = options;
@@ -98,8 +100,8 @@ export class RedisBackplane implements Backplane {
       onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
       onReady: () => this.#resubscribe(),
       onLost: () => this.#subscriptions.lost(),
-      onAsked: () => this.#unproven.ask(),
-      onProven: () => this.#unproven.proven(),
+      onMasterProbe: () => this.#unconfirmed.probe(),
+      onMasterConfirmed: () => this.#unconfirmed.confirm(),
     });
     this.#historyQueue = new HistoryQueue(this.#history, this.#names, dedupeMs);
     this.#subscriptions = new Subscriptions(
@@ -112,9 +114,9 @@ export class RedisBackplane implements Backplane {
     );
     this.#canary = new Canary({
       publish: (text) => this.#history.run(['PUBLISH', this.#canaryChannel, text]),
-      tryWrite: () => this.#tryWrite(),
+      probeWrite: () => this.#probeWrite(),
       onRoundTrip: (seconds) => this.#listener?.roundTrip(seconds),
-      onLost: () => redis.renew('a message that Redis took has not come back'),
+      onLost: () => redis.renew('a canary that Redis accepted has not come back'),
       log,
     });
   }
@@ -134,7 +136,7 @@ export class RedisBackplane implements Backplane {
   async start(listener: BackplaneListener): Promise<void> {
     this.#listener = listener;
     this.#options.redis.onRefused = (error) => this.#refused(error);
-    this.#subscriptions.onRestored = (room) => listener.missed(room, 'interrupted');
+    this.#subscriptions.onRestored = (room) => listener.gap(room, 'interrupted');
     this.#timer = setInterval(() => {
       this.#canary.tick();
       this.#noticeState();
@@ -159,24 +161,24 @@ export class RedisBackplane implements Backplane {
   }
 
   publish(publication: Publication): Promise<Published> {
-    // Connections may be open to servers that do not reach each other. Whether one is open is seen when it is used.
+    // Open connections are not enough: they may lead to servers that do not reach each other.
     if (!this.#canary.flows) return Promise.reject(new BackplaneError('unavailable', 'Redis is away'));
     const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
-    if (this.#underWay >= maxPublishesUnderWay || this.#bytesUnderWay + bytes > maxPublishBytesUnderWay) {
-      return Promise.reject(new BackplaneError('unavailable', 'too many messages are waiting for Redis'));
+    if (this.#publishesInFlight >= maxPublishesInFlight || this.#bytesInFlight + bytes > maxPublishBytesInFlight) {
+      return Promise.reject(new BackplaneError('unavailable', 'too many publishes wait for Redis'));
     }
-    this.#underWay++;
-    this.#bytesUnderWay += bytes;
+    this.#publishesInFlight++;
+    this.#bytesInFlight += bytes;
     const settled = () => {
-      this.#underWay--;
-      this.#bytesUnderWay -= bytes;
+      this.#publishesInFlight--;
+      this.#bytesInFlight -= bytes;
     };
     if (!this.#options.replicated) return this.#write(publication, settled);
     return this.#andReplicated(this.#write(publication, () => undefined)).finally(settled);
   }
 
   renew(): void {
-    // At once: nobody may be told that a room is subscribed on the connection that is given up.
+    // At once: no room may be confirmed on the connection that is closed.
     this.#subscriptions.lost();
     this.#pubsub.reconnect('the node stood still');
   }
@@ -190,18 +192,18 @@ export class RedisBackplane implements Backplane {
   }
 
   async read(room: string, query: HistoryQuery): Promise<HistoryPage> {
-    if (this.#readsUnderWay >= maxReadsUnderWay) {
-      throw new BackplaneError('unavailable', 'too many reads are waiting for Redis');
+    if (this.#readsInFlight >= maxReadsInFlight) {
+      throw new BackplaneError('unavailable', 'too many reads wait for Redis');
     }
-    this.#readsUnderWay++;
+    this.#readsInFlight++;
     try {
       return await this.#historyQueue.read(room, query);
     } finally {
-      this.#readsUnderWay--;
+      this.#readsInFlight--;
     }
   }
 
-  /** A callback and one promise, as it is done for every message. */
+  /** `settled` is called first. Hot path: one promise for each message. */
   #write(publication: Publication, settled: () => void): Promise<Published> {
     const { room, dedupe, history } = publication;
     const channel = this.#names.channel(room);
@@ -218,10 +220,10 @@ export class RedisBackplane implements Backplane {
         const keys = this.#names.room(room);
         this.#historyQueue.add({ publication, header, rule: history, room: keys, channel, dedupeKey, settle });
       } else {
-        // WAIT counts what its own connection has written.
+        // WAIT counts the writes of its own connection only.
         const connection = this.#options.replicated ? this.#history : this.#pubsub;
-        // With a key it is a write, which a replica refuses.
-        if (dedupeKey === undefined) this.#unproven.add(room);
+        // With a key it is a write: a replica refuses it.
+        if (dedupeKey === undefined) this.#unconfirmed.add(room);
         connection.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
           settled();
           if (error === undefined) resolve({ duplicate: dedupeKey !== undefined && reply === 0 });
@@ -242,8 +244,8 @@ export class RedisBackplane implements Backplane {
     return Promise.all([written, this.#historyQueue.replicated()]).then(([result]) => result);
   }
 
-  /** Keeps a message as every other is kept. Its channel is the canary's, where nobody takes it for one. */
-  #tryWrite(): Promise<unknown> {
+  /** Keeps a message in a room of its own. It is published on the canary channel, which ignores it. */
+  #probeWrite(): Promise<unknown> {
     const { canary: room } = this.#names;
     const written = new Promise<unknown>((resolve, reject) => {
       const settle = (error: Error | undefined) => (error === undefined ? resolve(undefined) : reject(error));
@@ -251,7 +253,7 @@ export class RedisBackplane implements Backplane {
       const dedupeKey = `${room}:key:${this.#options.node}`;
       const header = this.#envelopes.historyHeader(publication);
       const channel = this.#canaryChannel;
-      this.#historyQueue.try({ publication, header, rule: canaryRule, room, channel, dedupeKey, settle });
+      this.#historyQueue.probe({ publication, header, rule: canaryRule, room, channel, dedupeKey, settle });
     });
     return this.#options.replicated ? this.#andReplicated(written) : written;
   }
@@ -279,11 +281,11 @@ export class RedisBackplane implements Backplane {
   }
 
   #refused({ message }: ReplyError): void {
-    this.#canary.suspect();
+    this.#canary.suspectWrites();
     if (message.includes('STALE') && this.#historyQueue.lineSettled) this.#options.redis.renew(message);
   }
 
-  /** Every room again, after each new connection of `#pubsub`; the canary goes first. */
+  /** On each new connection of `#pubsub`. */
   #resubscribe(): void {
     this.#pubsub
       .run(['SUBSCRIBE', this.#canaryChannel])
@@ -291,40 +293,29 @@ export class RedisBackplane implements Backplane {
       .catch((error: Error) => this.#pubsub.reconnect(error.message));
     this.#subscriptions.restore();
     const { promotion } = this.#pubsub.server;
-    const unproven = this.#unproven.take();
-    // A Redis that was started again has cut everybody off, and every node tells its members.
+    const unconfirmed = this.#unconfirmed.take();
+    // No failover. After a restart of Redis each node tells its own members of the gap.
     if (promotion === this.#promotion) return;
     this.#promotion = promotion;
-    // What the former master took last may have reached nobody here.
-    for (const room of unproven) {
+    // The last messages that the former master accepted may have reached no other node.
+    for (const room of unconfirmed) {
       this.#pubsub.send(['PUBLISH', this.#names.channel(room), this.#envelopes.gap(Date.now())], (error) => {
-        if (error !== undefined) this.#unproven.add(room);
+        if (error !== undefined) this.#unconfirmed.add(room);
       });
     }
   }
 
-  /** What stands in `bytes` from `start` to `end`. */
+  /** A message in `bytes`, from `start` to `end`. */
   #receive(channel: string, bytes: Buffer, start: number, end: number): void {
-    // What a connection that is being given up still brings is told as missed.
+    // From a connection that is being closed: the gap behind it covers this message.
     if (!this.#pubsub.ready) return;
     const room = this.#subscriptions.receive(channel);
     if (room === undefined) {
-      if (channel === this.#canaryChannel) this.#canaryBack(bytes.toString('latin1', start, end));
-      return;
-    }
-    const kind = kindOf(bytes, start);
-    if (kind === 'message') {
-      const envelope = readMessage(bytes, start, end);
-      if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
-      else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
-    } else if (kind === 'presence') {
-      const news = readPresence(bytes, start, end, room);
-      if (news === undefined) this.#listener?.missed(room, 'unreadable');
-      else this.#listener?.presence(news);
-    } else this.#listener?.missed(room, kind === 'gap' ? 'interrupted' : 'unreadable');
+      if (channel === this.#canaryChannel) this.#receiveCanary(bytes.toString('latin1', start, end));
+    } else if (this.#listener !== undefined) deliver(this.#listener, room, bytes, start, end);
   }
 
-  /** Then it never will be up. */
+  /** If true, the backplane can never be up. */
   get #inClusterMode(): boolean {
     return !this.#history.ready && this.#history.trouble === inClusterMode;
   }
@@ -333,8 +324,8 @@ export class RedisBackplane implements Backplane {
     if (this.#history.ready && this.#pubsub.ready) this.#canary.send();
   }
 
-  #canaryBack(text: string): void {
-    this.#canary.back(text);
+  #receiveCanary(text: string): void {
+    this.#canary.receive(text);
     this.#noticeState();
   }
 

@@ -1,26 +1,27 @@
 /**
- * Whether the way through Redis is open: a message every second that has to come back, whatever the connections say. And
- * whether Redis takes writes: a message that is kept in a room of nobody, by the same script as every other.
+ * Two probes of Redis. The canary: a message every second that has to come back to this node; without it the node is down.
+ * The write probe: a message kept in a room of its own, by the script that every message takes; while it is refused, the node
+ * is not ready.
  *
- * Owns when these are sent and what follows for the node: without the first it is down, without the second unready. What
- * was sent and not refused, and does not come back, was sent to another server than the one that is subscribed.
+ * Owns when they are sent, and what follows. A canary that Redis accepted and that does not come back was published to
+ * another server than the one that is subscribed.
  */
 import { BackplaneError } from '../backplane/backplane.ts';
 import { cut, type Logger } from '../telemetry/log.ts';
 import { tickMs } from './connection/connection.ts';
 
-/** Ticks (gateway/redis/connection/connection.ts) without a canary until the way is taken for closed: 3 s. */
+/** Down after so many ticks (gateway/redis/connection/connection.ts) without a canary: 3 s. */
 const lostTicks = 12;
-/** Seconds between two tries of a write while all is well; otherwise it is tried every second. */
-const trySeconds = 10;
+/** Between two write probes. After a refusal or a lost connection: 1 s. */
+const writeProbeSeconds = 10;
 
 export interface CanaryParts {
-  /** Publishes it; rejects if Redis refuses, or is away. */
+  /** Publishes a canary. Rejects if Redis refuses it, or is away. */
   publish(text: string): Promise<unknown>;
-  /** Keeps a message; rejects with a BackplaneError. */
-  tryWrite(): Promise<unknown>;
+  /** Keeps a message. Rejects with a BackplaneError. */
+  probeWrite(): Promise<unknown>;
   onRoundTrip(seconds: number): void;
-  /** A canary that Redis took has not come back. */
+  /** A canary that Redis accepted has not come back for `lostTicks`. */
   onLost(): void;
   log: Logger;
 }
@@ -28,90 +29,90 @@ export interface CanaryParts {
 export class Canary {
   readonly #parts: CanaryParts;
   #ticksSinceBack = lostTicks;
-  /** Since Redis took one that has not come back; undefined if there is none. */
-  #ticksSinceTaken: number | undefined;
-  #secondsSinceTry = trySeconds;
-  #trying = false;
+  /** Since Redis accepted a canary that has not come back yet. Undefined: there is none. */
+  #ticksSinceAccepted: number | undefined;
+  #secondsSinceWriteProbe = writeProbeSeconds;
+  #probingWrite = false;
   #refusal: string | undefined;
 
   constructor(parts: CanaryParts) {
     this.#parts = parts;
   }
 
-  /** True if a canary came back within the last seconds. */
+  /** True if a canary came back within the last `lostTicks`. */
   get flows(): boolean {
     return this.#ticksSinceBack < lostTicks;
   }
 
-  /** Why Redis does not take writes, in its words; undefined if it does. */
+  /** The error of Redis while it refuses writes; else undefined. */
   get refusal(): string | undefined {
     return this.#refusal;
   }
 
   tick(): void {
     this.#ticksSinceBack++;
-    if (this.#ticksSinceTaken === undefined || ++this.#ticksSinceTaken < lostTicks) return;
-    this.#ticksSinceTaken = undefined;
+    if (this.#ticksSinceAccepted === undefined || ++this.#ticksSinceAccepted < lostTicks) return;
+    this.#ticksSinceAccepted = undefined;
     this.#parts.onLost();
   }
 
-  /** To be called about once a second while the connections are ready, and when they have become so. */
+  /** Call it once a second while both connections are ready, and when they become ready. */
   send(): void {
     this.#parts.publish(String(performance.now())).then(
       () => {
-        this.#ticksSinceTaken ??= 0;
+        this.#ticksSinceAccepted ??= 0;
       },
-      // Told by who is down, or refused; it comes to nothing else here.
+      // The connection has logged it; a canary that was not accepted cannot be lost.
       () => undefined,
     );
-    this.#secondsSinceTry++;
-    if (this.#secondsSinceTry >= trySeconds && !this.#trying) this.#try();
+    this.#secondsSinceWriteProbe++;
+    if (this.#secondsSinceWriteProbe >= writeProbeSeconds && !this.#probingWrite) this.#probeWrite();
   }
 
-  /** A write was refused: it is tried again with the next canary. */
-  suspect(): void {
-    this.#secondsSinceTry = trySeconds;
+  /** A write was refused: the next canary comes with a write probe. */
+  suspectWrites(): void {
+    this.#secondsSinceWriteProbe = writeProbeSeconds;
   }
 
-  /** A connection is lost: what was under way need not come back. */
+  /** A connection is lost: canaries in flight need not come back. */
   interrupted(): void {
-    this.#ticksSinceTaken = undefined;
-    this.suspect();
+    this.#ticksSinceAccepted = undefined;
+    this.suspectWrites();
   }
 
-  /** Takes what came on the channel. */
-  back(text: string): void {
+  /** A message came on the canary channel. */
+  receive(text: string): void {
     const roundTripMs = text === '' ? Number.NaN : performance.now() - Number(text);
-    // Anybody with access to Redis can write into the channel; and so does `tryWrite`.
+    // Other bytes come too: of the write probe, and of anybody with access to Redis.
     if (!(roundTripMs >= 0 && roundTripMs < lostTicks * tickMs)) return;
     this.#ticksSinceBack = 0;
-    this.#ticksSinceTaken = undefined;
+    this.#ticksSinceAccepted = undefined;
     this.#parts.onRoundTrip(roundTripMs / 1000);
   }
 
-  #try(): void {
-    this.#trying = true;
-    this.#secondsSinceTry = 0;
+  #probeWrite(): void {
+    this.#probingWrite = true;
+    this.#secondsSinceWriteProbe = 0;
     this.#parts
-      .tryWrite()
+      .probeWrite()
       .then(
-        () => this.#taken(),
+        () => this.#accepted(),
         (error: unknown) => this.#refused(error),
       )
       .finally(() => {
-        this.#trying = false;
+        this.#probingWrite = false;
       });
   }
 
-  #taken(): void {
+  #accepted(): void {
     if (this.#refusal !== undefined) this.#parts.log.info('redis takes writes again');
     this.#refusal = undefined;
   }
 
   #refused(error: unknown): void {
     if (!(error instanceof BackplaneError)) throw error;
-    this.suspect();
-    // Without a connection there is nobody who refuses.
+    this.suspectWrites();
+    // Not refused: Redis is away.
     if (error.cause === undefined) return;
     this.#refusal = cut(error.cause.message);
     this.#parts.log.error({ error: this.#refusal }, 'redis refuses writes');

@@ -16,7 +16,7 @@
  * missing messages, never guessed at. Why so: docs/decisions/013-envelope-2.md.
  */
 import type { Position } from '../../shared/protocol.ts';
-import type { PresenceNews, Publication } from '../backplane/backplane.ts';
+import type { PresenceUpdate, Publication } from '../backplane/backplane.ts';
 
 export type EnvelopeVersion = 1 | 2;
 /** The release before has to read it. The next release writes 2, and the one after that reads 1 no more. */
@@ -141,16 +141,16 @@ function readVersion2(bytes: Buffer, start: number, end: number, hasPosition: bo
 }
 
 /** Reads the presence of this room in `bytes` from `start` to `end`. Returns undefined for anything else. */
-export function readPresence(bytes: Buffer, start: number, end: number, room: string): PresenceNews | undefined {
+export function readPresence(bytes: Buffer, start: number, end: number, room: string): PresenceUpdate | undefined {
   const flagBytes = bytes[start] === versions.two ? 1 : 0;
   try {
     const frameAt = start + 2 + flagBytes + timeDigits + 1;
-    const news = JSON.parse(bytes.toString('utf8', frameAt, end)) as PresenceNews;
-    if (news.room !== room) return undefined;
-    if (news.type === 'recount') return news;
-    const isKnown = news.type === 'join' || news.type === 'leave';
+    const update = JSON.parse(bytes.toString('utf8', frameAt, end)) as PresenceUpdate;
+    if (update.room !== room) return undefined;
+    if (update.type === 'recount') return update;
+    const isJoinLeave = update.type === 'join' || update.type === 'leave';
     const isNamed = (member: object | null) => member !== null && ('user' in member || 'connection' in member);
-    return isKnown && Array.isArray(news.members) && news.members.every(isNamed) ? news : undefined;
+    return isJoinLeave && Array.isArray(update.members) && update.members.every(isNamed) ? update : undefined;
   } catch {
     return undefined;
   }

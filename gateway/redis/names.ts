@@ -1,8 +1,8 @@
 /**
- * Every name that Roomcast gives in Redis. All begin with the prefix.
+ * Every name of a key or channel in Redis. All begin with the prefix.
  *
- * Keys belong to a database, channels to the whole server: so channels carry the database, but for database 0. The braces
- * are the hash tag of Redis Cluster: all keys of a room, and its channel, live in one slot.
+ * A key belongs to a database, a channel to the whole server: channels have the number of the database in their name, unless
+ * it is 0. Braces are the hash tag of Redis Cluster: all keys of a room, and its channel, lie in one slot.
  */
 export class RedisNames {
   readonly #keys: string;
@@ -10,11 +10,11 @@ export class RedisNames {
 
   constructor(prefix: string, database: number) {
     this.#keys = `${prefix}:`;
-    // No prefix holds an `@`.
+    // A prefix holds no `@` (gateway/settings.ts): no other deployment has these channels.
     this.#channels = database === 0 ? this.#keys : `${prefix}:@${database}:`;
   }
 
-  /** Begins every key of a room: `<this>:position` and so on. */
+  /** Prefix of every key of a room: `<this>:position`, for one. */
   room(room: string): string {
     return `${this.#keys}{${room}}`;
   }
@@ -23,17 +23,17 @@ export class RedisNames {
     return `${this.#channels}{${room}}`;
   }
 
-  /** One key for all rooms: the line of writes (gateway/redis/history/room.lua). */
+  /** The line of writes, one key for all rooms (gateway/redis/history/room.lua). */
   get line(): string {
     return `${this.#keys}line`;
   }
 
-  /** Begins the keys by which nodes try whether Redis takes writes. */
+  /** Prefix of the keys of write probes (gateway/redis/canary.ts). */
   get canary(): string {
     return `${this.#keys}canary`;
   }
 
-  /** `run` is of this node alone: two nodes that were given one name must not take each other's canaries for their own. */
+  /** `run`: random for each process. Two nodes with the same name do not take each other's canaries for their own. */
   canaryChannel(node: string, run: string): string {
     return `${this.#channels}canary:${node}:${run}`;
   }

@@ -1,6 +1,6 @@
--- Begins every script: errors that say what they are about.
+-- First part of most scripts: errors that name the command.
 
--- The command under way. Redis does not say which one it refuses.
+-- The last command. An error of Redis does not name it.
 local command
 
 local function call(name, ...)
@@ -8,12 +8,12 @@ local function call(name, ...)
   return redis.call(name, ...)
 end
 
--- What was raised, as text, with the command that it is about.
+-- The text of an error, and the command.
 local function reason(raised)
   return (type(raised) == 'table' and raised.err or 'ERR ' .. tostring(raised)) .. ' (' .. tostring(command) .. ')'
 end
 
--- What `work` returns, or the error that it raised, as an answer of the script.
+-- Runs `work`. Returns its result, or its error as an error reply.
 local function answer(work)
   local done, result = pcall(work)
   return done and result or { err = reason(result) }

@@ -1,7 +1,4 @@
-/**
- * Lua scripts: how their files become one text, and the name by which Redis runs it (EVALSHA), so that the text is sent
- * once a connection.
- */
+/** Lua scripts: their text, and the digest by which EVALSHA runs it. The text is sent once for each connection. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
@@ -10,7 +7,7 @@ export interface Script {
   sha: string;
 }
 
-/** Joins files of this folder, one behind the other. */
+/** Concatenates files of this folder. */
 export function readScript(...files: string[]): Script {
   const text = files.map((file) => readFileSync(new URL(`./${file}`, import.meta.url), 'utf8')).join('');
   return { text, sha: createHash('sha1').update(text).digest('hex') };

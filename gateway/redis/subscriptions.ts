@@ -1,14 +1,14 @@
 /**
- * Which rooms this node is subscribed to in Redis, through reconnects.
+ * The rooms that this node is subscribed to in Redis, through reconnects.
  *
- * Owns the state of each subscription and the order of SUBSCRIBE and UNSUBSCRIBE commands, which are written in batches,
- * once a turn. It knows no connection: it is told when the connection was lost and when to subscribe everything again.
- * A subscription that was live and got lost is restored with `onRestored` before its next message.
+ * Owns the state of each subscription, and the order of SUBSCRIBE and UNSUBSCRIBE commands. These are written in batches, once
+ * a turn of the event loop. A subscription that was live and was interrupted calls `onRestored` before its next message. It
+ * never knows the connection: `lost` and `restore` say what happens to that.
  */
 import { type Deferred, deferred } from '../../shared/deferred.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
 
-/** Channels in one command: large enough to be quick, small enough not to hold up Redis. */
+/** Bounds how long one command blocks Redis. */
 const channelsPerCommand = 1_000;
 
 export interface SubscribeCommands {
@@ -19,11 +19,11 @@ export interface SubscribeCommands {
 interface Subscription {
   readonly room: string;
   readonly channel: string;
-  /** `lost`: not subscribed, until the connection is back or somebody asks again. */
+  /** `lost`: not subscribed, until the connection is back or `add` is called again. */
   state: 'lost' | 'subscribing' | 'live';
-  /** It was live, and messages may have passed by since. */
+  /** It was live; messages may have been missed since. */
   interrupted: boolean;
-  /** Counts the SUBSCRIBE commands for it: only the answer to the last one says anything. */
+  /** Number of its SUBSCRIBE commands. The answer to an older one is ignored. */
   attempt: number;
   /** Rejected with a BackplaneError. */
   confirmed: Deferred;
@@ -45,17 +45,17 @@ export class Subscriptions {
   #waiting: Command[] = [];
   #connected = false;
 
-  /** Called when a room that was interrupted is subscribed again, before its next message. */
+  /** An interrupted room is subscribed again. Called before its next message. */
   onRestored: (room: string) => void = () => undefined;
 
-  /** `onFailed`: a SUBSCRIBE failed; the connection must be made anew, or rooms would stay deaf on a live one. */
+  /** `onFailed`: a SUBSCRIBE failed. Reconnect, or its rooms stay deaf on an open connection. */
   constructor(channelOf: (room: string) => string, commands: SubscribeCommands, onFailed: (error: Error) => void) {
     this.#channelOf = channelOf;
     this.#commands = commands;
     this.#onFailed = onFailed;
   }
 
-  /** Resolves when Redis confirmed; rejects with `unavailable` when it cannot. */
+  /** Resolves when Redis confirms. Rejects with `unavailable`. */
   add(room: string): Promise<void> {
     const channel = this.#channelOf(room);
     let subscription = this.#subscriptions.get(channel);
@@ -79,24 +79,24 @@ export class Subscriptions {
     if (subscription.state !== 'lost') this.#enqueue('unsubscribe', subscription);
   }
 
-  /** A message came on this channel. Returns its room, or undefined if nobody wants it any more. */
+  /** A message came on this channel. Returns its room; undefined if it is not subscribed any more. */
   receive(channel: string): string | undefined {
     const subscription = this.#subscriptions.get(channel);
     if (subscription === undefined) return undefined;
-    // It may come before the answer to SUBSCRIBE, or after that was given up: it is subscribed, and can get lost again.
+    // It may come before the answer to SUBSCRIBE. From here on it can be interrupted.
     subscription.state = 'live';
     if (subscription.interrupted) this.#restored(subscription);
     return subscription.room;
   }
 
-  /** The connection is gone: what was subscribed is not any more. */
+  /** The connection is closed, and with it all subscriptions. */
   lost(): void {
     this.#connected = false;
     this.#waiting = [];
     for (const subscription of this.#subscriptions.values()) lose(subscription);
   }
 
-  /** The connection is new: subscribes everything again. */
+  /** The connection is new: subscribes all rooms again. */
   restore(): void {
     this.#connected = true;
     for (const subscription of this.#subscriptions.values()) {
@@ -129,7 +129,7 @@ export class Subscriptions {
     this.#waiting = [];
     for (const { verb, subscriptions } of commands) {
       const channels = subscriptions.map(({ subscription }) => subscription.channel);
-      // A failed UNSUBSCRIBE leaves a channel whose messages `receive` ignores, until the next connection.
+      // If it fails, `receive` ignores the channel until the next connection.
       if (verb === 'unsubscribe') this.#commands.unsubscribe(channels).catch(() => undefined);
       else this.#subscribe(channels, subscriptions);
     }

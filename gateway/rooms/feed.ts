@@ -135,7 +135,7 @@ export class Feed {
       return false;
     }
     this.#owner
-      .read({ after: here, limit: 0, maxBytes: 0, known: here }, 'look')
+      .read({ after: here, limit: 0, maxBytes: 0, lastSeen: here }, 'look')
       .then(({ epoch, top }) => {
         if (this.#position !== here || this.#healing) return;
         if (epoch === here.epoch && top === here.offset) this.#suspect = undefined;
@@ -199,21 +199,21 @@ export class Feed {
   #healingQuery(): HistoryQuery {
     const here = this.#position;
     if (here === undefined) return { limit: 0, maxBytes: 0 };
-    return { after: here, limit: pageMessages, maxBytes: pageBytes, known: here };
+    return { after: here, limit: pageMessages, maxBytes: pageBytes, lastSeen: here };
   }
 
   #followersQuery(): HistoryQuery | undefined {
     const [leader] = this.#followers;
     if (leader === undefined) return undefined;
-    const known = this.#position;
+    const lastSeen = this.#position;
     let after = leader.cursor;
     // Whoever resumes from another epoch is refused anyway, once it is sure which one is the present.
-    if (leader.resuming && after.epoch !== known?.epoch) return { after, limit: 0, maxBytes: 0, known };
+    if (leader.resuming && after.epoch !== lastSeen?.epoch) return { after, limit: 0, maxBytes: 0, lastSeen };
     const least = after.offset - sharedDistance;
     for (const { cursor } of this.#followers) {
       if (cursor.epoch === after.epoch && cursor.offset < after.offset && cursor.offset >= least) after = cursor;
     }
-    return { after, limit: pageMessages, maxBytes: pageBytes, known };
+    return { after, limit: pageMessages, maxBytes: pageBytes, lastSeen };
   }
 
   #heal(page: HistoryPage): void {

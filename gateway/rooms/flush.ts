@@ -8,7 +8,7 @@
  * neither.
  */
 import type { Position } from '../../shared/protocol.ts';
-import type { BackplaneListener, PresenceNews } from '../backplane/backplane.ts';
+import type { BackplaneListener, PresenceUpdate } from '../backplane/backplane.ts';
 
 /** Held by all rooms together; above it everything passes. */
 const maxHeldBytes = 262_144;
@@ -46,13 +46,13 @@ export class Flush implements BackplaneListener {
     if (this.#heldBytes > maxHeldBytes) for (const name of this.#busy.keys()) this.#release(name);
   }
 
-  missed(room: string, why: 'interrupted' | 'unreadable'): void {
+  gap(room: string, why: 'interrupted' | 'unreadable'): void {
     this.#release(room);
-    this.#listener.missed(room, why);
+    this.#listener.gap(room, why);
   }
 
-  presence(news: PresenceNews): void {
-    this.#listener.presence(news);
+  presence(update: PresenceUpdate): void {
+    this.#listener.presence(update);
   }
 
   roundTrip(seconds: number): void {

@@ -12,7 +12,7 @@ import type {
   BackplaneListener,
   HistoryPage,
   HistoryQuery,
-  PresenceNews,
+  PresenceUpdate,
   Publication,
   Published,
 } from '../backplane/backplane.ts';
@@ -172,7 +172,7 @@ export class Hub implements BackplaneListener {
   }
 
   publish(publication: Publication): Promise<Published> {
-    if (publication.history !== undefined) publication.known = this.#rooms.get(publication.room)?.feed?.position;
+    if (publication.history !== undefined) publication.lastSeen = this.#rooms.get(publication.room)?.feed?.position;
     return this.#backplane.publish(publication);
   }
 
@@ -189,7 +189,7 @@ export class Hub implements BackplaneListener {
     else if (room.members > 0) this.#deliver(room, frame, at);
   }
 
-  missed(name: string, why: 'interrupted' | 'unreadable'): void {
+  gap(name: string, why: 'interrupted' | 'unreadable'): void {
     const room = this.#rooms.get(name);
     if (why === 'unreadable') this.#events.dropped('unreadable', 1);
     if (room?.feed !== undefined) {
@@ -203,9 +203,9 @@ export class Hub implements BackplaneListener {
     }
   }
 
-  presence(news: PresenceNews): void {
-    if (news.type !== 'recount') this.#presence.told(news);
-    else this.#missedPresence(this.#rooms.get(news.room));
+  presence(update: PresenceUpdate): void {
+    if (update.type !== 'recount') this.#presence.changed(update);
+    else this.#missedPresence(this.#rooms.get(update.room));
   }
 
   roundTrip(seconds: number): void {

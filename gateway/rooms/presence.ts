@@ -134,7 +134,7 @@ export class Presence implements PresenceListener {
     }
   }
 
-  told(frame: JoinLeaveFrame): void {
+  changed(frame: JoinLeaveFrame): void {
     const room = this.#rooms.get(frame.room);
     if (room === undefined || room.members.size === 0) return;
     const text = JSON.stringify(frame);
@@ -145,7 +145,7 @@ export class Presence implements PresenceListener {
     else this.#parts.fanout(presenceTopic(frame.room), text);
   }
 
-  doubtful(): void {
+  outOfSync(): void {
     let count = 0;
     for (const room of this.#rooms.values()) room.doubt(Math.floor(count++ / syncsPerStep) * syncStepMs);
   }

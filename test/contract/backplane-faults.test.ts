@@ -38,7 +38,7 @@ describe('Redis is killed and comes back', () => {
     await one.untilFrames('a', 2);
     await one.fence(other);
     expect(one.story('a')).toEqual([before.frame, 'interrupted', next]);
-    expect(one.missedRooms().sort()).toEqual(['a', 'b']);
+    expect(one.roomsWithGap().sort()).toEqual(['a', 'b']);
     expect(one.reconnects).toBeGreaterThan(0);
     for (const room of ['left', 'left later']) await other.backplane.publish(publication(room));
     await one.fence(other);
@@ -122,7 +122,7 @@ describe('Redis is killed and comes back', () => {
       await untilBack(one, 'a');
       await publishWhenBack(one, 'a');
       await one.untilFrames('a', round);
-      expect(one.missedRooms()).toHaveLength(round);
+      expect(one.roomsWithGap()).toHaveLength(round);
     }
   });
 });
@@ -138,7 +138,7 @@ test('a node that starts while Redis is away serves without it, and is up when i
   await untilBack(one, 'a');
   await publishWhenBack(one, 'a');
   await one.untilFrames('a', 1);
-  expect(one.missedRooms()).toEqual([]);
+  expect(one.roomsWithGap()).toEqual([]);
 });
 
 describe('answers are lost on the way', () => {
@@ -225,14 +225,14 @@ test('10,000 rooms are all subscribed again after a reconnect, each told once, a
   const admin = redisClient(redis.url);
   await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
   await until(() => one.events.length >= 10_000, deadlineMs, 'all rooms were told');
-  expect(one.missedRooms().sort()).toEqual([...rooms].sort());
+  expect(one.roomsWithGap().sort()).toEqual([...rooms].sort());
   const channels = (await admin.pubsub('CHANNELS', `${prefix}:{*`)) as string[];
   expect(channels).toHaveLength(10_000);
   await Promise.all(rooms.map((room) => one.backplane.publish(publication(room))));
   await one.fence();
   const messages = one.events.filter(({ kind, room }) => kind === 'message' && room.startsWith('r'));
   expect(messages.map(({ room }) => room).sort()).toEqual([...rooms].sort());
-  expect(one.missedRooms()).toHaveLength(10_000);
+  expect(one.roomsWithGap()).toHaveLength(10_000);
 });
 
 describe('the end', () => {
@@ -282,6 +282,6 @@ test('renewed after the node stood still, it delivers nothing that was on its wa
   const next = await publishWhenBack(other, 'a');
   await until(() => one.frames('a').includes(next), deadlineMs, 'the new message');
   const afterwards = one.events.slice(come).filter(({ room }) => room === 'a');
-  expect(afterwards[0]).toMatchObject({ kind: 'missed', why: 'interrupted' });
-  expect(one.missedRooms().sort()).toEqual(['a', 'quiet']);
+  expect(afterwards[0]).toMatchObject({ kind: 'gap', why: 'interrupted' });
+  expect(one.roomsWithGap().sort()).toEqual(['a', 'quiet']);
 });

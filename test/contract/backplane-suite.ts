@@ -4,7 +4,7 @@
  * that can lose its connection has to keep is in test/contract/backplane-faults.test.ts and test/chaos/backplane-hangs.test.ts.
  */
 import { describe, expect, test } from 'vitest';
-import { maxPublishBytesUnderWay, maxPublishesUnderWay } from '../../gateway/backplane/backplane.ts';
+import { maxPublishBytesInFlight, maxPublishesInFlight } from '../../gateway/backplane/backplane.ts';
 import { until } from '../support/until.ts';
 import { keys } from './backplane-keys.ts';
 import {
@@ -38,7 +38,7 @@ function messages(create: CreateBackplanes): void {
         expect(node.events.find(({ kind, room }) => kind === 'message' && room === 'a')).toMatchObject({
           at: first.at,
         });
-        expect(node.missedRooms()).toEqual([]);
+        expect(node.roomsWithGap()).toEqual([]);
       }
     });
 
@@ -187,7 +187,7 @@ function unsubscribing(create: CreateBackplanes): void {
       expect(rooms.map((room) => other.frames(room).length)).toEqual(
         rooms.map((_, index) => ((index % 7) % 2 === 0 ? 1 : 0)),
       );
-      expect(other.missedRooms()).toEqual([]);
+      expect(other.roomsWithGap()).toEqual([]);
     });
 
     test('of a room that was never subscribed changes nothing', async () => {
@@ -202,22 +202,22 @@ function unsubscribing(create: CreateBackplanes): void {
 function limits(create: CreateBackplanes): void {
   describe('limits', () => {
     test('10,000 publications under way are taken, one more is unavailable, and then there is room again', async () => {
-      expect(maxPublishesUnderWay).toBe(10_000);
+      expect(maxPublishesInFlight).toBe(10_000);
       const { one } = await subscribedNodes(create, 'a');
-      const sent = Array.from({ length: maxPublishesUnderWay + 1 }, () =>
+      const sent = Array.from({ length: maxPublishesInFlight + 1 }, () =>
         outcome(one.backplane.publish(publication('a'))),
       );
       const outcomes = await Promise.all(sent);
       expect(outcomes.pop()).toBe('unavailable');
       expect(new Set(outcomes)).toEqual(new Set(['taken']));
-      await one.untilFrames('a', maxPublishesUnderWay);
+      await one.untilFrames('a', maxPublishesInFlight);
       await one.fence();
-      expect(one.frames('a')).toHaveLength(maxPublishesUnderWay);
+      expect(one.frames('a')).toHaveLength(maxPublishesInFlight);
     });
 
     test('64 MiB under way are not refused, more is unavailable, and then there is room again', async () => {
       const part = 16_777_216;
-      expect(maxPublishBytesUnderWay).toBe(4 * part);
+      expect(maxPublishBytesInFlight).toBe(4 * part);
       const { one } = await startNodes(create);
       const frame = `{"data":"${'a'.repeat(part - 11)}"}`;
       expect(Buffer.byteLength(frame)).toBe(part);

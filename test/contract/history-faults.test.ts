@@ -101,19 +101,19 @@ describe('Redis lost what it had', () => {
       const [{ position }] = await publishKept(one, room, 3);
       const epoch = position?.epoch ?? '';
       // Not ahead, or of an epoch that is over: nothing was lost.
-      for (const known of [
+      for (const lastSeen of [
         { epoch, offset: 3 },
         { epoch: 'over', offset: 9 },
       ]) {
-        expect(await pageOf(one, room, { known })).toMatchObject({ epoch, top: 3, messages: { length: 3 } });
+        expect(await pageOf(one, room, { lastSeen })).toMatchObject({ epoch, top: 3, messages: { length: 3 } });
       }
-      const known = { epoch, offset: 4 };
+      const lastSeen = { epoch, offset: 4 };
       const next =
         room === 'read'
-          ? (await pageOf(one, room, { known })).epoch
-          : (await publishKept(one, room, 1, { known }))[0].position?.epoch;
+          ? (await pageOf(one, room, { lastSeen })).epoch
+          : (await publishKept(one, room, 1, { lastSeen }))[0].position?.epoch;
       expect(next).not.toBe(epoch);
-      const [last] = await publishKept(one, room, 1, { known });
+      const [last] = await publishKept(one, room, 1, { lastSeen });
       expect(last.position).toEqual({ epoch: next, offset: room === 'read' ? 4 : 5 });
       // Who comes from the epoch before goes on where this one began; who asks for all gets what was left, too.
       const from = async (after: Position) => (await pageOf(one, room, { after })).messages.map(({ offset }) => offset);
@@ -250,7 +250,7 @@ describe('answers are late or lost', () => {
     expect(offsetsOf(await Promise.all(asked))).toEqual(span(1, 200));
     expect((await page).top).toBe(200);
     await one.untilFrames('a', 200);
-    expect([one.missedRooms(), one.reconnects]).toEqual([[], 0]);
+    expect([one.roomsWithGap(), one.reconnects]).toEqual([[], 0]);
   });
 
   test('a Redis that is too slow: what timed out may have been taken, and has one position when tried again', async () => {

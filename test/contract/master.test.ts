@@ -90,7 +90,7 @@ describe.each([
     pair.name.target = pair.next.url;
     const other = await started(pair.name.url, 'plain', 'kept');
     await demote(pair);
-    await until(() => one.missedRooms().length === 2, deadlineMs, 'the rooms of the node were interrupted');
+    await until(() => one.roomsWithGap().length === 2, deadlineMs, 'the rooms of the node were interrupted');
     await untilBack(one, 'plain', 'kept');
     expect(await connectionsOf(pair.old)).toBe(0);
     const acknowledged = await publishing.stop();
@@ -121,7 +121,7 @@ describe.each([
     await until(() => /replica/.test(one.backplane.trouble ?? ''), deadlineMs, 'it says that this is a replica');
     await promote(pair.old);
     await untilBack(one, 'plain');
-    expect(one.missedRooms()).toEqual(['plain']);
+    expect(one.roomsWithGap()).toEqual(['plain']);
     expect(one.backplane.trouble).toBeUndefined();
   });
 });
@@ -148,7 +148,7 @@ test('one connection is made anew and reaches another master: none stays with th
   await until(async () => (await connectionsOf(pair.next)) === 2, deadlineMs, 'both are with the new one');
   expect(await connectionsOf(pair.old)).toBe(0);
   await untilBack(one, 'a');
-  expect(one.missedRooms()).toEqual(['a']);
+  expect(one.roomsWithGap()).toEqual(['a']);
 });
 
 test('what a node was told by a master that was a replica meanwhile is forgotten: no offset stands for two messages', async () => {

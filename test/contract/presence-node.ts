@@ -20,7 +20,7 @@ const deadlineMs = 10_000;
 
 /** Nobody is told who comes and goes in rooms that begin with this. */
 export const quiet = 'quiet';
-const tells = (room: string) => !room.startsWith(quiet);
+const announces = (room: string) => !room.startsWith(quiet);
 
 export class PresenceNode implements PresenceListener {
   readonly store: PresenceStore;
@@ -50,11 +50,11 @@ export class PresenceNode implements PresenceListener {
     return this;
   }
 
-  told(frame: JoinLeaveFrame): void {
+  changed(frame: JoinLeaveFrame): void {
     this.#told.push(frame);
   }
 
-  doubtful(): void {
+  outOfSync(): void {
     this.doubts += 1;
     this.onDoubt();
   }
@@ -113,7 +113,7 @@ export class PresenceNode implements PresenceListener {
 }
 
 export function memoryNode(): PresenceNode {
-  return new PresenceNode(new MemoryPresence(tells), 'node-0');
+  return new PresenceNode(new MemoryPresence(announces), 'node-0');
 }
 
 /** A node on the Redis at `url`. Nodes that share a prefix share their rooms; it listens at `listenUrl`. */
@@ -127,7 +127,10 @@ export function redisNode(
   }: { listenUrl?: string; log?: Logger; envelopeVersion?: EnvelopeVersion } = {},
 ): PresenceNode {
   const instance = `node.${randomBytes(3).toString('hex')}`;
-  const store = new RedisPresence({ redis: redisConnections(url, log), prefix, instance, tells, envelopeVersion }, log);
+  const store = new RedisPresence(
+    { redis: redisConnections(url, log), prefix, instance, announces, envelopeVersion },
+    log,
+  );
   const backplane = new RedisBackplane(
     { redis: redisConnections(listenUrl), prefix, node: instance, dedupeMs: 60_000, replicated: false },
     log,

@@ -3,14 +3,14 @@
  *
  * Owns the backplane's end. Frames are kept as they came and read only when a test asks, so one that changes later shows.
  */
-import type { Backplane, BackplaneListener, PresenceNews, Publication } from '../../gateway/backplane/backplane.ts';
+import type { Backplane, BackplaneListener, PresenceUpdate, Publication } from '../../gateway/backplane/backplane.ts';
 import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { until } from '../support/until.ts';
 
 export type Event =
   | { kind: 'message'; room: string; frame: Uint8Array; at: number; position: Position | undefined }
-  | { kind: 'missed'; room: string; why: 'interrupted' | 'unreadable' };
+  | { kind: 'gap'; room: string; why: 'interrupted' | 'unreadable' };
 
 const deadlineMs = 10_000;
 let count = 0;
@@ -61,13 +61,13 @@ export class Recorder implements BackplaneListener {
     this.#told({ kind: 'message', room, frame, at, position });
   }
 
-  missed(room: string, why: 'interrupted' | 'unreadable'): void {
-    this.#told({ kind: 'missed', room, why });
+  gap(room: string, why: 'interrupted' | 'unreadable'): void {
+    this.#told({ kind: 'gap', room, why });
   }
 
-  presence(news: PresenceNews): void {
-    if (news.type === 'recount') this.recounts.push(news.room);
-    else this.told.push(news);
+  presence(update: PresenceUpdate): void {
+    if (update.type === 'recount') this.recounts.push(update.room);
+    else this.told.push(update);
   }
 
   roundTrip(seconds: number): void {
@@ -88,11 +88,11 @@ export class Recorder implements BackplaneListener {
   /** What was told of a room, in order: frames as text, and why messages are missing. */
   story(room: string): string[] {
     const ofRoom = this.events.filter((event) => event.room === room);
-    return ofRoom.map((event) => (event.kind === 'missed' ? event.why : Buffer.from(event.frame).toString('utf8')));
+    return ofRoom.map((event) => (event.kind === 'gap' ? event.why : Buffer.from(event.frame).toString('utf8')));
   }
 
-  missedRooms(): string[] {
-    return this.events.flatMap((event) => (event.kind === 'missed' ? [event.room] : []));
+  roomsWithGap(): string[] {
+    return this.events.flatMap((event) => (event.kind === 'gap' ? [event.room] : []));
   }
 
   untilFrames(room: string, number: number): Promise<unknown> {

@@ -1,8 +1,8 @@
 /**
- * The memory backplane: one node, nothing to install. Keeps the contract of gateway/backplane/backplane.ts.
+ * The backplane in memory, for one node. Contract: gateway/backplane/backplane.ts.
  *
- * Messages go out one turn of the event loop after `publish`: the hub must never fan out inside a handler of the
- * WebSocket server, where it is many times slower (docs/architecture.md).
+ * Messages are delivered one turn of the event loop after `publish`: fanning out within a handler of the WebSocket server is
+ * many times slower (docs/architecture.md).
  */
 import type { Position } from '../../../shared/protocol.ts';
 import {
@@ -11,14 +11,14 @@ import {
   type BackplaneListener,
   type HistoryPage,
   type HistoryQuery,
-  maxPublishBytesUnderWay,
-  maxPublishesUnderWay,
+  maxPublishBytesInFlight,
+  maxPublishesInFlight,
   type Publication,
   type Published,
 } from '../backplane.ts';
 import { MemoryHistory } from './history.ts';
 
-/** Keys remembered at once; beyond, a publish with a key is refused rather than a promise broken. */
+/** Remembered keys. Beyond it a publish with a new key is `unavailable`: its retry could not be recognised. */
 const maxKeys = 1_000_000;
 
 interface Delivery {
@@ -32,7 +32,7 @@ export class MemoryBackplane implements Backplane {
   readonly #dedupeMs: number;
   readonly #rooms = new Set<string>();
   readonly #history = new MemoryHistory();
-  /** In the order in which keys are forgotten, since all live equally long. */
+  /** The oldest first: all keys live equally long. */
   readonly #keys = new Map<string, { forgetAt: number; position: Position | undefined }>();
   #listener: BackplaneListener | undefined;
   #queue: Delivery[] = [];
@@ -65,7 +65,7 @@ export class MemoryBackplane implements Backplane {
   async publish(publication: Publication): Promise<Published> {
     if (this.#listener === undefined) throw new BackplaneError('unavailable', 'the node is stopping');
     const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
-    if (this.#queue.length >= maxPublishesUnderWay || this.#queuedBytes + bytes > maxPublishBytesUnderWay) {
+    if (this.#queue.length >= maxPublishesInFlight || this.#queuedBytes + bytes > maxPublishBytesInFlight) {
       throw new BackplaneError('unavailable', 'too many messages are waiting on this node');
     }
     const key = this.#keyOf(publication);
@@ -87,7 +87,7 @@ export class MemoryBackplane implements Backplane {
   }
 
   renew(): void {
-    // Nothing waits here for longer than a turn of the event loop.
+    // Nothing waits here for more than one turn of the event loop.
   }
 
   async close(): Promise<void> {
@@ -110,17 +110,17 @@ export class MemoryBackplane implements Backplane {
     return { room, frame, at, position };
   }
 
-  /** Undefined where the message has no key. Refuses when too many keys are remembered. */
+  /** Undefined: no key. Throws a BackplaneError if too many keys are remembered. */
   #keyOf({ room, dedupe }: Publication): string | undefined {
     if (dedupe === undefined) return undefined;
     const now = performance.now();
-    for (const [known, { forgetAt }] of this.#keys) {
+    for (const [oldest, { forgetAt }] of this.#keys) {
       if (forgetAt > now) break;
-      this.#keys.delete(known);
+      this.#keys.delete(oldest);
     }
     const key = JSON.stringify([room, dedupe.by, dedupe.key]);
     if (!this.#keys.has(key) && this.#keys.size >= maxKeys) {
-      throw new BackplaneError('unavailable', 'too many keys are remembered already');
+      throw new BackplaneError('unavailable', 'too many keys are remembered on this node');
     }
     return key;
   }

@@ -1,8 +1,7 @@
 /**
- * The history of rooms in the memory of one node, with the same contract as in Redis (gateway/backplane/backplane.ts).
+ * The history of rooms in memory, for one node. Contract: gateway/backplane/backplane.ts.
  *
- * Bounded: over `maxTotalBytes` or `maxRooms` the room that was used longest ago is forgotten, and begins a new epoch when
- * it is used again.
+ * Over `maxTotalBytes` or `maxRooms` the least recently used room is evicted. It begins a new epoch when it is used again.
  */
 import { randomBytes } from 'node:crypto';
 import type { Position } from '../../../shared/protocol.ts';
@@ -29,13 +28,13 @@ interface KeptRoom {
 }
 
 export class MemoryHistory {
-  /** The one used longest ago is the first. */
+  /** The least recently used first. */
   readonly #rooms = new Map<string, KeptRoom>();
   readonly #run = randomBytes(6).toString('base64url');
   #epochs = 0;
   #bytes = 0;
 
-  /** Keeps a message. Returns its position and finished frame. */
+  /** Returns the position and the finished frame. */
   append({ room: name, prefix, suffix }: Publication, rule: HistoryRule): Position & { frame: Buffer } {
     const now = performance.now();
     const room = this.#open(name, now);
@@ -49,7 +48,7 @@ export class MemoryHistory {
     const ttlMs = rule.ttlSeconds * 1000;
     room.messagesExpireAt = now + ttlMs;
     room.expireAt = now + Math.max(positionTtlMs, ttlMs);
-    this.#forget();
+    this.#evict();
     return { epoch: room.epoch, offset: room.top, frame };
   }
 
@@ -57,7 +56,7 @@ export class MemoryHistory {
     const now = performance.now();
     const room = this.#open(name, now);
     room.expireAt = Math.max(room.expireAt, now + (room.top > 0 ? positionTtlMs : unusedPositionTtlMs));
-    this.#forget();
+    this.#evict();
     const { epoch, top } = room;
     const low = after !== undefined && (after.epoch ?? epoch) === epoch ? after.offset : 0;
     const wanted = room.messages.filter(({ offset }) => offset > low && offset < before);
@@ -90,10 +89,10 @@ export class MemoryHistory {
     return room;
   }
 
-  #forget(): void {
+  #evict(): void {
     for (const [name, room] of this.#rooms) {
       if (this.#rooms.size <= maxRooms && this.#bytes <= maxTotalBytes) return;
-      // The last one is the one in use.
+      // The last one is in use.
       if (this.#rooms.size > 1) this.#remove(name, room);
     }
   }

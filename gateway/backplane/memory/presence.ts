@@ -1,27 +1,27 @@
 /**
- * The memory presence store: one node. Keeps the contract of gateway/backplane/presence.ts.
+ * The presence store in memory, for one node. Contract: gateway/backplane/presence.ts.
  *
- * What it tells goes out one turn of the event loop after the write, as messages of the memory backplane do.
+ * Like messages of the memory backplane, `join` and `leave` go out one turn of the event loop after the write.
  */
 import type { JoinLeaveFrame } from '../../../shared/protocol.ts';
 import { BackplaneError } from '../backplane.ts';
 import type { PresenceListener, PresencePage, PresenceQuery, PresenceStore, Present } from '../presence.ts';
 
 interface Room {
-  /** By everything that tells one from another: a connection that changes is there twice for a moment. */
+  /** By connection, user and info: while a connection changes, it is there twice. */
   members: Map<string, Present>;
-  /** Connections by user; an anonymous connection stands for itself. */
+  /** Connections by user; an anonymous connection is a user of its own. */
   users: Map<string, number>;
 }
 
 export class MemoryPresence implements PresenceStore {
-  readonly #tells: (room: string) => boolean;
+  readonly #announces: (room: string) => boolean;
   readonly #rooms = new Map<string, Room>();
   #listener: PresenceListener | undefined;
 
-  /** `tells`: join and leave are told in this room. */
-  constructor(tells: (room: string) => boolean) {
-    this.#tells = tells;
+  /** `announces`: says whether the room has `join` and `leave`. */
+  constructor(announces: (room: string) => boolean) {
+    this.#announces = announces;
   }
 
   async start(listener: PresenceListener): Promise<void> {
@@ -47,7 +47,7 @@ export class MemoryPresence implements PresenceStore {
     }
     for (const present of left) if (room.members.delete(keyOf(present))) count(present, -1);
     if (room.members.size === 0) this.#rooms.delete(name);
-    if (this.#tells(name)) this.#tell(name, room, [...touched]);
+    if (this.#announces(name)) this.#announce(name, room, [...touched]);
   }
 
   sync(name: string, present: () => Iterable<Present>): Promise<void> {
@@ -62,7 +62,7 @@ export class MemoryPresence implements PresenceStore {
   }
 
   async release(): Promise<void> {
-    // An empty room is not kept in the first place.
+    // Empty rooms are deleted by `change`.
   }
 
   async page(name: string, { after = '', limit, maxBytes }: PresenceQuery): Promise<PresencePage> {
@@ -85,14 +85,14 @@ export class MemoryPresence implements PresenceStore {
     this.#listener = undefined;
   }
 
-  #tell(name: string, room: Room, touched: [string, { before: number; present: Present }][]): void {
+  #announce(name: string, room: Room, touched: [string, { before: number; present: Present }][]): void {
     const now = ([user]: [string, unknown]) => room.users.get(user) ?? 0;
     const joined = touched.filter((each) => each[1].before === 0 && now(each) > 0);
     const left = touched.filter((each) => each[1].before > 0 && now(each) === 0);
     for (const [type, list] of [['join', joined] as const, ['leave', left] as const]) {
       if (list.length === 0) continue;
       const members = list.map(([, { present }]) => shown(present));
-      setImmediate(() => this.#listener?.told({ type, room: name, members }));
+      setImmediate(() => this.#listener?.changed({ type, room: name, members }));
     }
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Where a Redis is, and who we are there: what its URL says, or what is wrong with that.
+ * The URL of Redis: host, TLS, user, password, database; or what is wrong with it.
  *
- * A URL with a password in it that is not percent-encoded is often still a URL, of another host: so more is refused than
- * the URL standard does. No error repeats a part of a URL that may belong to a password.
+ * Stricter than the URL standard: a password that is not percent-encoded often makes a valid URL of another host. No error
+ * repeats a part of the URL that may belong to a password.
  */
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -17,12 +17,12 @@ export interface RedisAddress {
 
 const defaultPort = 6379;
 const example = 'redis://user:password@host:6379/0';
-/** What begins another part of a URL, and how it is written in a user or a password. */
+/** Characters that end a part of a URL, and how a user or a password has them. */
 const reserved: Record<string, string> = { '/': '%2F', '?': '%3F', '#': '%23', '%': '%25' };
 
 /**
  * Reads `redis://user:password@host:port/database`; `rediss://` is TLS, with `?ca=` the file of its CA.
- * Throws a TypeError that goes on after the name of the setting.
+ * Throws a TypeError; its message continues the name of the setting.
  */
 export function addressOf(text: string): RedisAddress {
   const url = readUrl(text);
@@ -45,7 +45,7 @@ function readUrl(text: string): URL {
   if (scheme === undefined || !/^rediss?$/i.test(scheme)) {
     throw new TypeError('must be a URL that begins with redis:// or rediss://');
   }
-  // The last @ ends them, as in the URL standard; but a file may have one in its name.
+  // The last @ ends them, as in the URL standard. A CA file may have one in its name.
   const credentials = /^(.*)@/s.exec(rest.replace(/\?ca=.*$/s, ''))?.[1] ?? '';
   const character = /[/?#]/.exec(credentials)?.[0];
   if (character !== undefined) throw notEncoded(character);
@@ -91,7 +91,7 @@ function tlsOf(url: URL): { tls?: { ca?: string } } {
 function readCertificates(file: string): string {
   const say = (what: string) => (error: Error) => new TypeError(`in ?ca= names a file that ${what}: ${error.message}`);
   const ca = attempt(() => readFileSync(file, 'utf8'), say('cannot be read'));
-  // TLS itself takes anything for a CA, and then trusts nobody.
+  // TLS accepts any text as a CA, and then trusts no server.
   attempt(() => new X509Certificate(ca), say('holds no certificate in PEM'));
   return ca;
 }

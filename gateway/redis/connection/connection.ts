@@ -1,13 +1,13 @@
 /**
- * One connection to Redis. The only file that imports ioredis, which makes it: TCP, TLS, and all of it again when the
- * connection ended. Who we are, the database, the scripts and what the server is are settled here on each new connection,
- * before it is ready. What is said on an open one is gateway/redis/connection/pipeline.ts, at a fifth of the cost for each message.
+ * One connection to Redis. The only file that imports ioredis, which connects and reconnects by TCP or TLS. Each new
+ * connection is prepared here before it is ready: user, database, scripts, and what the server is. Commands on an open
+ * connection take gateway/redis/connection/pipeline.ts instead, at a fifth of the cost.
  *
- * Commands are never queued while Redis is away and never sent again: a resent PUBLISH would be a second message. A
- * Redis that hangs, or a route that is gone without a word, is noticed by a watchdog that counts in turns of the event
- * loop: a stall of our own is not taken for silence of the peer, since its answers are read before the next tick. Once a
- * second the server is asked whether it still is the master that it was. What follows for the other connections of the
- * node is gateway/redis/connection/connections.ts. It knows no channels and no rooms.
+ * Commands are never queued while Redis is away, and never sent again: a second PUBLISH is a second message. A watchdog
+ * reconnects when a command has no answer for `silentTicks`. It counts turns of the event loop, not time: after a stall of
+ * this process, answers that wait are read before the next tick. A probe asks once a second whether the server is still
+ * the same master. What follows for the other connections is gateway/redis/connection/connections.ts. It never knows channels
+ * or rooms.
  */
 import { Redis } from 'ioredis';
 import { BackplaneError } from '../../backplane/backplane.ts';
@@ -16,7 +16,7 @@ import type { Script } from '../script.ts';
 import type { RedisAddress } from './address.ts';
 import { RedisPipeline, type Settle } from './pipeline.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
-import { type RedisServer, readServer, whyUnfit } from './server.ts';
+import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
 
 /** What a connection is for. Part of its name in CLIENT LIST, and `role` in log lines. */
 export type RedisRole = 'pubsub' | 'history' | 'presence';
@@ -30,49 +30,49 @@ const purposes: Record<RedisRole, string> = {
 
 export interface RedisConnectionOptions {
   role: RedisRole;
-  /** Shown by CLIENT LIST. */
+  /** In CLIENT LIST. */
   name: string;
-  /** Loaded on every new connection, before `onReady`. */
+  /** Loaded on each new connection, before `onReady`. */
   scripts?: readonly Script[] | undefined;
   onReady(): void;
   onLost(): void;
-  /** About once a second while it is ready. What is sent here leaves in one write with the question for the master. */
+  /** Called once a second while ready. Commands sent here share one write with the master probe. */
   onSecond?(): void;
-  /** Called before each question for the master; the answer is told by `onProven`. */
-  onAsked?(): void;
-  /** What was sent before the question was sent to a master, which it still is. */
-  onProven?(): void;
-  /** Of a connection that subscribes. */
+  /** A master probe is about to be sent. */
+  onMasterProbe?(): void;
+  /** The last master probe found the same master: it got all commands before the probe. */
+  onMasterConfirmed?(): void;
+  /** Only for a connection that subscribes. */
   onMessage?: ReplyListener['message'];
 }
 
 /** The other connections of the node: gateway/redis/connection/connections.ts. */
 export interface Peers {
   connecting(connection: RedisConnection): void;
-  /** False if others are connected to another master; then all of them are made anew. */
+  /** False if another connection has another master; then all of them reconnect. */
   agree(connection: RedisConnection): boolean;
-  /** Makes all of them anew. */
+  /** Reconnects all of them. */
   renew(reason: string): void;
-  /** Redis did not carry out a command. */
+  /** Redis refused a command. */
   refused(error: ReplyError): void;
   closed(connection: RedisConnection): void;
 }
 
-/** How often `tick` is called. */
+/** Interval of `tick`. */
 export const tickMs = 250;
-/** A command without an answer for so many ticks: the connection is made anew, and its commands are of unknown outcome. */
+/** Watchdog: without an answer for so many ticks it reconnects; commands in flight end with `timeout`. */
 const silentTicks = 5;
-/** Ticks between two questions for the master, and between two calls of `onSecond`. */
+/** Between two master probes, and between two calls of `onSecond`. */
 const secondTicks = 4;
 const connectTimeoutMs = 2_000;
-/** A hung peer never answers the end of the connection; it is destroyed after this. */
+/** The peer may never answer FIN; the socket is destroyed after this. */
 const disconnectTimeoutMs = 100;
 const fastestReconnectMs = 25;
 const slowestReconnectMs = 500;
-/** A connection that has been ready for so long was worth making: the next attempt is a fast one again. */
+/** Ready for so long: the next reconnect begins at `fastestReconnectMs` again. */
 const steadyTicks = 8;
 
-/** Errors by which Redis says that it is not the master (any more), in whatever words a script wraps them. */
+/** Redis is no master, or not any more. A script may put other words around it. */
 const notMaster = /\b(READONLY|MASTERDOWN)\b|WAIT cannot be used with replica/;
 
 export class RedisConnection {
@@ -81,20 +81,20 @@ export class RedisConnection {
   readonly #address: RedisAddress;
   readonly #peers: Peers;
   readonly #log: Logger;
-  /** Of the connection that is open. */
+  /** Undefined while no connection is open. */
   #pipeline: RedisPipeline | undefined;
-  /** How many commands it had sent at each of the last ticks, the oldest first. */
+  /** Commands sent until each of the last ticks, the oldest first. */
   #sentBefore: number[] = [];
   #prepared = false;
   #ticksReady = 0;
-  #asking = false;
-  #loading = false;
+  #probing = false;
+  #loadingScripts = false;
   #server: RedisServer = { run: '', promotion: '', mayHaveLost: true };
-  /** Attempts to connect since it was steady. */
+  /** Since it was ready for `steadyTicks`. */
   #attempts = 0;
   #trouble = 'it has not answered yet';
-  /** It is being given up, for a new one or for good. */
-  #leaving = false;
+  /** It is being closed, to reconnect or for good. */
+  #closing = false;
 
   constructor(options: RedisConnectionOptions, address: RedisAddress, peers: Peers, log: Logger) {
     this.#options = options;
@@ -104,14 +104,14 @@ export class RedisConnection {
     this.#redis = new Redis({
       ...address.connection,
       lazyConnect: true,
-      // All that it would say itself is said by `#prepare`: it writes to the console where it does not like an answer.
+      // `#prepare` sends what ioredis would send: ioredis prints to the console when Redis refuses it.
       protocol: 2,
       enableReadyCheck: false,
       disableClientInfo: true,
       maxRetriesPerRequest: 0,
       connectTimeout: connectTimeoutMs,
       disconnectTimeout: disconnectTimeoutMs,
-      // Its own count begins anew with each TCP connection, also with a peer that refuses us.
+      // Not its own count of attempts: that begins again with each TCP connection, also if the peer refuses us.
       retryStrategy: () => {
         const delayMs = Math.min(fastestReconnectMs * 2 ** this.#attempts++, slowestReconnectMs);
         return delayMs * (0.5 + Math.random() / 2);
@@ -123,28 +123,29 @@ export class RedisConnection {
   }
 
   get ready(): boolean {
-    return this.#redis.status === 'ready' && this.#prepared && !this.#leaving;
+    return this.#redis.status === 'ready' && this.#prepared && !this.#closing;
   }
 
-  /** Of the connection that is ready, or the last one that was. */
+  /** Of the connection that is ready, else of the last one. */
   get server(): RedisServer {
     return this.#server;
   }
 
-  /** Why the last connection was given up or not made; of no use while it is ready. */
+  /** Why the last connection was closed or not made. Means nothing while ready. */
   get trouble(): string {
     return this.#trouble;
   }
 
-  /** Begins to connect, and goes on trying until `close`. What goes wrong is told by the error event. */
+  /** Connects, and reconnects until `close`. */
   connect(): void {
     this.#peers.connecting(this);
+    // `#failed` is given the error too.
     this.#redis.connect().catch(() => undefined);
   }
 
   /**
-   * Sends one command. Its error is a BackplaneError: `unavailable` if it was certainly not carried out, `timeout` if
-   * nobody knows.
+   * Sends one command. `unavailable`: Redis certainly did not execute it. `timeout`: unknown. `answers`: replies to the
+   * command; `settle` is given the last one.
    */
   send(words: Words, settle: (error: BackplaneError | undefined, reply: Reply) => void, answers = 1): void {
     if (!this.ready || this.#pipeline === undefined) settle(new BackplaneError('unavailable', 'Redis is away'), null);
@@ -155,19 +156,19 @@ export class RedisConnection {
     }
   }
 
-  /** Writes at once what was sent in this turn. */
+  /** Writes the commands of this turn at once. */
   flush(): void {
     this.#pipeline?.flush();
   }
 
-  /** `send` for those who wait. `answers`: how many Redis gives; the last one is returned. */
+  /** `send`, as a promise. */
   run(words: Words, answers = 1): Promise<Reply> {
     return new Promise((resolve, reject) => {
       this.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)), answers);
     });
   }
 
-  /** The watchdog, and what is due every second; see `tickMs`. */
+  /** Call it every `tickMs`: the watchdog, and what is due every second. */
   tick(): void {
     const before = this.#sentBefore.length < silentTicks ? 0 : (this.#sentBefore.shift() ?? 0);
     const { sent, settled } = this.#pipeline ?? { sent: 0, settled: 0 };
@@ -177,15 +178,15 @@ export class RedisConnection {
     this.#ticksReady++;
     if (this.#ticksReady === steadyTicks) this.#attempts = 0;
     if (this.#ticksReady % secondTicks !== 0) return;
-    this.#askForMaster();
+    this.#probeMaster();
     this.#options.onSecond?.();
   }
 
-  /** Gives up an open connection for a new one. */
+  /** Closes an open connection, and connects again. */
   reconnect(reason: string): void {
     const open = this.#redis.status === 'ready' || this.#redis.status === 'connect';
-    if (!open || this.#leaving) return;
-    this.#leaving = true;
+    if (!open || this.#closing) return;
+    this.#closing = true;
     this.#trouble = cut(reason);
     this.#log.warn({ role: this.#options.role, reason: cut(reason) }, 'connecting to redis again');
     this.#pipeline?.flush();
@@ -193,13 +194,13 @@ export class RedisConnection {
   }
 
   close(): void {
-    this.#leaving = true;
+    this.#closing = true;
     this.#pipeline?.flush();
     this.#redis.disconnect();
     this.#peers.closed(this);
   }
 
-  /** What it means that Redis does not carry out a command, or a part of one. */
+  /** Handles the error of a command, or of a part of one. Returns it as a BackplaneError. */
   refused(error: ReplyError): BackplaneError {
     const { message } = error;
     const { role } = this.#options;
@@ -212,13 +213,13 @@ export class RedisConnection {
 
   #opened(): void {
     const { stream } = this.#redis;
-    // From here on ioredis reads and writes nothing.
+    // From here on ioredis neither reads nor writes.
     stream.removeAllListeners('data');
     const pipeline = new RedisPipeline(stream, this.#options.onMessage);
     this.#pipeline = pipeline;
     this.#prepare(pipeline).then(
       () => {
-        if (this.#pipeline !== pipeline || this.#leaving || !this.#peers.agree(this)) return;
+        if (this.#pipeline !== pipeline || this.#closing || !this.#peers.agree(this)) return;
         this.#prepared = true;
         this.#log.info({ role: this.#options.role }, 'redis connected');
         this.#options.onReady();
@@ -230,19 +231,19 @@ export class RedisConnection {
   }
 
   #ended(): void {
-    if (this.#prepared && !this.#leaving) this.#trouble = 'it has ended the connection';
+    if (this.#prepared && !this.#closing) this.#trouble = 'it has ended the connection';
     this.#pipeline?.end();
     this.#pipeline = undefined;
     this.#prepared = false;
-    this.#leaving = false;
-    this.#asking = false;
-    this.#loading = false;
+    this.#closing = false;
+    this.#probing = false;
+    this.#loadingScripts = false;
     this.#ticksReady = 0;
     this.#sentBefore = [];
     this.#options.onLost();
   }
 
-  /** Everything before the first command of others, in one write. Rejects where Redis is none to serve with. */
+  /** The first commands, in one write. Rejects if Redis is unfit to serve with. */
   async #prepare(pipeline: RedisPipeline): Promise<void> {
     const { name, onMessage, scripts = [] } = this.#options;
     const { username, password, database } = this.#address;
@@ -250,7 +251,7 @@ export class RedisConnection {
       new Promise<Reply>((resolve, reject) => {
         pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
       });
-    // RESP3 lets a connection that subscribes send commands too. All others speak what is simpler to read.
+    // RESP3: a connection that is subscribed may send other commands too.
     const hello = ['HELLO', onMessage === undefined ? '2' : '3'];
     if (password !== undefined) hello.push('AUTH', username ?? 'default', password);
     const [, , info] = await Promise.all([
@@ -272,31 +273,31 @@ export class RedisConnection {
     this.#server = readServer(String(info));
   }
 
-  /** Somebody has emptied the cache of scripts. What was refused for that was not carried out. */
+  /** SCRIPT FLUSH: Redis has forgotten the scripts. It executed nothing of the commands that it refused for that. */
   #loadScripts(): void {
-    if (this.#loading) return;
-    this.#loading = true;
+    if (this.#loadingScripts) return;
+    this.#loadingScripts = true;
     const scripts = this.#options.scripts ?? [];
     Promise.all(scripts.map(({ text }) => this.run(['SCRIPT', 'LOAD', text])))
       .catch((error: Error) => this.reconnect(error.message))
       .finally(() => {
-        this.#loading = false;
+        this.#loadingScripts = false;
       });
   }
 
-  /** A connection outlives what is at its other end: a master becomes a replica, and perhaps a master again. */
-  #askForMaster(): void {
-    if (this.#asking) return;
-    this.#asking = true;
-    this.#options.onAsked?.();
+  /** A connection stays open while its server becomes a replica, and perhaps a master again. */
+  #probeMaster(): void {
+    if (this.#probing) return;
+    this.#probing = true;
+    this.#options.onMasterProbe?.();
     this.send(['INFO', 'replication'], (error, info) => {
-      this.#asking = false;
+      this.#probing = false;
       if (error !== undefined) return;
       const unfit = whyUnfit(String(info));
       if (unfit !== undefined) this.#peers.renew(unfit);
       else if (readServer(String(info)).promotion !== this.#server.promotion) {
-        this.#peers.renew('it was a replica in the meantime');
-      } else this.#options.onProven?.();
+        this.#peers.renew('it was demoted and promoted again');
+      } else this.#options.onMasterConfirmed?.();
     });
   }
 

@@ -1,10 +1,9 @@
 /**
- * The connections of a node to Redis: all of them reach the same master, or none is used.
+ * All connections of a node to Redis. They have the same master, or none is used.
  *
- * After a failover one connection may have moved while another stays with the old master, which goes on answering it:
- * what is published there reaches nobody else. So what one connection learns concerns them all: if its server is no
- * master any more, or is another one than that of the others, all are made anew. It owns their timer. It knows no
- * channels and no rooms.
+ * After a failover one connection may stay with the old master, which still answers: what is published there reaches no other
+ * node. So all connections reconnect when one finds that its server is no master any more, or another master than that of the
+ * others. Owns the timer of their ticks. It never knows channels or rooms.
  */
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisAddress } from './address.ts';
@@ -17,7 +16,7 @@ export class RedisConnections {
   readonly #connections = new Set<RedisConnection>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** Called whenever Redis does not carry out a command, on whichever connection; `error` is its answer. */
+  /** Redis refused a command of any connection. */
   onRefused: (error: ReplyError) => void = () => undefined;
 
   constructor(address: RedisAddress, log: Logger) {
@@ -25,12 +24,11 @@ export class RedisConnections {
     this.#log = log;
   }
 
-  /** The database of all of them. */
   get database(): number {
     return this.#address.database;
   }
 
-  /** One more; it is not connected yet. */
+  /** Returns a new connection. It does not connect yet. */
   add(options: RedisConnectionOptions): RedisConnection {
     const peers = {
       connecting: (connection: RedisConnection) => this.#begin(connection),
@@ -42,7 +40,7 @@ export class RedisConnections {
     return new RedisConnection(options, this.#address, peers, this.#log);
   }
 
-  /** Gives up all that are open for new ones. */
+  /** Reconnects all. */
   renew(reason: string): void {
     for (const connection of this.#connections) connection.reconnect(reason);
   }
@@ -58,7 +56,7 @@ export class RedisConnections {
     const { run, promotion } = connection.server;
     for (const { ready, server } of this.#connections) {
       if (!ready || (server.run === run && server.promotion === promotion)) continue;
-      this.renew('not all connections reach the same master');
+      this.renew('connections of this node reach different masters');
       return false;
     }
     return true;

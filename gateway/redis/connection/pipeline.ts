@@ -1,38 +1,38 @@
 /**
- * Commands on one open connection to Redis: written once a turn of the event loop, answered in their order.
+ * Commands on one open connection to Redis: written once per turn of the event loop, answered in their order.
  *
- * Owns what is under way, from the command until its answer or the end of the connection; nothing is ever written twice.
- * It knows neither how a connection is made nor when it is given up: gateway/redis/connection/connection.ts. Next: gateway/redis/connection/resp.ts.
+ * Owns the commands in flight, until the answer or the end of the connection. No command is written twice. It never knows how
+ * a connection is made or when it is closed: gateway/redis/connection/connection.ts. Next: gateway/redis/connection/resp.ts.
  */
 import type { Duplex } from 'node:stream';
 import { BackplaneError } from '../../backplane/backplane.ts';
 import { command, ProtocolError, type Reply, ReplyError, type ReplyListener, ReplyReader, type Words } from './resp.ts';
 
-/** Called once: with an error, or without one and with the answer. */
+/** Called once, with an error or with the last answer. */
 export type Settle = (error: ReplyError | BackplaneError | undefined, reply: Reply) => void;
 
 interface Pending {
   settle: Settle;
-  /** Answers that are still to come: a SUBSCRIBE has one for each channel. */
+  /** Replies still to come: SUBSCRIBE has one for each channel. */
   answers: number;
   next: Pending | undefined;
 }
 
-/** As soon as there is more text it is written, and not at the end of the turn. */
+/** Text above this is flushed at once. UTF-16 units. */
 const maxTextLength = 65_536;
 
 export class RedisPipeline {
   readonly #stream: Duplex;
-  /** Under way, the oldest first. */
+  /** In flight: a linked list, the oldest first. */
   #first: Pending | undefined;
   #last: Pending | undefined;
   #sent = 0;
   #settled = 0;
-  /** The commands of this turn. */
+  /** Commands of this turn, not written yet. */
   #text = '';
   #unwritten = 0;
 
-  /** `onMessage`: of a connection that subscribes. */
+  /** `onMessage`: only for a connection that subscribes. */
   constructor(stream: Duplex, onMessage: ReplyListener['message']) {
     this.#stream = stream;
     const reader = new ReplyReader({ reply: (reply) => this.#answered(reply), message: onMessage });
@@ -46,12 +46,12 @@ export class RedisPipeline {
     });
   }
 
-  /** Commands so far. */
+  /** Commands since the connection was opened. */
   get sent(): number {
     return this.#sent;
   }
 
-  /** Of these, the ones that are not under way any more. */
+  /** Of these, not in flight any more. */
   get settled(): number {
     return this.#settled;
   }
@@ -68,16 +68,16 @@ export class RedisPipeline {
     if (this.#text.length > maxTextLength) this.flush();
   }
 
-  /** Writes what waits for the end of the turn. */
+  /** Writes the commands of this turn. */
   flush(): void {
-    // The end of a stream that has ended is told by `end`.
+    // After the end of the stream `end` settles them.
     if (this.#unwritten === 0 || !this.#stream.writable) return;
     this.#stream.write(this.#text);
     this.#text = '';
     this.#unwritten = 0;
   }
 
-  /** The connection is gone: of what was written the outcome is unknown, what was not is certainly not carried out. */
+  /** The connection is closed. Outcome of written commands: unknown. Of others: certainly not executed. */
   end(): void {
     let written = this.#sent - this.#settled - this.#unwritten;
     while (this.#first !== undefined) {
@@ -94,7 +94,7 @@ export class RedisPipeline {
 
   #answered(reply: Reply): void {
     const pending = this.#first;
-    if (pending === undefined) throw new ProtocolError('Redis answers what was not asked');
+    if (pending === undefined) throw new ProtocolError('Redis sent a reply to no command');
     if (reply instanceof ReplyError) this.#settle(pending, reply, null);
     else if (--pending.answers === 0) this.#settle(pending, undefined, reply);
   }

@@ -1,24 +1,24 @@
 /**
- * The protocol of Redis: a command as text, and the bytes that come back as replies and messages. RESP2, and what a
- * connection that speaks RESP3 is told beside: pushes, by which messages and replies are told apart, and verbatim strings.
+ * The wire protocol of Redis: commands to text, bytes to replies and messages. All of RESP2; of RESP3 what Roomcast is sent:
+ * maps, pushes and verbatim strings.
  *
- * Bytes may be cut anywhere on their way. What comes whole in one chunk is not copied: a bulk string shares the memory of
- * its chunk, as much as was read from the socket at once (at most 64 KiB), for as long as somebody keeps it. It knows no
- * connection, and not who asked for what: that is gateway/redis/connection/pipeline.ts.
+ * A value may be split over any number of chunks. One that lies in a single chunk is not copied: a bulk string shares the
+ * memory of its chunk (at most 64 KiB, one read of the socket) for as long as it is referenced. It never knows the connection,
+ * or which command a reply belongs to: gateway/redis/connection/pipeline.ts.
  */
 
 /** A bulk string is a Buffer, a simple string is a string. */
 export type Reply = number | string | Buffer | null | ReplyError | Reply[];
 
-/** What Redis says instead of carrying a command out: `ERR …`, `READONLY …`, `NOSCRIPT …`. */
+/** An error reply: `ERR …`, `READONLY …`, `NOSCRIPT …`. */
 export class ReplyError extends Error {}
 
-/** The bytes are not of this protocol, or nobody asked: what follows means nothing. */
+/** Bytes that are no RESP, or a reply to no command. The connection cannot be used any more. */
 export class ProtocolError extends Error {}
 
 export interface ReplyListener {
   reply(reply: Reply): void;
-  /** A message of a subscribed channel, which comes as a push: what stands in `bytes` from `start` to `end`. */
+  /** A message of a subscribed channel (a push), in `bytes` from `start` to `end`. */
   message?: ((channel: string, bytes: Buffer, start: number, end: number) => void) | undefined;
 }
 
@@ -40,41 +40,41 @@ const integer = 0x3a;
 const bulkString = 0x24;
 const array = 0x2a;
 const push = 0x3e;
-/** Keys and values in turn; read as an array of both. Only HELLO answers so. */
+/** Read as an array of keys and values in turn. Only HELLO replies with one. */
 const map = 0x25;
-/** `=<length>\r\ntxt:<text>`: the form of text that a person may read. */
+/** `=<length>\r\ntxt:<text>`: INFO in RESP3. */
 const verbatimString = 0x3d;
 const minus = 0x2d;
 const zero = 0x30;
 const carriageReturn = 0x0d;
 const lineEnd = '\r\n';
 const messageHead = Buffer.from('>3\r\n$7\r\nmessage\r\n$');
-/** Instead of where a value ends: its end has not come. */
-const cut = -1;
+/** In place of the end of a value: more bytes are needed. */
+const incomplete = -1;
 
 export class ReplyReader {
   readonly #listener: ReplyListener;
-  /** What came of a value that is cut; together at least `#neededBytes` before it is worth a look. */
+  /** Chunks of an incomplete value. Not parsed before there are `#neededBytes`. */
   #rest: Buffer[] = [];
   #restBytes = 0;
   #neededBytes = 0;
-  /** Arrays whose last items have not come, the inner ones behind. */
+  /** Incomplete arrays, the innermost last. */
   readonly #open: { items: Reply[]; size: number; isPush: boolean }[] = [];
-  /** Where the line of the last `#number` ends. */
+  /** Behind the line of the last `#number`. */
   #lineEnd = 0;
 
   constructor(listener: ReplyListener) {
     this.#listener = listener;
   }
 
-  /** Throws a ProtocolError; nothing can be read behind it. */
+  /** Throws a ProtocolError; then close the connection. */
   read(chunk: Buffer): void {
     const bytes = this.#restBytes === 0 ? chunk : this.#withRest(chunk);
     if (bytes === undefined) return;
     for (let at = 0; at < bytes.length; ) {
-      let end = this.#listener.message === undefined ? cut : this.#message(bytes, at);
-      if (end === cut) end = this.#value(bytes, at);
-      if (end === cut) {
+      let end = this.#listener.message === undefined ? incomplete : this.#message(bytes, at);
+      if (end === incomplete) end = this.#value(bytes, at);
+      if (end === incomplete) {
         this.#keep(bytes.subarray(at));
         return;
       }
@@ -87,7 +87,7 @@ export class ReplyReader {
     this.#restBytes += bytes.length;
   }
 
-  /** A long value is put together once, when all of it is there. */
+  /** Concatenates a long value once, when it is complete. */
   #withRest(chunk: Buffer): Buffer | undefined {
     this.#keep(chunk);
     if (this.#restBytes < this.#neededBytes) return undefined;
@@ -97,26 +97,26 @@ export class ReplyReader {
     return bytes;
   }
 
-  /** The short way of a message that has come whole. Returns where it ends; all else is left to `#value`. */
+  /** Fast path for a complete message. Returns its end, or `incomplete` for anything else: `#value` reads that. */
   #message(bytes: Buffer, at: number): number {
-    if (this.#open.length > 0) return cut;
+    if (this.#open.length > 0) return incomplete;
     for (let index = 0; index < messageHead.length; index++) {
-      if (bytes[at + index] !== messageHead[index]) return cut;
+      if (bytes[at + index] !== messageHead[index]) return incomplete;
     }
     const channelBytes = this.#number(bytes, at + messageHead.length);
-    if (channelBytes === cut) return cut;
+    if (channelBytes === incomplete) return incomplete;
     const channelAt = this.#lineEnd;
     const channelEnd = channelAt + channelBytes;
     const messageBytes = this.#number(bytes, channelEnd + lineEnd.length + 1);
-    if (messageBytes === cut) return cut;
+    if (messageBytes === incomplete) return incomplete;
     const start = this.#lineEnd;
     const end = start + messageBytes;
-    if (end + lineEnd.length > bytes.length) return cut;
+    if (end + lineEnd.length > bytes.length) return incomplete;
     this.#listener.message?.(bytes.toString('latin1', channelAt, channelEnd), bytes, start, end);
     return end + lineEnd.length;
   }
 
-  /** Any value, or how an array begins. Returns where it ends. */
+  /** Reads a value, or the head of an array. Returns its end. */
   #value(bytes: Buffer, at: number): number {
     const type = bytes[at];
     this.#neededBytes = bytes.length - at + 1;
@@ -124,7 +124,7 @@ export class ReplyReader {
       case simpleString:
       case error: {
         const end = bytes.indexOf(lineEnd, at);
-        if (end === -1) return cut;
+        if (end === -1) return incomplete;
         const text = bytes.toString('utf8', at + 1, end);
         this.#take(type === error ? new ReplyError(text) : text);
         return end + lineEnd.length;
@@ -135,10 +135,10 @@ export class ReplyReader {
       case array:
       case map:
       case push: {
-        // Of strings and arrays that are null it is -1.
+        // Length -1: a null string or array.
         const isNegative = bytes[at + 1] === minus;
         const number = this.#number(bytes, isNegative ? at + 2 : at + 1);
-        if (number === cut) return cut;
+        if (number === incomplete) return incomplete;
         if ((type === bulkString || type === verbatimString) && !isNegative) return this.#bulkString(bytes, at, number);
         const end = this.#lineEnd;
         if (type === integer) this.#take(isNegative ? -number : number);
@@ -148,7 +148,7 @@ export class ReplyReader {
         return end;
       }
       default:
-        throw new ProtocolError('this is not the protocol of Redis');
+        throw new ProtocolError('these bytes are not RESP');
     }
   }
 
@@ -157,7 +157,7 @@ export class ReplyReader {
     const end = start + length + lineEnd.length;
     if (end > bytes.length) {
       this.#neededBytes = end - at;
-      return cut;
+      return incomplete;
     }
     this.#take(bytes.subarray(start, start + length));
     return end;
@@ -173,7 +173,7 @@ export class ReplyReader {
       }
       number = number * 10 + (byte - zero);
     }
-    return cut;
+    return incomplete;
   }
 
   #take(value: Reply): void {
@@ -186,7 +186,7 @@ export class ReplyReader {
       whole = open.items;
       isPush = open.isPush;
     }
-    // SUBSCRIBE and UNSUBSCRIBE are answered by pushes too.
+    // Replies to SUBSCRIBE and UNSUBSCRIBE are pushes too.
     const [kind, channel, bytes] = isPush ? (whole as Reply[]) : [];
     if (String(kind) === 'message' && channel instanceof Buffer && bytes instanceof Buffer) {
       this.#listener.message?.(channel.toString('latin1'), bytes, 0, bytes.length);

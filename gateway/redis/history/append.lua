@@ -1,20 +1,20 @@
--- Keeps messages and publishes them, in their order: for each it is one step, so that stream and channel have one order.
--- KEYS behind the line, three for each message: the room's position, its messages, and the dedupe key; the position again
--- where the message has no key.
--- ARGV[4] ms to keep a dedupe key; ARGV[5] how many rules follow, four words each: most messages, most bytes, ms to keep the
--- messages, ms to keep the position. Then seven words for each message: the position as far as the node knows it (epoch,
--- offset), the number of its rule, the channel, what begins the envelope, the frame before and after the offset.
--- Returns for each message `<epoch> <offset>`; for a duplicate `=`, and that of the first one; or the error of that message:
--- it was not kept then, or begins with KEPT.
+-- Keeps messages and publishes them, in their order. Each message is one step: stream and channel have one order.
+-- KEYS behind the line, three for each message: position, messages, dedupe key (the position again: no dedupe key).
+-- ARGV[4] lifetime of a dedupe key, ms; ARGV[5] number of rules.
+-- Four words for each rule: messages at most, bytes at most, lifetime of the messages and of the position, ms.
+-- Seven words for each message: the position that the node has seen (epoch, offset); the number of its rule; the channel; the
+-- header of the envelope; the frame before and behind the offset.
+-- Returns for each message `<epoch> <offset>`; of a duplicate `=` and the position of the first; or an error. A message with an
+-- error is not kept, unless the error begins with KEPT.
 local current
 local firstMessage = 6 + 4 * ARGV[5]
 
--- Of the message under way: its keys, where the room was before it, and how far it has come: 'nothing' is written, the
--- position is 'claimed', the message is 'kept'.
+-- Of the current message: its keys; offset and bytes written before it; and its stage: 'nothing' written, position 'claimed',
+-- message 'kept'.
 local position, messages, dedupe, offset, written, stage
 
--- Removes the oldest messages until one more fits, whose end is at `after`. The count of what is gone lags behind what left
--- by number or by age: each message says what was written before it.
+-- Removes the oldest messages until the current one fits; it ends at `after`. `gone` counts bytes late: it is read from the
+-- oldest entry, which has the bytes written before it, and not updated when MAXLEN or the lifetime removes messages.
 local function trim(most, after, gone)
   local removals, fits = 0, false
   repeat
@@ -23,12 +23,12 @@ local function trim(most, after, gone)
     fits = not oldest or after - gone <= most
     if not fits then call('XDEL', messages, oldest[1]) end
     removals = removals + 1
-    -- Where the rule was made smaller the rest goes with the next messages.
+    -- At most 200 for each message: a rule that was made smaller is reached by the next ones.
   until fits or removals == 200
   call('HSET', position, 'gone', integer(gone))
 end
 
--- One message. Commands are called without a function between: this is the dearest thing that is asked of Redis.
+-- Hot path: the most expensive work of Redis. redis.call directly, without `call`.
 local function append(index)
   local key, at = 3 * index - 1, firstMessage + 7 * (index - 1)
   local rule = 2 + 4 * ARGV[at + 2]
@@ -36,7 +36,7 @@ local function append(index)
   if dedupe ~= position then
     local first = call('GET', dedupe)
     if first then
-      -- A write that changes nothing: WAIT behind it covers the first one too, whoever wrote that.
+      -- A write without effect: a WAIT behind it covers the first publish too, of whichever node.
       call('PEXPIRE', dedupe, call('PTTL', dedupe))
       return '=' .. (string.match(first, '^%S+ %d+$') or '')
     end
@@ -44,12 +44,12 @@ local function append(index)
 
   local begins, epoch, base, gone
   begins, epoch, offset, base, written, gone =
-    look(position, current, ARGV[3] .. '-' .. index, ARGV[at], ARGV[at + 1])
+    locate(position, current, ARGV[3] .. '-' .. index, ARGV[at], ARGV[at + 1])
   local number = integer(offset + 1)
   local frame = ARGV[at + 5] .. number .. ARGV[at + 6]
-  local after, told = written + #frame, epoch .. ' ' .. number
+  local after, placed = written + #frame, epoch .. ' ' .. number
 
-  -- The first write: without memory left it fails, and nothing has happened.
+  -- The first write: without free memory it fails, and nothing is done yet.
   command = 'HSET'
   if begins then
     redis.call('HSET', position, 'offset', number, 'written', integer(after), beginning(epoch, current, base, gone))
@@ -59,9 +59,9 @@ local function append(index)
   stage = 'claimed'
   command = 'PEXPIRE'
   redis.call('PEXPIRE', position, ARGV[rule + 3])
-  -- What is left without a position has none.
+  -- Messages without a position mean nothing.
   if begins == 'room' then call('DEL', messages) end
-  if dedupe ~= position then call('SET', dedupe, told, 'PX', ARGV[4]) end
+  if dedupe ~= position then call('SET', dedupe, placed, 'PX', ARGV[4]) end
   local most = tonumber(ARGV[rule + 1])
   if after - gone > most then trim(most, after, gone) end
   command = 'XADD'
@@ -70,11 +70,11 @@ local function append(index)
   command = 'PEXPIRE'
   redis.call('PEXPIRE', messages, ARGV[rule + 2])
   command = 'PUBLISH'
-  redis.call('PUBLISH', ARGV[at + 3], ARGV[at + 4] .. told .. '\n' .. frame)
-  return told
+  redis.call('PUBLISH', ARGV[at + 3], ARGV[at + 4] .. placed .. '\n' .. frame)
+  return placed
 end
 
--- The stream is ahead of the position: the room goes on behind what is kept. False if it is not.
+-- If the stream is ahead of the position, moves the position to its end. Returns false if it is not ahead.
 local function catch_up()
   local newest = call('XREVRANGE', messages, '+', '-', 'COUNT', 1)[1]
   local top = newest and tonumber(string.match(newest[1], '^%d+'))
@@ -83,9 +83,9 @@ local function catch_up()
   return true
 end
 
--- A right may be missing for any command. So everything that can fail is done before the message is in the stream, and put
--- back by commands that have just been carried out.
-local function put_back()
+-- Redis may refuse any command (ACL). Everything that may fail comes before XADD, and is undone by commands that Redis has just
+-- executed.
+local function undo()
   call('HSET', position, 'offset', integer(offset), 'written', integer(written))
   if dedupe ~= position then redis.pcall('PEXPIRE', dedupe, 0) end
 end
@@ -94,10 +94,10 @@ local function attempt(index, again)
   local done, result = pcall(append, index)
   if done then return result end
   local wrong = reason(result)
-  -- Nodes find what is kept by looking at the room.
+  -- Nodes find the message by their next probe of the room.
   if stage == 'kept' then return { err = 'KEPT ' .. wrong } end
   if stage == 'claimed' then
-    put_back()
+    undo()
     if not again and string.find(wrong, 'equal or smaller', 1, true) and catch_up() then return attempt(index, true) end
   end
   return { err = wrong }

@@ -1,14 +1,16 @@
--- Settles the line of writes: a name for everything that is written to a Redis and to those that take over from it without
--- having lost anything. Each room keeps the line that its epoch was begun in, so that a room which nobody uses until much
--- later still learns of a loss.
--- KEYS[1] the line; ARGV[1], ARGV[2] this Redis: its run id, and by which promotion it became the master ('' if it never was
--- a replica); ARGV[3] 1 if it may lack the end of what another run wrote; ARGV[4] a name never used before.
+-- Settles the line of writes: the name of an unbroken series of writes. It goes on through restarts and failovers that lost
+-- nothing; a new line begins where writes may be lost. Each room keeps the line of its epoch: so a room that is not used for a
+-- long time still finds out.
+-- KEYS[1] the line.
+-- ARGV[1] run id of this Redis; ARGV[2] its promotion, '' if it never was a replica; ARGV[3] 1: it may lack the last writes of
+-- another run; ARGV[4] the name of a new line.
+-- Returns the line.
 return answer(function()
-  local known = call('HMGET', KEYS[1], 'line', 'run', 'promotion')
-  local line = known[1]
-  if line and known[2] == ARGV[1] and (known[3] or ARGV[2]) == ARGV[2] then
-    -- Versions that know no promotions leave none: while nodes of both run, rooms go on.
-    if not known[3] then call('HSET', KEYS[1], 'promotion', ARGV[2]) end
+  local stored = call('HMGET', KEYS[1], 'line', 'run', 'promotion')
+  local line = stored[1]
+  if line and stored[2] == ARGV[1] and (stored[3] or ARGV[2]) == ARGV[2] then
+    -- The release before stores no promotion. Its nodes may run beside this one: the line goes on.
+    if not stored[3] then call('HSET', KEYS[1], 'promotion', ARGV[2]) end
     return line
   end
   if not line or ARGV[3] == '1' then line = ARGV[4] end

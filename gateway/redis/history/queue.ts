@@ -1,32 +1,31 @@
 /**
- * Messages on their way into the history of rooms: those of one turn of the event loop are kept by one script, and with
- * ACK=replicated one WAIT follows them.
+ * The queue of messages to be kept: one script for all of a turn of the event loop, and with ACK=replicated one WAIT behind it.
  *
- * Owns what waits for the end of the turn, the WAIT under way, and whether the line of writes is settled. What stands in
- * the script is gateway/redis/history/history.ts.
+ * Owns the batch of this turn, the WAIT in flight, and whether the line of writes is settled. The scripts' arguments are
+ * gateway/redis/history/commands.ts.
  */
 import { randomBytes } from 'node:crypto';
 import { BackplaneError, type HistoryPage, type HistoryQuery } from '../../backplane/backplane.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import type { RedisNames } from '../names.ts';
-import { type Append, Appends, readHistory, settleLine } from './history.ts';
+import { type Append, AppendBatch, readHistory, settleLine } from './commands.ts';
 
-/** Within it a replica has to confirm, with ACK=replicated. Shorter than the watchdog of the connection. */
+/** Timeout of WAIT. Shorter than the watchdog of the connection. */
 const replicationTimeoutMs = 1_000;
 
 export class HistoryQueue {
   readonly #connection: RedisConnection;
   readonly #names: RedisNames;
   readonly #dedupeMs: number;
-  /** Messages of this turn. */
-  #appends: Appends | undefined;
-  /** The WAIT under way; settled when there is none. */
+  /** Of this turn. */
+  #batch: AppendBatch | undefined;
+  /** The WAIT in flight; settled if there is none. */
   #replicating: Promise<unknown> = Promise.resolve();
-  /** The one behind it, for everything that is written until it begins. */
+  /** The WAIT behind it. Covers everything that is written before it is sent. */
   #nextReplication: Promise<void> | undefined;
-  /** What nodes name, epochs for one, has another name on every node and in every run. */
+  /** Part of each name that this node gives (to epochs, for one): unique for each process. */
   readonly #run = randomBytes(6).toString('base64url');
-  #named = 0;
+  #namesGiven = 0;
   #lineSettled = false;
 
   constructor(connection: RedisConnection, names: RedisNames, dedupeMs: number) {
@@ -35,12 +34,12 @@ export class HistoryQueue {
     this.#dedupeMs = dedupeMs;
   }
 
-  /** False until Redis has taken up what this node knows of it, which it does not while it refuses writes. */
+  /** False until Redis has executed history/line.lua. It does not while it refuses writes. */
   get lineSettled(): boolean {
     return this.#lineSettled;
   }
 
-  /** The first thing on each new connection; again as long as it is refused. */
+  /** Call it first on each new connection. `probe` repeats it while Redis refuses it. */
   settleLine(): void {
     this.#lineSettled = false;
     const { server } = this.#connection;
@@ -50,36 +49,36 @@ export class HistoryQueue {
   }
 
   add(append: Append): void {
-    if (this.#appends === undefined) {
-      this.#appends = new Appends();
+    if (this.#batch === undefined) {
+      this.#batch = new AppendBatch();
       setImmediate(() => this.flush());
     }
-    this.#appends.add(append);
-    if (this.#appends.isFull) this.flush();
+    this.#batch.add(append);
+    if (this.#batch.isFull) this.flush();
   }
 
-  /** Writes what waits for the end of the turn. */
+  /** Writes the batch of this turn. */
   flush(): void {
-    const appends = this.#appends;
-    if (appends === undefined) return;
-    this.#appends = undefined;
-    this.#write(appends, this.#dedupeMs);
+    const batch = this.#batch;
+    if (batch === undefined) return;
+    this.#batch = undefined;
+    this.#write(batch, this.#dedupeMs);
     this.#connection.flush();
   }
 
-  /** Keeps a message whose key is forgotten at once, to see whether Redis carries out all that it takes. */
-  try(append: Append): void {
+  /** Keeps a message alone, with a dedupe time of 1 ms: shows whether Redis executes all commands of the script. */
+  probe(append: Append): void {
     if (!this.#lineSettled) this.settleLine();
-    const alone = new Appends();
+    const alone = new AppendBatch();
     alone.add(append);
     this.#write(alone, 1);
   }
 
-  /** Resolves when a replica has everything that was written up to now; rejects with `timeout`. */
+  /** Resolves when a replica has everything written up to now. Rejects with `timeout`. */
   replicated(): Promise<void> {
-    // WAIT holds up the connection: there is one at a time, for everything written before it.
+    // WAIT blocks the connection: one at a time, for everything before it.
     this.#nextReplication ??= this.#replicating.then(async () => {
-      // What else this turn writes is covered too.
+      // It covers what this turn still writes, too.
       await new Promise((resolve) => setImmediate(resolve));
       this.#nextReplication = undefined;
       this.flush();
@@ -87,7 +86,7 @@ export class HistoryQueue {
       this.#replicating = waiting;
       const answer = await waiting;
       if (typeof answer === 'number' && answer > 0) return;
-      // What was written before it may have been taken: never `unavailable`.
+      // Redis may have executed the writes before it: never `unavailable`.
       const cause =
         answer instanceof BackplaneError ? answer.cause : new Error('WAIT: no replica confirmed it in time');
       throw new BackplaneError('timeout', 'no replica confirmed it in time', cause);
@@ -96,22 +95,22 @@ export class HistoryQueue {
   }
 
   read(room: string, query: HistoryQuery): Promise<HistoryPage> {
-    // Whoever has published and asks then has to find it.
+    // A read finds what was published before it.
     this.flush();
     const { line: lineKey } = this.#names;
     const newName = this.#newName();
     return readHistory(this.#connection, query, { room: this.#names.room(room), lineKey, newName });
   }
 
-  #write(appends: Appends, dedupeMs: number): void {
-    const command = appends.command(this.#connection.server, this.#names.line, this.#newName(), dedupeMs);
+  #write(batch: AppendBatch, dedupeMs: number): void {
+    const command = batch.command(this.#connection.server, this.#names.line, this.#newName(), dedupeMs);
     this.#connection.send(command, (error, reply) => {
-      appends.settle(error, reply, (refusal) => this.#connection.refused(refusal));
+      batch.settle(error, reply, (refusal) => this.#connection.refused(refusal));
     });
   }
 
   #newName(): string {
-    this.#named++;
-    return `${this.#run}${this.#named.toString(36)}`;
+    this.#namesGiven++;
+    return `${this.#run}${this.#namesGiven.toString(36)}`;
   }
 }

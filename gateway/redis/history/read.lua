@@ -1,20 +1,20 @@
--- Reads messages that are kept, in ascending order.
--- KEYS[2] the room's position; KEYS[3] its messages.
--- ARGV[4] and ARGV[5] the position as far as the node knows it ('' and 0: not at all); ARGV[6] and ARGV[7] the position
--- after which to read (the epoch behind a '='; '*': the present one; '': the newest messages are asked for); ARGV[8] only
--- offsets below it; ARGV[9] most messages; ARGV[10] most bytes, but for the first message; ARGV[11] ms to keep the position
--- from now on, ARGV[12] if nothing was published yet.
--- Returns {epoch, top, base, oldest offset kept, {offset, frame, offset, frame, ...}}; where no messages are asked for, the
--- oldest is not looked for.
+-- Reads kept messages, in ascending order.
+-- KEYS[2] the position; KEYS[3] the messages.
+-- ARGV[4], ARGV[5] the position that the node has seen; '' and 0: none.
+-- ARGV[6], ARGV[7] read behind this position: `=` and an epoch, or `*` for the current one; '': read the newest messages.
+-- ARGV[8] only lower offsets; ARGV[9] messages at most; ARGV[10] bytes at most, but one message in any case.
+-- ARGV[11] lifetime of the position, ms; ARGV[12] the same before the first publish.
+-- Returns {epoch, newest offset, base, oldest kept offset, {offset, frame, offset, frame, ...}}. For 0 messages at most, the
+-- oldest offset is not read: newest + 1.
 return answer(function()
   local epoch, top, base, written = open(KEYS[2], KEYS[3], current_line(), ARGV[3], ARGV[4], ARGV[5])
   local ttl = top > 0 and ARGV[11] or ARGV[12]
-  -- Messages that are kept longer keep the position longer.
+  -- Never shorter than append.lua has set it.
   if call('PTTL', KEYS[2]) < tonumber(ttl) then call('PEXPIRE', KEYS[2], ttl) end
 
   local newest = ARGV[6] == ''
-  local known = ARGV[6] == '=' .. epoch or ARGV[6] == '*'
-  local low = newest and 1 or known and tonumber(ARGV[7]) + 1 or base + 1
+  local isCurrent = ARGV[6] == '=' .. epoch or ARGV[6] == '*'
+  local low = newest and 1 or isCurrent and tonumber(ARGV[7]) + 1 or base + 1
   local high = math.min(tonumber(ARGV[8]) - 1, top)
   local limit, most = tonumber(ARGV[9]), tonumber(ARGV[10])
   local messages, count, bytes = {}, 0, 0
@@ -26,20 +26,20 @@ return answer(function()
     return string.match(entry[1], '^%d+')
   end
 
-  -- Of an entry: the bytes written to the stream before it.
+  -- Bytes written to the stream before this entry.
   local function before(entry)
     return tonumber(entry[2][4]) or 0
   end
 
-  -- The next `number` entries, in the order in which they are read.
+  -- The next entries, in reading order.
   local function entries(number)
     local range = newest and { 'XREVRANGE', high, low } or { 'XRANGE', low, high }
     return call(range[1], KEYS[3], integer(range[2]), integer(range[3]), 'COUNT', number)
   end
 
-  -- How many entries to read next, behind the last one, of which `number` were read with an average of so many bytes: hardly
-  -- more than fit, since all that is read is copied twice. As many as fit if they are as large as those before, and fewer where
-  -- the bytes written before the last one of them say that they are larger. Where they once were, not so many more at once.
+  -- How many entries to read next, behind `last`. `number` entries were read before, of `average` bytes. Redis copies what it
+  -- reads twice, so hardly more than fits: as many as fit if they are as large as those before. The bytes written before the
+  -- last of them show if they are larger; then a quarter, and slower growth from there on.
   local growth = 12
   local function number_that_fits(last, number, average)
     local left = most - bytes
@@ -57,7 +57,7 @@ return answer(function()
   local oldest = call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
   local full, number = not oldest, limit
   if oldest and written - before(oldest) > most then
-    -- A few at first, as nothing is known of these messages but what all of them have on average.
+    -- Not all of them fit: a few at first, by the average size of all.
     local average = (written - before(oldest)) / (top - offset_of(oldest) + 1)
     number = math.max(1, math.min(limit, 8, math.floor(most / average)))
   end

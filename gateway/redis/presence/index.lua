@@ -1,7 +1,7 @@
--- The rooms in which a lease may have members. '' among them is no room: it shows that the set is the one that was begun.
--- KEYS[1] the set, whose name only nodes can know; ARGV[1] how many of it to return, chosen at random; or 0, to enter the
--- rooms that follow.
--- Returns the rooms; or 1 if the set had not been begun, or was deleted or replaced, else 0.
+-- The index of a lease: the rooms in which it may have members. Its member '' is no room: it marks that the set was not deleted.
+-- KEYS[1] the set. Its name has a random part: a key of another type there is garbage, and is deleted.
+-- ARGV[1] return so many rooms, at random; 0: add the rooms that follow.
+-- Returns the rooms, perhaps with ''; or 1: the set is new, or was deleted or replaced; 0: it was there.
 local function call(command, word)
   local reply = redis.pcall(command, KEYS[1], word)
   if type(reply) ~= 'table' or not string.find(reply.err or '', 'WRONGTYPE', 1, true) then return reply end

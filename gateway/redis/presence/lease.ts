@@ -1,29 +1,28 @@
 /**
- * A node's lease among the others: shown by a counter that it raises every second, its beat, and lost when the beat stands
- * still.
+ * The lease of a node: a counter that it increments every second (a beat). The lease expires when the beat does not change.
  *
- * Owns the name of this node's lease, whether it still holds it, and for how long the beats of the others have stood
- * still. Only spans of one's own monotonic clock are compared, so the clocks of other hosts and of Redis do not matter.
- * It knows no Redis: gateway/redis/presence/presence.ts beats, and reaps whom this file calls dead.
+ * Owns the name of this node's lease, whether the node still holds it, and when the beat of each other node last changed. It
+ * compares times of its own monotonic clock only: clocks of other hosts and of Redis do not matter. It never knows Redis:
+ * gateway/redis/presence/leases.ts beats, and reaps expired leases.
  */
 
 export const beatMs = 1_000;
-/** A node whose beat stood still for this long is dead. With a beat more until it is seen, and as much to reap: 10 s. */
+/** A lease expires after this time without a change of its beat. One beat to notice it, and the time to reap: 10 s in all. */
 export const leaseMs = 5_000;
-/** A node writes nothing after this: what it writes must not come behind those who reap it. */
+/** Without a confirmed beat for this time a node writes nothing, so that no write lands after it was reaped. */
 const writeMs = leaseMs - beatMs;
 
 export class Lease {
   readonly instance: string;
-  /** A lease that was lost is never taken up again: what others reap late is of the life before. */
+  /** Part of the name: a lost lease is never used again, and late reapers remove only members of the life before. */
   #life = 1;
-  /** When the last beat that was confirmed was sent. */
+  /** When the last confirmed beat was sent. */
   #heldFrom = Number.NEGATIVE_INFINITY;
-  /** The beats of all others, and since when they stand still. */
+  /** Of each other lease: its beat, and since when that has not changed. */
   #seen = new Map<string, { beat: string; since: number }>();
-  #lookedAt = Number.NEGATIVE_INFINITY;
+  #watchedAt = Number.NEGATIVE_INFINITY;
 
-  /** `instance` is this run of this node; no other one has the name. */
+  /** `instance`: this run of this node, unique. */
   constructor(instance: string) {
     this.instance = instance;
   }
@@ -36,19 +35,19 @@ export class Lease {
     return `${this.instance}.${this.#life}`;
   }
 
-  /** While it is true, nobody has taken this node for dead. */
+  /** While true, no other node reaps this one. */
   holds(now: number): boolean {
     return now - this.#heldFrom < writeMs;
   }
 
   /**
-   * Takes the answer to a beat that was sent at `sentAt`; `beat` is the counter's value. Returns false if the lease was
-   * lost: others may have reaped this node, and it has a new life, with a new name.
+   * Takes the reply to a beat that was sent at `sentAt`; `beat`: the counter. Returns false if the lease was lost: others may
+   * have reaped this node. It has a new name then.
    */
   confirm(beat: number, sentAt: number, now: number): boolean {
-    const begun = this.#heldFrom === Number.NEGATIVE_INFINITY;
-    // 1: the counter was gone, because somebody reaped this node or emptied Redis.
-    if (!begun && (beat === 1 || now - this.#heldFrom >= leaseMs)) {
+    const isFirst = this.#heldFrom === Number.NEGATIVE_INFINITY;
+    // 1: the counter was deleted. This node was reaped, or Redis was emptied.
+    if (!isFirst && (beat === 1 || now - this.#heldFrom >= leaseMs)) {
       this.lose();
       return false;
     }
@@ -56,17 +55,17 @@ export class Lease {
     return true;
   }
 
-  /** Others may not find all that this life has left when it ends: it has a new one, with a new name. */
+  /** Begins a new life, with a new name. */
   lose(): void {
     this.#life++;
     this.#heldFrom = Number.NEGATIVE_INFINITY;
   }
 
-  /** Takes up the beats of all nodes. Returns those that have stood still for too long, all the while it looked. */
-  dead(beats: Record<string, string>, now: number): string[] {
-    // Nobody is called dead for a time in which this node itself was away.
-    if (now - this.#lookedAt > leaseMs / 2) this.#seen.clear();
-    this.#lookedAt = now;
+  /** Takes the beats of all leases. Returns the expired ones. */
+  expired(beats: Record<string, string>, now: number): string[] {
+    // This node did not watch for a while: that time does not count.
+    if (now - this.#watchedAt > leaseMs / 2) this.#seen.clear();
+    this.#watchedAt = now;
     const before = this.#seen;
     this.#seen = new Map();
     for (const [name, beat] of Object.entries(beats)) {
@@ -76,13 +75,13 @@ export class Lease {
     return [...this.#seen].filter(([, { since }]) => now - since >= leaseMs).map(([name]) => name);
   }
 
-  /** The connection was lost: the beats of the others may have stood still for that alone. */
+  /** The connection was lost: the time until now does not count. */
   interrupted(): void {
     this.#seen.clear();
   }
 }
 
-/** Takes apart a lease's name. */
+/** The parts of a lease's name. */
 export function ownerOf(lease: string): { instance: string; life: string } {
   const dot = lease.lastIndexOf('.');
   return { instance: lease.slice(0, dot), life: lease.slice(dot + 1) };

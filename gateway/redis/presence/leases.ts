@@ -1,11 +1,13 @@
 /**
- * The leases of nodes in Redis: this node's beat and the index of its rooms, and taking out what dead nodes left behind.
+ * The leases of all nodes in Redis: this node's beat, the index of its rooms, and reaping expired leases.
  *
- * `rc:nodes` holds the beats of all leases (gateway/redis/presence/lease.ts), `rc:node:<lease>:rooms` the rooms in which that lease may
- * have members: a room is in it before its first member is. When a lease is dead, every other node reaps it; they take
- * rooms at random, and so share the work. Both keys may be deleted or replaced by somebody: a node finds that out with its
- * next beat; and whoever comes across members of a lease that nobody knows takes it up, so that it is watched and reaped as
- * any other. What taking out members of a room is belongs to gateway/redis/presence/presence.ts.
+ * `rc:nodes` holds the beat of each lease (gateway/redis/presence/lease.ts). `rc:node:<lease>:rooms`, the index, holds the rooms
+ * in which the lease may have members: a room is added before its first member. All other nodes reap an expired lease; they
+ * take rooms at random, and so share the work.
+ *
+ * Both keys may be deleted or replaced. A node notices with its next beat. Members of a lease that is not in `rc:nodes` are
+ * orphans: a node that finds some adopts their lease, which is then watched, and reaped, like any other. Removing the members
+ * of one room is gateway/redis/presence/presence.ts.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from '../../backplane/backplane.ts';
@@ -17,15 +19,16 @@ import { beatMs, Lease, ownerOf } from './lease.ts';
 
 export const indexScript = readScript('presence/index.lua');
 
-const roomsPerReaping = 100;
-/** The beat of a lease that was taken up; that of a node begins at 1. Its rooms are entered by whoever comes across them. */
-const takenUp = '0';
+/** Of one read of the index. */
+const roomsPerRead = 100;
+/** The beat of an adopted lease. A node's own begins at 1. */
+const orphanBeat = '0';
 
 export interface LeasesOwner {
-  /** Takes all members of a lease out of a room. */
+  /** Removes all members of the lease from the room. */
   reap(lease: string, room: string): Promise<void>;
-  /** The lease holds, and what Redis has of this node is in doubt. */
-  doubtful(): void;
+  /** The lease holds, but Redis may not have what this node wrote. */
+  outOfSync(): void;
 }
 
 export class Leases {
@@ -34,17 +37,17 @@ export class Leases {
   readonly #owner: LeasesOwner;
   readonly #log: Logger;
   readonly #lease: Lease;
-  /** The rooms that are known to be in the index. */
+  /** Rooms that are in the index. */
   readonly #indexed = new Set<string>();
   readonly #reaping = new Set<string>();
-  /** The nodes that have a lease of their own, whether it is dead or not, as of the last beat. */
-  #known = new Set<string>();
+  /** Instances with a lease of their own, expired or not, as of the last beat. */
+  #instances = new Set<string>();
   #beating = false;
-  /** The connection is new: Redis may lack the last writes. */
-  #inDoubt = true;
+  /** The connection or the lease is new: Redis may lack the last writes. */
+  #isOutOfSync = true;
   #ended = false;
 
-  /** `instance` is this run of this node. */
+  /** `instance`: this run of this node. */
   constructor(names: RedisNames, instance: string, connection: RedisConnection, owner: LeasesOwner, log: Logger) {
     this.#names = names;
     this.#connection = connection;
@@ -53,19 +56,19 @@ export class Leases {
     this.#lease = new Lease(instance);
   }
 
-  /** Nothing is written without a lease that holds, and never as another life. Throws a BackplaneError. */
-  heldLife(): string {
-    if (this.#inDoubt || !this.#lease.holds(performance.now())) {
+  /** Returns the life to write with. Throws a BackplaneError while this node does not hold its lease. */
+  requireLife(): string {
+    if (this.#isOutOfSync || !this.#lease.holds(performance.now())) {
       throw new BackplaneError('unavailable', 'Redis is away, or was until now');
     }
     return this.#lease.life;
   }
 
-  /** To be called before the first member of a room is written. */
+  /** Call it before the first member of a room is written. */
   async enter(room: string, life: string): Promise<void> {
     if (this.#indexed.has(room)) return;
     await this.#index(this.#lease.name, room);
-    if (this.heldLife() !== life) throw new BackplaneError('unavailable', 'the lease was lost');
+    if (this.requireLife() !== life) throw new BackplaneError('unavailable', 'the lease was lost');
     this.#indexed.add(room);
   }
 
@@ -75,22 +78,22 @@ export class Leases {
   }
 
   /**
-   * The room has members of these leases. One whose node has none is entered among all others with a beat that stands still:
-   * if its node lives after all, it finds it lost with its next beat.
+   * The room has members of these leases. Adopts the orphans among them: adds the lease to `rc:nodes` with a beat that does not
+   * change. If its node is alive, its next beat finds that.
    */
-  async takeUp(room: string, leases: Iterable<string>): Promise<void> {
+  async adopt(room: string, leases: Iterable<string>): Promise<void> {
     for (const lease of leases) {
       const { instance, life } = ownerOf(lease);
-      if (instance === this.#lease.instance || this.#known.has(instance)) continue;
+      if (instance === this.#lease.instance || this.#instances.has(instance)) continue;
       // No node wrote it.
       if (instance === '' || !/^\d+$/.test(life)) continue;
-      this.heldLife();
+      this.requireLife();
       await this.#index(lease, room);
-      await this.#connection.run(['HINCRBY', this.#names.nodes, lease, takenUp]);
+      await this.#connection.run(['HINCRBY', this.#names.nodes, lease, orphanBeat]);
     }
   }
 
-  /** To be called every `beatMs`, and when the connection is ready. */
+  /** Call it every `beatMs`, and when the connection is ready. */
   beat(): void {
     if (this.#beating || this.#ended || !this.#connection.ready) return;
     this.#beating = true;
@@ -105,31 +108,31 @@ export class Leases {
         this.#beating = false;
       })
       .then(([beat, beats, begun]) => {
-        this.#beaten(beat as number, recordOf(beats as Buffer[]), begun === 1, sentAt);
+        this.#confirmBeat(beat as number, recordOf(beats as Buffer[]), begun === 1, sentAt);
       })
       .catch((error: Error) => {
         const fields = { key: this.#names.nodes, error: error.message };
-        this.#log.warn(fields, 'a beat failed; presence is unavailable without');
+        this.#log.warn(fields, 'a beat failed; without beats presence is unavailable');
       });
   }
 
   /** The connection was lost. */
   interrupted(): void {
-    this.#inDoubt = true;
+    this.#isOutOfSync = true;
     this.#lease.interrupted();
   }
 
-  /** Ends the lease if it has left nothing behind; otherwise other nodes reap it. */
+  /** Deletes the lease if it has no rooms left. Else other nodes reap it. */
   async close(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
     if (!this.#connection.ready || this.#indexed.size > 0) return;
-    await this.#end(this.#lease.name).catch((error: Error) =>
-      this.#log.warn({ error: error.message }, 'the lease was not ended; other nodes will reap it'),
+    await this.#delete(this.#lease.name).catch((error: Error) =>
+      this.#log.warn({ error: error.message }, 'the lease was not deleted; other nodes will reap it'),
     );
   }
 
-  #beaten(beat: number, beats: Record<string, string>, indexWasLost: boolean, sentAt: number): void {
+  #confirmBeat(beat: number, beats: Record<string, string>, indexWasLost: boolean, sentAt: number): void {
     if (this.#ended) return;
     const now = performance.now();
     const { name } = this.#lease;
@@ -138,43 +141,43 @@ export class Leases {
     if (!confirmed || indexWasLost) {
       this.#log.warn({ lease: name }, 'the lease was lost; entering all rooms again with a new one');
       this.#indexed.clear();
-      this.#inDoubt = true;
+      this.#isOutOfSync = true;
       this.beat();
-      // Somebody has ended it, and this beat has begun it again; or nobody would find its members.
-      if (beat === 1 || indexWasLost) this.#end(name).catch(() => undefined);
+      // This beat has created the deleted lease again; or it has no index, and could not be reaped. Delete it.
+      if (beat === 1 || indexWasLost) this.#delete(name).catch(() => undefined);
       return;
     }
-    const own = Object.entries(beats).filter(([, value]) => value !== takenUp);
-    this.#known = new Set(own.map(([lease]) => ownerOf(lease).instance));
-    if (this.#inDoubt) {
+    const own = Object.entries(beats).filter(([, value]) => value !== orphanBeat);
+    this.#instances = new Set(own.map(([lease]) => ownerOf(lease).instance));
+    if (this.#isOutOfSync) {
       this.#indexed.clear();
-      this.#inDoubt = false;
-      // Without it an index that is empty would seem to have been lost.
+      this.#isOutOfSync = false;
+      // Adds the mark: else an index without rooms looks like a lost one.
       this.#index(name).catch(() => undefined);
-      this.#owner.doubtful();
+      this.#owner.outOfSync();
     }
-    for (const lease of this.#lease.dead(beats, now)) this.#reap(lease);
+    for (const lease of this.#lease.expired(beats, now)) this.#reap(lease);
   }
 
-  /** Enters a room, or nothing. Returns 1 if the index had not been begun. */
+  /** Adds rooms, and the mark, to the index. Returns 1 if the mark was missing: the index is new, or was lost. */
   async #index(lease: string, ...rooms: string[]): Promise<number> {
     const words = ['EVALSHA', indexScript.sha, 1, this.#names.leaseRooms(lease), 0, ...rooms];
     return (await this.#connection.run(words)) as number;
   }
 
-  /** Some of the rooms, and perhaps ''. None at all: the index was lost. */
+  /** Some rooms of the index, at random, and perhaps the mark ''. None at all: the index was lost. */
   async #someRoomsOf(lease: string): Promise<string[]> {
-    const words = ['EVALSHA', indexScript.sha, 1, this.#names.leaseRooms(lease), roomsPerReaping];
+    const words = ['EVALSHA', indexScript.sha, 1, this.#names.leaseRooms(lease), roomsPerRead];
     return ((await this.#connection.run(words)) as Buffer[]).map(String);
   }
 
-  /** Returns false if somebody else has ended the lease. */
-  async #end(lease: string): Promise<boolean> {
-    const ended = [
+  /** Returns false if another node has deleted it before. */
+  async #delete(lease: string): Promise<boolean> {
+    const deletions = [
       this.#connection.run(['DEL', this.#names.leaseRooms(lease)]),
       this.#connection.run(['HDEL', this.#names.nodes, lease]),
     ];
-    return (await Promise.all(ended))[1] === 1;
+    return (await Promise.all(deletions))[1] === 1;
   }
 
   #reap(lease: string): void {
@@ -194,18 +197,19 @@ export class Leases {
         rooms.filter((room) => room !== ''),
       );
     }
-    if (await this.#end(lease)) this.#log.warn({ lease }, 'a lease stood still; its members have left their rooms');
+    if (await this.#delete(lease))
+      this.#log.warn({ lease }, 'a lease expired; its members were removed from their rooms');
   }
 
-  /** Each node looks into the rooms that it has members in itself. Other rooms show it to whoever asks who is there. */
+  /** Each node searches the rooms in which it has members. In other rooms orphans are found when somebody asks for a page. */
   async #reapWithoutIndex(lease: string): Promise<void> {
     const [beat] = (await this.#connection.run(['HMGET', this.#names.nodes, lease])) as (Buffer | null)[];
-    // Another node has ended it.
+    // Another node has deleted it.
     if (beat === null) return;
-    this.#log.warn({ lease }, 'the rooms of a lease that stood still are not known; looking into all of this node');
+    this.#log.warn({ lease }, 'a lease expired, and its index is lost; searching all rooms of this node');
     const rooms = [...this.#indexed];
-    while (rooms.length > 0) await this.#reapAll(lease, rooms.splice(0, roomsPerReaping));
-    // The others do so as long as it is there.
+    while (rooms.length > 0) await this.#reapAll(lease, rooms.splice(0, roomsPerRead));
+    // The other nodes search only while it exists.
     await delay(2 * beatMs, undefined, { ref: false });
   }
 
@@ -219,7 +223,7 @@ export class Leases {
   }
 }
 
-/** What HGETALL answers: names, each with its value behind it. */
+/** The reply to HGETALL: names and values in turn. */
 function recordOf(flat: Buffer[]): Record<string, string> {
   const pairs = flat.flatMap((name, index) => (index % 2 === 0 ? [[String(name), String(flat[index + 1])]] : []));
   return Object.fromEntries(pairs);

@@ -1,7 +1,7 @@
--- Whose members are in a room: for each run of a node, the lease of the first of them.
--- KEYS[1] the room's members; ARGV[1] at most so many.
--- Connections begin with the name of the run and a '-', and '.' comes next after that: one step leads from each run to the
--- next, however many members it has.
+-- The leases that have members in a room: for each instance (run of a node), the lease of its first member.
+-- KEYS[1] the members; ARGV[1] leases at most.
+-- A connection is the instance, '-', and a number. '.' is the next byte behind '-': one ZRANGEBYLEX skips all members of an
+-- instance.
 local owners, from = {}, '-'
 for step = 1, tonumber(ARGV[1]) do
   local member = redis.call('ZRANGEBYLEX', KEYS[1], from, '+', 'LIMIT', 0, 1)[1]

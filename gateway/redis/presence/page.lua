@@ -1,10 +1,10 @@
--- A page of a room's members with the number of all, as of one moment.
--- ARGV[1] where to begin, as ZRANGEBYLEX takes it; ARGV[2] and ARGV[3] at most so many members and, but for the first, so
--- many bytes; ARGV[4] bytes to add for each; ARGV[5] how many members may be counted at once.
--- Returns the number of members and of users, 1 if there are more behind the page, and the page. Or nothing: users are being
--- counted anew, or have to be and are few.
+-- A page of a room's members, and the number of all, of one moment.
+-- ARGV[1] the first member, for ZRANGEBYLEX; ARGV[2] members at most; ARGV[3] bytes at most, but one member in any case; ARGV[4]
+-- overhead of a member, bytes; ARGV[5] members that one run recounts.
+-- Returns members, users, 1 if there are more behind the page, and the page. Or nothing, and a recount has to be finished first:
+-- one is in progress, or one is needed and takes one run.
 if usersBefore and upTo ~= theEnd then return {} end
-if not usersBefore and not addsUp and size <= tonumber(ARGV[5]) then return {} end
+if not usersBefore and not isConsistent and size <= tonumber(ARGV[5]) then return {} end
 local limit, bytesLeft = tonumber(ARGV[2]), tonumber(ARGV[3])
 local found = redis.call('ZRANGEBYLEX', members, ARGV[1], '+', 'LIMIT', 0, limit + 1)
 local page = {}

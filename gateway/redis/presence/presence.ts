@@ -1,11 +1,10 @@
 /**
- * The Redis presence store. Keeps the contract of gateway/backplane/presence.ts.
+ * The presence store over Redis. Contract: gateway/backplane/presence.ts.
  *
- * Under the name of the room, `rc:{room}`, lie three keys: `:members`, a sorted set in which all connections of one node are one
- * range; `:users`, connections by user; and `:counted`, from how many members these were counted, so that it shows where they
- * do not add up (presence/change.lua). Each sync looks, and has them counted anew, in parts. Which nodes live and whose
- * members are to be taken out is gateway/redis/presence/leases.ts. It has a connection of its own, so that reaping a large room
- * holds up no message.
+ * A room has three keys: `rc:{room}:members`, a sorted set in which the connections of one node are one range; `:users`, a hash
+ * of connections by user; and `:counted`, a note by which it shows if the two disagree (presence/room.lua). Each sync checks
+ * that, and recounts in batches. Which nodes are alive, and whose members are reaped, is gateway/redis/presence/leases.ts. It has
+ * a connection of its own: reaping a large room delays no message.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -34,31 +33,32 @@ const pageScript = readScript('presence/room.lua', 'presence/page.lua');
 const ownersScript = readScript('presence/owners.lua');
 
 const startTimeoutMs = 3_000;
-/** Members that one run of the script looks at. */
-const maxLookedAt = 1_000;
-/** Members that one run counts anew: 2 to 3 ms of Redis. Between two runs others have their turn. */
-const maxCounted = 500;
-const countPauseMs = 5;
-/** Longer than a room ever goes without a sync. */
+/** Members that one run of the script scans. */
+const maxScanned = 1_000;
+/** Members that one run recounts: 2 to 3 ms of Redis. */
+const maxRecounted = 500;
+/** Between two runs, for other clients of Redis. */
+const recountPauseMs = 5;
+/** Lifetime of `:counted`. A room is synced far more often. */
 const countedTtlMs = 3_600_000;
-/** Nodes that one look finds in a room. */
+/** Leases that one sync finds in a room. */
 const maxOwners = 1_000;
-/** What a member takes in an answer beside what is stored of it. */
+/** Bytes that a member takes in an answer beyond what is stored of it. */
 const memberOverheadBytes = 40;
 
 export interface RedisPresenceOptions {
   redis: RedisConnections;
-  /** Begins every key and channel. */
+  /** Of every key and channel. */
   prefix: string;
-  /** This run of this node; begins the id of each of its connections, before a `-`. */
+  /** This run of this node, unique. The id of each of its connections is this, `-`, and more. */
   instance: string;
-  /** Join and leave are told in this room. */
-  tells(room: string): boolean;
-  /** Of the envelopes that it writes. */
+  /** Says whether the room has `join` and `leave`. */
+  announces(room: string): boolean;
+  /** Of the envelopes that this node writes. */
   envelopeVersion?: EnvelopeVersion;
 }
 
-/** A range of members as ZRANGEBYLEX takes it; only those of this life, or all. */
+/** Members between `from` and `to`, for ZRANGEBYLEX; of one life, or of any. */
 interface Range {
   from: string;
   to: string;
@@ -68,10 +68,10 @@ interface Range {
 interface Changes {
   entered?: string[];
   left?: string[];
-  /** Whoever is in it and has not entered is taken out. */
+  /** Its members are removed, unless they are in `entered`. */
   range?: Range;
-  /** Sees to it that users add up to members. */
-  looks?: boolean;
+  /** Recounts if users and members disagree. */
+  verifies?: boolean;
 }
 
 export class RedisPresence implements PresenceStore {
@@ -81,7 +81,7 @@ export class RedisPresence implements PresenceStore {
   readonly #names: RedisNames;
   readonly #envelopes: EnvelopeWriter;
   #listener: PresenceListener | undefined;
-  #onBegun: () => void = () => undefined;
+  #onStarted: () => void = () => undefined;
 
   constructor(options: RedisPresenceOptions, log: Logger) {
     this.#options = options;
@@ -98,9 +98,9 @@ export class RedisPresence implements PresenceStore {
     });
     const owner = {
       reap: (lease: string, room: string) => this.#reap(lease, room),
-      doubtful: () => {
-        this.#onBegun();
-        this.#listener?.doubtful();
+      outOfSync: () => {
+        this.#onStarted();
+        this.#listener?.outOfSync();
       },
     };
     this.#leases = new Leases(this.#names, instance, this.#connection, owner, log);
@@ -110,13 +110,13 @@ export class RedisPresence implements PresenceStore {
     this.#listener = listener;
     this.#connection.connect();
     await new Promise<void>((resolve) => {
-      this.#onBegun = resolve;
+      this.#onStarted = resolve;
       setTimeout(resolve, startTimeoutMs).unref();
     });
   }
 
   async change(room: string, entered: Present[], left: Present[]): Promise<void> {
-    const life = this.#leases.heldLife();
+    const life = this.#leases.requireLife();
     const members = (presents: Present[]) => presents.map((present) => memberOf(present, life));
     if (entered.length > 0) await this.#leases.enter(room, life);
     await this.#run(room, { entered: members(entered), left: members(left) });
@@ -125,27 +125,27 @@ export class RedisPresence implements PresenceStore {
   async sync(room: string, present: () => Iterable<Present>): Promise<void> {
     const { instance } = this.#options;
     const end = `${instance}.`;
-    // Behind everything that was dealt with, in the order of Redis: connections, each with a line end or a \v behind it.
+    // Members up to here are done, in the order of Redis. A stored member is its connection, \n, and more; \v is behind \n.
     let from = `${instance}-`;
     for (;;) {
-      const life = this.#leases.heldLife();
-      const left = [...present()].filter(({ connection }) => `${connection}\v` > from);
-      const batch = batchOf(left.sort((one, other) => (one.connection < other.connection ? -1 : 1)));
-      const last = batch.length < left.length ? batch.at(-1)?.connection : undefined;
+      const life = this.#leases.requireLife();
+      const rest = [...present()].filter(({ connection }) => `${connection}\v` > from);
+      const batch = batchOf(rest.sort((one, other) => (one.connection < other.connection ? -1 : 1)));
+      const last = batch.length < rest.length ? batch.at(-1)?.connection : undefined;
       const to = last === undefined ? end : `${last}\v`;
       if (batch.length > 0) await this.#leases.enter(room, life);
       const entered = batch.map((each) => memberOf(each, life));
       const range = { from: `(${from}`, to: `(${to}` };
-      const { stoppedAt, frames, isCounted } = await this.#run(room, { entered, range, looks: true });
+      const { stoppedAt, frames, isCounted } = await this.#run(room, { entered, range, verifies: true });
       if (stoppedAt === '' && to === end) {
-        if (!isCounted) await this.#countAll(room);
+        if (!isCounted) await this.#recount(room);
         break;
       }
       from = stoppedAt === '' ? to : stoppedAt;
       if (frames > 0) await pause();
     }
     const owners = ['EVALSHA', ownersScript.sha, 1, this.#keys(room)[0], maxOwners];
-    await this.#leases.takeUp(room, ((await this.#connection.run(owners)) as Buffer[]).map(String));
+    await this.#leases.adopt(room, ((await this.#connection.run(owners)) as Buffer[]).map(String));
   }
 
   async release(room: string): Promise<void> {
@@ -154,44 +154,45 @@ export class RedisPresence implements PresenceStore {
 
   async page(room: string, { after, limit, maxBytes }: PresenceQuery): Promise<PresencePage> {
     const from = after === undefined ? '-' : `(${after}\v`;
-    const asked = [from, limit, maxBytes, memberOverheadBytes, maxCounted];
+    const asked = [from, limit, maxBytes, memberOverheadBytes, maxRecounted];
     const read = () => this.#connection.run(['EVALSHA', pageScript.sha, 3, ...this.#keys(room), ...asked]);
     let reply = (await read()) as [] | [number, number, number, Buffer[]];
     if (reply.length === 0) {
-      await this.#countAll(room);
+      await this.#recount(room);
       reply = (await read()) as typeof reply;
     }
-    if (reply.length === 0) throw new BackplaneError('unavailable', 'who is in the room is being counted');
+    if (reply.length === 0) throw new BackplaneError('unavailable', 'the members of the room are being recounted');
     const [count, users, more, members] = reply;
     const page = members.map(String);
-    this.#notice(room, page);
+    this.#adoptOrphans(room, page);
     return { count, users, more: more === 1, members: page.map(presentOf).filter(isThere) };
   }
 
   async close(): Promise<void> {
-    const listening = this.#listener !== undefined;
+    const isStarted = this.#listener !== undefined;
     this.#listener = undefined;
-    if (listening) await this.#leases.close();
+    if (isStarted) await this.#leases.close();
     this.#connection.close();
   }
 
   /** Runs presence/change.lua. */
-  async #run(room: string, { entered = [], left = [], range, looks = false }: Changes) {
+  async #run(room: string, { entered = [], left = [], range, verifies = false }: Changes) {
     const keys = this.#keys(room);
     const header = this.#envelopes.presenceHeader(Date.now());
-    const told = [this.#options.tells(room) ? this.#names.channel(room) : '', room, header];
-    const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxLookedAt, maxBatchBytes];
-    const counting = [looks ? 1 : 0, maxCounted, countedTtlMs];
+    const announcing = [this.#options.announces(room) ? this.#names.channel(room) : '', room, header];
+    const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxScanned, maxBatchBytes];
+    const counting = [verifies ? 1 : 0, maxRecounted, countedTtlMs];
     const changed = [entered.length, ...entered, ...left];
-    const words = ['EVALSHA', changeScript.sha, 3, ...keys, ...told, ...within, ...counting, ...changed];
+    const words = ['EVALSHA', changeScript.sha, 3, ...keys, ...announcing, ...within, ...counting, ...changed];
     const reply = (await this.#connection.run(words)) as [Buffer, number, number, number];
-    const [stoppedAt, takenOut, frames, more] = reply;
-    return { stoppedAt: String(stoppedAt), takenOut, frames, isCounted: more === 0 };
+    const [stoppedAt, removed, frames, more] = reply;
+    return { stoppedAt: String(stoppedAt), removed, frames, isCounted: more === 0 };
   }
 
-  /** Has all members counted that are not, in parts. */
-  async #countAll(room: string): Promise<void> {
-    while (!(await this.#run(room, { looks: true })).isCounted) await delay(countPauseMs, undefined, { ref: false });
+  /** Finishes the recount, in batches. */
+  async #recount(room: string): Promise<void> {
+    while (!(await this.#run(room, { verifies: true })).isCounted)
+      await delay(recountPauseMs, undefined, { ref: false });
   }
 
   async #reap(lease: string, room: string): Promise<void> {
@@ -199,19 +200,19 @@ export class RedisPresence implements PresenceStore {
     let from = `${instance}-`;
     for (;;) {
       const range = { from: `(${from}`, to: `(${instance}.`, life };
-      const { stoppedAt, takenOut, frames } = await this.#run(room, { range });
-      if (takenOut > 0) this.#listener?.reaped(takenOut);
+      const { stoppedAt, removed, frames } = await this.#run(room, { range });
+      if (removed > 0) this.#listener?.reaped(removed);
       if (stoppedAt === '') return;
       from = stoppedAt;
       if (frames > 0) await pause();
     }
   }
 
-  /** Some of the members may be of a node that nobody knows. */
-  #notice(room: string, members: readonly string[]): void {
+  /** Some members may be orphans. */
+  #adoptOrphans(room: string, members: readonly string[]): void {
     const leases = new Set(members.map(leaseOf));
-    // Whoever asks next, or syncs the room, finds them too.
-    this.#leases.takeUp(room, leases).catch(() => undefined);
+    // If it fails, the next page or sync finds them again.
+    this.#leases.adopt(room, leases).catch(() => undefined);
   }
 
   #keys(room: string): [members: string, users: string, counted: string] {
@@ -220,23 +221,23 @@ export class RedisPresence implements PresenceStore {
   }
 }
 
-/** Between two writes for one room that cause frames. */
+/** Between two writes to one room that published frames. */
 function pause(): Promise<void> {
   return delay(writeIntervalMs, undefined, { ref: false });
 }
 
-/** Line ends and what lies below them are escaped in JSON, and stand in no connection id. */
+/** JSON escapes line feeds and lower characters; a connection id has none. */
 function memberOf({ connection, user, info }: Present, life: string): string {
   return `${connection}\n${life}\n${user === null ? '' : JSON.stringify(user)}\n${info ?? ''}`;
 }
 
-/** Of whom a member is, as presence/owners.lua tells it; of what no node wrote, the name of no lease. */
+/** The lease of a member, as in presence/owners.lua. Of a string that no node wrote: no lease. */
 function leaseOf(member: string): string {
   const [connection = '', life = ''] = member.split('\n', 2);
   return `${connection.slice(0, connection.lastIndexOf('-'))}.${life}`;
 }
 
-/** Undefined for what no node of this version wrote. */
+/** Undefined: no node of this version wrote it. */
 function presentOf(member: string): Present | undefined {
   const [connection, life, user, info] = member.split('\n');
   if (connection === undefined || life === undefined || user === undefined || info === undefined) return undefined;

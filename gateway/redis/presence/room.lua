@@ -1,11 +1,11 @@
--- Begins every script about a room with presence: its keys, and whether they add up.
--- KEYS[1] the room's members; KEYS[2] its connections by user, an anonymous connection standing for itself; KEYS[3] a note on
--- whether these were counted from all members:
---   '<members> <users>'        how many there were of each after the last write; something is wrong where there are not
---   'again'                    a write was broken off: they have to be counted anew, and somebody may not have been told
---   '<users before> <up to>'   they are being counted anew, from the first member to the last: how many users there were, or
---                              -1 where somebody may not have been told since; and up to where, as ZRANGEBYLEX takes it
--- A member is four lines: connection, life, user as JSON text ('' for anonymous), info as JSON text ('' for none).
+-- First part of scripts about a room with presence: its keys, and whether they are consistent.
+-- KEYS[1] members, a sorted set. KEYS[2] connections by user, a hash; an anonymous connection is a user of its own. KEYS[3] a
+-- note on whether the second was counted from the first:
+--   '<members> <users>'        sizes after the last write. Other sizes now: a recount is needed
+--   'again'                    a write was aborted: a recount is needed, and a join or leave may be missing
+--   '<users before> <up to>'   a recount is in progress: users before it, or -1 if a join or leave may be missing since; and the
+--                              last counted member, for ZRANGEBYLEX
+-- A member is four lines: connection, life, user as JSON text ('': anonymous), info as JSON text ('': none).
 local members, users, counted = KEYS[1], KEYS[2], KEYS[3]
 
 local there = {}
@@ -21,6 +21,6 @@ end
 local size, userCount, note = there[1], there[2], there[3] or ''
 local usersBefore, upTo = string.match(note, '^(%-?%d+) ([-(].*)$')
 usersBefore = tonumber(usersBefore)
-local addsUp = note == size .. ' ' .. userCount or note == '' and size == 0 and userCount == 0
--- Behind every member: all are counted, and that somebody may not have been told is still to be told.
+local isConsistent = note == size .. ' ' .. userCount or note == '' and size == 0 and userCount == 0
+-- Behind every member: the recount is finished, but the notice that a join or leave may be missing was not published.
 local theEnd = '(\255'

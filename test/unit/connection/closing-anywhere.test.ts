@@ -93,7 +93,7 @@ async function live(reading: Reading, tooMany: number) {
     world.presence.leave('kept', 'other');
     for (const room of ['kept', 'newest', 'plain']) for (const data of [1, 2]) await publish(room, data);
     await turns();
-    world.hub.missed('plain', 'interrupted');
+    world.hub.gap('plain', 'interrupted');
     connection.drained();
     await say();
     for (const type of ['enter', 'leave'] as const) {

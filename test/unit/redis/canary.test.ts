@@ -12,20 +12,20 @@ let tries: number;
 let lost: number;
 let canary: Canary;
 let publish: () => Promise<unknown>;
-let tryWrite: () => Promise<unknown>;
+let probeWrite: () => Promise<unknown>;
 
 beforeEach(() => {
   [published, tries, lost] = [[], 0, 0];
   publish = async () => 1;
-  tryWrite = async () => undefined;
+  probeWrite = async () => undefined;
   canary = new Canary({
     publish: (text) => {
       published.push(text);
       return publish();
     },
-    tryWrite: () => {
+    probeWrite: () => {
       tries++;
-      return tryWrite();
+      return probeWrite();
     },
     onRoundTrip: () => undefined,
     onLost: () => {
@@ -43,7 +43,7 @@ afterEach(() => {
 async function second(returns: boolean): Promise<void> {
   canary.send();
   await new Promise((resolve) => setImmediate(resolve));
-  if (returns) canary.back(published.at(-1) ?? '');
+  if (returns) canary.receive(published.at(-1) ?? '');
   for (let left = 4; left > 0; left--) canary.tick();
 }
 
@@ -59,7 +59,7 @@ test('messages flow from the first canary that comes back until none has for thr
 
 test('what anybody else writes into the channel is none', async () => {
   for (const text of ['', 'hello', 'NaN', '1h1700000000000e 1', String(performance.now() + 60_000)]) {
-    canary.back(text);
+    canary.receive(text);
     expect([text, canary.flows]).toEqual([text, false]);
   }
 });
@@ -81,11 +81,11 @@ test('one that Redis took and that does not come back is lost; one that it refus
 test('a write is tried every ten seconds; every second once one was refused, until one is taken', async () => {
   for (let left = 21; left > 0; left--) await second(true);
   expect(tries).toBe(3);
-  tryWrite = () => Promise.reject(refusal);
-  canary.suspect();
+  probeWrite = () => Promise.reject(refusal);
+  canary.suspectWrites();
   for (let left = 5; left > 0; left--) await second(true);
   expect([tries, canary.refusal]).toEqual([8, 'OOM (HSET)']);
-  tryWrite = async () => undefined;
+  probeWrite = async () => undefined;
   await second(true);
   expect([tries, canary.refusal]).toEqual([9, undefined]);
   await second(true);
@@ -93,7 +93,7 @@ test('a write is tried every ten seconds; every second once one was refused, unt
 });
 
 test('a Redis that is away refuses nothing', async () => {
-  tryWrite = () => Promise.reject(away);
+  probeWrite = () => Promise.reject(away);
   await second(true);
   expect(canary.refusal).toBeUndefined();
 });

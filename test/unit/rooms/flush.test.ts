@@ -13,7 +13,7 @@ function flushed() {
   const ignore = () => undefined;
   const listener: BackplaneListener = {
     message: (room, frame) => void passed.push(`${room} ${Buffer.from(frame).toString().trim()}`),
-    missed: (room, why) => void passed.push(`${room} ${why}`),
+    gap: (room, why) => void passed.push(`${room} ${why}`),
     presence: ignore,
     roundTrip: ignore,
     reconnected: ignore,
@@ -55,7 +55,7 @@ describe('a room', () => {
   test('tells that messages are missing behind those that came before', () => {
     const { flush, message, passed } = flushed();
     for (const text of [1, 2]) message('a', text);
-    flush.missed('a', 'interrupted');
+    flush.gap('a', 'interrupted');
     message('a', 3);
     vi.advanceTimersByTime(tickMs);
     expect(passed).toEqual(['a 1', 'a 2', 'a interrupted', 'a 3']);
@@ -86,7 +86,7 @@ test('random traffic comes out whole and in the order of its room', () => {
   for (let index = 0; index < 2_000; index++) {
     const room = `r${random.integer(0, 4)}`;
     const missed = random.chance(1 / 50);
-    if (missed) flush.missed(room, 'unreadable');
+    if (missed) flush.gap(room, 'unreadable');
     else message(room, index);
     sent.set(room, [...(sent.get(room) ?? []), `${room} ${missed ? 'unreadable' : index}`]);
     if (random.chance(1 / 10)) vi.advanceTimersByTime(random.integer(0, 2 * tickMs));

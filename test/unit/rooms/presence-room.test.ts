@@ -35,7 +35,7 @@ class FickleStore implements PresenceStore {
   fate: () => 'done' | 'refused' | 'lost before' | 'lost after' = () => 'done';
 
   async start(): Promise<void> {
-    await this.#store.start({ told: () => undefined, doubtful: () => undefined, reaped: () => undefined });
+    await this.#store.start({ changed: () => undefined, outOfSync: () => undefined, reaped: () => undefined });
   }
 
   change(room: string, entered: Present[], left: Present[]): Promise<void> {

@@ -189,7 +189,7 @@ describe('while Redis takes 900 ms for each answer', () => {
 
   test('a room that opens does not wait for 2,000 that heal, and these do not wait for ever', async () => {
     const { world, backplane, open, took, close } = await slowNode(2_000);
-    for (let index = 0; index < 2_000; index++) world.hub.missed(`quiet${index}`, 'interrupted');
+    for (let index = 0; index < 2_000; index++) world.hub.gap(`quiet${index}`, 'interrupted');
     expect(await took(open('new'))).toBeLessThan(2_000);
     const healed = (async () => {
       // None is left when looks have their turns again: 2,000 reads of 900 ms, 256 at once, take 7 s.

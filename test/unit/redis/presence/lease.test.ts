@@ -7,42 +7,42 @@ import { beatMs, Lease, leaseMs, ownerOf } from '../../../../gateway/redis/prese
 import { Random } from '../../random.ts';
 
 describe('the others', () => {
-  /** Looks every second from `from` up to and with `to`, at beats that are a function of the time. */
-  function look(lease: Lease, from: number, to: number, beats: (now: number) => Record<string, string>): string[] {
+  /** Watches every second from `from` up to and with `to`, at beats that are a function of the time. */
+  function watch(lease: Lease, from: number, to: number, beats: (now: number) => Record<string, string>): string[] {
     let dead: string[] = [];
-    for (let now = from; now <= to; now += beatMs) dead = lease.dead(beats(now), now);
+    for (let now = from; now <= to; now += beatMs) dead = lease.expired(beats(now), now);
     return dead;
   }
 
   test('are dead when their beat has stood still for a lease, not before, whatever its value', () => {
     const lease = new Lease('me-1');
-    expect(look(lease, 0, leaseMs - beatMs, () => ({ 'a-1.1': '7', 'b-1.1': '-3' }))).toEqual([]);
-    expect(lease.dead({ 'a-1.1': '7', 'b-1.1': '-3' }, leaseMs).sort()).toEqual(['a-1.1', 'b-1.1']);
+    expect(watch(lease, 0, leaseMs - beatMs, () => ({ 'a-1.1': '7', 'b-1.1': '-3' }))).toEqual([]);
+    expect(lease.expired({ 'a-1.1': '7', 'b-1.1': '-3' }, leaseMs).sort()).toEqual(['a-1.1', 'b-1.1']);
   });
 
   test('are alive as long as it moves, in whichever direction, and this node is never dead to itself', () => {
     const lease = new Lease('me-1');
     const beats = (now: number) => ({ 'a-1.1': String(now), 'b-1.1': String(-now), [lease.name]: '1' });
-    expect(look(lease, 0, 20 * leaseMs, beats)).toEqual([]);
+    expect(watch(lease, 0, 20 * leaseMs, beats)).toEqual([]);
   });
 
   test('get a whole lease again after an interruption of the connection, or when this node itself was away', () => {
     const lease = new Lease('me-1');
     const still = () => ({ 'a-1.1': '7' });
-    look(lease, 0, leaseMs - beatMs, still);
+    watch(lease, 0, leaseMs - beatMs, still);
     lease.interrupted();
-    expect(look(lease, leaseMs, 2 * leaseMs - beatMs, still)).toEqual([]);
-    expect(look(lease, 2 * leaseMs, 2 * leaseMs, still)).toEqual(['a-1.1']);
+    expect(watch(lease, leaseMs, 2 * leaseMs - beatMs, still)).toEqual([]);
+    expect(watch(lease, 2 * leaseMs, 2 * leaseMs, still)).toEqual(['a-1.1']);
     const after = 10 * leaseMs;
-    expect(look(lease, after, after + leaseMs - beatMs, still)).toEqual([]);
-    expect(look(lease, after + leaseMs, after + leaseMs, still)).toEqual(['a-1.1']);
+    expect(watch(lease, after, after + leaseMs - beatMs, still)).toEqual([]);
+    expect(watch(lease, after + leaseMs, after + leaseMs, still)).toEqual(['a-1.1']);
   });
 
   test('are forgotten when they are gone, and start anew when they come back', () => {
     const lease = new Lease('me-1');
-    look(lease, 0, leaseMs - beatMs, () => ({ 'a-1.1': '7' }));
-    expect(lease.dead({}, leaseMs)).toEqual([]);
-    expect(lease.dead({ 'a-1.1': '7' }, leaseMs + beatMs)).toEqual([]);
+    watch(lease, 0, leaseMs - beatMs, () => ({ 'a-1.1': '7' }));
+    expect(lease.expired({}, leaseMs)).toEqual([]);
+    expect(lease.expired({ 'a-1.1': '7' }, leaseMs + beatMs)).toEqual([]);
   });
 
   test('of an earlier life of this node are others', () => {
@@ -50,7 +50,7 @@ describe('the others', () => {
     const first = lease.name;
     lease.confirm(1, 0, 1);
     expect(lease.confirm(1, beatMs, beatMs + 1)).toBe(false);
-    expect(look(lease, 0, leaseMs, () => ({ [first]: '1', [lease.name]: '1' }))).toEqual([first]);
+    expect(watch(lease, 0, leaseMs, () => ({ [first]: '1', [lease.name]: '1' }))).toEqual([first]);
   });
 });
 
@@ -108,7 +108,7 @@ test('nobody writes under a lease that another node could have taken for dead (1
       }
       if (now >= nextLook) {
         const beats = Object.fromEntries([...counters].map(([name, beat]) => [name, String(beat)]));
-        for (const name of observer.dead(beats, now - observerZero)) {
+        for (const name of observer.expired(beats, now - observerZero)) {
           dead.add(name);
           counters.delete(name);
           deaths++;

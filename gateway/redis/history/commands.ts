@@ -1,9 +1,9 @@
 /**
- * The history of rooms in Redis: the arguments and answers of the scripts history/append.lua and history/read.lua.
+ * The commands of history in Redis: arguments and replies of the scripts in gateway/redis/history/.
  *
- * Two keys a room, which share its hash tag: the position, a hash that outlives the messages, and the messages, a stream.
- * One key for all rooms: the line, by which a Redis that has lost writes is found out. What is atomic stands in the scripts;
- * when a room begins a new epoch, in history/room.lua.
+ * Each room has two keys with one hash tag: the position, a hash that outlives the messages, and the messages, a stream. All
+ * rooms share one key: the line of writes, which shows whether Redis lost writes (history/line.lua). When a room begins a new
+ * epoch: history/room.lua.
  */
 
 import {
@@ -19,76 +19,75 @@ import {
 } from '../../backplane/backplane.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import { type Reply, ReplyError, type Words } from '../connection/resp.ts';
-import type { RedisServer } from '../connection/server.ts';
+import type { RedisServer } from '../connection/server-info.ts';
 import { readScript } from '../script.ts';
 
 export const lineScript = readScript('script.lua', 'history/line.lua');
 export const appendScript = readScript('script.lua', 'history/room.lua', 'history/append.lua');
 export const readHistoryScript = readScript('script.lua', 'history/room.lua', 'history/read.lua');
 
-/** Settles the line of the server that is connected; gateway/redis/history/line.lua. */
+/** Runs history/line.lua for the connected server. */
 export function settleLine({ run, promotion, mayHaveLost }: RedisServer, lineKey: string, newName: string): Words {
   return ['EVALSHA', lineScript.sha, 1, lineKey, run, promotion, mayHaveLost ? 1 : 0, newName];
 }
 
-/** The keys and names of a script. */
 export interface HistoryKeys {
-  /** Begins the keys of the room. */
+  /** Prefix of the keys of the room. */
   room: string;
   lineKey: string;
-  /** Begins the name of the epoch or line that begins, if one does: never used before. */
+  /** For an epoch or a line, should one begin. Never used before. */
   newName: string;
 }
 
 /**
- * In one script: few enough not to hold up Redis, which takes some 10 µs for each, and not to fill the buffers of those who
- * are subscribed, as nothing of them is written before it ends. Large messages would win nothing by it.
+ * Bounds of one script, in messages and in UTF-16 units of frames. Redis takes about 10 µs for each message, and writes
+ * nothing to subscribers before the script ends. Large messages gain nothing from a batch.
  */
-const maxAppends = 32;
-const maxAppendBytes = 16_384;
+const maxBatchMessages = 32;
+const maxBatchLength = 16_384;
 
 /** A message to be kept. */
 export interface Append {
   publication: Publication;
-  /** Of its envelope; the script puts the position behind. */
+  /** Of its envelope. The script appends the position. */
   header: string;
   rule: HistoryRule;
-  /** Begins the keys of the room. */
+  /** Prefix of the keys of the room. */
   room: string;
   channel: string;
-  /** Where the message has a key. */
+  /** Undefined: the message has no key. */
   dedupeKey: string | undefined;
   settle: AppendSettle;
 }
 
-/** Called once: with an error, or without one and with the answer. */
+/** Called once, with an error or with the outcome. */
 export type AppendSettle = (error: BackplaneError | undefined, published: Published | undefined) => void;
 
 /**
- * Messages that one script keeps and publishes, in their order. What Redis does for a script as such is a third of what one
- * message costs it, so those of one turn share one.
+ * A batch: messages that one script keeps and publishes, in their order. Starting a script costs Redis a third of what a
+ * message alone in its script costs (docs/decisions/008-one-script-for-a-turn.md).
  */
-export class Appends {
+export class AppendBatch {
   readonly #keys: string[] = [];
   readonly #rules: HistoryRule[] = [];
   readonly #messages: (string | number)[] = [];
   readonly #settles: AppendSettle[] = [];
-  #bytes = 0;
+  #length = 0;
 
-  /** No other message should be added. */
+  /** Add no more messages. */
   get isFull(): boolean {
-    return this.#settles.length >= maxAppends || this.#bytes >= maxAppendBytes;
+    return this.#settles.length >= maxBatchMessages || this.#length >= maxBatchLength;
   }
 
   add({ publication, header, rule, room, channel, dedupeKey, settle }: Append): void {
-    const { prefix, suffix, known } = publication;
+    const { prefix, suffix, lastSeen } = publication;
     let ruleNumber = this.#rules.indexOf(rule) + 1;
     if (ruleNumber === 0) ruleNumber = this.#rules.push(rule);
     const [position, messages] = roomKeys(room);
     this.#keys.push(position, messages, dedupeKey ?? position);
-    this.#messages.push(known?.epoch ?? '', known?.offset ?? 0, ruleNumber, channel, header, prefix, suffix);
+    this.#messages.push(lastSeen?.epoch ?? '', lastSeen?.offset ?? 0, ruleNumber, channel, header, prefix, suffix);
     this.#settles.push(settle);
-    this.#bytes += prefix.length + suffix.length;
+    this.#length += prefix.length + suffix.length;
   }
 
   command(server: RedisServer, lineKey: string, newName: string, dedupeMs: number): Words {
@@ -98,11 +97,11 @@ export class Appends {
     });
     return [
       ...['EVALSHA', appendScript.sha, 1 + this.#keys.length, lineKey, ...this.#keys],
-      ...[...opening(server, newName), dedupeMs, this.#rules.length, ...rules, ...this.#messages],
+      ...[...serverArguments(server, newName), dedupeMs, this.#rules.length, ...rules, ...this.#messages],
     ];
   }
 
-  /** Takes what Redis answers to the command. `refused` makes an error of what it says of one message. */
+  /** Takes the reply to the command. `refused` turns the error of one message into a BackplaneError. */
   settle(error: BackplaneError | undefined, reply: Reply, refused: (error: ReplyError) => BackplaneError): void {
     const answers = error === undefined ? (reply as Reply[]) : [];
     for (const [index, settle] of this.#settles.entries()) {
@@ -114,13 +113,13 @@ export class Appends {
   }
 }
 
-/** The script may have kept a message that it could not publish: members get it, as soon as their nodes look. */
+/** KEPT: the script kept the message, and Redis refused the PUBLISH. Nodes find it by their next probe of the room. */
 function keptOrNot(answer: ReplyError, refusal: BackplaneError): BackplaneError {
   if (!answer.message.startsWith('KEPT ')) return refusal;
-  return new BackplaneError('timeout', 'Redis keeps the message, but refused to publish it', answer);
+  return new BackplaneError('timeout', 'Redis kept the message, and refused to publish it', answer);
 }
 
-/** `<epoch> <offset>`; of a duplicate behind a `=`, and nothing else where the first one is from when the room was plain. */
+/** `<epoch> <offset>`. Of a duplicate: `=` and the position of the first; `=` alone if the room was plain at that time. */
 function published(answer: string): Published {
   const duplicate = answer.startsWith('=');
   const space = answer.indexOf(' ');
@@ -128,15 +127,15 @@ function published(answer: string): Published {
   return { duplicate, position: space === -1 ? undefined : position };
 }
 
-/** Reads what is kept of a room. */
+/** Runs history/read.lua. */
 export async function readHistory(
   redis: RedisConnection,
-  { after, before, limit, maxBytes, known }: HistoryQuery,
+  { after, before, limit, maxBytes, lastSeen }: HistoryQuery,
   keys: HistoryKeys,
 ): Promise<HistoryPage> {
   const [epoch, top, base, first, messages] = (await redis.run([
     ...['EVALSHA', readHistoryScript.sha, 3, keys.lineKey, ...roomKeys(keys.room)],
-    ...[...opening(redis.server, keys.newName), known?.epoch ?? '', known?.offset ?? 0],
+    ...[...serverArguments(redis.server, keys.newName), lastSeen?.epoch ?? '', lastSeen?.offset ?? 0],
     ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
     ...[positionTtlMs, unusedPositionTtlMs],
   ])) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
@@ -153,12 +152,12 @@ function roomKeys(room: string): [position: string, messages: string] {
   return [`${room}:position`, `${room}:messages`];
 }
 
-/** The arguments of history/room.lua. */
-function opening(server: RedisServer, newName: string): (string | number)[] {
+/** The first arguments of each script: history/room.lua. */
+function serverArguments(server: RedisServer, newName: string): (string | number)[] {
   return [server.run, server.promotion, newName];
 }
 
-/** An epoch may come from a client, so it must not be taken for one of the two marks. */
+/** The `=` tells an epoch, which may come from a client, from the two marks. */
 function epochAsked(after: HistoryQuery['after']): string {
   if (after === undefined) return '';
   return after.epoch === undefined ? '*' : `=${after.epoch}`;
