@@ -1,32 +1,33 @@
 /**
- * The envelope of what nodes exchange through Redis: a header in ASCII, a line feed, and the finished frame, of which a node
- * parses nothing.
+ * The envelope: what nodes exchange through Redis. A header in ASCII, a line feed, and the finished frame. Nodes read the
+ * header only.
  *
  *     version 1   1<kind><time>[<epoch> <offset>]
  *     version 2   2<kind><flags><time>[<data bytes> <bytes behind data>[ <epoch> <offset>]]
  *
- * - kind: `m` message in a plain room; `h` message in a room with history, the only one with a position; `p` presence, a
- *   `join` or `leave` frame or a recount; `g` gap, messages are missing here, without a frame.
- * - flags: one digit. 1: `data` is binary, and the frame holds it as base64 text. Another flag makes an envelope unreadable.
+ * - kind: `m`, a message of a plain room. `h`, a message of a room with history: it alone has a position (epoch, offset). `p`,
+ *   presence: a `join` or `leave` frame, or a recount. `g`, a gap: messages are missing here; no frame follows.
+ * - flags: one digit. 1: `data` is binary, and the frame has it as base64 text. 0: none.
  * - time: Unix milliseconds, 13 digits.
- * - data: of messages; its length and what lies behind it, counted from the end, as the offset stands before it in the frame.
- *   Both are 0 where it is not known. Another dialect finds `data` by it, without parsing the frame.
+ * - data bytes, bytes behind data: where `data` lies in the frame of a message, so that another protocol finds it without
+ *   parsing. Counted from the end: only the script knows how long the offset before `data` is. `0 0`: not known.
  *
- * This release reads both versions and writes `writtenVersion`. An envelope of an unknown version or kind is reported as
- * missing messages, never guessed at. Why so: docs/decisions/013-envelope-2.md.
+ * This release reads both versions, and writes `writtenVersion`. An unknown version, kind or flag is a gap for the room, never
+ * guessed at. Why: docs/decisions/013-envelope-2.md.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { PresenceUpdate, Publication } from '../backplane/backplane.ts';
 
 export type EnvelopeVersion = 1 | 2;
-/** The release before has to read it. The next release writes 2, and the one after that reads 1 no more. */
+/** The release before must be able to read it. The next release writes 2; the one after that stops reading 1. */
 export const writtenVersion: EnvelopeVersion = 1;
 
 const versions = { one: 0x31, two: 0x32 };
 const kinds = { message: 0x6d, history: 0x68, presence: 0x70, gap: 0x67 };
-const binaryFlag = 1;
+const noFlags = 0x30;
+const binaryFlag = 0x31;
 const timeDigits = 13;
-/** Data and position in a header are shorter. */
+/** Bound of the part behind the time; what nodes write is shorter. */
 const maxFieldsBytes = 130;
 const lineFeed = 0x0a;
 const space = 0x20;
@@ -41,18 +42,18 @@ export class EnvelopeWriter {
     this.#version = version;
   }
 
-  /** Of a message in a plain room. */
+  /** In a plain room. */
   message(publication: Publication): string {
     return `${this.#header('m', publication.at)}${this.#data(publication)}\n${publication.prefix}${publication.suffix}`;
   }
 
-  /** The header of a message in a room with history; history/append.lua puts its position, a line feed and the frame behind. */
+  /** The header of a message in a room with history. history/append.lua appends position, line feed and frame. */
   historyHeader(publication: Publication): string {
     const separator = this.#version === 1 ? '' : ' ';
     return `${this.#header('h', publication.at)}${this.#data(publication)}${separator}`;
   }
 
-  /** presence/change.lua puts the frame behind. */
+  /** presence/change.lua appends the frame. */
   presenceHeader(at: number): string {
     return `${this.#header('p', at)}\n`;
   }
@@ -74,9 +75,9 @@ export class EnvelopeWriter {
   }
 }
 
-/** Returns undefined for a version or kind that this release does not know. */
+/** Returns undefined if this release does not know the version, the kind or a flag. */
 export function kindOf(bytes: Uint8Array, start: number): 'message' | 'presence' | 'gap' | undefined {
-  if (bytes[start] !== versions.one && bytes[start] !== versions.two) return undefined;
+  if (bytes[start] === versions.two ? !isFlags(bytes[start + 2]) : bytes[start] !== versions.one) return undefined;
   switch (bytes[start + 1]) {
     case kinds.message:
     case kinds.history:
@@ -120,12 +121,12 @@ export function readMessage(bytes: Buffer, start = 0, end = bytes.length): Envel
 }
 
 function readVersion2(bytes: Buffer, start: number, end: number, hasPosition: boolean): Envelope | undefined {
-  const flags = (bytes[start + 2] ?? 0) - zero;
+  const flags = bytes[start + 2];
   const timeAt = start + 3;
   const fieldsAt = timeAt + timeDigits;
   const headerEnd = lineEnd(bytes, fieldsAt);
   const at = timeIn(bytes, timeAt);
-  if ((flags !== 0 && flags !== binaryFlag) || at === undefined || !isFrame(bytes, headerEnd, end)) return undefined;
+  if (!isFlags(flags) || at === undefined || !isFrame(bytes, headerEnd, end)) return undefined;
   const lengthEnd = fieldEnd(bytes, fieldsAt, headerEnd);
   const behindEnd = fieldEnd(bytes, lengthEnd + 1, headerEnd);
   const length = integerIn(bytes, fieldsAt, lengthEnd);
@@ -135,7 +136,7 @@ function readVersion2(bytes: Buffer, start: number, end: number, hasPosition: bo
   if (hasPosition && position === undefined) return undefined;
   const frame = bytes.subarray(headerEnd + 1, end);
   const dataStart = frame.length - behind - length;
-  if (length === 0) return flags === 0 && behind === 0 ? { at, frame, position, data: undefined } : undefined;
+  if (length === 0) return flags === noFlags && behind === 0 ? { at, frame, position, data: undefined } : undefined;
   if (dataStart < 0) return undefined;
   return { at, frame, position, data: { start: dataStart, length, isBinary: flags === binaryFlag } };
 }
@@ -156,7 +157,11 @@ export function readPresence(bytes: Buffer, start: number, end: number, room: st
   }
 }
 
-/** The end of the header. One that is longer than any header ends where no line feed is. */
+function isFlags(byte: number | undefined): boolean {
+  return byte === noFlags || byte === binaryFlag;
+}
+
+/** The first line feed; in a header that is too long, some other byte. */
 function lineEnd(bytes: Buffer, from: number): number {
   let end = from;
   while (end < from + maxFieldsBytes && bytes[end] !== lineFeed) end++;
@@ -184,7 +189,7 @@ function timeIn(bytes: Buffer, from: number): number | undefined {
   return time;
 }
 
-/** Accepts what this release writes alone: no sign, no zero before another digit, below 10^10. */
+/** Accepts only what nodes write: digits, no leading zero, at most 10. */
 function integerIn(bytes: Buffer, from: number, to: number): number | undefined {
   if (to <= from || to > from + 10 || (bytes[from] === zero && to > from + 1)) return undefined;
   let integer = 0;
@@ -200,7 +205,7 @@ function positionIn(bytes: Buffer, from: number, to: number): Position | undefin
   const text = bytes.toString('latin1', from, to);
   const separator = text.indexOf(' ');
   const offset = Number(text.slice(separator + 1));
-  // Number takes more than digits: what is read must be what was written.
+  // Number accepts more than digits: compare with what a node writes.
   const isOffset = Number.isSafeInteger(offset) && offset > 0 && text.slice(separator + 1) === String(offset);
   return separator > 0 && isOffset ? { epoch: text.slice(0, separator), offset } : undefined;
 }

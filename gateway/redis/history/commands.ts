@@ -157,7 +157,7 @@ function serverArguments(server: RedisServer, newName: string): (string | number
   return [server.run, server.promotion, newName];
 }
 
-/** The `=` tells an epoch, which may come from a client, from the two marks. */
+/** `=` before an epoch, which may come from a client: it is never taken for one of the two marks. */
 function epochAsked(after: HistoryQuery['after']): string {
   if (after === undefined) return '';
   return after.epoch === undefined ? '*' : `=${after.epoch}`;

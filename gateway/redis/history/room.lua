@@ -18,9 +18,9 @@ local function current_line()
   return stored[1]
 end
 
--- Reads the position of a room; writes nothing. `position`: its hash. `name`: of a new epoch. One begins if there is no position
--- ('room'), if the epoch began in another line than `current`, or if the node has seen a higher offset (`seen_epoch` and
--- `seen_offset`; '' and 0: none).
+-- Reads the position of a room; writes nothing. `position`: its hash. `name`: of a new epoch. One begins if there is no
+-- position ('room'), if the epoch began in another line than `current`, or if the node has seen a higher offset
+-- (`seen_epoch` and `seen_offset`; '' and 0: none).
 -- Returns what begins (nil, 'room' or 'epoch'); the epoch; the newest offset; the base, behind which the epoch began; the
 -- bytes ever written to the stream; and of these, the bytes before the oldest kept message, or fewer (trim counts late).
 local function locate(position, current, name, seen_epoch, seen_offset)

@@ -2,11 +2,12 @@
 -- announced once, and a write of unknown outcome can be repeated.
 -- ARGV[1] the channel, '': announce nothing; ARGV[2] the room; ARGV[3] the header of the envelopes.
 -- ARGV[4], ARGV[5] a range for ZRANGEBYLEX, '': none. Its members are removed, unless they are among those who entered.
--- ARGV[6] remove only members of this life, '': of any; ARGV[7] scan at most so many members; ARGV[8] remove about so many bytes.
+-- ARGV[6] remove only members of this life, '': of any; ARGV[7] scan at most so many members; ARGV[8] remove about so many
+-- bytes.
 -- ARGV[9] 1: if users and members disagree, recount at most ARGV[10] members; ARGV[11] lifetime of the note on that, ms.
 -- ARGV[12] number of those who entered; these follow, then those who left.
--- Returns the last scanned member if the range is not finished, else ''; members removed from the range; frames published; and 1
--- if there is more to recount, else 0.
+-- Returns the last scanned member if the range is not finished, else ''; members removed from the range; frames published;
+-- and 1 if there is more to recount, else 0.
 local verifies, most = ARGV[9] == '1', tonumber(ARGV[10])
 local touched, order, frames, changes = {}, {}, 0, 0
 local publishRefusal

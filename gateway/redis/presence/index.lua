@@ -1,4 +1,4 @@
--- The index of a lease: the rooms in which it may have members. Its member '' is no room: it marks that the set was not deleted.
+-- The index of a lease: the rooms in which it may have members. Its member '' is no room but a mark: the set was not deleted.
 -- KEYS[1] the set. Its name has a random part: a key of another type there is garbage, and is deleted.
 -- ARGV[1] return so many rooms, at random; 0: add the rooms that follow.
 -- Returns the rooms, perhaps with ''; or 1: the set is new, or was deleted or replaced; 0: it was there.

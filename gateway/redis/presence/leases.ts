@@ -1,12 +1,12 @@
 /**
  * The leases of all nodes in Redis: this node's beat, the index of its rooms, and reaping expired leases.
  *
- * `rc:nodes` holds the beat of each lease (gateway/redis/presence/lease.ts). `rc:node:<lease>:rooms`, the index, holds the rooms
+ * `rc:nodes` has the beat of each lease (gateway/redis/presence/lease.ts). `rc:node:<lease>:rooms`, the index, has the rooms
  * in which the lease may have members: a room is added before its first member. All other nodes reap an expired lease; they
  * take rooms at random, and so share the work.
  *
  * Both keys may be deleted or replaced. A node notices with its next beat. Members of a lease that is not in `rc:nodes` are
- * orphans: a node that finds some adopts their lease, which is then watched, and reaped, like any other. Removing the members
+ * orphans: a node that finds them adopts their lease, which is then watched, and reaped, like any other. Removing the members
  * of one room is gateway/redis/presence/presence.ts.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -201,7 +201,7 @@ export class Leases {
       this.#log.warn({ lease }, 'a lease expired; its members were removed from their rooms');
   }
 
-  /** Each node searches the rooms in which it has members. In other rooms orphans are found when somebody asks for a page. */
+  /** Each node searches the rooms in which it has members. In other rooms the next page finds the orphans. */
   async #reapWithoutIndex(lease: string): Promise<void> {
     const [beat] = (await this.#connection.run(['HMGET', this.#names.nodes, lease])) as (Buffer | null)[];
     // Another node has deleted it.

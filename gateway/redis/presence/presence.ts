@@ -1,10 +1,10 @@
 /**
  * The presence store over Redis. Contract: gateway/backplane/presence.ts.
  *
- * A room has three keys: `rc:{room}:members`, a sorted set in which the connections of one node are one range; `:users`, a hash
- * of connections by user; and `:counted`, a note by which it shows if the two disagree (presence/room.lua). Each sync checks
- * that, and recounts in batches. Which nodes are alive, and whose members are reaped, is gateway/redis/presence/leases.ts. It has
- * a connection of its own: reaping a large room delays no message.
+ * A room has three keys: `rc:{room}:members`, a sorted set in which the connections of one node are one range; `:users`, a
+ * hash of connections by user; `:counted`, a note that shows if the two disagree (presence/room.lua). Each sync checks that,
+ * and recounts in batches. Which nodes are alive, and whose members are reaped, is gateway/redis/presence/leases.ts. The store
+ * has a connection of its own: reaping a large room delays no message.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';

@@ -3,8 +3,8 @@
 -- note on whether the second was counted from the first:
 --   '<members> <users>'        sizes after the last write. Other sizes now: a recount is needed
 --   'again'                    a write was aborted: a recount is needed, and a join or leave may be missing
---   '<users before> <up to>'   a recount is in progress: users before it, or -1 if a join or leave may be missing since; and the
---                              last counted member, for ZRANGEBYLEX
+--   '<users before> <up to>'   a recount is in progress: users before it, or -1 if a join or leave may be missing since;
+--                              and the last counted member, for ZRANGEBYLEX
 -- A member is four lines: connection, life, user as JSON text ('': anonymous), info as JSON text ('': none).
 local members, users, counted = KEYS[1], KEYS[2], KEYS[3]
 

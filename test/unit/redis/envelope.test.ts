@@ -218,6 +218,14 @@ describe.each(versions)('version %s', (version) => {
   });
 });
 
+test('a flag of a later release makes an envelope of any kind unreadable', () => {
+  for (const kind of ['m', 'h', 'p', 'g']) {
+    const kindWith = (flags: string) => kindOf(bytesOf(`2${kind}${flags}${at}0 0 e 1\n{}`), 0);
+    expect(['0', '1'].map(kindWith)).not.toContain(undefined);
+    expect(['2', '3', '9', 'a', '/', ' ', '\n'].map(kindWith).filter((each) => each !== undefined)).toEqual([]);
+  }
+});
+
 describe('where data lies', () => {
   test('version 2 says so to the byte, whatever stands around it and however long the offset is (random messages)', () => {
     const random = new Random(43);
