@@ -32,7 +32,8 @@ export interface Publication {
   prefix: string;
   suffix: string;
   /** Where the text of `data` lies in `suffix`, in UTF-16 units. Undefined: not known. */
-  data?: { start: number; length: number } | undefined;
+  dataStart?: number;
+  dataLength?: number;
   /** When the publishing node accepted it, Unix milliseconds. */
   at: number;
   /** Idempotency: of all publications to the room with the same `by` and `key`, only the first is delivered. */

@@ -37,42 +37,47 @@ const openBrace = 0x7b;
 /** Writes envelopes of one version. */
 export class EnvelopeWriter {
   readonly #version: EnvelopeVersion;
+  /** What stands before the time, by kind. */
+  readonly #marks: { message: string; history: string; presence: string; gap: string };
 
   constructor(version: EnvelopeVersion = writtenVersion) {
     this.#version = version;
+    const flags = version === 1 ? '' : '0';
+    const mark = (kind: string) => `${version}${kind}${flags}`;
+    this.#marks = { message: mark('m'), history: mark('h'), presence: mark('p'), gap: mark('g') };
   }
 
   /** In a plain room. */
   message(publication: Publication): string {
-    return `${this.#header('m', publication.at)}${this.#data(publication)}\n${publication.prefix}${publication.suffix}`;
+    const { at, prefix, suffix } = publication;
+    return `${this.#marks.message}${digits(at)}${this.#data(publication)}\n${prefix}${suffix}`;
   }
 
   /** The header of a message in a room with history. history/append.lua appends position, line feed and frame. */
   historyHeader(publication: Publication): string {
     const separator = this.#version === 1 ? '' : ' ';
-    return `${this.#header('h', publication.at)}${this.#data(publication)}${separator}`;
+    return `${this.#marks.history}${digits(publication.at)}${this.#data(publication)}${separator}`;
   }
 
   /** presence/change.lua appends the frame. */
   presenceHeader(at: number): string {
-    return `${this.#header('p', at)}\n`;
+    return `${this.#marks.presence}${digits(at)}\n`;
   }
 
   gap(at: number): string {
-    return `${this.#header('g', at)}\n`;
+    return `${this.#marks.gap}${digits(at)}\n`;
   }
 
-  #header(kind: string, at: number): string {
-    const flags = this.#version === 1 ? '' : '0';
-    return `${this.#version}${kind}${flags}${at.toString().padStart(timeDigits, '0')}`;
-  }
-
-  #data({ suffix, data }: Publication): string {
+  #data({ suffix, dataStart, dataLength }: Publication): string {
     if (this.#version === 1) return '';
-    if (data === undefined) return '0 0';
-    const end = data.start + data.length;
-    return `${Buffer.byteLength(suffix.slice(data.start, end))} ${Buffer.byteLength(suffix.slice(end))}`;
+    if (dataStart === undefined || dataLength === undefined) return '0 0';
+    const end = dataStart + dataLength;
+    return `${Buffer.byteLength(suffix.slice(dataStart, end))} ${Buffer.byteLength(suffix.slice(end))}`;
   }
+}
+
+function digits(at: number): string {
+  return at.toString().padStart(timeDigits, '0');
 }
 
 /** Returns undefined if this release does not know the version, the kind or a flag. */
@@ -97,8 +102,8 @@ export interface Envelope {
   frame: Uint8Array;
   /** Undefined in a plain room. */
   position: Position | undefined;
-  /** Where `data` lies in `frame`, in bytes. Undefined in version 1. */
-  data: { start: number; length: number; isBinary: boolean } | undefined;
+  /** Where `data` lies in `frame`, in bytes. Not known in version 1. */
+  data?: { start: number; length: number; isBinary: boolean };
 }
 
 /**
@@ -117,7 +122,7 @@ export function readMessage(bytes: Buffer, start = 0, end = bytes.length): Envel
   if (at === undefined || !isFrame(bytes, headerEnd, end)) return undefined;
   const position = hasPosition ? positionIn(bytes, fieldsAt, headerEnd) : undefined;
   if (hasPosition && position === undefined) return undefined;
-  return { at, frame: bytes.subarray(headerEnd + 1, end), position, data: undefined };
+  return { at, frame: bytes.subarray(headerEnd + 1, end), position };
 }
 
 function readVersion2(bytes: Buffer, start: number, end: number, hasPosition: boolean): Envelope | undefined {
@@ -136,7 +141,7 @@ function readVersion2(bytes: Buffer, start: number, end: number, hasPosition: bo
   if (hasPosition && position === undefined) return undefined;
   const frame = bytes.subarray(headerEnd + 1, end);
   const dataStart = frame.length - behind - length;
-  if (length === 0) return flags === noFlags && behind === 0 ? { at, frame, position, data: undefined } : undefined;
+  if (length === 0) return flags === noFlags && behind === 0 ? { at, frame, position } : undefined;
   if (dataStart < 0) return undefined;
   return { at, frame, position, data: { start: dataStart, length, isBinary: flags === binaryFlag } };
 }
