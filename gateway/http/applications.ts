@@ -6,7 +6,7 @@
  * Owns which there are. It imports nothing of the library, and knows neither routes nor connections.
  */
 
-import type { Fanout } from '../rooms/fanout.ts';
+import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
 
 /** As the library has it; its type file lacks the last three. */
@@ -66,10 +66,10 @@ export class Applications<LibraryApp extends App> {
     return this.#certificate;
   }
 
-  readonly fanout: Fanout = (topic, frame) => {
+  readonly publish: PublishToTopic = (topic, frame, binary) => {
     // An iterator would be two objects for each message.
     for (let index = 0; index < this.#populated.length; index++) {
-      this.#populated[index]?.app.publish(topic, frame, false, false);
+      this.#populated[index]?.app.publish(topic, frame, binary, false);
     }
   };
 

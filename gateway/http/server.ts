@@ -7,8 +7,8 @@
 
 import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
 import type { BlockList } from 'node:net';
-import type { Node } from '../connection/node.ts';
-import type { Fanout } from '../rooms/fanout.ts';
+import type { Dialect } from '../protocol/dialect.ts';
+import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
@@ -58,13 +58,15 @@ export interface IndexPage {
 
 export interface ServerParts extends WebSocketParts {
   config: ServerSettings;
+  /** Those that a client may choose. The first one is for a client that chooses none. */
+  dialects: readonly Dialect[];
   /** Answers GET /. */
   demo: IndexPage | undefined;
 }
 
 export class Server {
-  /** Hands a frame to all members of a room on this node. */
-  readonly fanout: Fanout;
+  /** To every WebSocket of this node that is subscribed to the topic. */
+  readonly publish: PublishToTopic;
   readonly #parts: ServerParts;
   readonly #applications: Applications<UwsApp>;
   readonly #addresses: AddressCount;
@@ -92,7 +94,7 @@ export class Server {
       route: (application: Application<UwsApp>) => this.#routes(application),
     };
     this.#applications = new Applications(library, certificateFiles(config));
-    this.fanout = this.#applications.fanout;
+    this.publish = this.#applications.publish;
   }
 
   get certificate(): Certificate | undefined {
@@ -105,8 +107,7 @@ export class Server {
   }
 
   /** Opens the port. Returns its number. */
-  async listen(node: Node): Promise<number> {
-    this.#webSockets.node = node;
+  async listen(): Promise<number> {
     const { host, port } = this.#parts.config;
     const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
     const address = await addressAt(place);
@@ -157,7 +158,7 @@ export class Server {
       })
       // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
-      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, refusalOf(readRequest(req), config))))
+      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, this.#refusalOf(readRequest(req)))))
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
       .any('/*', (res, req) => {
@@ -173,9 +174,9 @@ export class Server {
   }
 
   #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const { config, connections } = this.#parts;
+    const { config, connections, dialects } = this.#parts;
     const request = readRequest(req);
-    const handshake = readHandshake(request, config);
+    const handshake = readHandshake(request, config, dialects);
     if ('status' in handshake) {
       this.#refuse(res, req, handshake);
       return;
@@ -198,8 +199,8 @@ export class Server {
       this.#refuse(res, req, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
       return;
     }
-    const { token } = handshake;
-    const data: UserData = { application, token, address, connection: undefined, heartbeatSlot: 0 };
+    const { dialect, token } = handshake;
+    const data: UserData = { application, dialect, token, address, connection: undefined };
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
@@ -211,6 +212,13 @@ export class Server {
       for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
       end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
     });
+  }
+
+  /** The library did not take this for a handshake: it lacks at least a key of the right length. */
+  #refusalOf(request: HandshakeRequest): Refusal {
+    const handshake = readHandshake(request, this.#parts.config, this.#parts.dialects);
+    if ('status' in handshake) return handshake;
+    return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
   }
 
   #guardHttp(res: HttpResponse, handle: () => void): void {
@@ -267,13 +275,6 @@ function readRequest(req: HttpRequest): HandshakeRequest {
     else lines.push(value);
   });
   return { method: req.getCaseSensitiveMethod(), query: req.getQuery(), headers };
-}
-
-/** The library passes on here what it did not take for a handshake: it lacks at least a key of the right length. */
-function refusalOf(request: HandshakeRequest, config: HandshakeSettings): Refusal {
-  const handshake = readHandshake(request, config);
-  if ('status' in handshake) return handshake;
-  return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
 }
 
 function busy(status: string, reason: Refusal['reason'], message: string): Refusal {

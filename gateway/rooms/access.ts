@@ -145,14 +145,19 @@ export class Access {
     return grants(identity, action, room);
   }
 
+  /** Says whether the rule of the room turns it on. */
+  offers(what: Reading, room: string): boolean {
+    const { history, presence } = this.rule(room);
+    return what === 'history' ? history !== undefined : presence;
+  }
+
   /**
    * Says whether an identity may read the history or presence of a room. Members may where the rule turns it on; a grant
    * of that name stands for membership, not for the rule.
    */
   allowsReading(identity: Identity, what: Reading, room: string, isMember: boolean): boolean {
-    const rule = this.rule(room);
-    if (what === 'history' ? rule.history === undefined : !rule.presence) return false;
+    if (!this.offers(what, room)) return false;
     if (isMember) return true;
-    return !isPersonalRoom(room) && rule.subscribe !== 'server' && grants(identity, what, room);
+    return !isPersonalRoom(room) && this.rule(room).subscribe !== 'server' && grants(identity, what, room);
   }
 }

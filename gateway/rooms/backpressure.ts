@@ -8,7 +8,8 @@
  * got; what being put aside means is the reader's own affair.
  */
 
-export interface Reader {
+/** A connection, as far as its outgoing buffer goes. */
+export interface Buffered {
   /** Bytes that wait for the peer to read. */
   bufferedBytes(): number;
   /** Puts what was fanned out in this turn of the event loop into the buffer, where `bufferedBytes` sees it. */
@@ -46,7 +47,7 @@ export class Backpressure {
   readonly feedBytes: number;
   readonly #totalBytes: number;
   readonly #maxRooms: number;
-  readonly #readers: ReadonlySet<Reader>;
+  readonly #readers: ReadonlySet<Buffered>;
   /** So many times it was looked. */
   #looks = 0;
   /** Since the last look: all together, which is the most that one connection may have got; */
@@ -62,7 +63,7 @@ export class Backpressure {
   #thisTurnByAll = 0;
 
   /** 0 is no limit. `maxRooms` is for one connection. `readers` is the live set of all connections of the node. */
-  constructor(hardBytes: number, totalBytes: number, maxRooms: number, readers: ReadonlySet<Reader>) {
+  constructor(hardBytes: number, totalBytes: number, maxRooms: number, readers: ReadonlySet<Buffered>) {
     this.hardBytes = hardBytes === 0 ? Number.POSITIVE_INFINITY : hardBytes;
     this.softBytes = this.hardBytes / 2;
     this.resumeBytes = this.softBytes / 2;
@@ -134,7 +135,7 @@ export class Backpressure {
     }
   }
 
-  #lookAt(reader: Reader): number {
+  #lookAt(reader: Buffered): number {
     const bytes = reader.bufferedBytes();
     if (!reader.live || bytes + this.#thisTurn <= this.softBytes) return bytes;
     reader.flush();

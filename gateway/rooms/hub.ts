@@ -16,20 +16,18 @@ import type {
   Publication,
   Published,
 } from '../backplane/backplane.ts';
-import { gap } from '../protocol/answers.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import { type Access, isSameKind, type RoomRule, type SlowRule } from './access.ts';
-import type { Backpressure, Tally } from './backpressure.ts';
+import type { Backpressure } from './backpressure.ts';
 import { missing } from './continuation.ts';
-import type { Fanout } from './fanout.ts';
+import type { Audience, Fanout } from './fanout.ts';
 import { Feed } from './feed.ts';
 import type { Freeze } from './freeze.ts';
 import type { Presence } from './presence.ts';
 import { type ReadPurpose, Reads } from './reads.ts';
 
-export interface Room extends Tally {
-  readonly name: string;
+export interface Room extends Audience {
   /** The rule that it was opened under: its kind stays, while rights and amounts follow the rules of the moment. */
   readonly rule: RoomRule;
   readonly slow: SlowRule;
@@ -197,7 +195,7 @@ export class Hub implements BackplaneListener {
       // No message will be missing, but join and leave frames are not kept.
       this.#missedPresence(room);
     } else if (room !== undefined && room.members > 0) {
-      this.#send(room, gap(name, { reason: 'backplane' }));
+      this.#fanout.reply(room, { type: 'gap', room: name, reason: 'backplane' });
       room.interruptions++;
       this.#events.gapTold('backplane');
     }
@@ -219,7 +217,7 @@ export class Hub implements BackplaneListener {
   /** Join and leave frames may not have come. */
   #missedPresence(room: Room | undefined): void {
     if (room === undefined || room.members === 0 || !room.tells) return;
-    this.#send(room, gap(room.name, { reason: 'backplane', count: 0 }));
+    this.#fanout.reply(room, { type: 'gap', room: room.name, reason: 'backplane', count: 0 });
     // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
     this.#presence.missed(room.name);
   }
@@ -251,7 +249,7 @@ export class Hub implements BackplaneListener {
       read: (query, purpose) => this.#read(room.name, query, purpose),
       deliver: (frame, at) => this.#deliver(room, frame, at),
       tell: (hole) => {
-        this.#send(room, gap(room.name, missing(hole)));
+        this.#fanout.reply(room, { type: 'gap', room: room.name, ...missing(hole) });
         this.#events.gapTold(hole.reason);
       },
       healed: () => this.#events.gapHealed(),
@@ -266,17 +264,10 @@ export class Hub implements BackplaneListener {
   }
 
   #deliver(room: Room, frame: Uint8Array, at: number | undefined): void {
-    this.#send(room, frame);
+    this.#fanout.message(room, frame);
     room.sequence++;
     if (room.slow === 'latest') room.newest = room.aside > 0 ? frame : undefined;
     this.#events.delivered(room.members - room.aside, at);
-  }
-
-  /** Who is put aside by the look before it does not get the frame, and counts it as missed. */
-  #send(room: Room, frame: Uint8Array | string): void {
-    const live = room.members - room.aside;
-    this.#backpressure.beforeFanout(frame.length, live, room);
-    if (live > 0) this.#fanout(room.name, frame);
   }
 
   /** Leaves the rooms that have been empty for a while, and looks after the others. To be called about twice a second. */

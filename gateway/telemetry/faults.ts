@@ -2,7 +2,7 @@
  * Faults of the gateway itself: what is thrown or rejected and is none of the errors that were meant.
  *
  * Each place of the program that fails is logged with its stack, which the log bounds (gateway/telemetry/line-limit.ts).
- * What clients are told of it is never the error's own text: gateway/connection/rejection.ts.
+ * What clients are told of it is never the error's own text: gateway/operations/refusal.ts.
  */
 import type { Logger } from './log.ts';
 

@@ -23,10 +23,10 @@ export const brokenBuilds: BrokenBuild[] = [
     expected: ['LOST_GAP'],
     make: broken({
       file: 'rooms/hub.js',
-      place: '        this.#send(room, frame);\n        room.sequence++;',
+      place: '        this.#fanout.message(room, frame);\n        room.sequence++;',
       change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.aside;
         if (globalThis.due >= 1000) globalThis.due -= 1000;
-        else this.#send(room, frame);
+        else this.#fanout.message(room, frame);
         room.sequence++;`,
     }),
   },

@@ -4,12 +4,12 @@
  * limit, so the server never has a reason to drop anything.
  */
 import { describe, expect, test } from 'vitest';
-import { Backpressure, type Reader, type Tally } from '../../../gateway/rooms/backpressure.ts';
+import { Backpressure, type Buffered, type Tally } from '../../../gateway/rooms/backpressure.ts';
 import { Random } from '../random.ts';
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-class SimulatedReader implements Reader {
+class SimulatedReader implements Buffered {
   live = true;
   closing = false;
   buffered = 0;

@@ -5,9 +5,11 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Identity } from '../../../gateway/auth/grants.ts';
 import { MemoryPresence } from '../../../gateway/backplane/memory/presence.ts';
+import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import { Access, readRules } from '../../../gateway/rooms/access.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
-import { Presence, type PresentMember, presenceTopic } from '../../../gateway/rooms/presence.ts';
+import { Fanout, presenceTopic } from '../../../gateway/rooms/fanout.ts';
+import { Presence, type PresenceConnection } from '../../../gateway/rooms/presence.ts';
 import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
@@ -32,20 +34,25 @@ async function startNode() {
   const listening = new Set<string>();
   const heard = new Map<string, string[]>();
   const give = (id: string, frame: string) => heard.set(id, [...(heard.get(id) ?? []), frame]);
-  const fanout = (topic: string, frame: string | Uint8Array) => {
+  const backpressure = new Backpressure(0, 0, 0, new Set());
+  const fanout = new Fanout((topic, frame) => {
     expect(topic).toBe(presenceTopic('a'));
     for (const id of listening) give(id, String(frame));
-  };
-  const backpressure = new Backpressure(0, 0, 0, new Set());
+  }, backpressure);
   const faults = new Faults(createLog('silent'));
   const presence = new Presence({ store, access, backpressure, fanout, events, faults });
   await store.start(presence);
-  const member = (id: string, user: string | null = id): PresentMember => ({
+  const member = (id: string, user: string | null = id): PresenceConnection => ({
     id,
     identity: { user, grants: [] } satisfies Identity,
     send: (frame) => void give(id, String(frame)),
-    skipPresence: () => listening.delete(id),
-    hearPresence: () => void listening.add(id),
+    closing: false,
+    dialect: roomcast,
+    topics: {
+      subscribe: () => void listening.add(id),
+      unsubscribe: () => void listening.delete(id),
+      isSubscribed: () => listening.has(id),
+    },
   });
   const enter = (room: string, id: string, user: string | null = id) => {
     if (room === 'a') listening.add(id);
