@@ -91,7 +91,7 @@ export async function startGateway(
       rooms: () => hub.roomCount,
       subscriptions: () => hub.memberCount,
       // Hardly ever is anybody slow, and there are fewer rooms than connections.
-      slow: () => slowConnections(hub.someAside ? connections : []),
+      slow: () => slowConnections(hub.hasDetached ? connections : []),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.trouble === undefined,
       backplaneShared: () => redis !== undefined,

@@ -107,7 +107,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   /** One message of the client, whole. The bytes are only used during the call. */
   receive(message: ArrayBuffer): void {
     const now = performance.now();
-    this.#parts.freeze.look(now);
+    this.#parts.freeze.check(now);
     this.#liveness.sentFrame(now);
     if (this.#closed || this.#closeIfExpired()) return;
     this.#inbox.take(message, now);
@@ -122,7 +122,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   drained(): void {
     this.#liveness.hasRead(performance.now());
     if (this.#closed) this.#endIfRead();
-    else if (this.#outbox.drained()) this.#memberships.goOn();
+    else if (this.#outbox.drained()) this.#memberships.drained();
   }
 
   /** The socket is gone, by whichever side. */
@@ -263,7 +263,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   settled(): void {
-    this.#inbox.goOn();
+    this.#inbox.releaseWaiting();
   }
 
   /** From now on other room rules hold. */
@@ -289,6 +289,10 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     if (!this.#closed) this.#outbox.send(frame);
   }
 
+  fannedOut(frame: Frame): void {
+    if (!this.#closed) this.#socket.send(frame);
+  }
+
   takes(bytes: number): boolean {
     return this.live && this.#outbox.takes(bytes) && this.live;
   }
@@ -301,14 +305,14 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     return this.#socket.topics;
   }
 
-  listen({ name, tells }: Room): void {
+  listen({ name, joinLeave }: Room): void {
     this.#parts.fanout.listen(name, this);
-    if (tells) this.#parts.fanout.listen(presenceTopic(name), this);
+    if (joinLeave) this.#parts.fanout.listen(presenceTopic(name), this);
   }
 
-  unlisten({ name, tells }: Room): void {
+  unlisten({ name, joinLeave }: Room): void {
     this.#parts.fanout.unlisten(name, this, this.#socketGone);
-    if (tells) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketGone);
+    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketGone);
   }
 
   bufferedBytes(): number {
@@ -327,11 +331,11 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
       return;
     }
     this.#outbox.stalled = true;
-    this.#memberships.putAside();
+    this.#memberships.stall();
     this.#parts.log.debug({ connection: this.id }, 'a slow reader was put aside');
   }
 
-  shed(): void {
+  evict(): void {
     if (this.#socketGone) return;
     // It was closed before, and has not read since.
     if (this.#closed) this.#socket.destroy();

@@ -84,7 +84,7 @@ export class Inbox {
   }
 
   /** The `auth` has its result: what waited for it goes on, up to the next one. */
-  goOn(): void {
+  releaseWaiting(): void {
     while (this.#waiting !== undefined && !this.#owner.authenticating && !this.#owner.closing) {
       const request = this.#waiting.shift();
       if (request === undefined) this.#waiting = undefined;

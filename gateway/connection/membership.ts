@@ -61,7 +61,7 @@ export class Membership implements Follower {
   readonly #parts: MembershipParts;
   /** Requests that wait until it is known how the joining ended. */
   held: RoomRequest[] = nothingHeld;
-  #state: 'joining' | 'live' | 'behind' | 'aside' | 'left' = 'joining';
+  #state: 'joining' | 'live' | 'catching-up' | 'stalled' | 'left' = 'joining';
   /** While history is read for it. */
   #resumption: Joining | undefined;
   /** Where it was put aside or has come to, in a room with history. */
@@ -93,7 +93,7 @@ export class Membership implements Follower {
   /** The rule by which it is off the live path now, if it is. */
   get slowBy(): SlowPolicy | undefined {
     const { slow } = this.room;
-    return (this.#state === 'behind' || this.#state === 'aside') && slow !== 'close' ? slow : undefined;
+    return (this.#state === 'catching-up' || this.#state === 'stalled') && slow !== 'close' ? slow : undefined;
   }
 
   /** The room is subscribed: answers, now or when history was read, and goes live or follows. */
@@ -143,17 +143,17 @@ export class Membership implements Follower {
   }
 
   /** The connection reads too slowly: no more live messages from here on. */
-  putAside(): void {
+  stall(): void {
     if (this.#state !== 'live') return;
     this.#subscriber.unlisten(this.room);
-    this.room.aside++;
-    this.#stepAside();
+    this.room.detached++;
+    this.#detach();
   }
 
   /** The connection has read. */
-  goOn(): void {
-    if (this.#state === 'aside') this.#goLive();
-    else if (this.#state === 'behind') this.#catchUp();
+  drained(): void {
+    if (this.#state === 'stalled') this.#goLive();
+    else if (this.#state === 'catching-up') this.#catchUp();
   }
 
   /** No frame of the room follows. */
@@ -164,7 +164,7 @@ export class Membership implements Follower {
     this.#state = 'left';
     room.feed?.unfollow(this);
     if (state === 'live') this.#subscriber.unlisten(room);
-    if (state === 'aside') this.#parts.events.dropped('slow', room.sequence - this.#sequence);
+    if (state === 'stalled') this.#parts.events.dropped('slow', room.sequence - this.#sequence);
     this.#parts.hub.leave(room, state === 'live');
   }
 
@@ -184,8 +184,8 @@ export class Membership implements Follower {
     this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
     if (this.#hasLeft()) return;
     if (recovered) {
-      this.#state = 'behind';
-      this.#presenceTold = this.#parts.presence.timesTold(room);
+      this.#state = 'catching-up';
+      this.#presenceTold = this.#parts.presence.changesSeen(room);
       this.#follow(steps, arrived);
     } else this.#settle(position);
   }
@@ -204,18 +204,18 @@ export class Membership implements Follower {
   /** It is where the room is, off the live path, and goes live as soon as it can. */
   #settle(position: Position | undefined): void {
     if (this.#hasLeft()) return;
-    this.#stepAside();
+    this.#detach();
     this.#cursor = position ?? nowhere;
-    if (this.#subscriber.live) this.goOn();
+    if (this.#subscriber.live) this.drained();
   }
 
-  #stepAside(): void {
+  #detach(): void {
     const { feed, slow, sequence, interruptions } = this.room;
-    this.#state = slow === 'catch-up' ? 'behind' : 'aside';
+    this.#state = slow === 'catch-up' ? 'catching-up' : 'stalled';
     this.#cursor = feed?.position ?? nowhere;
     this.#sequence = sequence;
     this.#interruptions = interruptions;
-    this.#presenceTold = this.#parts.presence.timesTold(this.room.name);
+    this.#presenceTold = this.#parts.presence.changesSeen(this.room.name);
   }
 
   #catchUp(): void {
@@ -228,7 +228,7 @@ export class Membership implements Follower {
   /** Gives the connection what it takes. False if that is not all; it goes on from its cursor when it has read. */
   #feed(steps: readonly Step[]): boolean {
     for (const step of steps) {
-      if (this.#state !== 'behind') return false;
+      if (this.#state !== 'catching-up') return false;
       if (isHole(step)) {
         this.#gap(missing(step));
       } else {
@@ -238,18 +238,18 @@ export class Membership implements Follower {
       }
       this.#cursor = step.position;
     }
-    return this.#state === 'behind' && this.#subscriber.live;
+    return this.#state === 'catching-up' && this.#subscriber.live;
   }
 
   #goLive(): void {
     const { room } = this;
-    const wasAside = this.#state === 'aside';
+    const wasStalled = this.#state === 'stalled';
     this.#state = 'live';
-    room.aside--;
+    room.detached--;
     this.#subscriber.listen(room);
-    if (wasAside) this.#tellMissed();
+    if (wasStalled) this.#tellMissed();
     // No message is missing for that, but who is there may have changed.
-    if (this.#parts.presence.timesTold(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });
+    if (this.#parts.presence.changesSeen(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });
   }
 
   #tellMissed(): void {

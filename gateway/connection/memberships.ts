@@ -101,7 +101,7 @@ export class Memberships {
     }
   }
 
-  /** Takes the connection out of a room and tells it so. False if it is no member, or only joining. */
+  /** Takes the connection out of a room and joinLeave it so. False if it is no member, or only joining. */
   expel(room: string): boolean {
     const membership = this.#of(room);
     if (membership === undefined || membership.joining) return false;
@@ -130,16 +130,16 @@ export class Memberships {
   }
 
   /** The reader is too slow: no more messages from here on. */
-  putAside(): void {
-    for (const membership of this.#all()) membership.putAside();
+  stall(): void {
+    for (const membership of this.#all()) membership.stall();
   }
 
   /** The reader has read: room by room it goes on where it was. */
-  goOn(): void {
+  drained(): void {
     for (const membership of this.#all()) {
       // Going on may fill the buffer again; the rest then waits for the next time.
       if (!this.#member.live) return;
-      membership.goOn();
+      membership.drained();
     }
   }
 

@@ -12,7 +12,7 @@ import type { Reply } from '../protocol/reply.ts';
 import type { Events } from '../telemetry/events.ts';
 import { cut, type Logger } from '../telemetry/log.ts';
 
-/** Of the settings (gateway/settings.ts), those that a session obeys, and those that `welcome` tells. */
+/** Of the settings (gateway/settings.ts), those that a session obeys, and those that `welcome` joinLeave. */
 export interface SessionSettings {
   nodeId: string;
   anonymous: boolean;

@@ -25,8 +25,13 @@ export interface Listener {
   readonly dialect: Dialect;
   /** Undefined: it is no WebSocket, and is sent each frame by itself. */
   readonly topics: Topics | undefined;
-  /** A frame of its dialect. */
+  /** By itself: a frame of its dialect. */
   send(frame: Frame): void;
+  /**
+   * As one of many: the same without a look at its buffer, which may not change its state in the middle of a fan-out.
+   * Backpressure has been told.
+   */
+  fannedOut(frame: Frame): void;
 }
 
 /** A room, as far as fan-out goes. */
@@ -34,7 +39,7 @@ export interface Audience extends Tally {
   readonly name: string;
   /** Members on this node, and those of them that get no live message now. */
   readonly members: number;
-  readonly aside: number;
+  readonly detached: number;
 }
 
 /** Those who listen to a topic and are not served by the native publish. */
@@ -134,8 +139,8 @@ export class Fanout {
   }
 
   #toLive(room: Audience, frame: Frame, others: Encoded | undefined): void {
-    this.#backpressure.beforeFanout(others?.bytes ?? frame.length, room.members - room.aside, room);
-    if (room.members === room.aside) return;
+    this.#backpressure.beforeFanout(others?.bytes ?? frame.length, room.members - room.detached, room);
+    if (room.members === room.detached) return;
     this.#publish(room.name, frame, false);
     others?.send();
   }
@@ -151,7 +156,7 @@ export class Fanout {
     const send = () => {
       for (const [dialect, frame] of frames) {
         if (others.sockets.has(dialect)) this.#publish(topicIn(dialect, topic), frame, dialect.binary);
-        for (const listener of [...others.direct]) if (listener.dialect === dialect) listener.send(frame);
+        for (const listener of [...others.direct]) if (listener.dialect === dialect) listener.fannedOut(frame);
       }
     };
     return { bytes: Math.max(...[...frames.values()].map((frame) => Buffer.byteLength(frame))), send };

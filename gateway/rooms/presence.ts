@@ -72,14 +72,14 @@ export class Presence implements PresenceListener {
    * How many join and leave frames of the room this node has handed out since it has members there, or how often it may
    * have missed some. For one that was away: if it is the same as before, nothing passed by.
    */
-  timesTold(room: string): number {
-    return this.#rooms.get(room)?.timesTold ?? 0;
+  changesSeen(room: string): number {
+    return this.#rooms.get(room)?.changesSeen ?? 0;
   }
 
   /** Join and leave frames of the room may not have reached this node. Its live members have been told. */
   missed(name: string): void {
     const room = this.#rooms.get(name);
-    if (room !== undefined) room.timesTold++;
+    if (room !== undefined) room.changesSeen++;
   }
 
   /** The member is in the room now, or its identity has changed. */
@@ -132,7 +132,7 @@ export class Presence implements PresenceListener {
     const room = this.#rooms.get(frame.room);
     if (room === undefined || room.members.size === 0) return;
     const send = this.#parts.fanout.prepare(presenceTopic(frame.room), frame, room.members.size);
-    room.timesTold++;
+    room.changesSeen++;
     if (frame.type === 'join') this.#tellJoin(room, frame, send);
     else send();
   }

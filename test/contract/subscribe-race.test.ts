@@ -87,6 +87,10 @@ class RacingMember implements Member {
     this.send(frame);
   }
 
+  fannedOut(): void {
+    throw new Error('this test fans out by itself');
+  }
+
   refuse(_: unknown, { message }: Refusal): void {
     this.wrong ??= message;
   }

@@ -11,7 +11,7 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { readConfig } from '../../gateway/config.ts';
-import { startGateway } from '../../gateway/gateway.ts';
+import { type Extensions, startGateway } from '../../gateway/gateway.ts';
 import { createLog } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from './cleanup.ts';
 import { endWithThisProcess } from './lifeline.ts';
@@ -50,9 +50,9 @@ const startDeadlineMs = 15_000;
 const stopDeadlineMs = 10_000;
 
 /** Starts a node in this process, on free ports and, without REDIS_URL, on the memory backplane. */
-export async function startNode(settings: NodeSettings = {}): Promise<TestNode> {
+export async function startNode(settings: NodeSettings = {}, extensions?: Extensions): Promise<TestNode> {
   const config = readConfig(environment({ LOG_LEVEL: 'silent', ...settings }));
-  const gateway = await startGateway(config, createLog(config.logLevel));
+  const gateway = await startGateway(config, createLog(config.logLevel), extensions);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopped ??= gateway.stop());
   onCleanup(stop);

@@ -24,7 +24,7 @@ export const brokenBuilds: BrokenBuild[] = [
     make: broken({
       file: 'rooms/hub.js',
       place: '        this.#fanout.message(room, frame);\n        room.sequence++;',
-      change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.aside;
+      change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.detached;
         if (globalThis.due >= 1000) globalThis.due -= 1000;
         else this.#fanout.message(room, frame);
         room.sequence++;`,

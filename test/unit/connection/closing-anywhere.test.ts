@@ -110,6 +110,7 @@ async function live(reading: Reading, tooMany: number) {
 const nobody = {
   identity: { user: 'bob', grants: [] },
   send: () => undefined,
+  fannedOut: () => undefined,
   closing: false,
   dialect: roomcast,
   topics: undefined,
@@ -154,7 +155,7 @@ test.each<Reading>(['never', 'at once', 'later'])(
       if (!connection.closing) connection.close(4003);
       await turns();
       expect(world.hub.memberCount, which).toBe(0);
-      expect(world.hub.someAside, which).toBe(false);
+      expect(world.hub.hasDetached, which).toBe(false);
       expect([...connection.slowPolicies()], which).toEqual([]);
       expect([...socket.listensTo], which).toEqual([]);
       // One connection a user: whoever is still counted would have to go.

@@ -37,7 +37,7 @@ class OneReader implements Buffered {
     this.live = false;
   }
 
-  shed(): void {
+  evict(): void {
     this.live = false;
   }
 }
@@ -66,7 +66,7 @@ beforeEach(() => {
 
 function joinLive(name: string): Room {
   const room = hub.join(name);
-  room.aside--;
+  room.detached--;
   return room;
 }
 

@@ -85,6 +85,10 @@ class FakeMember implements Member {
     this.send(frame);
   }
 
+  fannedOut(): void {
+    throw new Error('this test fans out by itself');
+  }
+
   refuse(id: number | string | undefined, { code, message }: Refusal): void {
     this.reply({ type: 'error', id, code, message });
   }
@@ -126,7 +130,7 @@ async function startNode(...rules: object[]) {
   const events = tellEvents();
   const freeze = new Freeze(() => undefined);
   onCleanup(() => freeze.close());
-  const presence = { enter: () => undefined, leave: () => undefined, timesTold: () => 0 } as unknown as Presence;
+  const presence = { enter: () => undefined, leave: () => undefined, changesSeen: () => 0 } as unknown as Presence;
   const hub = new Hub({
     ...{ backplane, access, backpressure, freeze, presence },
     fanout: new Fanout((room, frame) => {
@@ -163,7 +167,7 @@ test('a member that is live, and one that is aside, leave a room that becomes an
   const { hub, enter, change, publish } = await startNode(plain);
   const [live, aside] = [enter(), enter()];
   for (const member of [live, aside]) await member.subscribe('room');
-  aside.memberships.putAside();
+  aside.memberships.stall();
   aside.live = false;
   await publish('room', 1);
   await until(() => dataOf(live).length === 1, 2_000, 'the message');
