@@ -21,6 +21,16 @@ test('docs/architecture.md lists every file of gateway/ in its folder, and none 
   expect(listed.sort()).toEqual(files.filter((name) => /\.(ts|lua)$/.test(name)).sort());
 });
 
+test.each(['publish', 'resume'])('the way of a %s names files that exist, ten at most', (what) => {
+  const page = read('docs/architecture.md');
+  const way = page.slice(page.indexOf(`### Where a ${what} goes`)).split(/^###? /m)[1] ?? '';
+  const named = found(way, /`([\w/-]+\.(?:ts|lua))`/g);
+  const files = readdirSync(`${root}/gateway`, { recursive: true, encoding: 'utf8' });
+  expect(named.filter((name) => !files.includes(name))).toEqual([]);
+  expect(named.length).toBeGreaterThan(5);
+  expect(named.length).toBeLessThanOrEqual(10);
+});
+
 test('every test that a page names exists', () => {
   const pages = [
     'README.md',
