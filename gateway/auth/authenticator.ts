@@ -18,6 +18,7 @@ import {
   SignJWT,
   UnsecuredJWT,
 } from 'jose';
+import QuickLRU from 'quick-lru';
 import type { Logger } from '../telemetry/log.ts';
 import { type Grants, type Identity, readGrants } from './grants.ts';
 import { Jwks, type KeySet } from './jwks.ts';
@@ -224,18 +225,18 @@ function issuedBefore(token: string, at: number): boolean {
   return Date.now() - iat * 1000 > performance.now() - at + toleranceSeconds * 1000;
 }
 
+/** The claims seen last are remembered: so many at least, twice as many at most. */
 const maxRememberedGrants = 1_000;
 const maxRememberedCharacters = 1_000;
 
 /** Most tokens of an issuer grant the same: it is checked once, and all connections share it. */
 function rememberGrants(): (claim: unknown) => Grants {
-  const remembered = new Map<string, Grants>();
+  const remembered = new QuickLRU<string, Grants>({ maxSize: maxRememberedGrants });
   return (claim) => {
     const text = JSON.stringify(claim) ?? '';
     const known = remembered.get(text);
     if (known !== undefined) return known;
     const grants = readGrants(claim);
-    if (remembered.size >= maxRememberedGrants) remembered.clear();
     if (text.length <= maxRememberedCharacters) remembered.set(text, grants);
     return grants;
   };

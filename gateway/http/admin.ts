@@ -3,6 +3,7 @@
  *
  * Plain node:http, apart from the public port, so that no rule of a proxy stands between the outside and it.
  */
+import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../telemetry/log.ts';
@@ -50,16 +51,14 @@ export class Admin {
   }
 
   /** Opens the port. Returns its number. */
-  listen(host: string, port: number): Promise<number> {
-    return new Promise((resolve, reject) => {
+  async listen(host: string, port: number): Promise<number> {
+    try {
+      await once(this.#server.listen(port, host), 'listening');
+    } catch (error) {
       const place = { host, port, hostSetting: 'GATEWAY_ADMIN_HOST', portSetting: 'GATEWAY_ADMIN_PORT' };
-      const refuse = (error: Error) => reject(cannotListen(place, error));
-      this.#server.once('error', refuse);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', refuse);
-        resolve((this.#server.address() as AddressInfo).port);
-      });
-    });
+      throw cannotListen(place, error as NodeJS.ErrnoException);
+    }
+    return (this.#server.address() as AddressInfo).port;
   }
 
   close(): Promise<void> {
