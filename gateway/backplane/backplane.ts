@@ -28,6 +28,8 @@ export interface Publication {
    */
   prefix: string;
   suffix: string;
+  /** Where the text of `data` lies in `suffix`, in UTF-16 units; undefined: nobody says. */
+  data?: { start: number; length: number } | undefined;
   /** When the publishing node accepted it, Unix milliseconds. */
   at: number;
   /** Makes it idempotent: of all publications to the room with the same `by` and `key`, the first one is delivered. */

@@ -26,7 +26,7 @@ import { type RedisConnection, type RedisConnectionOptions, type RedisRole, tick
 import type { RedisConnections } from './connection/connections.ts';
 import type { ReplyError, Words } from './connection/resp.ts';
 import { inClusterMode } from './connection/server.ts';
-import { gapEnvelope, isGap, isPresence, unwrap, unwrapPresence, wrap } from './envelope.ts';
+import { type EnvelopeVersion, EnvelopeWriter, kindOf, readMessage, readPresence } from './envelope.ts';
 import { appendScript, lineScript, readHistoryScript } from './history/history.ts';
 import { HistoryQueue } from './history/queue.ts';
 import { RedisNames } from './names.ts';
@@ -49,6 +49,8 @@ export interface RedisBackplaneOptions {
   dedupeMs: number;
   /** A publish resolves only when one replica has it too. */
   replicated: boolean;
+  /** Of the envelopes that it writes; it reads all. */
+  envelopeVersion?: EnvelopeVersion;
 }
 
 export class RedisBackplane implements Backplane {
@@ -56,15 +58,16 @@ export class RedisBackplane implements Backplane {
   readonly #log: Logger;
   readonly #names: RedisNames;
   /** Keeps and reads history. */
-  readonly #publisher: RedisConnection;
+  readonly #history: RedisConnection;
   /** Carries what is live. */
-  readonly #subscriber: RedisConnection;
-  readonly #history: HistoryQueue;
+  readonly #pubsub: RedisConnection;
+  readonly #historyQueue: HistoryQueue;
   readonly #subscriptions: Subscriptions;
   readonly #canary: Canary;
   readonly #canaryChannel: string;
+  readonly #envelopes: EnvelopeWriter;
   readonly #unproven = new Unproven();
-  /** Of the master to which the subscriber was connected last. */
+  /** Of the master to which `#pubsub` was connected last. */
   #promotion = '';
   readonly #connectedBefore = new Set<RedisRole>();
   #timer: NodeJS.Timeout | undefined;
@@ -79,17 +82,18 @@ export class RedisBackplane implements Backplane {
     const { redis, prefix, node, dedupeMs } = options;
     this.#options = options;
     this.#log = log;
+    this.#envelopes = new EnvelopeWriter(options.envelopeVersion);
     this.#names = new RedisNames(prefix, redis.database);
     this.#canaryChannel = this.#names.canaryChannel(node, randomBytes(6).toString('hex'));
-    this.#publisher = this.#connection('publisher', {
+    this.#history = this.#connection('history', {
       scripts: [publishOnce, lineScript, appendScript, readHistoryScript],
       onReady: () => {
-        this.#history.settleLine();
+        this.#historyQueue.settleLine();
         this.#sendCanary();
       },
       onSecond: () => this.#sendCanary(),
     });
-    this.#subscriber = this.#connection('subscriber', {
+    this.#pubsub = this.#connection('pubsub', {
       scripts: [publishOnce],
       onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
       onReady: () => this.#resubscribe(),
@@ -97,17 +101,17 @@ export class RedisBackplane implements Backplane {
       onAsked: () => this.#unproven.ask(),
       onProven: () => this.#unproven.proven(),
     });
-    this.#history = new HistoryQueue(this.#publisher, this.#names, dedupeMs);
+    this.#historyQueue = new HistoryQueue(this.#history, this.#names, dedupeMs);
     this.#subscriptions = new Subscriptions(
       (room) => this.#names.channel(room),
       {
-        subscribe: (channels) => this.#subscriber.run(['SUBSCRIBE', ...channels], channels.length),
-        unsubscribe: (channels) => this.#subscriber.run(['UNSUBSCRIBE', ...channels], channels.length),
+        subscribe: (channels) => this.#pubsub.run(['SUBSCRIBE', ...channels], channels.length),
+        unsubscribe: (channels) => this.#pubsub.run(['UNSUBSCRIBE', ...channels], channels.length),
       },
-      (error) => this.#subscriber.reconnect(error.message),
+      (error) => this.#pubsub.reconnect(error.message),
     );
     this.#canary = new Canary({
-      publish: (text) => this.#publisher.run(['PUBLISH', this.#canaryChannel, text]),
+      publish: (text) => this.#history.run(['PUBLISH', this.#canaryChannel, text]),
       tryWrite: () => this.#tryWrite(),
       onRoundTrip: (seconds) => this.#listener?.roundTrip(seconds),
       onLost: () => redis.renew('a message that Redis took has not come back'),
@@ -116,11 +120,11 @@ export class RedisBackplane implements Backplane {
   }
 
   get up(): boolean {
-    return this.#publisher.ready && this.#subscriber.ready && this.#canary.flows;
+    return this.#history.ready && this.#pubsub.ready && this.#canary.flows;
   }
 
   get trouble(): string | undefined {
-    for (const { ready, trouble } of [this.#publisher, this.#subscriber]) {
+    for (const { ready, trouble } of [this.#history, this.#pubsub]) {
       if (!ready) return `Redis cannot be used: ${trouble}`;
     }
     if (this.#canary.refusal !== undefined) return `Redis refuses writes: ${this.#canary.refusal}`;
@@ -135,8 +139,8 @@ export class RedisBackplane implements Backplane {
       this.#canary.tick();
       this.#noticeState();
     }, tickMs);
-    this.#publisher.connect();
-    this.#subscriber.connect();
+    this.#history.connect();
+    this.#pubsub.connect();
     await new Promise<void>((resolve) => {
       this.#onStarted = resolve;
       setTimeout(resolve, startTimeoutMs).unref();
@@ -174,15 +178,15 @@ export class RedisBackplane implements Backplane {
   renew(): void {
     // At once: nobody may be told that a room is subscribed on the connection that is given up.
     this.#subscriptions.lost();
-    this.#subscriber.reconnect('the node stood still');
+    this.#pubsub.reconnect('the node stood still');
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#listener = undefined;
     this.#subscriptions.close();
-    this.#publisher.close();
-    this.#subscriber.close();
+    this.#history.close();
+    this.#pubsub.close();
   }
 
   async read(room: string, query: HistoryQuery): Promise<HistoryPage> {
@@ -191,7 +195,7 @@ export class RedisBackplane implements Backplane {
     }
     this.#readsUnderWay++;
     try {
-      return await this.#history.read(room, query);
+      return await this.#historyQueue.read(room, query);
     } finally {
       this.#readsUnderWay--;
     }
@@ -210,10 +214,12 @@ export class RedisBackplane implements Backplane {
           if (published === undefined) reject(error);
           else resolve(published);
         };
-        this.#history.add({ publication, rule: history, room: this.#names.room(room), channel, dedupeKey, settle });
+        const header = this.#envelopes.historyHeader(publication);
+        const keys = this.#names.room(room);
+        this.#historyQueue.add({ publication, header, rule: history, room: keys, channel, dedupeKey, settle });
       } else {
         // WAIT counts what its own connection has written.
-        const connection = this.#options.replicated ? this.#publisher : this.#subscriber;
+        const connection = this.#options.replicated ? this.#history : this.#pubsub;
         // With a key it is a write, which a replica refuses.
         if (dedupeKey === undefined) this.#unproven.add(room);
         connection.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
@@ -225,15 +231,15 @@ export class RedisBackplane implements Backplane {
     });
   }
 
-  #publishing({ prefix, suffix, at }: Publication, channel: string, dedupeKey: string | undefined): Words {
-    const envelope = wrap(prefix + suffix, at);
+  #publishing(publication: Publication, channel: string, dedupeKey: string | undefined): Words {
+    const envelope = this.#envelopes.message(publication);
     return dedupeKey === undefined
       ? ['PUBLISH', channel, envelope]
       : ['EVALSHA', publishOnce.sha, 1, dedupeKey, this.#options.dedupeMs, channel, envelope];
   }
 
   #andReplicated<Result>(written: Promise<Result>): Promise<Result> {
-    return Promise.all([written, this.#history.replicated()]).then(([result]) => result);
+    return Promise.all([written, this.#historyQueue.replicated()]).then(([result]) => result);
   }
 
   /** Keeps a message as every other is kept. Its channel is the canary's, where nobody takes it for one. */
@@ -243,7 +249,9 @@ export class RedisBackplane implements Backplane {
       const settle = (error: Error | undefined) => (error === undefined ? resolve(undefined) : reject(error));
       const publication = { room: '', prefix: '{"offset":', suffix: '}', at: Date.now() };
       const dedupeKey = `${room}:key:${this.#options.node}`;
-      this.#history.try({ publication, rule: canaryRule, room, channel: this.#canaryChannel, dedupeKey, settle });
+      const header = this.#envelopes.historyHeader(publication);
+      const channel = this.#canaryChannel;
+      this.#historyQueue.try({ publication, header, rule: canaryRule, room, channel, dedupeKey, settle });
     });
     return this.#options.replicated ? this.#andReplicated(written) : written;
   }
@@ -272,24 +280,24 @@ export class RedisBackplane implements Backplane {
 
   #refused({ message }: ReplyError): void {
     this.#canary.suspect();
-    if (message.includes('STALE') && this.#history.lineSettled) this.#options.redis.renew(message);
+    if (message.includes('STALE') && this.#historyQueue.lineSettled) this.#options.redis.renew(message);
   }
 
-  /** Every room again, after each new connection of the subscriber; the canary goes first. */
+  /** Every room again, after each new connection of `#pubsub`; the canary goes first. */
   #resubscribe(): void {
-    this.#subscriber
+    this.#pubsub
       .run(['SUBSCRIBE', this.#canaryChannel])
       .then(() => this.#sendCanary())
-      .catch((error: Error) => this.#subscriber.reconnect(error.message));
+      .catch((error: Error) => this.#pubsub.reconnect(error.message));
     this.#subscriptions.restore();
-    const { promotion } = this.#subscriber.server;
+    const { promotion } = this.#pubsub.server;
     const unproven = this.#unproven.take();
     // A Redis that was started again has cut everybody off, and every node tells its members.
     if (promotion === this.#promotion) return;
     this.#promotion = promotion;
     // What the former master took last may have reached nobody here.
     for (const room of unproven) {
-      this.#subscriber.send(['PUBLISH', this.#names.channel(room), gapEnvelope(Date.now())], (error) => {
+      this.#pubsub.send(['PUBLISH', this.#names.channel(room), this.#envelopes.gap(Date.now())], (error) => {
         if (error !== undefined) this.#unproven.add(room);
       });
     }
@@ -298,28 +306,31 @@ export class RedisBackplane implements Backplane {
   /** What stands in `bytes` from `start` to `end`. */
   #receive(channel: string, bytes: Buffer, start: number, end: number): void {
     // What a connection that is being given up still brings is told as missed.
-    if (!this.#subscriber.ready) return;
+    if (!this.#pubsub.ready) return;
     const room = this.#subscriptions.receive(channel);
     if (room === undefined) {
       if (channel === this.#canaryChannel) this.#canaryBack(bytes.toString('latin1', start, end));
-    } else if (isPresence(bytes, start)) {
-      const frame = unwrapPresence(bytes, start, end, room);
-      if (frame === undefined) this.#listener?.missed(room, 'unreadable');
-      else this.#listener?.presence(frame);
-    } else {
-      const envelope = unwrap(bytes, start, end);
-      if (envelope !== undefined) this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
-      else this.#listener?.missed(room, isGap(bytes, start) ? 'interrupted' : 'unreadable');
+      return;
     }
+    const kind = kindOf(bytes, start);
+    if (kind === 'message') {
+      const envelope = readMessage(bytes, start, end);
+      if (envelope === undefined) this.#listener?.missed(room, 'unreadable');
+      else this.#listener?.message(room, envelope.frame, envelope.at, envelope.position);
+    } else if (kind === 'presence') {
+      const news = readPresence(bytes, start, end, room);
+      if (news === undefined) this.#listener?.missed(room, 'unreadable');
+      else this.#listener?.presence(news);
+    } else this.#listener?.missed(room, kind === 'gap' ? 'interrupted' : 'unreadable');
   }
 
   /** Then it never will be up. */
   get #inClusterMode(): boolean {
-    return !this.#publisher.ready && this.#publisher.trouble === inClusterMode;
+    return !this.#history.ready && this.#history.trouble === inClusterMode;
   }
 
   #sendCanary(): void {
-    if (this.#publisher.ready && this.#subscriber.ready) this.#canary.send();
+    if (this.#history.ready && this.#pubsub.ready) this.#canary.send();
   }
 
   #canaryBack(text: string): void {

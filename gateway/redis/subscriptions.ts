@@ -5,6 +5,7 @@
  * once a turn. It knows no connection: it is told when the connection was lost and when to subscribe everything again.
  * A subscription that was live and got lost is restored with `onRestored` before its next message.
  */
+import { type Deferred, deferred } from '../../shared/deferred.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
 
 /** Channels in one command: large enough to be quick, small enough not to hold up Redis. */
@@ -24,8 +25,8 @@ interface Subscription {
   interrupted: boolean;
   /** Counts the SUBSCRIBE commands for it: only the answer to the last one says anything. */
   attempt: number;
-  confirmed: Promise<void>;
-  settle: { resolve(): void; reject(error: BackplaneError): void };
+  /** Rejected with a BackplaneError. */
+  confirmed: Deferred;
 }
 
 interface Command {
@@ -59,14 +60,14 @@ export class Subscriptions {
     const channel = this.#channelOf(room);
     let subscription = this.#subscriptions.get(channel);
     if (subscription === undefined) {
-      subscription = { room, channel, state: 'lost', interrupted: false, attempt: 0, ...unsettled() };
+      subscription = { room, channel, state: 'lost', interrupted: false, attempt: 0, confirmed: deferred() };
       this.#subscriptions.set(channel, subscription);
     }
     if (subscription.state === 'lost') {
       if (!this.#connected) return Promise.reject(away());
       this.#begin(subscription);
     }
-    return subscription.confirmed;
+    return subscription.confirmed.promise;
   }
 
   remove(room: string): void {
@@ -74,7 +75,7 @@ export class Subscriptions {
     const subscription = this.#subscriptions.get(channel);
     if (subscription === undefined) return;
     this.#subscriptions.delete(channel);
-    subscription.settle.reject(away());
+    subscription.confirmed.reject(away());
     if (subscription.state !== 'lost') this.#enqueue('unsubscribe', subscription);
   }
 
@@ -110,7 +111,8 @@ export class Subscriptions {
 
   #begin(subscription: Subscription): void {
     subscription.attempt++;
-    Object.assign(subscription, { state: 'subscribing' }, unsettled());
+    subscription.state = 'subscribing';
+    subscription.confirmed = deferred();
     this.#enqueue('subscribe', subscription);
   }
 
@@ -144,7 +146,7 @@ export class Subscriptions {
         for (const subscription of current()) {
           subscription.state = 'live';
           if (subscription.interrupted) this.#restored(subscription);
-          subscription.settle.resolve();
+          subscription.confirmed.resolve();
         }
       },
       (error: Error) => {
@@ -163,15 +165,5 @@ export class Subscriptions {
 function lose(subscription: Subscription): void {
   if (subscription.state === 'live') subscription.interrupted = true;
   subscription.state = 'lost';
-  subscription.settle.reject(away());
-}
-
-function unsettled(): Pick<Subscription, 'confirmed' | 'settle'> {
-  let settle: Subscription['settle'] | undefined;
-  const confirmed = new Promise<void>((resolve, reject) => {
-    settle = { resolve, reject };
-  });
-  // A rejection that nobody waits for is no fault: the state tells it too.
-  confirmed.catch(() => undefined);
-  return { confirmed, settle: settle as unknown as Subscription['settle'] };
+  subscription.confirmed.reject(away());
 }

@@ -7,6 +7,7 @@
  * follow: they are given history from their own place until they have come to the room's. There is one read at a time, and
  * everybody waiting near by shares it. It knows no connections and no rights. Next: gateway/rooms/continuation.ts.
  */
+import { type Deferred, deferred } from '../../shared/deferred.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { BackplaneError, type HistoryPage, type HistoryQuery } from '../backplane/backplane.ts';
 import { continueFrom, type Hole, isHole, type PlacedMessage, type Step, samePosition, upTo } from './continuation.ts';
@@ -52,7 +53,7 @@ export class Feed {
   readonly #owner: FeedOwner;
   readonly #followers = new Set<Follower>();
   #position: Position | undefined;
-  #opening: { promise: Promise<void>; resolve(): void; reject(error: unknown): void } | undefined;
+  #opening: Deferred | undefined;
   #healing = false;
   #reading = false;
   /** Something was missed since the read under way was asked for, which may be behind its answer. */
@@ -82,7 +83,7 @@ export class Feed {
   open(): Promise<void> {
     if (this.#position !== undefined) return Promise.resolve();
     if (this.#opening === undefined) {
-      this.#opening = withResolvers();
+      this.#opening = deferred();
       this.heal();
     }
     return this.#opening.promise;
@@ -294,14 +295,4 @@ export class Feed {
 function covers({ after }: HistoryQuery, page: HistoryPage, cursor: Position): boolean {
   if (after?.epoch !== page.epoch) return cursor.epoch !== page.epoch || cursor.offset >= page.base;
   return cursor.epoch === page.epoch && cursor.offset >= after.offset;
-}
-
-function withResolvers() {
-  let settle: { resolve(): void; reject(error: unknown): void } | undefined;
-  const promise = new Promise<void>((resolve, reject) => {
-    settle = { resolve, reject };
-  });
-  // Whoever waits for it hears of a rejection; nobody may wait.
-  promise.catch(() => undefined);
-  return { promise, ...(settle as unknown as { resolve(): void; reject(error: unknown): void }) };
 }

@@ -54,7 +54,7 @@ describe('Redis hangs', () => {
     const proxy = await hangingProxy(redis.url);
     const one = await started(proxy.url, 'a');
     const other = await started(redis.url);
-    proxy.hang('roomcast:subscriber');
+    proxy.hang('roomcast:pubsub');
     expect(proxy.hanging).toBe(1);
     await other.backplane.publish(publication('a'));
     await until(() => one.missedRooms().length > 0, deadlineMs, 'the room is told');
@@ -68,7 +68,7 @@ describe('Redis hangs', () => {
     const redis = await ownRedis();
     const proxy = await hangingProxy(redis.url);
     const one = await started(proxy.url, 'plain', 'kept');
-    proxy.hang('roomcast:publisher');
+    proxy.hang('roomcast:history');
     const kept = outcome(one.backplane.publish(keptPublication('kept')));
     const sent = publication('plain');
     expect(await outcome(one.backplane.publish(sent))).toBe('taken');

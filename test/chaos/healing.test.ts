@@ -177,7 +177,7 @@ test('a node that was frozen for so long that Redis dropped it: its members get 
   frozen.kill('SIGSTOP');
   const filler = await enter(well, 'filler');
   const subscribers = async () =>
-    String(await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')).match(/subscriber/g)?.length;
+    String(await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')).match(/name=roomcast:pubsub:/g)?.length;
   for (let sent = 0; (await subscribers()) === 2 && sent < 2_000; sent += 40) {
     await publishNumbers(filler, room, 1_000_000 + sent, 1_000_040 + sent, 12_000);
   }
@@ -325,7 +325,7 @@ test('a message in an envelope of another version is read from history; bytes of
     .multi()
     .hset(`${channel}:position`, 'offset', 2)
     .xadd(`${channel}:messages`, '2-0', 'f', frame)
-    .publish(channel, `2h1700000000000${epoch} 2\n${frame}`)
+    .publish(channel, `3h1700000000000${epoch} 2\n${frame}`)
     .exec();
   for (const bytes of ['', 'x', `1h1700000000000${epoch}\n{}`, `1h1700000000000${epoch} 0\n{}`]) {
     await admin.publish(channel, bytes);
@@ -370,9 +370,7 @@ test('what is missed while a read is under way is healed when that has ended, wi
 
   const cutOff = async () => {
     const clients = String(await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')).split('\n');
-    const id = /^id=(\d+)/.exec(
-      clients.find((client) => client.includes('name=roomcast:subscriber:cut-off')) ?? '',
-    )?.[1];
+    const id = /^id=(\d+)/.exec(clients.find((client) => client.includes('name=roomcast:pubsub:cut-off')) ?? '')?.[1];
     await admin.call('CLIENT', 'KILL', 'ID', id ?? '');
   };
   line.silenceOthers();

@@ -7,8 +7,9 @@ import { randomBytes } from 'node:crypto';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import type { PresenceListener, PresencePage, PresenceStore, Present } from '../../gateway/backplane/presence.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
+import { type EnvelopeVersion, writtenVersion } from '../../gateway/redis/envelope.ts';
 import { RedisPresence } from '../../gateway/redis/presence/presence.ts';
-import { createLog } from '../../gateway/telemetry/log.ts';
+import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { redisConnections } from '../support/redis-connections.ts';
@@ -119,10 +120,14 @@ export function memoryNode(): PresenceNode {
 export function redisNode(
   url: string,
   prefix: string,
-  { listenUrl = url, log = createLog('silent') } = {},
+  {
+    listenUrl = url,
+    log = createLog('silent'),
+    envelopeVersion = writtenVersion,
+  }: { listenUrl?: string; log?: Logger; envelopeVersion?: EnvelopeVersion } = {},
 ): PresenceNode {
   const instance = `node.${randomBytes(3).toString('hex')}`;
-  const store = new RedisPresence({ redis: redisConnections(url, log), prefix, instance, tells }, log);
+  const store = new RedisPresence({ redis: redisConnections(url, log), prefix, instance, tells, envelopeVersion }, log);
   const backplane = new RedisBackplane(
     { redis: redisConnections(listenUrl), prefix, node: instance, dedupeMs: 60_000, replicated: false },
     log,

@@ -5,7 +5,7 @@
  * A burst is kept below what Redis reads at once. Whoever waits for its end is this process; the node is not asked.
  */
 import { Redis } from 'ioredis';
-import { wrap } from '../../gateway/redis/envelope.ts';
+import { EnvelopeWriter } from '../../gateway/redis/envelope.ts';
 import { RedisNames } from '../../gateway/redis/names.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
 import { roomsFile } from '../integration/files.ts';
@@ -23,6 +23,7 @@ const payload = 'x'.repeat(128);
 const deadlineMs = 30_000;
 const prefix = 'work';
 const names = new RedisNames(prefix, 0);
+const envelopes = new EnvelopeWriter();
 /** Pings belong to time, not to work: there are next to none. */
 const settings = { REDIS_PREFIX: prefix, PUBLISH_RATE: 0, REQUEST_RATE: 0, PING_INTERVAL_MS: 600_000 };
 
@@ -72,7 +73,8 @@ export class Stage {
     const burst = this.#redis.pipeline();
     for (const room of rooms) {
       const frame = `{"type":"message","room":"${room}","id":"elsewhere","data":"${payload}","at":1700000000000}`;
-      burst.publish(names.channel(room), wrap(frame, 1_700_000_000_000));
+      const envelope = envelopes.message({ room, prefix: frame, suffix: '', at: 1_700_000_000_000 });
+      burst.publish(names.channel(room), envelope);
     }
     await burst.exec();
   }

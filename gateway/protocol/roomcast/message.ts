@@ -7,6 +7,8 @@
 import { randomBytes } from 'node:crypto';
 import type { HistoryRule, Publication } from '../../backplane/backplane.ts';
 
+const dataField = ',"data":';
+
 export interface Message {
   room: string;
   /** JSON text. */
@@ -34,7 +36,8 @@ export class MessageStamper {
     return {
       room,
       prefix: history === undefined ? `${head},"id":"${this.#nextId()}"` : `${head},"offset":`,
-      suffix: `,"data":${data}${sender},"at":${at}${tail}`,
+      suffix: `${dataField}${data}${sender},"at":${at}${tail}`,
+      data: { start: dataField.length, length: data.length },
       at,
       history,
       ...(key === undefined ? {} : { dedupe: { by: from ?? '', key } }),

@@ -18,12 +18,13 @@ import { RedisPipeline, type Settle } from './pipeline.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
 import { type RedisServer, readServer, whyUnfit } from './server.ts';
 
-export type RedisRole = 'publisher' | 'subscriber' | 'presence';
+/** What a connection is for. Part of its name in CLIENT LIST, and `role` in log lines. */
+export type RedisRole = 'pubsub' | 'history' | 'presence';
 
-/** What an operator wants to know of a command that is refused. */
+/** Logged with a command that Redis refuses. */
 const purposes: Record<RedisRole, string> = {
-  publisher: 'keeping and reading messages of rooms with history',
-  subscriber: 'subscribing, and publishing to plain rooms',
+  pubsub: 'subscribing, and publishing to plain rooms',
+  history: 'keeping and reading messages of rooms with history',
   presence: 'keeping who is in which room, and which nodes live',
 };
 

@@ -20,7 +20,6 @@ import {
 import type { RedisConnection } from '../connection/connection.ts';
 import { type Reply, ReplyError, type Words } from '../connection/resp.ts';
 import type { RedisServer } from '../connection/server.ts';
-import { keptHeader } from '../envelope.ts';
 import { readScript } from '../script.ts';
 
 export const lineScript = readScript('script.lua', 'history/line.lua');
@@ -51,6 +50,8 @@ const maxAppendBytes = 16_384;
 /** A message to be kept. */
 export interface Append {
   publication: Publication;
+  /** Of its envelope; the script puts the position behind. */
+  header: string;
   rule: HistoryRule;
   /** Begins the keys of the room. */
   room: string;
@@ -79,13 +80,13 @@ export class Appends {
     return this.#settles.length >= maxAppends || this.#bytes >= maxAppendBytes;
   }
 
-  add({ publication, rule, room, channel, dedupeKey, settle }: Append): void {
-    const { prefix, suffix, at, known } = publication;
+  add({ publication, header, rule, room, channel, dedupeKey, settle }: Append): void {
+    const { prefix, suffix, known } = publication;
     let ruleNumber = this.#rules.indexOf(rule) + 1;
     if (ruleNumber === 0) ruleNumber = this.#rules.push(rule);
     const [position, messages] = roomKeys(room);
     this.#keys.push(position, messages, dedupeKey ?? position);
-    this.#messages.push(known?.epoch ?? '', known?.offset ?? 0, ruleNumber, channel, keptHeader(at), prefix, suffix);
+    this.#messages.push(known?.epoch ?? '', known?.offset ?? 0, ruleNumber, channel, header, prefix, suffix);
     this.#settles.push(settle);
     this.#bytes += prefix.length + suffix.length;
   }

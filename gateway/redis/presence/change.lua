@@ -1,6 +1,6 @@
 -- Changes who of one node is in a room and tells the room's channel which users came and went: one step, so that each is
 -- told once whoever writes, and a write of unknown outcome can be repeated.
--- ARGV[1] the channel, '' to tell nobody; ARGV[2] the room; ARGV[3] Unix milliseconds, 13 digits.
+-- ARGV[1] the channel, '' to tell nobody; ARGV[2] the room; ARGV[3] the header of its envelopes.
 -- ARGV[4], ARGV[5] a range of members as ZRANGEBYLEX takes it, '' for none: whoever is in it and not in the list of those
 -- who entered is taken out; ARGV[6] only those of this life, '' for all; ARGV[7], ARGV[8] at most so many are looked at,
 -- and about so many bytes taken out.
@@ -14,7 +14,7 @@ local unsaid
 
 local function publish(frame)
   frames = frames + 1
-  local reply = redis.pcall('PUBLISH', ARGV[1], '1p' .. ARGV[3] .. '\n' .. frame)
+  local reply = redis.pcall('PUBLISH', ARGV[1], ARGV[3] .. frame)
   if type(reply) == 'table' then unsaid = reply end
 end
 

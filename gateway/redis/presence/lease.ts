@@ -42,18 +42,18 @@ export class Lease {
   }
 
   /**
-   * What became of a beat that was sent at `sentAt`; `beat` is the counter's value. `lost`: others may have reaped this
-   * node, and it has a new life, with a new name.
+   * Takes the answer to a beat that was sent at `sentAt`; `beat` is the counter's value. Returns false if the lease was
+   * lost: others may have reaped this node, and it has a new life, with a new name.
    */
-  beaten(beat: number, sentAt: number, now: number): 'begun' | 'kept' | 'lost' {
+  confirm(beat: number, sentAt: number, now: number): boolean {
     const begun = this.#heldFrom === Number.NEGATIVE_INFINITY;
     // 1: the counter was gone, because somebody reaped this node or emptied Redis.
     if (!begun && (beat === 1 || now - this.#heldFrom >= leaseMs)) {
       this.lose();
-      return 'lost';
+      return false;
     }
     this.#heldFrom = sentAt;
-    return begun ? 'begun' : 'kept';
+    return true;
   }
 
   /** Others may not find all that this life has left when it ends: it has a new one, with a new name. */

@@ -133,12 +133,9 @@ export class Leases {
     if (this.#ended) return;
     const now = performance.now();
     const { name } = this.#lease;
-    let became = this.#lease.beaten(beat, sentAt, now);
-    if (became !== 'lost' && indexWasLost) {
-      this.#lease.lose();
-      became = 'lost';
-    }
-    if (became === 'lost') {
+    const confirmed = this.#lease.confirm(beat, sentAt, now);
+    if (confirmed && indexWasLost) this.#lease.lose();
+    if (!confirmed || indexWasLost) {
       this.#log.warn({ lease: name }, 'the lease was lost; entering all rooms again with a new one');
       this.#indexed.clear();
       this.#inDoubt = true;

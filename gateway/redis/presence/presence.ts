@@ -23,6 +23,7 @@ import {
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import type { RedisConnections } from '../connection/connections.ts';
+import { type EnvelopeVersion, EnvelopeWriter } from '../envelope.ts';
 import { RedisNames } from '../names.ts';
 import { readScript } from '../script.ts';
 import { ownerOf } from './lease.ts';
@@ -53,6 +54,8 @@ export interface RedisPresenceOptions {
   instance: string;
   /** Join and leave are told in this room. */
   tells(room: string): boolean;
+  /** Of the envelopes that it writes. */
+  envelopeVersion?: EnvelopeVersion;
 }
 
 /** A range of members as ZRANGEBYLEX takes it; only those of this life, or all. */
@@ -76,11 +79,13 @@ export class RedisPresence implements PresenceStore {
   readonly #connection: RedisConnection;
   readonly #leases: Leases;
   readonly #names: RedisNames;
+  readonly #envelopes: EnvelopeWriter;
   #listener: PresenceListener | undefined;
   #onBegun: () => void = () => undefined;
 
   constructor(options: RedisPresenceOptions, log: Logger) {
     this.#options = options;
+    this.#envelopes = new EnvelopeWriter(options.envelopeVersion);
     const { instance, prefix, redis } = options;
     this.#names = new RedisNames(prefix, redis.database);
     this.#connection = redis.add({
@@ -173,8 +178,8 @@ export class RedisPresence implements PresenceStore {
   /** Runs presence/change.lua. */
   async #run(room: string, { entered = [], left = [], range, looks = false }: Changes) {
     const keys = this.#keys(room);
-    const at = String(Date.now()).padStart(13, '0');
-    const told = [this.#options.tells(room) ? this.#names.channel(room) : '', room, at];
+    const header = this.#envelopes.presenceHeader(Date.now());
+    const told = [this.#options.tells(room) ? this.#names.channel(room) : '', room, header];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxLookedAt, maxBatchBytes];
     const counting = [looks ? 1 : 0, maxCounted, countedTtlMs];
     const changed = [entered.length, ...entered, ...left];

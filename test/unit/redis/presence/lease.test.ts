@@ -48,8 +48,8 @@ describe('the others', () => {
   test('of an earlier life of this node are others', () => {
     const lease = new Lease('me-1');
     const first = lease.name;
-    lease.beaten(1, 0, 1);
-    expect(lease.beaten(1, beatMs, beatMs + 1)).toBe('lost');
+    lease.confirm(1, 0, 1);
+    expect(lease.confirm(1, beatMs, beatMs + 1)).toBe(false);
     expect(look(lease, 0, leaseMs, () => ({ [first]: '1', [lease.name]: '1' }))).toEqual([first]);
   });
 });
@@ -58,9 +58,9 @@ describe("a node's own lease", () => {
   test('begins with its first beat, holds while beats are confirmed, and ends when they are not', () => {
     const lease = new Lease('me-1');
     expect(lease.holds(0)).toBe(false);
-    expect(lease.beaten(1, 100, 200)).toBe('begun');
+    expect(lease.confirm(1, 100, 200)).toBe(true);
     expect(lease.holds(200)).toBe(true);
-    expect(lease.beaten(2, 1_100, 1_200)).toBe('kept');
+    expect(lease.confirm(2, 1_100, 1_200)).toBe(true);
     expect(lease.holds(1_100 + leaseMs)).toBe(false);
   });
 
@@ -70,14 +70,14 @@ describe("a node's own lease", () => {
     ['the node stood still for a lease', 3, leaseMs, leaseMs + 1],
   ])('is lost when %s: with the next beat a new one begins, under a new name', (_, beat, sentAt, now) => {
     const lease = new Lease('me-1');
-    lease.beaten(1, -1, 0);
-    lease.beaten(2, 0, 1);
+    lease.confirm(1, -1, 0);
+    lease.confirm(2, 0, 1);
     const { name } = lease;
-    expect(lease.beaten(beat, sentAt, now)).toBe('lost');
+    expect(lease.confirm(beat, sentAt, now)).toBe(false);
     expect(lease.holds(now)).toBe(false);
     expect(lease.name).not.toBe(name);
     expect(ownerOf(lease.name)).toEqual({ instance: 'me-1', life: '2' });
-    expect(lease.beaten(1, now, now + 1)).toBe('begun');
+    expect(lease.confirm(1, now, now + 1)).toBe(true);
     expect(lease.holds(now + 1)).toBe(true);
   });
 
@@ -103,7 +103,7 @@ test('nobody writes under a lease that another node could have taken for dead (1
       if (now >= nextBeat) {
         const beat = (counters.get(node.name) ?? 0) + 1;
         counters.set(node.name, beat);
-        node.beaten(beat, now - nodeZero, now - nodeZero);
+        node.confirm(beat, now - nodeZero, now - nodeZero);
         nextBeat = now + pause();
       }
       if (now >= nextLook) {
