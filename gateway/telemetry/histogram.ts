@@ -1,6 +1,6 @@
 /**
- * A histogram that is plain integers until it is scraped: to observe allocates nothing, on the way of every message. It
- * takes the place of one of the metrics library, and knows of that only what it asks a metric for.
+ * A histogram of plain integers. It replaces the histogram of the metrics library on the path of every message, because
+ * observing a value here allocates nothing. It knows only the interface that the library renders metrics by.
  */
 
 /** A line of the scrape. */
@@ -14,7 +14,7 @@ export class Histogram {
   readonly name: string;
   readonly #help: string;
   readonly #bounds: number[];
-  /** One per bound, not cumulated, and one for what is above them all. */
+  /** One count per bound, not cumulative, and one for values above all bounds. */
   readonly #counts: number[];
   #sum = 0;
 
@@ -33,7 +33,7 @@ export class Histogram {
     this.#sum += value;
   }
 
-  /** As the metrics library asks for what it renders. */
+  /** Called by the metrics library when it renders. */
   async get() {
     const { name } = this;
     const values: Line[] = [];
