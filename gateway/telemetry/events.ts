@@ -31,7 +31,7 @@ export type PublishError = (typeof publishErrors)[number];
 
 export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
 
-/** `slow`: dropped for a slow reader. `unreadable`: came through the backplane, but no node of this version wrote it. */
+/** `slow`: dropped for a slow reader. `unreadable`: came through the backplane in an unknown format. */
 export type DropReason = (typeof dropReasons)[number];
 
 export const dropReasons = ['slow', 'unreadable'] as const;
