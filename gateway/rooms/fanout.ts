@@ -113,8 +113,7 @@ export class Fanout {
 
   /** A `message` frame, to the live members of a room. Backpressure may put some of them aside first: they do not get it. */
   message(room: Audience, frame: Uint8Array): void {
-    const others = this.#others.size === 0 ? undefined : this.#encode(room.name, frame, (to) => to.message(frame));
-    this.#toLive(room, frame, others);
+    this.#toLive(room, frame, this.#others.size === 0 ? undefined : this.#encodeMessage(room.name, frame));
   }
 
   /** Anything else, to the live members of a room. */
@@ -143,6 +142,11 @@ export class Fanout {
     if (room.members === room.detached) return;
     this.#publish(room.name, frame, false);
     others?.send();
+  }
+
+  /** Apart from `message`, which would allocate for the function even where nobody needs it. */
+  #encodeMessage(topic: string, frame: Uint8Array): Encoded | undefined {
+    return this.#encode(topic, frame, (dialect) => dialect.message(frame));
   }
 
   /** Once for each dialect that somebody listens in, besides WebSockets of the native one. Undefined where nobody does. */

@@ -62,7 +62,7 @@ export const brokenBuilds: BrokenBuild[] = [
     expected: ['LOST_GAP', 'LOST_TAIL'],
     make: broken(
       {
-        file: 'redis-connection.js',
+        file: 'redis/connection/connection.js',
         place: `            if (error !== undefined)
                 return;
             const unfit = whyUnfit(String(info));`,
@@ -70,8 +70,8 @@ export const brokenBuilds: BrokenBuild[] = [
             return;
             const unfit = whyUnfit(String(info));`,
       },
-      { file: 'redis-connection.js', place: 'if (notMaster.test(message))', change: 'if (false)' },
-      { file: 'backplane-redis.js', place: "if (message.includes('STALE')", change: 'if (false' },
+      { file: 'redis/connection/connection.js', place: 'if (notMaster.test(message))', change: 'if (false)' },
+      { file: 'redis/backplane.js', place: "if (message.includes('STALE')", change: 'if (false' },
     ),
   },
 ];
