@@ -13,7 +13,7 @@
  *   Both are 0 where it is not known. Another dialect finds `data` by it, without parsing the frame.
  *
  * This release reads both versions and writes `writtenVersion`. An envelope of an unknown version or kind is reported as
- * missing messages, never guessed at. Why so: docs/decisions/013-envelope-2.md.
+ * missing messages, never guessed at. Why so: docs/decisions/014-envelope-2.md.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { PresenceNews, Publication } from '../backplane/backplane.ts';

@@ -2,6 +2,7 @@
  * What the pages in docs/ name is there, and what they are to list completely is complete: the files of gateway/, the tests
  * that show the guarantees, the metrics. The settings have a test of their own.
  */
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -50,4 +51,21 @@ test('docs/operations.md has a row for each metric, and none besides', () => {
   const rows = found(read('docs/operations.md'), /^\| `(gateway_\w+)/gm);
   const metrics = found(read('gateway/telemetry/metrics.ts'), /'(gateway_\w+)'/g);
   expect(rows.sort()).toEqual(metrics.sort());
+});
+
+test('each decision has a number of its own, in its name and in its title', () => {
+  const pages = readdirSync(`${root}/docs/decisions`).sort();
+  const named = pages.map((page) => Number(page.slice(0, 3)));
+  expect(named).toEqual(pages.map((_, index) => index + 1));
+  const titled = pages.map((page) => Number(/^# (\d+)\. /.exec(read(`docs/decisions/${page}`))?.[1]));
+  expect(titled).toEqual(named);
+});
+
+test('docs/decisions/012-uws-pack.md names the package that is pinned, and the checksum of the binary that runs here', () => {
+  const page = read('docs/decisions/012-uws-pack.md');
+  expect(page).toContain(JSON.parse(read('package.json')).dependencies['uWebSockets.js']);
+  const { platform, arch, versions } = process;
+  const binary = `uws_${platform}_${arch}_${versions.modules}.node`;
+  const bytes = readFileSync(`${root}/node_modules/uWebSockets.js/dist/bin/${binary}`);
+  expect(page).toContain(`${createHash('sha256').update(bytes).digest('hex')}  ${binary}\n`);
 });
