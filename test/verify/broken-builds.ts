@@ -1,6 +1,6 @@
 /**
- * Gateways that break a promise on purpose: copies of the built program in which one place is changed. A harness that
- * finds nothing in them is blind.
+ * Gateways that break a promise on purpose: copies of the built program with one place changed. A harness that finds nothing
+ * wrong with them is blind.
  */
 import { type Change, changedBuild } from '../support/changed-build.ts';
 import type { FaultKind } from './nemesis.ts';
@@ -8,9 +8,9 @@ import type { ViolationKind } from './publications.ts';
 
 interface BrokenBuild {
   breaks: string;
-  /** What has to happen for it to show. */
+  /** The fault that makes it show. */
   faults: FaultKind[];
-  /** At least one of these is found. */
+  /** At least one of these violations must be found. */
   expected: ViolationKind[];
   /** Returns the program, as for spawnNode. */
   make(): string;
