@@ -1,7 +1,7 @@
 /**
  * The frames of the wire protocol `roomcast.v1.json`: one JSON object per WebSocket text message.
  *
- * Types and constants only; it runs in browsers and imports only the codes. gateway/protocol/frame.ts checks the frames that
+ * Types and constants only; it runs in browsers and imports only the codes. gateway/protocol/roomcast/decode.ts checks the frames that
  * clients send. Both sides ignore unknown fields; clients ignore unknown frame types (docs/protocol.md).
  */
 import type { ErrorCode } from './codes.ts';
@@ -23,15 +23,6 @@ export interface Position {
   epoch: string;
   offset: number;
 }
-
-export type ClientFrame =
-  | { type: 'auth'; id?: FrameId; token: string }
-  | { type: 'subscribe'; id: FrameId; room: string; since?: Position }
-  | { type: 'unsubscribe'; id: FrameId; room: string }
-  | { type: 'publish'; id?: FrameId; room: string; data: unknown; key?: string }
-  | { type: 'history'; id: FrameId; room: string; after?: number; before?: number; epoch?: string; limit?: number }
-  | { type: 'presence'; id: FrameId; room: string; limit?: number; after?: string }
-  | { type: 'ping'; id?: FrameId };
 
 /** Sent when the connection is authenticated, or accepted as anonymous. Times are Unix milliseconds. */
 export interface WelcomeFrame {

@@ -69,3 +69,16 @@ test('docs/decisions/012-uws-pack.md names the package that is pinned, and the c
   const bytes = readFileSync(`${root}/node_modules/uWebSockets.js/dist/bin/${binary}`);
   expect(page).toContain(`${createHash('sha256').update(bytes).digest('hex')}  ${binary}\n`);
 });
+
+test('every file that a comment or a script names by its path exists', () => {
+  const files = ['gateway', 'shared', 'test', 'deploy'].flatMap((folder) =>
+    readdirSync(`${root}/${folder}`, { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`),
+  );
+  const naming = files.filter((file) => /\.(ts|mjs|lua|cfg|sh|yml)$|Dockerfile$/.test(file));
+  const stale = naming.flatMap((file) =>
+    found(read(file), /(?<![\w/.-])((?:gateway|shared|test)\/[\w./-]+\.(?:ts|lua|mjs|yml|json))/g)
+      .filter((name) => !files.includes(name))
+      .map((name) => `${file}: ${name}`),
+  );
+  expect(stale).toEqual([]);
+});

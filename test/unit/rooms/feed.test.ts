@@ -1,5 +1,5 @@
 /**
- * gateway/rooms/feed.ts in a simulated world (test/unit/simulated-feed.ts): whatever the order of messages, reads, failures,
+ * gateway/rooms/feed.ts in a simulated world (simulated-feed.ts): whatever the order of messages, reads, failures,
  * new epochs and slow members, each member's story has no hole that is not told, and nothing twice; once trouble is over
  * everybody comes to where the room is; and reads are few.
  */
