@@ -1,6 +1,6 @@
 /**
- * Prints a token that this gateway accepts, signed with its own GATEWAY_JWT_SECRET(_FILE): for trying things out and
- * for scripts of operators. Applications sign their own tokens. Runs in the image:
+ * Prints a token that this gateway accepts, signed with GATEWAY_JWT_SECRET(_FILE): for first tries and for scripts of
+ * operators. Applications sign their tokens themselves. Runs in the image:
  *
  *   docker-compose run --rm --no-deps -T gateway node deploy/mint-token.mjs --user alice --ttl 3600
  */
@@ -13,7 +13,7 @@ const usage = `usage: node deploy/mint-token.mjs --user <user> [--rooms <json>] 
   --user   the sub claim, 1 to 200 bytes
   --rooms  the rooms claim: {"chat:*": ["subscribe", "publish"]}; without it only the room rules grant access
   --info   the info claim, any JSON up to 512 bytes
-  --ttl    seconds until the token expires; 3600 when not given
+  --ttl    seconds until the token expires; default 3600
 `;
 
 function parseJson(option, text) {
@@ -47,7 +47,7 @@ function readTtl(text) {
 function readSecret() {
   const { demo, jwtSecret } = readConfig(process.env);
   if (demo || jwtSecret === undefined) {
-    throw new TypeError('GATEWAY_JWT_SECRET (or GATEWAY_JWT_SECRET_FILE) must be set: other keys only verify');
+    throw new TypeError('GATEWAY_JWT_SECRET (or GATEWAY_JWT_SECRET_FILE) must be set: a public key cannot sign');
   }
   return new TextEncoder().encode(jwtSecret);
 }

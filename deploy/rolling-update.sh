@@ -1,17 +1,17 @@
 #!/bin/sh
-# Brings a new image or new settings of the gateway out, or restarts all replicas, without refusing or losing anybody:
-# new replicas start beside those that run, and these then move their clients there and go, one after the other.
+# Deploys a new image or new settings of the gateway, or restarts all replicas, without refusing or losing a client: new
+# replicas start beside the old ones, then the old ones move their clients there and stop, one after the other.
 #
-#   deploy/rolling-update.sh [replicas]     how many there shall be afterwards; as many as there are, when not given
+#   deploy/rolling-update.sh [replicas]     replicas afterwards; default: as many as now
 #
-# Build or pull the image before. What docker-compose reads counts here too: .env, COMPOSE_FILE, COMPOSE_PROJECT_NAME.
-# Whatever goes wrong before all new replicas serve takes them away again and changes nothing. After that the script
-# stops at the first old replica that does not go as it should; run it again, with the number, when that is mended.
+# Build or pull the image before. It uses the environment of docker-compose: .env, COMPOSE_FILE, COMPOSE_PROJECT_NAME.
+# If anything fails before all new replicas serve, it removes them again and nothing has changed. After that it ends at the
+# first old replica that does not drain; fix that, and run it again with the number of replicas.
 set -eu
 cd "$(dirname "$0")/.."
 
-stop_s=30    # GATEWAY_DRAIN_NOTICE_MS + GATEWAY_DRAIN_MS and a few seconds fit into it
-ready_s=${READY_S:-60}   # for a new replica to become ready, and for HAProxy to find it
+stop_s=30    # more than GATEWAY_DRAIN_NOTICE_MS + GATEWAY_DRAIN_MS
+ready_s=${READY_S:-60}   # time for a new replica to become ready, and for HAProxy to find it
 
 if docker compose version >/dev/null 2>&1; then compose='docker compose'; else compose=docker-compose; fi
 
@@ -21,13 +21,13 @@ inspect() { docker inspect --format "$2" "$1"; }
 name_of() { inspect "$1" '{{.Name}}' | cut -c2-; }
 count() { printf '%s' "$*" | wc -w; }
 
-# Ids of the project's gateways that run, or with more options of `docker ps`; never those of `docker-compose run`.
+# Ids of the running gateways of the project, never of `docker-compose run`. Takes more options of `docker ps`.
 replicas() {
   docker ps --quiet --no-trunc --filter "label=com.docker.compose.project=$project" \
     --filter label=com.docker.compose.service=gateway --filter label=com.docker.compose.oneoff=False "$@"
 }
 
-# Both ask from inside the replica: neither the admin port nor HAProxy's list of servers is published.
+# Both ask from inside the replica, because neither the admin port nor HAProxy's list of servers is published.
 is_ready() {
   docker exec "$1" node --eval \
     'fetch("http://127.0.0.1:8081/readyz").then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))'
@@ -67,7 +67,7 @@ until_true() { # a check, the replica, what is waited for
 }
 
 take_back() { # what went wrong
-  say 'the new replicas are taken away again'
+  say 'removing the new replicas again'
   for id in $(new_ones); do
     docker stop -t $stop_s "$id" >/dev/null
     docker rm -v "$id" >/dev/null
@@ -87,7 +87,7 @@ retire() { # the replica
     say "$name: stopping, its clients move"
     docker stop -t $stop_s "$1" >/dev/null
     code=$(inspect "$1" '{{.State.ExitCode}}')
-    # A replica that was killed left clients behind; the next one would, too.
+    # A killed replica has cut clients; the next one would too.
     [ "$code" = 0 ] || fail "$name ended with exit code $code instead of 0 (137: not within $stop_s s). See: docker logs $name"
   fi
   docker rm -f -v "$1" >/dev/null
@@ -100,16 +100,16 @@ project=$(inspect "$one" '{{index .Config.Labels "com.docker.compose.project"}}'
 stopped=$(replicas --all --filter status=exited --filter status=created --filter status=dead)
 old=$(replicas)
 wanted=${1:-$(count $old $stopped)}
-case $wanted in '' | 0* | *[!0-9]*) fail "\"$wanted\" is no number of replicas" ;; esac
+case $wanted in '' | 0* | *[!0-9]*) fail "\"$wanted\" is not a number of replicas" ;; esac
 
 check_configuration
-# Compose would start these again, as they are, instead of new ones.
+# Otherwise compose would start these old ones again instead of new ones.
 for id in $stopped; do docker rm -v "$id" >/dev/null; done
 say "starting $wanted new replicas beside $(count $old)"
 $compose up --no-start --no-deps --no-recreate --scale "gateway=$(($(count $old) + wanted))" gateway >&2 ||
-  take_back 'compose could not make the new replicas'
-# One after the other: HAProxy counts a new address as up until its first check. A handshake that is sent there finds
-# another replica at its second try, but not where several are starting and, being empty, are preferred to those that run.
+  take_back 'compose could not create the new replicas'
+# One after the other: HAProxy counts a new address as up until its first check. With one starting replica, a handshake sent
+# there finds another replica at its second try. With several it may not: they are empty, so HAProxy prefers them.
 for id in $(new_ones); do
   docker start "$id" >/dev/null || take_back "$(name_of "$id") could not be started"
   until_true is_ready "$id" ready

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Runs once before the other services: writes the secrets that do not exist yet into the volume at /secrets. What is
-# there is never overwritten, so tokens stay valid over restarts; `docker-compose down --volumes` throws them away.
+# Runs once before the other services: writes missing secrets into the volume at /secrets. It never overwrites one, so tokens
+# stay valid over restarts. `docker-compose down --volumes` deletes them.
 set -eu
 umask 077
 
-make_secret() { # name, user id that reads it
+make_secret() { # name, id of the user that reads it
   if [ -s "/secrets/$1" ]; then return; fi
   od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' > "/secrets/$1.new"
   chown "$2" "/secrets/$1.new"
-  # Renamed when complete: a start that was cut short leaves no half secret.
+  # Renamed when complete, so that an interrupted start leaves no partial secret.
   mv "/secrets/$1.new" "/secrets/$1"
   echo "wrote a new $1"
 }

@@ -1,8 +1,8 @@
 /**
- * Configuration: how the environment becomes a Config.
+ * Configuration: turns the environment into a Config.
  *
- * The table of settings is gateway/settings.ts. All mistakes are collected and reported at once. Every secret can also be
- * given as `<name>_FILE`; values of secrets never appear in a mistake. Nothing else in the gateway reads process.env.
+ * The table of settings is gateway/settings.ts. All mistakes are collected and reported at once. `<name>_FILE` gives a
+ * secret as a file; no mistake contains the value of a secret. Nothing else in the gateway reads process.env.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { type RoomRule, readRules } from './rooms/access.ts';
 import { checkNames, isServiceLink } from './setting-names.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
 
-/** Where open files have no limit. */
+/** Bound on connections where open files have no limit. */
 const connectionsWithoutLimit = 100_000;
 
 type Raw = 'redisUrl' | 'redisUsername' | 'redisPassword' | 'trustedProxies';
@@ -38,8 +38,8 @@ export interface Config extends Omit<Settings, Raw> {
   warnings: string[];
 }
 
-/** What it means that there is no Redis. */
-export const alone = 'alone: without GATEWAY_REDIS_URL this node reaches no other, and keeps nothing through a restart';
+/** What running without Redis means, for the log and /readyz. */
+export const alone = 'alone: without GATEWAY_REDIS_URL this node reaches no other node, and a restart loses everything';
 
 export type Environment = Record<string, string | undefined>;
 
@@ -83,7 +83,7 @@ export function readConfig(env: Environment): Config {
     ...values,
     host,
     nodeId: values.nodeId ?? randomBytes(6).toString('hex'),
-    // In development there is seldom another node to move to, and somebody waits for the program to end.
+    // Development: usually no other node to move to, and a developer waits for the program to end.
     drainNoticeMs: values.drainNoticeMs ?? (inProduction ? 3_000 : 0),
     drainMs: values.drainMs ?? (inProduction ? 15_000 : 0),
     jwtSecret: demo ? randomBytes(32).toString('hex') : values.jwtSecret,
@@ -108,7 +108,7 @@ function readSettings(env: Environment, mistakes: string[]): Settings {
       continue;
     }
     if (/^(["']).*\1$/s.test(raw)) {
-      mistakes.push(`${variable} stands in quotes, which would be part of the value; leave them out.`);
+      mistakes.push(`${variable} is in quotes, which would be part of the value; leave them out.`);
       continue;
     }
     const result = each.schema.safeParse(raw);
@@ -125,16 +125,16 @@ function readRaw(env: Environment, each: Setting<unknown>, mistakes: string[]): 
   if (file === '') return value;
   if (value !== '') mistakes.push(`${variable} and ${variable}_FILE are both set; keep one.`);
   const content = readText(file, `${variable}_FILE`, mistakes)?.trim();
-  if (content === '') mistakes.push(`${variable}_FILE names a file in which there is nothing: ${file}.`);
+  if (content === '') mistakes.push(`${variable}_FILE names an empty file: ${file}.`);
   return content ?? '';
 }
 
-/** White space around a value, such as the line end of the file that it was copied from, is part of none. */
+/** The value without white space around it, such as a copied line end. '' if not set. */
 function given(env: Environment, variable: string): string {
   return env[variable]?.trim() ?? '';
 }
 
-/** Itself, or by a file. */
+/** True if the variable or its `_FILE` is set. */
 function isGiven(env: Environment, variable: string): boolean {
   return given(env, variable) !== '' || given(env, `${variable}_FILE`) !== '';
 }
@@ -148,7 +148,7 @@ function readText(file: string, variable: string, mistakes: string[]): string | 
   }
 }
 
-/** Empty where there is a mistake. */
+/** Reads room rules. Adds to `mistakes`, and returns no rules, if the file cannot be used. */
 export function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
   const variable = `${settingPrefix}ROOMS_FILE`;
   const content = readText(file, variable, mistakes);
@@ -188,7 +188,7 @@ function readProxies(entries: string[], mistakes: string[]): BlockList {
   return proxies;
 }
 
-/** Puts the address of Redis together with the user and the password that are given beside it. */
+/** Merges GATEWAY_REDIS_USERNAME and GATEWAY_REDIS_PASSWORD into the address of Redis. */
 function readRedis(env: Environment, values: Settings, mistakes: string[]): RedisAddress | undefined {
   const { redisUrl: address, redisUsername: username, redisPassword: password } = values;
   const isSet = ({ name }: Setting<unknown>) => isGiven(env, settingPrefix + name);
@@ -197,7 +197,7 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
       mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
     }
     for (const each of [settings.redisUsername, settings.redisPassword].filter(isSet)) {
-      mistakes.push(`${settingPrefix}${each.name} goes with GATEWAY_REDIS_URL, which is not set.`);
+      mistakes.push(`${settingPrefix}${each.name} has no effect without GATEWAY_REDIS_URL; set both or none.`);
     }
   }
   if (address === undefined) return undefined;
@@ -214,7 +214,7 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
   return known;
 }
 
-/** Checks that there is one way to verify tokens. Returns true when a secret is to be made for this run. */
+/** Checks that exactly one way to verify tokens is set. Returns true if none is, in development: a secret is then made. */
 function checkKeys(env: Environment, values: Settings, inProduction: boolean, mistakes: string[]): boolean {
   const ways = [settings.jwtSecret, settings.jwtPublicKey, settings.jwtJwksUrl].map(({ name }) => settingPrefix + name);
   const taken = ways.filter((way) => isGiven(env, way));
@@ -235,14 +235,14 @@ function checkKeys(env: Environment, values: Settings, inProduction: boolean, mi
   return false;
 }
 
-/** Undefined where the key itself is a mistake. */
+/** The algorithms that fit the key; undefined if the key itself is a mistake. */
 function algorithmsOfKey(values: Settings): string[] | undefined {
   if (values.jwtSecret !== undefined) return secretAlgorithms;
   if (values.jwtJwksUrl !== undefined) return publicAlgorithms;
   return values.jwtPublicKey === undefined ? undefined : algorithmsOf(values.jwtPublicKey);
 }
 
-/** Mistakes that show only between settings. */
+/** Finds settings that contradict each other. */
 function checkTogether(values: Settings, mistakes: string[]): void {
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     mistakes.push('GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.');
@@ -261,14 +261,14 @@ function checkTogether(values: Settings, mistakes: string[]): void {
   }
 }
 
-/** Returns how many connections the limit of open files leaves room for. */
+/** Returns how many connections fit into the limit of open files. */
 function checkConnections({ maxConnections = 0 }: Settings, mistakes: string[]): number {
   const limit = descriptorLimit();
   const fitting = connectionsWithin(limit);
   const howToRaise = 'raise it (ulimit -n; LimitNOFILE= in systemd, ulimits: nofile: in compose)';
   if (limit < fewestDescriptors) {
     mistakes.push(
-      `The limit of open files is ${limit}, and a node needs ${fewestDescriptors} at least; ${howToRaise}.`,
+      `The limit of open files is ${limit}, but a node needs at least ${fewestDescriptors}; ${howToRaise}.`,
     );
   } else if (maxConnections > fitting) {
     mistakes.push(
@@ -281,7 +281,7 @@ function checkConnections({ maxConnections = 0 }: Settings, mistakes: string[]):
 
 function checkPorts({ host, port, adminHost, adminPort }: Settings & { host: string }, mistakes: string[]): void {
   const overlap = host === adminHost || [host, adminHost].some((each) => ['0.0.0.0', '::'].includes(each));
-  // 0 takes a free one; one that is a mistake is undefined.
+  // Port 0 takes a free port. A port that is a mistake is undefined.
   const same = port > 0 && port === adminPort;
   if (same && overlap) mistakes.push(`GATEWAY_PORT and GATEWAY_ADMIN_PORT are both ${port}; choose two.`);
 }

@@ -1,8 +1,8 @@
 /**
- * The first minutes with Roomcast: in development without a key, a page and a token to try it with.
+ * The demo: in development without a key, a page and a token to try Roomcast with.
  *
- * The secret was made for this run, so whatever is signed here ends with it. The tokens reach only the rooms `demo:*`,
- * which keep a history and show who is there.
+ * The secret is made for this run, so the tokens signed here end with it. They reach only the rooms `demo:*`, which have
+ * history and presence.
  */
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import type { Config } from './config.ts';
 import type { RoomRule } from './rooms/access.ts';
 
 const demoRooms = 'demo:*';
-/** Stands behind the rules of the operator. */
+/** Comes after the operator's rules. */
 export const demoRule: RoomRule = {
   match: demoRooms,
   subscribe: 'token',
@@ -34,13 +34,13 @@ export class Demo {
     return signToken(this.#secret, { sub: user, rooms: { [demoRooms]: ['subscribe', 'publish'] } }, tokenSeconds);
   }
 
-  /** The page, with a token for a user of its own. */
+  /** The page, with a token for a new user. */
   async page(): Promise<string> {
     const html = await readFile(new URL('./pages/demo.html', import.meta.url), 'utf8');
     return html.replace('{{token}}', await this.token(`guest-${randomBytes(3).toString('hex')}`));
   }
 
-  /** What to paste into a terminal in the project's folder. */
+  /** A command to paste into a terminal in the project's folder. */
   async example(port: number): Promise<string> {
     const frames = [
       { type: 'subscribe', id: 1, room: 'demo:lobby' },

@@ -1,19 +1,19 @@
 /**
- * Drain: moving the clients of a node that is to stop to other nodes, in order and spread over time.
+ * Drain: moves the clients of a stopping node to other nodes, spread over time.
  *
- * Owns the schedule. After the notice each client has a slot, in random order, evenly over the first two thirds of the
- * drain time; in its slot it is asked to move, and a third of the drain time later it is closed if it is still there.
- * So a client has that third to open a new connection before it leaves this one, and the closes are spread like the
- * slots. One loop goes by, whatever the number of clients. It knows no sockets and no frames.
+ * Owns the schedule. After the notice each client gets a slot, in random order, evenly over the first two thirds of the
+ * drain time. In its slot the client is asked to move. A third of the drain time later it is closed if it is still there.
+ * In that third it opens a new connection before it leaves this one; the closes are spread like the slots. One loop serves
+ * any number of clients. It knows no sockets and no frames.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CloseCode, closeCode } from '../shared/codes.ts';
 
 /** What drain needs of a connection. */
 export interface Movable {
-  /** Asks the client to open a connection elsewhere. Harmless on one that is closed. */
+  /** Asks the client to open a connection elsewhere. Does nothing on a closed connection. */
   askToMove(): void;
-  /** Publishes of this client that have no answer yet. */
+  /** Publishes of this client without an answer yet. */
   readonly publishesUnderWay: number;
   close(code: CloseCode): void;
 }
@@ -24,12 +24,12 @@ export interface DrainSettings {
 }
 
 const tickMs = 20;
-/** A publish under way gets its `ok` before its connection is closed, but is not waited for longer than this. */
+/** After the drain time, longest wait for the answers to publishes before their connection is closed. */
 const answerMs = 2_000;
-/** Peers have so long to read what is buffered and the close frame, from the last close on. */
+/** Time for peers to read what is buffered and the close frame, counted from the last close. */
 const closingMs = 3_000;
 
-/** How many of `count` slots, spread evenly over `windowMs`, have begun. The first begins at 0; without a window, all. */
+/** How many of `count` slots, spread evenly over `windowMs`, have begun. The first begins at 0. With a window of 0, all. */
 export function slotsBegun(count: number, windowMs: number, elapsedMs: number): number {
   if (elapsedMs < 0) return 0;
   if (elapsedMs >= windowMs) return count;
@@ -37,8 +37,8 @@ export function slotsBegun(count: number, windowMs: number, elapsedMs: number): 
 }
 
 /**
- * Resolves as soon as `connections`, a live set that takes no new ones, is empty; at the latest a few seconds after
- * the notice and the drain time are over.
+ * Resolves as soon as `connections` is empty, at the latest a few seconds after the notice and the drain time.
+ * `connections` is a live set that takes no new ones.
  */
 export async function drain(connections: ReadonlySet<Movable>, settings: DrainSettings): Promise<void> {
   const { drainNoticeMs, drainMs } = settings;
@@ -58,7 +58,7 @@ export async function drain(connections: ReadonlySet<Movable>, settings: DrainSe
     for (const due = slotsBegun(clients.length, windowMs, elapsed - graceMs); closed < due; closed++) {
       leaving.add(clients[closed] as Movable);
     }
-    // Whose time is over already need not be asked any more.
+    // A client that is due to close is not asked any more.
     asked = Math.max(asked, closed);
     for (const due = slotsBegun(clients.length, windowMs, elapsed); asked < due; asked++) clients[asked]?.askToMove();
     for (const client of leaving) {
@@ -71,7 +71,7 @@ export async function drain(connections: ReadonlySet<Movable>, settings: DrainSe
   }
 }
 
-/** Fisher and Yates; an order in which clients came would move all clients of one failed node at once. */
+/** Fisher-Yates. In the order of their arrival, all clients of one failed node would move at once. */
 function shuffled<Item>(items: Item[]): Item[] {
   for (let last = items.length - 1; last > 0; last--) {
     const other = Math.floor(Math.random() * (last + 1));

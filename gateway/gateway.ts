@@ -11,19 +11,24 @@ import { MemoryPresence } from './backplane/memory/presence.ts';
 import type { PresenceStore } from './backplane/presence.ts';
 import { alone, type Config } from './config.ts';
 import type { Connection } from './connection/connection.ts';
+import { Connections } from './connection/connections.ts';
 import { Heartbeat } from './connection/heartbeat.ts';
 import { UserConnections } from './connection/limits.ts';
+import type { Transport } from './connection/transport.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
 import { Admin, type Readiness } from './http/admin.ts';
 import { Server } from './http/server.ts';
-import { Publisher } from './protocol/message.ts';
+import type { Dialect } from './protocol/dialect.ts';
+import { roomcast } from './protocol/roomcast/dialect.ts';
+import { MessageStamper } from './protocol/roomcast/message.ts';
 import { RedisBackplane } from './redis/backplane.ts';
 import { RedisConnections } from './redis/connection/connections.ts';
 import { RedisPresence } from './redis/presence/presence.ts';
 import { Reload, type Reloadable } from './reload.ts';
 import { Access } from './rooms/access.ts';
 import { Backpressure } from './rooms/backpressure.ts';
+import { Fanout } from './rooms/fanout.ts';
 import { Flush } from './rooms/flush.ts';
 import { Freeze } from './rooms/freeze.ts';
 import { Hub } from './rooms/hub.ts';
@@ -50,8 +55,20 @@ const sweepIntervalMs = 500;
 /** Close frames are given this long to leave before sockets are cut. */
 const closingMs = 300;
 
+/** What clients may speak, and by what they may come, beside WebSockets. A new one is added here. */
+export interface Extensions {
+  dialects: readonly Dialect[];
+  transports: readonly Transport[];
+}
+
+const builtIn: Extensions = { dialects: [roomcast], transports: [] };
+
 /** Starts a node. Rejects if a port is taken or a key cannot be used; a Redis that is away does not hinder it. */
-export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
+export async function startGateway(
+  config: Config,
+  log: Logger,
+  { dialects, transports }: Extensions = builtIn,
+): Promise<Gateway> {
   const connections = new Set<Connection>();
   let stopping = false;
 
@@ -74,7 +91,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       rooms: () => hub.roomCount,
       subscriptions: () => hub.memberCount,
       // Hardly ever is anybody slow, and there are fewer rooms than connections.
-      slow: () => slowConnections(hub.someAside ? connections : []),
+      slow: () => slowConnections(hub.hasDetached ? connections : []),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.trouble === undefined,
       backplaneShared: () => redis !== undefined,
@@ -88,7 +105,9 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   // Not the node's name alone: that may be kept through a restart.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const server = new Server({ config, log, events, connections, heartbeat, demo });
+  const opened = new Connections(connections, heartbeat);
+  const server = new Server({ config, log, events, connections: opened, dialects, demo });
+  const fanout = new Fanout(server.publish, backpressure);
   const freeze = new Freeze((stoodStillMs) => {
     events.froze();
     log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
@@ -98,8 +117,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   });
   const faults = new Faults(log);
   const store = createPresenceStore(config, redis, instance, access, log);
-  const presence = new Presence({ store, access, backpressure, fanout: server.fanout, events, faults });
-  const hub = new Hub({ backplane, access, backpressure, fanout: server.fanout, freeze, events, presence, faults });
+  const presence = new Presence({ store, access, backpressure, fanout, events, faults });
+  const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   const readiness = (): Readiness => {
     if (stopping) return { ready: false, text: 'draining' };
     const { trouble } = backplane;
@@ -116,23 +135,13 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
 
   const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
   await Promise.all([backplane.start(listener), store.start(presence)]);
-  const users = new UserConnections<Connection>(config.maxConnectionsPerUser);
-  const publisher = new Publisher();
-  const port = await server.listen({
-    config,
-    instance,
-    access,
-    authenticator,
-    backpressure,
-    freeze,
-    hub,
-    presence,
-    publisher,
-    users,
-    events,
-    faults,
-    log,
-  });
+  opened.parts = {
+    ...{ config, instance, access, authenticator, backpressure, fanout, freeze, hub, presence, events, faults, log },
+    stamper: new MessageStamper(),
+    users: new UserConnections<Connection>(config.maxConnectionsPerUser),
+  };
+  const port = await server.listen();
+  for (const transport of transports) await transport.listen(opened);
   const adminPort = await admin.listen(config.adminHost, config.adminPort);
   if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
   const reload = new Reload(reloadables(config, server, { access, hub, connections, behind: demoRules }), events, log);
@@ -141,7 +150,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     if (stopping) return;
     stopping = true;
     reload.close();
-    server.stopListening();
+    for (const each of [server, ...transports]) each.stopListening();
     const { drainMs, drainNoticeMs } = config;
     log.info({ connections: connections.size, drainNoticeMs, drainMs }, 'draining');
     if (drainMs > 0) presence.drain();
@@ -150,7 +159,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     heartbeat.close();
     freeze.close();
     await Promise.all([delay(closingMs), presence.close()]);
-    server.close();
+    for (const each of [server, ...transports]) each.close();
     authenticator.close();
     metrics.close();
     await Promise.all([backplane.close(), admin.close()]);

@@ -1,5 +1,5 @@
 /**
- * The process: environment in, a node out, signals obeyed.
+ * The process: reads the environment, starts a node, obeys signals.
  */
 import { ConfigError, readConfig } from './config.ts';
 import type { Demo } from './demo.ts';
@@ -7,7 +7,7 @@ import { obeySignals } from './signals.ts';
 import { createLog } from './telemetry/log.ts';
 import { standardOutput } from './telemetry/output.ts';
 
-/** A reader of the log that is behind has so long to take the last lines. */
+/** At the end, longest wait for a slow reader of standard output. */
 const lastLinesMs = 2_000;
 
 const [major = 0] = process.versions.node.split('.').map(Number);
@@ -28,13 +28,13 @@ obeySignals(
     stop: (signal) => void stop(signal),
     endNow: () => process.exit(1),
     reload: () => void starting.then(({ reload }) => reload()),
-    ignored: (signal) => log.info({ signal }, 'this signal means nothing to a node; ignored'),
+    ignored: (signal) => log.info({ signal }, 'signal ignored'),
   },
   config.inProduction,
 );
 for (const warning of config.warnings) log.warn(warning);
 
-// Loads uWebSockets.js, so only now.
+// Imported only now: it loads uWebSockets.js, which a wrong version of Node cannot load.
 const starting = import('./gateway.ts')
   .then(({ startGateway }) => startGateway(config, log))
   .catch((error: Error) => fail(error.message));
@@ -42,7 +42,7 @@ const { port, adminPort, demo } = await starting;
 log.info({ node: config.nodeId, host: config.host, port, adminHost: config.adminHost, adminPort }, 'listening');
 if (demo !== undefined) await greet(demo);
 
-/** What a newcomer needs to try it. */
+/** Prints what a newcomer needs to try it. */
 async function greet(demo: Demo): Promise<void> {
   standardOutput.write(
     [
@@ -59,9 +59,9 @@ async function greet(demo: Demo): Promise<void> {
   );
 }
 
-/** Also while the node is still starting: it is stopped as soon as it has started. */
+/** Stops the node; if it is still starting, as soon as it has started. */
 async function stop(signal: string): Promise<void> {
-  log.info({ signal }, 'stopping; a second signal, a second later or more, ends the process at once');
+  log.info({ signal }, 'stopping; another signal, at least a second later, ends the process at once');
   try {
     await (await starting).stop();
     log.info('stopped');

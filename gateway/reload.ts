@@ -1,10 +1,10 @@
 /**
- * What is read again while the node runs: the room rules and the certificate.
+ * Reload: reads the room rules and the certificate again while the node runs.
  *
- * Owns when. At once on SIGHUP; and when the content of a file has changed, which is looked at every few seconds: files are
- * renamed over, swapped behind a symbolic link (Kubernetes) or written in place, on file systems that tell nobody. Such a
- * change counts when it is still the same at the next look, so that one half written, or a certificate before its key, is
- * not taken for broken. What it means to take a file over is its owner's affair.
+ * Owns when. On SIGHUP at once; else it polls the content of the files. Notifications of the file system would miss changes:
+ * files are renamed over, swapped behind a symbolic link (Kubernetes) or written in place, on file systems without them.
+ * A change counts once two polls in a row see the same content, so that a half-written file, or a certificate written before
+ * its key, is not refused. The owner of a file decides how to apply it.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -16,20 +16,20 @@ export interface Reloadable {
   what: ReloadSubject;
   files: string[];
   /**
-   * Reads the files and takes over what they hold. Resolves with what the log should say of it, or undefined where nothing
-   * is new. Rejects with an Error that says everything that is wrong; then all stays as it was.
+   * Reads the files and applies them. Resolves with fields for the log, or with undefined if nothing changed. Rejects with
+   * an Error that lists every mistake; then nothing has changed.
    */
   take(): Promise<object | undefined>;
 }
 
-const lookMs = 2_000;
+const pollMs = 2_000;
 
-/** What is known of the content of some files, by the digest of all together. */
+/** Which content of some files was seen last and which was applied, as one digest of all of them. */
 export class Content {
   #seen: string | undefined;
   #taken: string | undefined;
 
-  /** To be called at each look. True if it is to be taken: two looks in a row have seen it, and it was not taken yet. */
+  /** Call it at each poll. True if the content should be applied: two polls in a row saw it, and it was not applied yet. */
   isDue(digest: string): boolean {
     const settled = digest === this.#seen;
     this.#seen = digest;
@@ -46,15 +46,16 @@ export class Reload {
   readonly #events: Events;
   readonly #log: Logger;
   readonly #timer: NodeJS.Timeout;
-  /** One at a time: to take something over may need some turns. */
+  /** The last job. Jobs run one at a time, because each takes several turns of the event loop. */
   #work: Promise<void> = Promise.resolve();
-  #lookWaits = false;
+  /** A poll is queued and has not started. */
+  #pollQueued = false;
 
   constructor(reloadables: Reloadable[], events: Events, log: Logger) {
     this.#reloadables = new Map(reloadables.map((each) => [each, new Content()]));
     this.#events = events;
     this.#log = log;
-    this.#timer = setInterval(() => this.#look(), lookMs).unref();
+    this.#timer = setInterval(() => this.#poll(), pollMs).unref();
   }
 
   /** Reads everything now. */
@@ -74,12 +75,12 @@ export class Reload {
     clearInterval(this.#timer);
   }
 
-  #look(): void {
-    // The one before may still wait for a file system that hangs.
-    if (this.#lookWaits) return;
-    this.#lookWaits = true;
+  #poll(): void {
+    // The last poll may still wait for a file system that hangs.
+    if (this.#pollQueued) return;
+    this.#pollQueued = true;
     this.#do(async () => {
-      this.#lookWaits = false;
+      this.#pollQueued = false;
       for (const [reloadable, content] of this.#reloadables) {
         const digest = await digestOf(reloadable.files);
         if (!content.isDue(digest)) continue;
@@ -89,7 +90,7 @@ export class Reload {
     });
   }
 
-  /** Nothing that is done here rejects. */
+  /** Queues a job, which must never reject. */
   #do(work: () => Promise<void>): void {
     this.#work = this.#work.then(work);
   }
@@ -99,20 +100,20 @@ export class Reload {
       const taken = await take();
       if (taken !== undefined) {
         this.#events.reloaded(what, 'taken');
-        this.#log.info({ what, files, ...taken }, 'read again; it holds from now on');
+        this.#log.info({ what, files, ...taken }, 'read again; now in force');
       } else if (asked) this.#log.info({ what, files }, 'read again; nothing is new');
     } catch (error) {
       this.#events.reloaded(what, 'refused');
       const mistakes = error instanceof ConfigError ? error.mistakes : [(error as Error).message];
       this.#log.error(
         { what, files, mistakes },
-        'read again; it cannot be used, and what was read before stays in force',
+        'read again, but cannot be used; the version read before stays in force',
       );
     }
   }
 }
 
-/** Of what is in the files; of one that cannot be read, why not. */
+/** A digest of the content of all files. For a file that cannot be read, its error code counts as its content. */
 async function digestOf(files: string[]): Promise<string> {
   const hash = createHash('sha256');
   for (const file of files) {

@@ -1,9 +1,9 @@
 /**
- * The room rules of a running node, read again from GATEWAY_ROOMS_FILE.
+ * Applies new room rules to a running node, read again from GATEWAY_ROOMS_FILE.
  *
- * New rules hold at once for whatever is asked from then on. Members who have lost the right to their room leave it, and so
- * do those of rooms that have become another kind, who may come back at once: how a room is fed cannot change under a
- * member. Going through rooms and connections takes several turns of the event loop, so that no client waits for it.
+ * New rules apply at once to every later request. Members who have lost the right to their room leave it. Members of a room
+ * that has become another kind leave too, and may come back at once: the way a room is fed cannot change under a member.
+ * Rooms and connections are gone through in several turns of the event loop, so that no client waits for it.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -12,26 +12,27 @@ import type { Reloadable } from './reload.ts';
 import type { Access, RoomRule } from './rooms/access.ts';
 import type { Hub } from './rooms/hub.ts';
 
-/** A connection, as far as rules concern it. */
+/** What a rule change needs of a connection. */
 interface Ruled {
-  /** Leaves the rooms that it may no longer be in as it is. */
+  /** Leaves the rooms that the new rules no longer allow it. */
   rulesReplaced(): void;
-  /** A fault in the work for it: it costs this one. */
+  /** Reports a fault of the gateway in `rulesReplaced`; only this connection suffers. */
   fail(error: unknown): void;
 }
 
 export interface RuledParts {
   access: Access;
   hub: Hub;
-  /** The live set of all connections. */
+  /** All connections; a live set. */
   connections: ReadonlySet<Ruled>;
-  /** Rules that stand behind those of the file. */
+  /** Rules that come after the rules of the file. */
   behind: RoomRule[];
 }
 
+/** Work per turn of the event loop. */
 const turnMs = 10;
 
-/** `inForce` are the rules that were read from the file at the start. */
+/** `inForce`: the rules read from the file at the start. */
 export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledParts): Reloadable {
   const { access, hub, connections, behind } = parts;
   let current = inForce;
@@ -64,7 +65,7 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
   };
 }
 
-/** To be awaited between pieces of work: lets others go on every few milliseconds. */
+/** Await the result between pieces of work: it yields to the event loop every `turnMs`. */
 function turns(): () => Promise<void> {
   let endsAt = performance.now() + turnMs;
   return async () => {

@@ -1,21 +1,20 @@
 /**
- * Names in the environment that begin with GATEWAY_: which are settings, which may be there all the same, and what may have
- * been meant by any other.
+ * Checks the names of all GATEWAY_* variables: a setting, a name to ignore with a warning, or a mistake.
  *
- * It looks at values only where the name alone does not tell.
+ * A mistake names the setting that was probably meant. Values are read only to recognise Kubernetes service links.
  */
 import { settingPrefix, settings } from './settings.ts';
 
-/** Names of the contract for features that this version does not have: when set, they only cause a warning. */
+/** Settings of features that do not exist yet: setting one only causes a warning. */
 const laterSettings = new Set(['API_KEY']);
 
-/** Without the prefix. */
+/** All valid names, without the prefix. */
 const settingNames = Object.values(settings).flatMap(({ name, secret }) => (secret ? [name, `${name}_FILE`] : [name]));
 
-/** A warning lists at most so many names. */
+/** Names listed in one warning. */
 const mostListed = 10;
 
-/** Collects names that mean nothing as mistakes; returns warnings about those that are ignored. */
+/** Adds unknown names to `mistakes`; returns warnings about ignored names. */
 export function checkNames(env: Record<string, string | undefined>, mistakes: string[]): string[] {
   const known = new Set(settingNames);
   const warnings: string[] = [];
@@ -32,13 +31,13 @@ export function checkNames(env: Record<string, string | undefined>, mistakes: st
   return warnings;
 }
 
-/** What Kubernetes appends to the name of a service; see `isServiceLink`. */
+/** The endings that Kubernetes appends to the name of a service; see `isServiceLink`. */
 const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
 
 /**
- * True for what Kubernetes puts into every pod beside a service named `gateway` or `gateway-…`: for `gateway-admin`
- * GATEWAY_ADMIN_SERVICE_HOST, GATEWAY_ADMIN_SERVICE_PORT_HTTP, GATEWAY_ADMIN_PORT_8081_TCP_ADDR and the like; and
- * GATEWAY_ADMIN_PORT=tcp://10.0.0.7:8081, which only its value tells from a setting.
+ * True for a variable that Kubernetes adds to every pod beside a service named `gateway` or `gateway-…`. For `gateway-admin`
+ * these are GATEWAY_ADMIN_SERVICE_HOST, GATEWAY_ADMIN_SERVICE_PORT_HTTP, GATEWAY_ADMIN_PORT_8081_TCP_ADDR and the like.
+ * GATEWAY_ADMIN_PORT=tcp://10.0.0.7:8081 has the name of a setting; only its value shows that it is a link.
  */
 export function isServiceLink(variable: string, value: string): boolean {
   return serviceLink.test(variable) || (variable.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(value));
@@ -56,7 +55,7 @@ function notASetting(variable: string, name: string): string {
   return `${variable} is not a setting; ${hint}`;
 }
 
-/** The setting that differs in the fewest letters, if those are less than a third of them. */
+/** The setting with the fewest edits from `name`; undefined if that is more than a third of the longer name. */
 function nearestSetting(name: string): string | undefined {
   let [nearest, fewest]: [string | undefined, number] = [undefined, Number.POSITIVE_INFINITY];
   for (const setting of settingNames) {
@@ -67,7 +66,7 @@ function nearestSetting(name: string): string | undefined {
   return nearest;
 }
 
-/** How many letters have to be put in, taken out, changed, or swapped with the next one (optimal string alignment). */
+/** Edit distance: letters inserted, removed, changed, or swapped with the next one (optimal string alignment). */
 function editsBetween(one: string, other: string): number {
   let [beforeLast, last]: [number[], number[]] = [[], Array.from({ length: other.length + 1 }, (_, index) => index)];
   for (let row = 1; row <= one.length; row++) {

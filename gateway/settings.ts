@@ -1,7 +1,7 @@
 /**
- * The one table of every GATEWAY_* setting: name, form, default, unit, meaning.
+ * The table of all GATEWAY_* settings: name, schema, default, unit, meaning.
  *
- * docs/configuration.md is held against it by a test. What the values mean together is checked in gateway/config.ts.
+ * A test keeps docs/configuration.md equal to it. gateway/config.ts checks settings against each other.
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
@@ -16,12 +16,12 @@ const integer = (least: number, most: number) =>
     .regex(/^\d{1,15}$/, `must be a whole number from ${least} to ${most}`)
     .transform(Number)
     .refine((value) => value >= least && value <= most, { error: `must be from ${least} to ${most}` });
-/** For limits 0 means off. */
+/** 0 turns a limit off. */
 const limit = (most = 2 ** 40) => integer(0, most);
 const milliseconds = (least: number, most = 86_400_000) => integer(least, most);
 const flag = z.enum(['true', 'false'], { error: 'must be true or false' }).transform((value) => value === 'true');
 const text = z.string();
-/** Brackets are those of an IPv6 address in a URL. */
+/** Also takes an IPv6 address in brackets, as in a URL. */
 const host = z
   .string()
   .transform((value) => value.replace(/^\[([\da-f:.]+)\]$/i, '$1'))
@@ -34,7 +34,7 @@ const list = z.string().transform((value) =>
     .map((item) => item.trim())
     .filter(Boolean),
 );
-/** `read` throws a TypeError with what is wrong. */
+/** `read` throws a TypeError; its message becomes the mistake. */
 const readBy = <Value>(read: (text: string) => Value) =>
   z.string().transform((value, context) => {
     try {
@@ -44,7 +44,7 @@ const readBy = <Value>(read: (text: string) => Value) =>
       return z.NEVER;
     }
   });
-/** A list without an entry would quietly stand for "none". */
+/** Refuses a list without entries: it would silently mean "none". */
 const listOf = (what: string) => list.refine((entries) => entries.length > 0, `must name ${what}`);
 const url = (...schemes: string[]) =>
   z.string().refine((value) => URL.canParse(value) && schemes.includes(new URL(value).protocol), {
@@ -55,7 +55,7 @@ export interface Setting<Value> {
   /** Without the prefix. */
   name: string;
   schema: z.ZodType<Value>;
-  /** As it would be written in the environment; '' is not set, and then the value is undefined. */
+  /** Written as in the environment. '': no default; an unset setting is then undefined. */
   default: string;
   unit: string;
   meaning: string;
@@ -85,11 +85,11 @@ export const settings = {
     'REDIS_URL',
     readBy(addressOf),
     'URL',
-    'Empty: memory backplane, one node. `redis://user:password@host:6379/0`; `rediss://` is TLS, `?ca=` its CA file.',
+    'None: memory backplane, one node. `redis://user:password@host:6379/0`; `rediss://` is TLS, `?ca=` its CA file.',
   ),
   redisUsername: optional('REDIS_USERNAME', text, 'text', 'User of the Redis ACL, instead of one in the URL.'),
-  redisPassword: secret('REDIS_PASSWORD', text, 'text', 'Password as it is, instead of one in the URL.'),
-  redisPrefix: setting('REDIS_PREFIX', text.regex(/^[\w:.-]{1,64}$/), 'rc', 'text', 'Begins every key and channel.'),
+  redisPassword: secret('REDIS_PASSWORD', text, 'text', 'Password, not URL-encoded, instead of one in the URL.'),
+  redisPrefix: setting('REDIS_PREFIX', text.regex(/^[\w:.-]{1,64}$/), 'rc', 'text', 'Prefix of every key and channel.'),
   nodeId: optional('NODE_ID', text.regex(/^[\w.-]{1,64}$/), 'text', 'Name of this node; random when empty.'),
   jwtSecret: secret('JWT_SECRET', text, 'text', 'HS256 secret, at least 32 bytes.'),
   jwtPublicKey: secret('JWT_PUBLIC_KEY', readBy(readPublicKey), 'PEM or JWK', 'Public key of the token issuer.'),
@@ -103,13 +103,19 @@ export const settings = {
     'JWT_ALGORITHMS',
     listOf('an algorithm'),
     'comma list',
-    'Allowed `alg`; empty: what the key can do.',
+    'Allowed `alg`. Empty: all that fit the key.',
   ),
   jwtIssuer: optional('JWT_ISSUER', text, 'text', 'Required `iss`.'),
-  jwtAudience: optional('JWT_AUDIENCE', listOf('an audience'), 'comma list', 'Required `aud`: one of these.'),
+  jwtAudience: optional('JWT_AUDIENCE', listOf('an audience'), 'comma list', 'Required `aud`: one of the list.'),
   authCookie: optional('AUTH_COOKIE', text.regex(/^[\w.-]{1,64}$/), 'cookie name', 'Cookie that may hold the token.'),
   authQuery: setting('AUTH_QUERY', flag, 'false', 'true, false', 'Accept `?token=`. URLs end up in logs.'),
-  authTimeoutMs: setting('AUTH_TIMEOUT_MS', milliseconds(100), '10000', 'ms', 'A connection without a token: 4502.'),
+  authTimeoutMs: setting(
+    'AUTH_TIMEOUT_MS',
+    milliseconds(100),
+    '10000',
+    'ms',
+    'Time for a connection to send its token; then 4502.',
+  ),
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
   allowedOrigins: optional(
     'ALLOWED_ORIGINS',
@@ -128,15 +134,21 @@ export const settings = {
     milliseconds(100, 600_000),
     '25000',
     'ms',
-    'Time between WebSocket pings.',
+    'Time from one WebSocket ping to the next.',
   ),
-  pongTimeoutMs: setting('PONG_TIMEOUT_MS', milliseconds(100, 300_000), '10000', 'ms', 'No pong for this long: 4004.'),
+  pongTimeoutMs: setting(
+    'PONG_TIMEOUT_MS',
+    milliseconds(100, 300_000),
+    '10000',
+    'ms',
+    'Time for the pong to a ping; then 4004.',
+  ),
   clientTimeoutMs: setting(
     'CLIENT_TIMEOUT_MS',
     milliseconds(0),
     '150000',
     'ms',
-    'A client that sends `ping` frames is silent for this long: 4004. 0: off.',
+    'Longest silence of a client that sends `ping` frames; then 4004. 0: off.',
   ),
   maxMessageBytes: setting('MAX_MESSAGE_BYTES', integer(256, 2 ** 24), '65536', 'bytes', 'Largest frame of a client.'),
   maxBufferedBytes: setting(
@@ -144,44 +156,56 @@ export const settings = {
     limit(2 ** 30),
     '1048576',
     'bytes',
-    'Outgoing buffer of a connection, hard limit; slow rules begin at half. At least MAX_MESSAGE_BYTES; better 8 times.',
+    'Hard limit of the outgoing buffer of a connection; slow rules start at half. At least MAX_MESSAGE_BYTES; 8 times is better.',
   ),
   maxBufferedTotalBytes: setting(
     'MAX_BUFFERED_TOTAL_BYTES',
     limit(),
     '268435456',
     'bytes',
-    'All outgoing buffers together; above it the fullest connections are closed with 4003.',
+    'Limit of all outgoing buffers together; above it the fullest connections are closed with 4003.',
   ),
   maxConnections: optional(
     'MAX_CONNECTIONS',
     limit(10_000_000),
     'connections',
-    'Of this node; empty: what the limit of open files leaves. Full: HTTP 503.',
+    'Connections of this node; one more gets HTTP 503. Empty: what the limit of open files leaves.',
   ),
   maxConnectionsPerUser: setting(
     'MAX_CONNECTIONS_PER_USER',
     limit(1_000_000),
     '20',
     'connections',
-    'Of one user on this node; one more closes the oldest with 4506.',
+    'Connections of one user on this node; one more closes the oldest with 4506.',
   ),
   maxConnectionsPerIp: setting(
     'MAX_CONNECTIONS_PER_IP',
     limit(10_000_000),
     '0',
     'connections',
-    'Of one client address, or IPv6 /64, on this node; over it: HTTP 429.',
+    'Connections of one client address, or IPv6 /64, on this node; one more gets HTTP 429.',
   ),
-  maxRoomsPerConnection: setting('MAX_ROOMS_PER_CONNECTION', limit(1_000_000), '128', 'rooms', 'Over it: an error.'),
-  publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Of one connection.'),
-  publishBurst: setting('PUBLISH_BURST', integer(1, 10_000_000), '100', 'messages', 'May be published at once.'),
+  maxRoomsPerConnection: setting(
+    'MAX_ROOMS_PER_CONNECTION',
+    limit(1_000_000),
+    '128',
+    'rooms',
+    'Rooms of one connection; one more gets an error.',
+  ),
+  publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Publishes of one connection.'),
+  publishBurst: setting(
+    'PUBLISH_BURST',
+    integer(1, 10_000_000),
+    '100',
+    'messages',
+    'Publishes of one connection at once.',
+  ),
   requestRate: setting(
     'REQUEST_RATE',
     limit(1_000_000),
     '100',
     'frames/s',
-    'All other frames. At once: as many more again, or three for each room that a connection may have.',
+    'All other frames of one connection. At once: this many more, or three for each room that it may have.',
   ),
   dedupeMs: setting('DEDUPE_MS', milliseconds(1000), '120000', 'ms', 'How long a `key` is remembered.'),
   ack: setting(
@@ -189,32 +213,32 @@ export const settings = {
     z.enum(['stored', 'replicated'], { error: 'must be stored or replicated' }),
     'stored',
     'level',
-    '`ok` to a publish: Redis took it (stored), or one replica has it too (replicated, by WAIT).',
+    'When a publish gets `ok`: Redis has it (stored), or one replica has it too (replicated, by WAIT).',
   ),
   flushMs: setting(
     'FLUSH_MS',
     milliseconds(0, 1_000),
     '0',
     'ms',
-    'A busy room hands out its messages together, so often: fewer writes, later by up to this. 0: at once.',
+    'A busy room batches its messages for this long: fewer writes, more latency. 0: no batching.',
   ),
   drainNoticeMs: optional(
     'DRAIN_NOTICE_MS',
     milliseconds(0, 600_000),
     'ms',
-    'After SIGTERM: time for load balancers to notice, before the first client is asked to move. 3000 in production, else 0.',
+    'After SIGTERM: time for load balancers to notice, before clients are asked to move. 3000 in production, else 0.',
   ),
   drainMs: optional(
     'DRAIN_MS',
     milliseconds(0, 3_600_000),
     'ms',
-    'Clients are moved over this time, then closed. 15000 in production, else 0: all are closed at once.',
+    'Time over which clients are moved, then closed. 15000 in production, else 0: all are closed at once.',
   ),
   trustedProxies: optional(
     'TRUSTED_PROXIES',
     listOf('a proxy'),
     'comma list',
-    'Addresses or CIDR ranges whose X-Forwarded-For (or PROXY v2 header) is believed.',
+    'Addresses or CIDR ranges whose X-Forwarded-For (or PROXY v2 header) is trusted.',
   ),
   logLevel: setting(
     'LOG_LEVEL',

@@ -1,22 +1,22 @@
 /**
- * What each signal means to the process.
+ * What each signal does.
  *
- * None of those that operators and tools send ends it undrained. It knows nothing of a node; that is gateway/main.ts.
+ * No first signal of an operator or a tool ends the process undrained. It knows nothing of a node; gateway/main.ts does.
  */
 import { isatty } from 'node:tty';
 
 export interface Orders {
-  /** Once. */
+  /** Called once. */
   stop(signal: NodeJS.Signals): void;
-  /** Whoever has asked to stop asks again. */
+  /** A second order to stop. */
   endNow(): void;
   reload(): void;
   ignored(signal: NodeJS.Signals): void;
 }
 
 /**
- * So soon after the first one a signal is the same order: a terminal sends it to the whole process group, and npm, which
- * is in the group, hands it on.
+ * Within this time a second signal counts as the same order: a terminal signals the whole process group, and npm, which is
+ * in that group, passes the signal on.
  */
 const sameOrderMs = 1_000;
 
@@ -31,11 +31,11 @@ export function obeySignals(orders: Orders, inProduction: boolean): void {
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const) process.on(signal, stop);
 
-  // A developer who closes the terminal wants the program to end with it; a service has no terminal to lose.
+  // A developer who closes the terminal wants the program to end. A service has no terminal.
   const losesTerminal = !inProduction && isatty(0);
   process.on('SIGHUP', losesTerminal ? stop : () => orders.reload());
 
   process.on('SIGUSR2', orders.ignored);
-  // Node would open a debugger port, through which whoever reaches it runs what he likes. Other servers reopen logs at it.
+  // By default Node opens a debugger port, and anybody who reaches it can run code. Other servers reopen their logs here.
   if (inProduction) process.on('SIGUSR1', orders.ignored);
 }

@@ -1,15 +1,15 @@
 /**
  * The closed catalogue of error codes and close codes of `roomcast.v1.json`.
  *
- * Both ends import it; it imports nothing and runs in browsers. What a client should do on a close code follows from
- * its range: 4000-4499 reconnect with backoff, 4500-4999 do not until something changed (docs/protocol.md).
+ * Gateway and clients import it; it imports nothing and runs in browsers. The range of a close code says what a client
+ * does: 4000-4499 reconnect with backoff, 4500-4999 do not reconnect until something has changed (docs/protocol.md).
  */
 
 /** `code` of an `error` frame. */
 export type ErrorCode =
-  /** Not JSON, not an object, no type, a field of the wrong type or form, too deep, a top-level key twice. */
+  /** Not JSON, not an object, no type, a field of the wrong type or form, nested too deep, a duplicate top-level key. */
   | 'bad_request'
-  /** A frame type this gateway does not know, or does not offer. */
+  /** A frame type that this version does not know. */
   | 'unsupported'
   /** Not authenticated yet, or the token of a refresh is not valid. */
   | 'unauthorized'
@@ -19,7 +19,7 @@ export type ErrorCode =
   | 'too_large'
   /** Over the publish or request rate; `retryAfterMs` says when to try again. */
   | 'rate_limited'
-  /** A limit on a number of things is reached, for instance rooms per connection. */
+  /** A limit on a number is reached, for instance rooms per connection. */
   | 'limit_exceeded'
   /** The backplane is away; the message was certainly not taken. */
   | 'unavailable'
@@ -47,7 +47,7 @@ export const closeCode = {
 
 export type CloseCode = (typeof closeCode)[keyof typeof closeCode];
 
-/** The reason text sent with each close code; never more than the 123 bytes of RFC 6455 section 5.5. */
+/** The reason text sent with each close code: at most 123 bytes (RFC 6455 section 5.5). */
 export const closeReason: Record<CloseCode, string> = {
   1003: 'binary frames are not part of roomcast.v1.json; send text',
   4001: 'draining: reconnect',

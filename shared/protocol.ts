@@ -1,15 +1,15 @@
 /**
  * The frames of the wire protocol `roomcast.v1.json`: one JSON object per WebSocket text message.
  *
- * Types and constants only; it runs in browsers and imports nothing but the codes. The checks of what a client really
- * sent are in gateway/protocol/frame.ts. Both sides ignore unknown fields; clients ignore unknown frame types (docs/protocol.md).
+ * Types and constants only; it runs in browsers and imports only the codes. gateway/protocol/roomcast/decode.ts checks the frames that
+ * clients send. Both sides ignore unknown fields; clients ignore unknown frame types (docs/protocol.md).
  */
 import type { ErrorCode } from './codes.ts';
 
-/** The WebSocket subprotocol (RFC 6455 section 1.9) and the only one the gateway ever answers. */
+/** The WebSocket subprotocol (RFC 6455 section 1.9); the gateway never selects another one. */
 export const subprotocol = 'roomcast.v1.json';
 
-/** A browser offers `roomcast.token.<jwt>` beside the subprotocol to hand its token over. */
+/** A browser passes its token as a second subprotocol, `roomcast.token.<jwt>`. */
 export const tokenSubprotocolPrefix = 'roomcast.token.';
 
 /** `version` of `welcome`. */
@@ -18,25 +18,16 @@ export const protocolVersion = 1;
 /** An integer from 0 to 2^53-1, or a string of at most 64 characters. The answer carries the same value. */
 export type FrameId = number | string;
 
-/** A place in a room with history: `epoch` is opaque, `offset` the last message seen, 0 the start of the epoch. */
+/** A position in a room with history. `epoch` is opaque; `offset` is the last message, 0 the start of the epoch. */
 export interface Position {
   epoch: string;
   offset: number;
 }
 
-export type ClientFrame =
-  | { type: 'auth'; id?: FrameId; token: string }
-  | { type: 'subscribe'; id: FrameId; room: string; since?: Position }
-  | { type: 'unsubscribe'; id: FrameId; room: string }
-  | { type: 'publish'; id?: FrameId; room: string; data: unknown; key?: string }
-  | { type: 'history'; id: FrameId; room: string; after?: number; before?: number; epoch?: string; limit?: number }
-  | { type: 'presence'; id: FrameId; room: string; limit?: number; after?: string }
-  | { type: 'ping'; id?: FrameId };
-
-/** Sent once, when the connection is authenticated (or anonymous); times in Unix milliseconds. */
+/** Sent when the connection is authenticated, or accepted as anonymous. Times are Unix milliseconds. */
 export interface WelcomeFrame {
   type: 'welcome';
-  /** That of the `auth` frame, if one was sent with an id. */
+  /** The id of the `auth` frame, if it had one. */
   id?: FrameId;
   version: number;
   connection: string;
@@ -57,22 +48,22 @@ export interface OkFrame {
   type: 'ok';
   id?: FrameId;
   room?: string;
-  /** In a room with history: the position before the next frame (`subscribe`), of the message (`publish`), the newest. */
+  /** In a room with history: the position before the next frame (`subscribe`), of the message (`publish`), or the newest one. */
   epoch?: string;
   offset?: number;
-  /** Present exactly when `since` was sent; false: treat what lies between as a gap. A plain room has no history. */
+  /** Present exactly when `since` was sent. False: treat the messages in between as missing. Always false in a plain room. */
   recovered?: boolean;
-  /** True when a message with this `key` had been taken before. */
+  /** A message with this `key` was already accepted before. */
   duplicate?: true;
   expiresAt?: number | null;
-  /** Answer to `history`: the oldest offset that is kept (one above `offset` when none is), and messages, ascending. */
+  /** Answer to `history`: the oldest offset kept (`offset` + 1 if none is), and the messages in ascending order. */
   first?: number;
   messages?: MessageFrame[];
-  /** Answer to `presence`: connections and users in all, and a page of members by connection. */
+  /** Answer to `presence`: the number of all connections and users, and a page of members, ordered by connection. */
   count?: number;
   users?: number;
   members?: PresentMember[];
-  /** There is more than this answer holds; ask on with `after` (or `before`). */
+  /** Not everything fits into this answer: ask again with `after` (or `before`). */
   more?: true;
 }
 
@@ -95,41 +86,41 @@ export interface ErrorFrame {
 export interface MessageFrame {
   type: 'message';
   room: string;
-  /** In a room with history: rising by one within an epoch. */
+  /** In a room with history; each message has the next offset of the epoch. */
   offset?: number;
-  /** In a plain room: unique; a client that moves between nodes dedupes by it. */
+  /** In a plain room. Unique: a client that moves between nodes finds duplicates by it. */
   id?: string;
   data: unknown;
-  /** The publishing user; absent for anonymous ones. */
+  /** The publishing user; absent if anonymous. */
   from?: string;
-  /** Clock of the node that accepted the message, Unix milliseconds; it is no order. */
+  /** When a node accepted the message, Unix milliseconds by its clock. Do not order messages by it. */
   at: number;
   key?: string;
 }
 
-/** Users who came or went, cluster-wide; an anonymous connection stands for itself. Not stored, not resumed. */
+/** Users who joined or left, over all nodes; each anonymous connection for itself. Not stored, not replayed. */
 export interface JoinLeaveFrame {
   type: 'join' | 'leave';
   room: string;
   members: ({ user: string; info?: unknown } | { connection: string })[];
 }
 
-/** Says, in its place in the order of the room, that messages are missing there. */
+/** Messages are missing at this place in the order of the room. */
 export interface GapFrame {
   type: 'gap';
   room: string;
   reason: 'backplane' | 'slow' | 'trimmed' | 'epoch';
-  /** The missing offsets, inclusive, where they are known. */
+  /** The missing offsets, inclusive, if known. */
   first?: number;
   last?: number;
-  /** How many messages are missing, where it is known. 0: none, but `join` and `leave` frames may be. */
+  /** How many messages are missing, if known. 0: none, but `join` and `leave` frames may be missing. */
   count?: number;
-  /** The position from here, in a room with history. */
+  /** The position after the gap, in a room with history. */
   epoch?: string;
   offset?: number;
 }
 
-/** Open a new connection after that time, subscribe there with `since`, then close this one. */
+/** After `afterMs`, open a new connection, subscribe there with `since`, then close this one. */
 export interface ReconnectFrame {
   type: 'reconnect';
   afterMs: number;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts Prometheus. Rules cannot read the environment, so how many replicas there should be becomes a rule of its own,
-# which alerts.yml compares with: ROOMCAST_REPLICAS is the one place for that number.
+# Starts Prometheus. Rules cannot read the environment, so this writes a rule that records ROOMCAST_REPLICAS, for alerts.yml
+# to compare with. ROOMCAST_REPLICAS stays the only place for that number.
 set -eu
 printf 'groups: [{ name: wanted, rules: [{ record: "gateway:replicas_wanted", expr: vector(%d) }] }]\n' \
   "$ROOMCAST_REPLICAS" > /run/roomcast/replicas.yml

@@ -1,9 +1,9 @@
 /**
- * Authentication: a token becomes an identity, or is refused with a reason.
+ * Authentication: turns a token into an identity, or refuses it with a reason.
  *
- * The only file that imports jose; of HS256 it does the HMAC itself. Algorithms come from the key (gateway/auth/keys.ts) and
- * the configuration, never from the token; `exp` and `sub` are required (RFC 7519 section 4.1). Named claims are copied,
- * the payload is never merged into anything. It knows nothing of connections.
+ * The only file that imports jose; it computes the HMAC of HS256 itself. Allowed algorithms come from the key
+ * (gateway/auth/keys.ts) and the configuration, never from the token. `exp` and `sub` are required (RFC 7519 section 4.1).
+ * Claims are copied by name; the payload is never merged into an object. It knows nothing of connections.
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import {
@@ -18,6 +18,7 @@ import {
   SignJWT,
   UnsecuredJWT,
 } from 'jose';
+import QuickLRU from 'quick-lru';
 import type { Logger } from '../telemetry/log.ts';
 import { type Grants, type Identity, readGrants } from './grants.ts';
 import { Jwks, type KeySet } from './jwks.ts';
@@ -26,7 +27,7 @@ import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 /** Why a token was refused; also a metric label, so the set is closed. */
 export type TokenRefusal = 'malformed' | 'signature' | 'key' | 'expired' | 'claims';
 
-/** A token that is not good. The message is for the log; clients are told none of it. */
+/** The token is refused for good. The message is for the log; clients never see it. */
 export class TokenError extends Error {
   readonly reason: TokenRefusal;
 
@@ -37,7 +38,7 @@ export class TokenError extends Error {
   }
 }
 
-/** The key of the token may be one that cannot be had now: not the client's fault, and different in a while. */
+/** The key of the token may be one that cannot be fetched now. Not the client's fault; a later try may succeed. */
 export class KeysUnavailableError extends Error {
   constructor(message: string) {
     super(message);
@@ -47,16 +48,16 @@ export class KeysUnavailableError extends Error {
 
 export interface Verified {
   identity: Identity & { user: string };
-  /** Unix milliseconds. From then on nothing of this connection is obeyed. */
+  /** Unix milliseconds. From then on no frame of this connection is obeyed. */
   expiresAt: number;
 }
 
-/** Clocks of issuer and gateway may differ by this much. */
+/** Tolerated difference between the clocks of issuer and gateway. */
 const toleranceSeconds = 5;
 const maxTokenBytes = 16_384;
 const maxUserBytes = 200;
 const maxInfoBytes = 512;
-/** The last second of the year 9999: a number beyond is no time. */
+/** The last second of the year 9999; a larger `exp` is a mistake. */
 const latestExpiry = 253_402_300_799;
 
 export interface Authenticator {
@@ -65,7 +66,7 @@ export interface Authenticator {
   close(): void;
 }
 
-/** Of the settings (gateway/settings.ts), those about tokens; one of secret, public key and URL is given. */
+/** The settings (gateway/settings.ts) about tokens; exactly one of secret, public key and URL is set. */
 export interface AuthSettings {
   jwtSecret: string | undefined;
   jwtPublicKey: KeyObject | undefined;
@@ -93,7 +94,7 @@ export function createAuthenticator(config: AuthSettings, log: Logger): Authenti
 }
 
 interface Verifier {
-  /** The claims of a token whose signature, header and times are good. Throws or rejects for any other. */
+  /** The claims of the token. Throws or rejects if its signature, header, times, issuer or audience are bad. */
   payloadOf(token: string): JWTPayload | Promise<JWTPayload>;
   close(): void;
 }
@@ -124,8 +125,8 @@ function createVerifier(config: AuthSettings, log: Logger): Verifier {
 const unsecuredHeader = new UnsecuredJWT().encode().split('.')[0];
 
 /**
- * HS256. jose would have WebCrypto do this HMAC of 3 microseconds in a thread, and the way there and back costs nearly as
- * much as everything else about a new connection. What header and claims must be is jose's to say here too.
+ * Verifies HS256. jose would run this HMAC of 3 us in a WebCrypto thread, and the way there and back costs nearly as much as
+ * the rest of a new connection. jose still checks header and claims.
  */
 function verifyHmac(token: string, secret: KeyObject, options: JWTVerifyOptions): JWTPayload {
   const { alg, crit } = headerOf(token);
@@ -146,19 +147,19 @@ function headerOf(token: string): { alg?: unknown; crit?: unknown } {
   }
 }
 
-/** In a time that does not tell how much of it is equal. */
+/** Compares in constant time. */
 function isEqual(expected: string, given: string): boolean {
   const [one, other] = [Buffer.from(expected), Buffer.from(given)];
   return one.length === other.length && timingSafeEqual(one, other);
 }
 
 /**
- * By the issuer's key set. A token that no key of the set verifies may be of a newer key, under a new id or the same one,
- * so the set is fetched again, within the bounds of gateway/auth/jwks.ts. Whether a token that still has no key is bad for good
- * depends on which is older: a set that was asked for after the token was issued would hold its key.
+ * Verifies with the issuer's key set. If no key of the set verifies a token, its key may be newer, under a new id or the
+ * same one. So the set is fetched again, within the bounds of gateway/auth/jwks.ts. A token that still has no key is refused
+ * for good only if it was issued before the set was requested: that set would hold its key.
  */
 function verifyBySet(jwks: Jwks, options: JWTVerifyOptions): Verifier['payloadOf'] {
-  // A resolver imports each key once and remembers it; it lives as long as its set.
+  // A resolver caches the keys it has imported, and lives as long as its set.
   const resolvers = new WeakMap<KeySet, JWTVerifyGetKey>();
   const resolverOf = (set: KeySet) => {
     const resolver = resolvers.get(set) ?? createLocalJWKSet(set as Parameters<typeof createLocalJWKSet>[0]);
@@ -186,10 +187,10 @@ function verifyBySet(jwks: Jwks, options: JWTVerifyOptions): Verifier['payloadOf
   };
 }
 
-/** An issuer that changes its key and not the id, or has no ids, lists both for a while; each that is tried costs time. */
+/** Keys tried per token. An issuer may list an old and a new key with the same id or none; each try costs time. */
 const maxCandidates = 4;
 
-/** Several keys may have the id that a token names, and several may do for one that names none. */
+/** Tries all keys that match the token: several may share its `kid`, and several may fit a token without one. */
 async function verifyByCandidates(
   token: string,
   resolver: JWTVerifyGetKey,
@@ -217,25 +218,25 @@ function isOfNoKnownKey(error: unknown): boolean {
   return error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed;
 }
 
-/** By what the token says, which nobody has verified: who lies there changes only what he is answered. */
+/** Reads the unverified `iat`. A client that lies there only changes which refusal it gets. */
 function issuedBefore(token: string, at: number): boolean {
   const { iat } = decodeJwt(token);
   if (typeof iat !== 'number') return false;
   return Date.now() - iat * 1000 > performance.now() - at + toleranceSeconds * 1000;
 }
 
+/** The claims seen last are remembered: so many at least, twice as many at most. */
 const maxRememberedGrants = 1_000;
 const maxRememberedCharacters = 1_000;
 
-/** Most tokens of an issuer grant the same: it is checked once, and all connections share it. */
+/** Most tokens of an issuer have equal grants. They are checked once, and all connections share the result. */
 function rememberGrants(): (claim: unknown) => Grants {
-  const remembered = new Map<string, Grants>();
+  const remembered = new QuickLRU<string, Grants>({ maxSize: maxRememberedGrants });
   return (claim) => {
     const text = JSON.stringify(claim) ?? '';
     const known = remembered.get(text);
     if (known !== undefined) return known;
     const grants = readGrants(claim);
-    if (remembered.size >= maxRememberedGrants) remembered.clear();
     if (text.length <= maxRememberedCharacters) remembered.set(text, grants);
     return grants;
   };
@@ -250,7 +251,7 @@ function readClaims(payload: JWTPayload, grantsOf: (claim: unknown) => Grants): 
   if (info !== undefined && Buffer.byteLength(JSON.stringify(info)) > maxInfoBytes) {
     throw new TokenError('claims', `info is larger than ${maxInfoBytes} bytes`);
   }
-  // A token that came inside the tolerance shows that the clocks differ: it is given the tolerance to its end.
+  // A token that arrives within the tolerance after its `exp` is good until the tolerance ends.
   const expired = exp * 1000 <= Date.now();
   const expiresAt = Math.floor((exp + (expired ? toleranceSeconds : 0)) * 1000);
   try {
@@ -270,7 +271,7 @@ function refusal(error: unknown): TokenError | KeysUnavailableError {
     return new TokenError('key', error.message);
   }
   if (error instanceof errors.JOSEError) return new TokenError('malformed', error.message);
-  // What is left comes from a key of the issuer's set that is broken, or does not fit the algorithm it is for.
+  // All other errors come from a broken key in the issuer's set, or one that does not fit its algorithm.
   return new TokenError('key', String(error));
 }
 
@@ -280,7 +281,7 @@ export interface TokenClaims {
   info?: unknown;
 }
 
-/** Signs a token with HS256: for the demo page and deploy/mint-token.mjs. The gateway itself issues none. */
+/** Signs a token with HS256, for the demo page and deploy/mint-token.mjs. The gateway itself issues no tokens. */
 export async function signToken(secret: Uint8Array, claims: TokenClaims, ttlSeconds: number): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
   return new SignJWT({ ...claims })

@@ -1,8 +1,8 @@
 /**
- * Grants: what the `rooms` claim of a token allows, and who a connection speaks for.
+ * Grants: what the `rooms` claim of a token allows, and the identity of a connection.
  *
- * Checked and compiled where the token enters; afterwards a pure function. What an operator's rules allow beside it is
- * gateway/rooms/access.ts.
+ * The claim is checked and compiled once, when the token arrives; a grant is then looked up by a pure function. The
+ * operator's room rules are in gateway/rooms/access.ts.
  */
 import { z } from 'zod';
 import { isRoomPattern, matchesPattern, maxPatternStars } from '../../shared/room.ts';
@@ -15,10 +15,10 @@ export type TokenAction = keyof typeof actionBit;
 
 const tokenActions = Object.keys(actionBit) as TokenAction[];
 
-/** One pattern of the `rooms` claim and what it grants, a sum of `actionBit`: a node holds one for every connection. */
+/** The patterns of the `rooms` claim. `actions` is a sum of `actionBit`, because every connection holds such a list. */
 export type Grants = readonly { pattern: string; actions: number }[];
 
-/** Who a connection speaks for. `user` null is anonymous. */
+/** The identity of a connection. `user` null is anonymous. */
 export interface Identity {
   user: string | null;
   grants: Grants;
@@ -37,7 +37,7 @@ const claimSchema = z
   .record(roomPattern, z.array(z.enum(tokenActions)).max(tokenActions.length))
   .refine((claim) => Object.keys(claim).length <= maxGrants, { error: `holds more than ${maxGrants} patterns` });
 
-/** One line for each thing wrong, `path: message`. */
+/** One line per mistake, `path: message`. */
 export function mistakesOf(error: z.ZodError): string[] {
   return error.issues.map((issue) => {
     const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
@@ -46,8 +46,8 @@ export function mistakesOf(error: z.ZodError): string[] {
 }
 
 /**
- * Checks the `rooms` claim of a token. None, null and an empty list, as which PHP writes an empty map, are no grant.
- * Throws a TypeError that says what is wrong with it.
+ * Checks the `rooms` claim of a token. An absent claim, null and an empty list (PHP's empty map) grant nothing. Throws a
+ * TypeError that lists the mistakes.
  */
 export function readGrants(claim: unknown): Grants {
   if (claim === undefined || claim === null || (Array.isArray(claim) && claim.length === 0)) return anonymous.grants;
@@ -59,7 +59,7 @@ export function readGrants(claim: unknown): Grants {
   }));
 }
 
-/** Says whether the token of an identity grants an action in a room. */
+/** True if the token of the identity grants the action in the room. */
 export function grants(identity: Identity, action: TokenAction, room: string): boolean {
   return identity.grants.some(
     (grant) => (grant.actions & actionBit[action]) !== 0 && matchesPattern(grant.pattern, room),

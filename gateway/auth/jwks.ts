@@ -5,8 +5,7 @@
  * cause at most one fetch per cooldown, shared by all who wait; a fetch is bounded in time and size and follows no
  * redirect. It knows nothing of tokens: gateway/auth/authenticator.ts asks it for the set and says when a key was missing.
  *
- * jose's createRemoteJWKSet would leave most of this to us: it counts its cooldown from the last fetch that went well, so
- * that an endpoint that is away is asked for every unknown key id, and it bounds neither bytes nor keys.
+ * Why not jose's createRemoteJWKSet: docs/decisions/011-a-token-of-an-unknown-key.md.
  */
 import { unescape as percentDecoded } from 'node:querystring';
 import { cut, type Logger } from '../telemetry/log.ts';

@@ -1,9 +1,8 @@
 /**
- * The keys that tokens are verified with, as the operator or the issuer's key set gives them, and the algorithms they can
- * do.
+ * The keys that verify tokens, from the operator or the issuer's key set, and the algorithms of each key.
  *
- * The algorithm of a token is never believed: it must be one of those listed here for the key (RFC 8725 section 3.1).
- * Misuse is a TypeError with a sentence for the operator; it never holds key material.
+ * The `alg` of a token must be one that is listed here for the key (RFC 8725 section 3.1). A bad key is a TypeError with a
+ * sentence for the operator, without key material.
  */
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 
@@ -11,7 +10,7 @@ export const secretAlgorithms = ['HS256'];
 const rsaAlgorithms = ['RS256', 'PS256', 'RS384', 'PS384', 'RS512', 'PS512'];
 const curveAlgorithms: Record<string, string> = { prime256v1: 'ES256', secp384r1: 'ES384', secp521r1: 'ES512' };
 
-/** What a JSON Web Key Set may be used for; the key's own type and `alg` narrow it. */
+/** Algorithms allowed with a JSON Web Key Set; the type and the `alg` of each key narrow them. */
 export const publicAlgorithms = [...rsaAlgorithms, ...Object.values(curveAlgorithms), 'EdDSA', 'Ed25519'];
 
 /** Reads a public key from PEM (SPKI, PKCS #1, certificate) or JWK text. */
@@ -19,7 +18,7 @@ export function readPublicKey(text: string): KeyObject {
   return checked(text.trimStart().startsWith('{') ? fromJwk(parseJwk(text)) : fromPem(text));
 }
 
-/** A public key of a set, with nothing but what decides on its use (RFC 7517 section 4). */
+/** A public key of a set, with only the members that decide its use (RFC 7517 section 4). */
 export interface PublicJwk extends JsonWebKey {
   kid?: string;
   alg?: string;
@@ -27,10 +26,10 @@ export interface PublicJwk extends JsonWebKey {
   key_ops?: string[];
 }
 
-/** Reads one key of a JSON Web Key Set. Two that are equal become equal, however they were written. */
+/** Reads one key of a JSON Web Key Set, in a canonical form: equal keys give equal results. */
 export function readSetKey(value: unknown): PublicJwk {
   if (typeof value !== 'object' || value === null) throw new TypeError('is no object');
-  // Some issuers write every member that there is; null is the same as none.
+  // Some issuers write absent members as null.
   const jwk = Object.fromEntries(Object.entries(value).filter(([, member]) => member !== null));
   const { kid, alg, use, key_ops } = jwk;
   if (kid !== undefined && typeof kid !== 'string') throw new TypeError('has a kid that is no text');
@@ -53,7 +52,7 @@ function checked(key: KeyObject): KeyObject {
   return key;
 }
 
-/** The JWS algorithms (RFC 7518, RFC 8037) that a public key can verify. */
+/** The JWS algorithms (RFC 7518, RFC 8037) that the public key can verify. */
 export function algorithmsOf(key: KeyObject): string[] {
   if (key.asymmetricKeyType === 'rsa') return rsaAlgorithms;
   if (key.asymmetricKeyType === 'ed25519') return ['EdDSA', 'Ed25519'];

@@ -1,21 +1,21 @@
 /**
- * What a plan means: what ends first, what to change then, and what to be warned of.
+ * Advice on a plan: what breaks first, what to change then, and warnings.
  *
- * It owns the sentences and the thresholds that they hang on. The numbers are those of gateway/cli/capacity.ts.
+ * Owns the sentences and their thresholds. The numbers come from gateway/cli/capacity.ts.
  */
 import { nodeUs, type Plan, type RedisPart, type Workload, writesPerSecond } from './capacity.ts';
 import { constants } from './constants.ts';
 
 export interface Advice {
-  /** What no further node helps against. */
+  /** The bound that is reached first and that more nodes do not move. */
   breaksFirst: string;
-  /** How much of it is used; 1 is all that was planned for. */
+  /** The share of it in use; 1 is everything planned for. */
   used: number;
   change: string;
   warnings: string[];
 }
 
-/** With so many descriptors, and 19,000 connections, nodes were measured. */
+/** Nodes were measured with this limit of open files, and 19,000 connections. */
 const measuredDescriptors = 20_000;
 const shortStandstillSeconds = 10;
 const promisedNoticeSeconds = 10;
@@ -32,14 +32,14 @@ interface Ceiling {
 const redisCpuChanges: Record<RedisPart, string> = {
   'plain messages': 'put more into each message, or spread the rooms over several Redis',
   'messages with history': 'keep history only where it is read, or spread the rooms over several Redis',
-  'quiet rooms': 'keep history for fewer rooms (nodes look after quiet ones), or spread the rooms over several Redis',
+  'idle rooms': 'keep history for fewer rooms (nodes probe idle ones), or spread the rooms over several Redis',
   members: 'let clients reconnect more slowly, use presence for fewer rooms, or spread the rooms over several Redis',
-  nodes: 'use fewer nodes with more connections each: every node reads the beats of all once a second',
+  nodes: 'use fewer nodes with more connections each: every node reads the beats of all nodes once a second',
 };
 
 export function advise(workload: Workload, plan: Plan): Advice {
   const isPossible = Number.isFinite(plan.nodes);
-  // Of a cluster that cannot be, only what keeps it from being says anything.
+  // Without a possible number of nodes, the numbers of Redis mean nothing.
   const all = [...messageCeilings(workload, plan), ...(isPossible ? redisCeilings(plan) : [])];
   const first = all.reduce((most, each) => (each.used > most.used ? each : most));
   return {
@@ -48,21 +48,21 @@ export function advise(workload: Workload, plan: Plan): Advice {
     change: first.change,
     warnings: isPossible
       ? warnings(workload, plan)
-      : ['No number of nodes carries this: each of them gets more messages than it can take.'],
+      : ['No number of nodes carries this load: each node gets more messages than it can handle.'],
   };
 }
 
-/** What comes to each node, however many there are. */
+/** Bounds on the messages that every node gets, whatever the number of nodes. */
 function messageCeilings({ share, networkGbit }: Workload, { node }: Plan): Ceiling[] {
-  const change = 'put more into each message, or give groups of rooms nodes of their own';
+  const change = 'put more into each message, or give groups of rooms separate nodes';
   return [
     {
-      name: 'the core of each node, with the messages that come to it from Redis',
+      name: 'the core of each node, with the messages that it gets from Redis',
       used: (node.work.received * constants.receiveUs.value) / 1e6 / share,
       change,
     },
     {
-      name: 'the network of each node, with the messages that come to it from Redis',
+      name: 'the network of each node, with the messages that it gets from Redis',
       used: node.inGbit / networkGbit / share,
       change,
     },
@@ -95,41 +95,41 @@ function warnings(workload: Workload, plan: Plan): string[] {
   const found: [boolean, string][] = [
     [
       redis.shards === Number.POSITIVE_INFINITY,
-      'No number of Redis carries this: each of so many nodes reads the beats of all, which are in one key.',
+      'No number of Redis servers carries this load: every node reads the beats of all nodes, which are in one key.',
     ],
     [
       redis.shards > 1 && Number.isFinite(redis.shards),
-      `It takes ${redis.shards} Redis, and this version uses one: Redis Cluster with sharded pub/sub is still to come. Until then, run several clusters, each with rooms of its own.`,
+      `It takes ${redis.shards} Redis servers, but this version uses one: Redis Cluster with sharded pub/sub is still to come. Until then, run several clusters with different rooms.`,
     ],
     [
       descriptors > measuredDescriptors,
-      `Nodes were measured with up to 19,000 connections. More need the limit of open files (ulimit -n) raised to ${amount(descriptors)} on each, and a trial.`,
+      `Nodes were measured with up to 19,000 connections. For more, raise the limit of open files (ulimit -n) to ${amount(descriptors)} on each node, and test it.`,
     ],
     [
       busy > 1 && Number.isFinite(busy),
-      `One room alone is more than one node can hand out: its members have to be spread over at least ${amount(busy)} nodes, which least connections does.`,
+      `One room alone is more than one node can deliver: its members must be spread over at least ${amount(busy)} nodes, as a balancer with least connections does.`,
     ],
     [
       standstillSeconds < shortStandstillSeconds,
-      `Redis cuts off a node that stands still for ${standstillSeconds.toPrecision(2)} s (32 MB wait for it then): raise client-output-buffer-limit pubsub. Rooms with history are healed, plain ones told of a gap.`,
+      `Redis cuts off a node that stands still for ${standstillSeconds.toPrecision(2)} s, because 32 MB then wait for it: raise client-output-buffer-limit pubsub. Rooms with history are healed, plain ones get a gap.`,
     ],
     [
       noticeSeconds > promisedNoticeSeconds,
-      `So many quiet rooms with history are looked after in turn: a last message that was lost on the way is noticed after up to ${amount(noticeSeconds)} s.`,
+      `Nodes probe this many idle rooms with history in turn: a lost last message is noticed after up to ${amount(noticeSeconds)} s.`,
     ],
     [
       herdSeconds > longHerdSeconds,
-      `When all clients come back at once, the last is connected after ${amount(herdSeconds)} s. Clients must wait for a random time and longer each time, as docs/protocol.md says.`,
+      `When all clients come back at once, the last is connected after ${amount(herdSeconds)} s. Clients must back off with jitter, as docs/protocol.md says.`,
     ],
     [
       roomsPerConnection > roomsPerConnectionAllowed,
-      `A connection may be in ${roomsPerConnectionAllowed} rooms: raise GATEWAY_MAX_ROOMS_PER_CONNECTION.`,
+      `By default a connection may be in ${roomsPerConnectionAllowed} rooms: raise GATEWAY_MAX_ROOMS_PER_CONNECTION.`,
     ],
   ];
   return found.filter(([holds]) => holds).map(([, sentence]) => sentence);
 }
 
-/** Nodes that it takes to hand out the messages of one room of average size. */
+/** Nodes needed to deliver the messages of one average room. */
 function nodesOfOneRoom(
   { messagesPerSecond, rooms, mergeMs, share }: Workload,
   { membersPerRoom, node }: Plan,

@@ -1,5 +1,5 @@
 /**
- * What `npm run build` does last: it puts beside the compiled program what the compiler does not copy, Lua scripts and pages.
+ * Last step of `npm run build`: copies Lua scripts and pages, which the compiler does not copy, beside the compiled program.
  */
 import { cpSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

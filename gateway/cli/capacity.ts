@@ -1,10 +1,10 @@
 /**
- * The capacity model: what a workload costs nodes and Redis, how many of them it takes, and what ends first.
+ * The capacity model: what a workload costs nodes and Redis, and how many of each it takes.
  *
- * Pure: it knows the constants of gateway/cli/constants.ts and nothing of the command line. Costs add up. Three things do
- * not: what comes for a member within `mergeMs` is one write; members spread over nodes as if by chance, so that a room
- * is on fewer nodes than it has members; and every node reads the beats of all. docs/performance.md explains it, and
- * holds it against measurements.
+ * Pure: it knows the constants of gateway/cli/constants.ts and nothing of the command line. Costs add up, with three
+ * exceptions: frames for a member within `mergeMs` are one write; members spread over nodes at random, so a room is on
+ * fewer nodes than it has members; and every node reads the beats of all nodes. docs/performance.md explains the model and
+ * compares it with measurements.
  */
 import { constants } from './constants.ts';
 
@@ -15,28 +15,28 @@ export interface Workload {
   /** Publishes of all clients together, spread evenly over the rooms. */
   messagesPerSecond: number;
   messageBytes: number;
-  /** Share of the rooms, and so of the messages: 0 to 1. */
+  /** Share of the rooms with history, and of the messages: 0 to 1. */
   historyShare: number;
   /** Messages that a room with history keeps. */
   historySize: number;
   presenceShare: number;
-  /** New connections of all clients, while nothing is deployed. */
+  /** New connections of all clients, outside of deploys. */
   reconnectsPerSecond: number;
   /** Time in which all nodes are restarted. */
   deployMinutes: number;
   mergeMs: number;
   pingSeconds: number;
-  /** What may be used of a core, and of a network. */
+  /** Usable share of a core, and of a network: 0 to 1. */
   share: number;
-  /** Of a node; one is needed for each connection. */
+  /** File descriptors of a node; each connection needs one. */
   descriptors: number;
   nodeGb: number;
   redisGb: number;
-  /** Of a node, and of Redis. */
+  /** Network of a node, and of Redis. */
   networkGbit: number;
 }
 
-/** What one node, or several together, do in a second. */
+/** The work of one node, or of several together, in a second. */
 export interface NodeWork {
   pings: number;
   connects: number;
@@ -62,62 +62,62 @@ export interface NodePlan extends Use {
   work: NodeWork;
 }
 
-export type RedisPart = 'plain messages' | 'messages with history' | 'quiet rooms' | 'members' | 'nodes';
+export type RedisPart = 'plain messages' | 'messages with history' | 'idle rooms' | 'members' | 'nodes';
 
 export interface RedisPlan extends Use {
   parts: Record<RedisPart, number>;
-  /** How many Redis each takes. */
+  /** Redis servers that each bound needs by itself. */
   bounds: Record<'CPU' | 'memory' | 'network', number>;
-  /** Infinity where what cannot be divided is too much for one. */
+  /** Infinity if the part that cannot be sharded is too much for one server. */
   shards: number;
 }
 
 export interface Plan {
   membersPerRoom: number;
   deliveriesPerSecond: number;
-  /** Nodes that carry the load; Infinity where no number of them does. */
+  /** Nodes that carry the load; Infinity if no number of nodes does. */
   nodes: number;
-  /** Nodes that are away at a time in a deploy, or by a fault. They come on top. */
+  /** Extra nodes, for those that a deploy or a fault takes away at a time. */
   spare: number;
-  /** Nodes that each bound asks for by itself. */
+  /** Nodes that each bound needs by itself. */
   nodeBounds: Record<'connections' | 'CPU' | 'memory' | 'network', number>;
   node: NodePlan;
-  /** Nodes with a member of a room, on average: each of them gets its messages. */
+  /** Average number of nodes with a member of a room: each of them gets its messages. */
   fanOut: number;
   redis: RedisPlan;
-  /** Clients that a deploy moves, in a second. */
+  /** Clients that a deploy moves per second. */
   movesPerSecond: number;
-  /** When all clients come back at once: until the last one is connected. */
+  /** When all clients reconnect at once: time until the last one is connected. */
   herdSeconds: number;
   /** How long a node may stand still before Redis cuts it off (its buffer for a subscriber is full). */
   standstillSeconds: number;
-  /** Until a lost last message of a quiet room with history is noticed. */
+  /** Longest time until a lost last message of an idle room with history is noticed. */
   noticeSeconds: number;
 }
 
-/** Kept for Redis, files and the admin port: `reservedDescriptors` in gateway/http/descriptors.ts. */
+/** Reserved for Redis, files and the admin port: `reservedDescriptors` in gateway/http/descriptors.ts. */
 export const descriptorsKept = 512;
-/** The defaults of GATEWAY_DRAIN_NOTICE_MS and GATEWAY_DRAIN_MS, and a start. */
+/** A restart: the defaults of GATEWAY_DRAIN_NOTICE_MS and GATEWAY_DRAIN_MS, and 5 s to start. */
 const restartSeconds = 3 + 15 + 5;
 /** Clients are asked to move over two thirds of GATEWAY_DRAIN_MS. */
 const moveSeconds = 10;
 /** The default of GATEWAY_MAX_BUFFERED_TOTAL_BYTES. */
 const bufferedBytes = 2 ** 28;
-/** `client-output-buffer-limit pubsub` of Redis, the hard one. */
+/** The hard limit of `client-output-buffer-limit pubsub` in Redis, by default. */
 const outputBufferBytes = 32 * 2 ** 20;
-/** A message frame beside its data; the envelope and Redis' own framing around it; a packet and the answer to it. */
+/** A message frame without its data; the envelope and the framing of Redis around it; a packet and the answer to it. */
 export const frameOverheadBytes = 120;
 const envelopeBytes = 60;
 const packetBytes = 78;
-/** Rounds that look after quiet rooms with history, in gateway/rooms/hub.ts: `lookAfterMs` and `lookAfterReads`. */
-const lookSeconds = 2;
+/** Probes of idle rooms with history: interval, and reads per second of a node, as in gateway/rooms/hub.ts. */
+const probeSeconds = 2;
 const mostReadsPerSecond = 500;
-/** Where the search for a number of nodes ends. */
+/** The largest number of nodes that is tried. */
 const mostNodes = 2 ** 24;
 
 const megabit = 8 / 1e9;
 
-/** All numbers have to be finite and not negative; connections, rooms, limits and times above 0. */
+/** All numbers must be finite and not negative; connections, rooms, limits and times must be above 0. */
 export function plan(workload: Workload): Plan {
   const { connections, descriptors, nodeGb, share, networkGbit } = workload;
   const at = (nodes: number) => nodePlan(workload, nodes);
@@ -131,7 +131,7 @@ export function plan(workload: Workload): Plan {
   const counted = Math.min(nodes, mostNodes);
   const node = at(counted);
   const { connects, received, frameBytes } = node.work;
-  const quiet = (quietRooms(workload) * fanOut(workload, counted)) / counted;
+  const idle = (idleRooms(workload) * fanOut(workload, counted)) / counted;
   return {
     membersPerRoom: membersPerRoom(workload),
     deliveriesPerSecond: workload.messagesPerSecond * membersPerRoom(workload),
@@ -144,11 +144,11 @@ export function plan(workload: Workload): Plan {
     movesPerSecond: movesPerSecond(workload, counted),
     herdSeconds: (connections / counted) * (constants.connectUs.value / 1e6),
     standstillSeconds: outputBufferBytes / (received * (frameBytes + envelopeBytes)),
-    noticeSeconds: 3 * Math.max(lookSeconds, quiet / mostReadsPerSecond),
+    noticeSeconds: 3 * Math.max(probeSeconds, idle / mostReadsPerSecond),
   };
 }
 
-/** CPU in microseconds. */
+/** CPU of a node in microseconds. */
 export function nodeUs(work: NodeWork): number {
   return (
     work.pings * constants.pingUs.value +
@@ -161,12 +161,12 @@ export function nodeUs(work: NodeWork): number {
   );
 }
 
-/** CPU of Redis in microseconds, for one message of a room that is on so many nodes. */
+/** CPU of Redis in microseconds, for one message of a room that is on `nodes` nodes. */
 export function redisMessageUs(kept: boolean, nodes: number): number {
   return (kept ? constants.redisAppendUs : constants.redisPublishUs).value + nodes * constants.redisNodeUs.value;
 }
 
-/** Writes to members: what comes for one of them within `mergeMs` is one write. */
+/** Writes to members: frames for one member within `mergeMs` are one write. */
 export function writesPerSecond(members: number, deliveriesPerSecond: number, mergeMs: number): number {
   return Math.min(deliveriesPerSecond, (members * 1000) / mergeMs);
 }
@@ -215,19 +215,19 @@ function redisPlan(workload: Workload, nodes: number, connects: number): RedisPl
   const spread = fanOut(workload, nodes);
   const kept = messagesPerSecond * historyShare;
   const joins = connects * roomsPerConnection;
-  const reads = Math.min((quietRooms(workload) * spread) / lookSeconds, nodes * mostReadsPerSecond);
+  const reads = Math.min((idleRooms(workload) * spread) / probeSeconds, nodes * mostReadsPerSecond);
   const parts = {
     'plain messages': ((messagesPerSecond - kept) * redisMessageUs(false, spread)) / 1e6,
     'messages with history': (kept * redisMessageUs(true, spread)) / 1e6,
-    'quiet rooms': (reads * constants.redisReadUs.value) / 1e6,
-    // Whoever moves enters and leaves, and reads what was missed.
+    'idle rooms': (reads * constants.redisReadUs.value) / 1e6,
+    // A client that moves joins and leaves, and reads the messages it missed.
     members:
       (joins *
         (constants.redisSubscribeUs.value +
           historyShare * constants.redisReadUs.value +
           2 * presenceShare * constants.redisPresenceUs.value)) /
       1e6,
-    // A canary and a beat a second.
+    // Each node sends a canary and a beat every second.
     nodes:
       (nodes * (redisMessageUs(false, 1) + constants.redisBeatUs.value + nodes * constants.redisBeatNodeUs.value)) /
       1e6,
@@ -247,13 +247,13 @@ function redisPlan(workload: Workload, nodes: number, connects: number): RedisPl
     memory: bytes / (workload.redisGb * 1e9),
     network: Math.max(inGbit, outGbit) / (workload.networkGbit * share),
   };
-  // The beats of all nodes are in one key, which no sharding divides.
+  // The beats of all nodes are in one key, which cannot be sharded.
   const shards =
     parts.nodes > share ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(Math.max(...Object.values(bounds))));
   return { cores, bytes, inGbit, outGbit, parts, bounds, shards };
 }
 
-/** Of so many nodes, those with a member of a room, where its members were spread by chance. */
+/** Expected number of nodes with a member of a room, if its members are spread at random. */
 function fanOut(workload: Workload, nodes: number): number {
   return nodes * (1 - (1 - 1 / nodes) ** membersPerRoom(workload));
 }
@@ -262,12 +262,12 @@ function membersPerRoom({ connections, rooms, roomsPerConnection }: Workload): n
   return (connections * roomsPerConnection) / rooms;
 }
 
-/** Rooms with history in which nothing is published between two looks. */
-function quietRooms({ rooms, historyShare, messagesPerSecond }: Workload): number {
-  return rooms * historyShare * Math.exp((-lookSeconds * messagesPerSecond) / rooms);
+/** Rooms with history in which nothing is published between two probes. */
+function idleRooms({ rooms, historyShare, messagesPerSecond }: Workload): number {
+  return rooms * historyShare * Math.exp((-probeSeconds * messagesPerSecond) / rooms);
 }
 
-/** Nodes that have to be restarted at the same time, on average, for a deploy to be done in time. */
+/** Average number of nodes that restart at the same time, so that a deploy ends in time. */
 function awayAtOnce({ deployMinutes }: Workload, nodes: number): number {
   return Math.max(1, (nodes * restartSeconds) / (deployMinutes * 60));
 }
@@ -276,7 +276,7 @@ function movesPerSecond(workload: Workload, nodes: number): number {
   return (awayAtOnce(workload, nodes) * workload.connections) / nodes / moveSeconds;
 }
 
-/** The smallest number of nodes with which `fits` is true; it stays true for larger ones. */
+/** The smallest number of nodes for which `fits` is true. `fits` must stay true for larger numbers. */
 function leastNodes(fits: (nodes: number) => boolean): number {
   let most = 1;
   while (!fits(most)) {

@@ -1,8 +1,8 @@
 /**
  * The command line, and the only file that imports commander: `roomcast plan`.
  *
- * It owns the options, their defaults and what is wrong with them: exit code 2 and one sentence. What is computed is
- * gateway/cli/capacity.ts, what is printed gateway/cli/report.ts.
+ * Owns the options, their defaults and their checks: a mistake ends with exit code 2 and one sentence.
+ * gateway/cli/capacity.ts computes the plan, gateway/cli/report.ts prints it.
  */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { version } from '../version.ts';
@@ -22,16 +22,16 @@ interface PlanOptions extends Omit<Workload, Derived> {
   json?: true;
 }
 
-/** Without a number of reconnects, a connection lives for so long. */
+/** Lifetime of a connection, if the number of reconnects is not given. */
 const lifeSeconds = 1_800;
 
 const program = new Command('roomcast').description('A pub/sub gateway for WebSockets.').version(version);
-// For the subcommand too, which inherits it: everything that is wrong with a command line is 2.
+// Exit code 2 for every mistake in the command line. Subcommands inherit this.
 program.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 program
   .command('plan')
   .description(
-    'Computes how many nodes and Redis servers a load takes, what bounds them, and what ends first. Numbers may end in k or M.',
+    'Computes how many nodes and Redis servers a load takes, what bounds them, and what breaks first. Numbers may end in k or M.',
   )
   .addOption(required('--connections <number>', 'open connections', 1))
   .addOption(required('--messages-per-second <number>', 'publishes of all clients together', 0))
@@ -39,20 +39,20 @@ program
   .addOption(option('--members-per-room <number>', 'instead of --rooms', 1))
   .addOption(option('--rooms-per-connection <number>', 'rooms that a connection is in (default: 1)', 0.001))
   .addOption(option('--message-bytes <number>', 'size of data', 1).default(200))
-  .addOption(share('--history <share>', 'share of the rooms that keep history, 0 to 1'))
-  .addOption(option('--history-size <number>', 'messages that they keep', 1).default(100))
+  .addOption(share('--history <share>', 'share of the rooms with history, 0 to 1'))
+  .addOption(option('--history-size <number>', 'messages kept in each of them', 1).default(100))
   .addOption(share('--presence <share>', 'share of the rooms with presence, 0 to 1'))
   .addOption(option('--reconnects-per-second <number>', 'new connections (default: each lives for half an hour)', 0))
   .addOption(option('--deploy-minutes <number>', 'time in which all nodes are restarted', 0.1).default(60))
-  .addOption(option('--merge-ms <number>', 'what comes for a member within it is one write', 0.1).default(20))
+  .addOption(option('--merge-ms <number>', 'frames for a member within this time are one write', 0.1).default(20))
   .addOption(option('--ping-seconds <number>', 'GATEWAY_PING_INTERVAL_MS / 1000', 0.1).default(25))
-  .addOption(option('--share <share>', 'what may be used of a core and of a network', 0.01, 1).default(0.6))
+  .addOption(option('--share <share>', 'usable share of a core and of a network', 0.01, 1).default(0.6))
   .addOption(option('--descriptors <number>', 'file descriptors of a node', 2 * descriptorsKept).default(20_000))
   .addOption(option('--node-gb <number>', 'memory of a node, in GB', 0.5).default(2))
   .addOption(option('--redis-gb <number>', 'memory of a Redis, in GB', 0.1).default(16))
   .addOption(option('--network-gbit <number>', 'network of a node and of Redis, in Gbit/s', 0.001).default(10))
   .option('--json', 'print the plan as JSON')
-  .addHelpText('after', '\nThe model and what it was held against: docs/performance.md.')
+  .addHelpText('after', '\nThe model, and the measurements it was checked against: docs/performance.md.')
   .action((options: PlanOptions, command: Command) => {
     const workload = workloadOf(options, (mistake) => command.error(`error: ${mistake}`));
     const planned = plan(workload);
@@ -84,7 +84,7 @@ function number(text: string, least: number, most: number): number {
   throw new InvalidArgumentError(`It must be a number from ${least} to ${most}.`);
 }
 
-/** Two of rooms, members of a room and rooms of a connection give the third. */
+/** Rooms, members of a room and rooms of a connection: any two give the third. */
 function workloadOf(options: PlanOptions, fail: (mistake: string) => never): Workload {
   const { membersPerRoom, history, presence, json, ...rest } = options;
   const { connections } = options;
@@ -92,7 +92,7 @@ function workloadOf(options: PlanOptions, fail: (mistake: string) => never): Wor
     return fail('give --rooms or --members-per-room.');
   }
   if (options.rooms !== undefined && membersPerRoom !== undefined && options.roomsPerConnection !== undefined) {
-    return fail('of --rooms, --members-per-room and --rooms-per-connection two give the third; leave one out.');
+    return fail('--rooms, --members-per-room and --rooms-per-connection: any two give the third; leave one out.');
   }
   const memberships =
     options.rooms !== undefined && membersPerRoom !== undefined
@@ -100,7 +100,9 @@ function workloadOf(options: PlanOptions, fail: (mistake: string) => never): Wor
       : connections * (options.roomsPerConnection ?? 1);
   const rooms = options.rooms ?? memberships / (membersPerRoom ?? 1);
   if (rooms > memberships || rooms < 1) {
-    return fail(`that makes ${rooms} rooms for ${memberships} memberships; there must be from 1 to as many.`);
+    return fail(
+      `that makes ${rooms} rooms for ${memberships} memberships; give at least 1 room, and at most one per membership.`,
+    );
   }
   return {
     ...rest,

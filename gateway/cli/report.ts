@@ -1,5 +1,5 @@
 /**
- * A plan as text. It owns words and layout; the numbers are those of gateway/cli/capacity.ts, the judgement that of
+ * A plan as text. Owns words and layout; the numbers come from gateway/cli/capacity.ts, the advice from
  * gateway/cli/advice.ts.
  */
 import { type Advice, amount } from './advice.ts';
@@ -45,7 +45,7 @@ function nodeLines(workload: Workload, { nodes, spare, nodeBounds }: Plan): stri
     [`network (${percent(share)} of ${amount(networkGbit)} Gbit/s each)`, nodeBounds.network],
   ];
   return [
-    line('Nodes', amount(nodes) + (Number.isFinite(nodes) ? `, and ${amount(spare)} that may be away` : '')),
+    line('Nodes', amount(nodes) + (Number.isFinite(nodes) ? `, plus ${amount(spare)} spare` : '')),
     ...bounds.map(([label, needed]) =>
       line(`  ${label}`, `${amount(needed)}${needed === nodes && nodes > 1 ? '  <- decides' : ''}`),
     ),
@@ -87,12 +87,12 @@ function reconnectLines({ deployMinutes }: Workload, { spare, movesPerSecond, he
       `Deploy in ${amount(deployMinutes)} minutes`,
       `${amount(spare)} at a time, ${amount(movesPerSecond)} clients/s move`,
     ),
-    line('All clients back at once', `the last is connected after ${amount(herdSeconds)} s`),
+    line('All clients reconnect at once', `the last is connected after ${amount(herdSeconds)} s`),
   ];
 }
 
 function adviceLines({ breaksFirst, used, change, warnings }: Advice): string[] {
-  const when = used < 1 ? `${percent(used)} of what is planned for is used` : `${amount(used)} times what it can do`;
+  const when = used < 1 ? `${percent(used)} of its planned share is used` : `${amount(used)} times its planned share`;
   return [
     ...wrapped(`Breaks first: ${breaksFirst}; ${when}.`, '  '),
     ...wrapped(`Then: ${change}.`, '  '),
@@ -104,7 +104,7 @@ function line(label: string, value: string): string {
   return `${label.padEnd(labelWidth)}${value}`;
 }
 
-/** Lines of a sentence; all but the first begin with `indent`. */
+/** Wraps a sentence; all lines but the first begin with `indent`. */
 function wrapped(sentence: string, indent: string): string[] {
   const lines: string[] = [];
   let current = '';

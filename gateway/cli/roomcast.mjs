@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * The command `roomcast`: starts gateway/cli/main.ts as it was compiled, and in a checkout compiles it first.
+ * The command `roomcast`: starts the compiled gateway/cli/main.ts. In a checkout it compiles it first.
  *
- * In plain JavaScript, so that it is there before anything was built.
+ * Plain JavaScript, because it runs before anything is built.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const program = new URL('../../dist/gateway/cli/main.js', import.meta.url);
 
 if (!existsSync(program)) {
-  // What it prints goes to standard error: standard output belongs to the command.
+  // The build prints to standard error: standard output belongs to the command.
   const build = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: ['ignore', 2, 2] });
   if (build.status !== 0) {
     process.stderr.write(`Roomcast is not built: run \`npm ci --include=dev && npm run build\` in ${root} first.\n`);

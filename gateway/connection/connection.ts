@@ -1,63 +1,70 @@
 /**
- * One connection, from open to close: what its frames do, what goes out, and its end.
+ * One connection, from open to close: what its requests do, what goes out, and its end.
  *
- * Owns the outgoing buffer and the close code. It knows a socket only by gateway/connection/socket.ts, and has no timer of
- * its own: heartbeats and a sweep come by. What comes in, and in which order: gateway/connection/inbox.ts. Who it speaks for:
- * gateway/connection/session.ts. Its rooms: gateway/connection/memberships.ts.
+ * Owns its end and the close code. It knows a socket only by gateway/connection/socket.ts, and has no timer: heartbeats and a
+ * sweep come by. What comes in: inbox.ts. What goes out: outbox.ts. Who it speaks for: session.ts. Its rooms: memberships.ts.
+ * What it asks for: requests.ts.
  */
 import { type CloseCode, closeCode, closeReason } from '../../shared/codes.ts';
+import type { FrameId } from '../../shared/protocol.ts';
 import type { Identity } from '../auth/grants.ts';
-import { failure, pong, reconnect } from '../protocol/answers.ts';
-import type { Frame, Refused } from '../protocol/frame.ts';
-import type { Reader } from '../rooms/backpressure.ts';
+import { type Client, may } from '../operations/caller.ts';
+import type { Refusal } from '../operations/refusal.ts';
+import type { Dialect, Frame } from '../protocol/dialect.ts';
+import type { Reply } from '../protocol/reply.ts';
+import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
+import type { Buffered } from '../rooms/backpressure.ts';
+import { presenceTopic, type Topics } from '../rooms/fanout.ts';
 import type { Room } from '../rooms/hub.ts';
-import { presenceTopic } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
 import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
-import type { RoomFrame } from './membership.ts';
 import { type Member, Memberships } from './memberships.ts';
-import type { Node } from './node.ts';
-import { type Asker, request } from './requests.ts';
+import { Outbox, type OutboxOwner } from './outbox.ts';
+import type { ConnectionParts } from './parts.ts';
+import { perform } from './requests.ts';
 import { Session, type SessionOwner } from './session.ts';
 import type { Socket } from './socket.ts';
 
 /** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
 const closingMs = 10_000;
 
-export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwner {
+export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Client, SessionOwner {
+  readonly dialect: Dialect;
+  /** Kept for gateway/connection/connections.ts. */
+  heartbeatSlot = 0;
   readonly #number: number;
-  readonly #node: Node;
+  readonly #parts: ConnectionParts;
   readonly #socket: Socket;
   readonly #session: Session;
   readonly #memberships: Memberships;
   readonly #inbox: Inbox;
+  readonly #outbox: Outbox;
   readonly #openedAt = performance.now();
   readonly #liveness = new Liveness(this.#openedAt);
   publishesUnderWay = 0;
-  #stalled = false;
-  /** It takes no more history for now. */
-  #full = false;
   /** It takes nothing any more and is in no room; its socket may still hold what its peer has not read. */
   #closed = false;
   /** Once we decided to close it. */
   #closeCode: CloseCode | undefined;
-  #cutAt = Number.POSITIVE_INFINITY;
+  #destroyAt = Number.POSITIVE_INFINITY;
   #socketGone = false;
 
   /** `number` is its own on this node. */
-  constructor(number: number, socket: Socket, node: Node) {
+  constructor(number: number, socket: Socket, dialect: Dialect, parts: ConnectionParts) {
+    this.dialect = dialect;
     this.#number = number;
     this.#socket = socket;
-    this.#node = node;
-    this.#session = new Session(this, node);
-    this.#memberships = new Memberships(this, node);
-    this.#inbox = new Inbox(this, node.config);
+    this.#parts = parts;
+    this.#session = new Session(this, parts);
+    this.#memberships = new Memberships(this, parts);
+    this.#inbox = new Inbox(this, parts.config);
+    this.#outbox = new Outbox(this, socket, parts.backpressure);
   }
 
   /** Put together when asked for: most connections never are again after `welcome`. */
   get id(): string {
-    return `${this.#node.instance}-${this.#number}`;
+    return `${this.#parts.instance}-${this.#number}`;
   }
 
   get identity(): Identity | undefined {
@@ -65,7 +72,7 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
   }
 
   get live(): boolean {
-    return !this.#stalled && !this.#closed;
+    return !this.#outbox.stalled && !this.#closed;
   }
 
   get closing(): boolean {
@@ -90,20 +97,20 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
     return this.#closeCode;
   }
 
-  // What the server reports
+  // What the transport reports
 
   /** The first thing after the handshake. `token` is what came with it. */
   open(token: string | undefined): void {
     this.#session.begin(token);
   }
 
-  /** A whole text message of so many bytes. */
-  receive(text: string, bytes: number): void {
+  /** One message of the client, whole. The bytes are only used during the call. */
+  receive(message: ArrayBuffer): void {
     const now = performance.now();
-    this.#node.freeze.look(now);
+    this.#parts.freeze.check(now);
     this.#liveness.sentFrame(now);
     if (this.#closed || this.#closeIfExpired()) return;
-    this.#inbox.take(text, bytes, now);
+    this.#inbox.take(message, now);
   }
 
   /** A WebSocket ping or pong frame (RFC 6455 section 5.5); the server has answered it. */
@@ -115,13 +122,7 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
   drained(): void {
     this.#liveness.hasRead(performance.now());
     if (this.#closed) this.#endIfRead();
-    if (this.#closed || !(this.#stalled || this.#full)) return;
-    const { resumeBytes } = this.#node.backpressure;
-    // Who is full has live messages: to wait longer costs it nothing, and saves reads.
-    if (this.bufferedBytes() > (this.#stalled ? resumeBytes : resumeBytes / 2)) return;
-    this.#stalled = false;
-    this.#full = false;
-    this.#memberships.goOn();
+    else if (this.#outbox.drained()) this.#memberships.drained();
   }
 
   /** The socket is gone, by whichever side. */
@@ -136,13 +137,13 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
    */
   close(code: CloseCode): void {
     if (this.#closed) return;
-    this.#node.log.debug({ connection: this.id, code }, 'closing a connection');
-    this.#node.events.connectionClosed(code);
+    this.#parts.log.debug({ connection: this.id, code }, 'closing a connection');
+    this.#parts.events.connectionClosed(code);
     this.#closeCode = code;
     // What was fanned out in this turn is still the peer's.
     if (this.#memberships.size > 0) this.flush();
     this.#leave();
-    this.#cutAt = performance.now() + closingMs;
+    this.#destroyAt = performance.now() + closingMs;
     this.#endIfRead();
   }
 
@@ -150,7 +151,7 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
     this.#closed = true;
     this.#memberships.leaveAll();
     const user = this.#session.end();
-    if (user !== null) this.#node.users.remove(user, this);
+    if (user !== null) this.#parts.users.remove(user, this);
   }
 
   #endIfRead(): void {
@@ -161,12 +162,12 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
   /** The node drains. A client that is not welcomed yet has nothing to take along. */
   askToMove(): void {
     if (this.identity === undefined) this.close(closeCode.draining);
-    else this.send(reconnect('draining', 0));
+    else this.reply({ type: 'reconnect', afterMs: 0, reason: 'draining' });
   }
 
   /** A fault of the gateway in something this connection asked for: it costs the connection, never the process. */
   fail(error: unknown): void {
-    this.#node.faults.report('a handler failed', error, { connection: this.id });
+    this.#parts.faults.report('a handler failed', error, { connection: this.id });
     this.close(closeCode.internalError);
   }
 
@@ -188,9 +189,9 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
 
   /** Closes it if its time for something is over. `time` is Unix ms. */
   checkDeadlines(now: number, time: number): void {
-    const { config, events } = this.#node;
+    const { config, events } = this.#parts;
     if (this.#closed) {
-      if (now >= this.#cutAt) this.#socket.cut();
+      if (now >= this.#destroyAt) this.#socket.destroy();
       return;
     }
     if (this.#closeIfExpired(time)) return;
@@ -208,46 +209,51 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
     return true;
   }
 
-  // Frames
+  // Requests
 
-  /** Takes up a frame that had to wait. */
-  resume(frame: Frame): void {
-    this.#inbox.resume(frame);
+  release(request: RoomRequest): void {
+    this.#inbox.release(request);
   }
 
-  handle(frame: Frame | Refused): void {
+  handle(request: Request | Rejected): void {
     if (this.#closed || this.#closeIfExpired()) return;
-    if (frame.type === 'refused' && frame.code === 'bad_request') {
-      this.#inbox.refuseMalformed(frame);
+    if (request.type === 'rejected' && request.code === 'bad_request') {
+      this.#inbox.malformed(request);
       return;
     }
     this.#inbox.wellFormed();
-    if (frame.type === 'ping') {
+    const { id } = request;
+    if (request.type === 'ping') {
       this.#liveness.sendsPings();
-      this.send(pong(frame.id));
-    } else if (frame.type === 'auth') {
-      this.#session.authenticate(frame.token, frame.id, false);
+      this.reply({ type: 'pong', id });
+    } else if (request.type === 'auth') {
+      this.#session.authenticate(request.token, id, false);
     } else if (this.identity === undefined) {
-      this.send(failure(frame.id, 'unauthorized', 'Send auth with a token first.'));
-    } else if (frame.type === 'refused') {
-      this.send(failure(frame.id, frame.code, frame.message));
-    } else this.#handleInRoom(frame, this.identity);
+      this.reply({ type: 'error', id, code: 'unauthorized', message: 'Send auth with a token first.' });
+    } else if (request.type === 'rejected') {
+      this.reply({ type: 'error', id, code: request.code, message: request.message });
+    } else this.#handleInRoom(request);
   }
 
-  #handleInRoom(frame: RoomFrame, identity: Identity): void {
-    if (this.#memberships.isJoining(frame.room)) {
-      if (this.#inbox.mayWait(frame)) this.#memberships.hold(frame);
-    } else if (frame.type === 'subscribe') {
-      this.#memberships.subscribe(frame);
-    } else if (frame.type === 'unsubscribe') {
-      this.#memberships.unsubscribe(frame.id, frame.room);
-    } else request(frame, identity, this, this.#node);
+  #handleInRoom(request: RoomRequest): void {
+    if (this.#memberships.isJoining(request.room)) {
+      if (this.#inbox.mayWait(request)) this.#memberships.hold(request);
+    } else if (request.type === 'subscribe') {
+      this.#memberships.subscribe(request);
+    } else if (request.type === 'unsubscribe') {
+      this.#memberships.unsubscribe(request.id, request.room);
+    } else perform(request, this, this.#parts);
+  }
+
+  /** Takes it out of a room, by an operator's order. False if it is no member. */
+  expel(room: string): boolean {
+    return this.#memberships.expel(room);
   }
 
   // What the session reports
 
   welcomed({ user }: Identity): void {
-    if (user !== null) this.#node.users.add(user, this)?.close(closeCode.connectionLimit);
+    if (user !== null) this.#parts.users.add(user, this)?.close(closeCode.connectionLimit);
     this.#memberships.reenter();
   }
 
@@ -257,7 +263,7 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
   }
 
   settled(): void {
-    this.#inbox.goOn();
+    this.#inbox.releaseWaiting();
   }
 
   /** From now on other room rules hold. */
@@ -267,54 +273,46 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
 
   // Out
 
-  /** Sends a finished frame. Over the soft limit the reader is put aside; over the hard one it is closed. */
-  send(frame: string | Uint8Array): void {
-    if (this.#closed) return;
-    this.#socket.send(frame);
-    const buffered = this.#socket.bufferedBytes();
-    const { hardBytes, softBytes } = this.#node.backpressure;
-    if (buffered > hardBytes) this.close(closeCode.slowConsumer);
-    else if (buffered > softBytes) this.stall();
+  reply(reply: Reply): void {
+    if (!this.#closed) this.send(this.dialect.encode(reply));
+  }
+
+  refuse(id: FrameId | undefined, { code, message }: Refusal): void {
+    this.reply({ type: 'error', id, code, message });
+  }
+
+  message(frame: Uint8Array): void {
+    this.send(this.dialect.message(frame));
+  }
+
+  send(frame: Frame): void {
+    if (!this.#closed) this.#outbox.send(frame);
+  }
+
+  fannedOut(frame: Frame): void {
+    if (!this.#closed) this.#socket.send(frame);
   }
 
   takes(bytes: number): boolean {
-    if (!this.live) return false;
-    const { backpressure } = this.#node;
-    const buffered = this.#socket.bufferedBytes();
-    if (buffered > 0 && buffered + bytes > backpressure.feedBytes) {
-      this.#full = true;
-      return false;
-    }
-    backpressure.handedOver(bytes);
-    return this.live;
+    return this.live && this.#outbox.takes(bytes) && this.live;
   }
 
   maySubscribe(room: string): boolean {
-    const { identity } = this;
-    return identity !== undefined && this.#node.access.allows(identity, 'subscribe', room);
+    return may(this.#parts.access, this, 'subscribe', room);
   }
 
-  listen({ name, tells }: Room): void {
-    this.#socket.listen(name);
-    if (tells) this.#socket.listen(presenceTopic(name));
+  get topics(): Topics | undefined {
+    return this.#socket.topics;
   }
 
-  unlisten({ name, tells }: Room): void {
-    // The server forgets with the socket what it listened to.
-    if (this.#socketGone) return;
-    this.#socket.unlisten(name);
-    if (tells) this.#socket.unlisten(presenceTopic(name));
+  listen({ name, joinLeave }: Room): void {
+    this.#parts.fanout.listen(name, this);
+    if (joinLeave) this.#parts.fanout.listen(presenceTopic(name), this);
   }
 
-  /** Leaves out join and leave frames of the room until `hearPresence`. False if it gets none now, being aside. */
-  skipPresence(room: string): boolean {
-    if (this.#closed || !this.#socket.listensTo(presenceTopic(room))) return false;
-    this.#socket.unlisten(presenceTopic(room));
-    return true;
-  }
-
-  hearPresence(room: string): void {
-    this.#socket.listen(presenceTopic(room));
+  unlisten({ name, joinLeave }: Room): void {
+    this.#parts.fanout.unlisten(name, this, this.#socketGone);
+    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketGone);
   }
 
   bufferedBytes(): number {
@@ -327,20 +325,20 @@ export class Connection implements InboxOwner, Reader, Member, Asker, SessionOwn
   }
 
   stall(): void {
-    if (this.#stalled || this.#closed) return;
+    if (!this.live) return;
     if (this.#memberships.closesSlow) {
       this.close(closeCode.slowConsumer);
       return;
     }
-    this.#stalled = true;
-    this.#memberships.putAside();
-    this.#node.log.debug({ connection: this.id }, 'a slow reader was put aside');
+    this.#outbox.stalled = true;
+    this.#memberships.stall();
+    this.#parts.log.debug({ connection: this.id }, 'a slow reader was put aside');
   }
 
-  shed(): void {
+  evict(): void {
     if (this.#socketGone) return;
     // It was closed before, and has not read since.
-    if (this.#closed) this.#socket.cut();
+    if (this.#closed) this.#socket.destroy();
     else this.close(closeCode.slowConsumer);
   }
 }

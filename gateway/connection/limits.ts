@@ -3,7 +3,7 @@
  *
  * Counts only; what happens to the one over a limit is decided where it is asked.
  */
-import type { Frame, Refused } from '../protocol/frame.ts';
+import type { Rejected, Request } from '../protocol/request.ts';
 
 /** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
 export class TokenBucket {
@@ -115,23 +115,23 @@ export class Backlog {
   }
 
   /** False if this one would be too many; otherwise it is counted until `remove`. */
-  add(frame: Frame | Refused): boolean {
-    const bytes = sizeOf(frame);
+  add(request: Request | Rejected): boolean {
+    const bytes = sizeOf(request);
     if (this.#frames >= this.#mostFrames || this.#bytes + bytes > this.#mostBytes) return false;
     this.#frames++;
     this.#bytes += bytes;
     return true;
   }
 
-  remove(frame: Frame | Refused): void {
+  remove(request: Request | Rejected): void {
     this.#frames--;
-    this.#bytes -= sizeOf(frame);
+    this.#bytes -= sizeOf(request);
   }
 }
 
-function sizeOf(frame: Frame | Refused): number {
-  if (frame.type === 'publish') return frame.data.length;
-  return frame.type === 'auth' ? frame.token.length : 0;
+function sizeOf(request: Request | Rejected): number {
+  if (request.type === 'publish') return request.data.length;
+  return request.type === 'auth' ? request.token.length : 0;
 }
 
 /** Connections by user, the oldest first. */

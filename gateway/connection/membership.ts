@@ -7,52 +7,61 @@
  * there; when it goes on it is told what it missed, or given only the newest. Next: gateway/rooms/feed.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
-import { failure, type Gap, gap, ok } from '../protocol/answers.ts';
-import type { Frame } from '../protocol/frame.ts';
+import { forbidden } from '../operations/caller.ts';
+import { Refusal, refusalOf } from '../operations/refusal.ts';
+import type { GapReply, Reply } from '../protocol/reply.ts';
+import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
 import { isHole, missing, type Step, samePosition } from '../rooms/continuation.ts';
 import type { Follower } from '../rooms/feed.ts';
-import type { Room } from '../rooms/hub.ts';
+import type { Hub, Room } from '../rooms/hub.ts';
+import type { Presence } from '../rooms/presence.ts';
+import type { Events } from '../telemetry/events.ts';
+import type { Faults } from '../telemetry/faults.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
-import type { Node } from './node.ts';
-import { rejection } from './rejection.ts';
 
-export type RoomFrame = Extract<Frame, { room: string }>;
-export type SubscribeFrame = Extract<Frame, { type: 'subscribe' }>;
-
-/** What a membership needs of its connection. */
-export interface Reader {
+/** A connection, as far as one of its memberships goes. */
+export interface Subscriber {
   /** False while it is over the soft limit of its outgoing buffer, and when it is closed. */
   readonly live: boolean;
-  send(frame: string | Uint8Array): void;
-  /** False if so many bytes of history more would be too many; when it has read, its memberships go on. */
+  reply(reply: Reply): void;
+  /** A `message` frame of the native dialect. */
+  message(frame: Uint8Array): void;
+  /** False if `bytes` more of history would overfill the buffer; when it has read, its memberships go on. */
   takes(bytes: number): boolean;
   maySubscribe(room: string): boolean;
-  /** Has the server fan out the room to this connection, or no more. */
+  /** Begins to hear what is fanned out to the room, or ends it. */
   listen(room: Room): void;
   unlisten(room: Room): void;
   /** A fault of the gateway in what is done for it. */
   fail(error: unknown): void;
 }
 
+export interface MembershipParts {
+  hub: Hub;
+  presence: Presence;
+  events: Events;
+  faults: Faults;
+}
+
 /** How a joining ends: exactly one of them is called, once. */
 export interface Joining {
-  frame: SubscribeFrame;
+  request: SubscribeRequest;
   joined(): void;
-  /** The membership is over; `answer` says why. */
-  failed(answer: string): void;
+  /** The membership is over. */
+  failed(refusal: Refusal): void;
 }
 
 /** One for all: memberships that hold something are rare. */
-export const nothingHeld: RoomFrame[] = [];
+export const nothingHeld: RoomRequest[] = [];
 const nowhere: Position = { epoch: '', offset: 0 };
 
 export class Membership implements Follower {
   readonly room: Room;
-  readonly #reader: Reader;
-  readonly #node: Node;
-  /** Frames that wait until it is known how the joining ended. */
-  held: RoomFrame[] = nothingHeld;
-  #state: 'joining' | 'live' | 'behind' | 'aside' | 'left' = 'joining';
+  readonly #subscriber: Subscriber;
+  readonly #parts: MembershipParts;
+  /** Requests that wait until it is known how the joining ended. */
+  held: RoomRequest[] = nothingHeld;
+  #state: 'joining' | 'live' | 'catching-up' | 'stalled' | 'left' = 'joining';
   /** While history is read for it. */
   #resumption: Joining | undefined;
   /** Where it was put aside or has come to, in a room with history. */
@@ -63,10 +72,10 @@ export class Membership implements Follower {
   /** Join and leave frames of the room so far, as of when it left the live path. */
   #presenceTold = 0;
 
-  constructor(room: Room, reader: Reader, node: Node) {
+  constructor(room: Room, subscriber: Subscriber, parts: MembershipParts) {
     this.room = room;
-    this.#reader = reader;
-    this.#node = node;
+    this.#subscriber = subscriber;
+    this.#parts = parts;
   }
 
   get joining(): boolean {
@@ -84,12 +93,12 @@ export class Membership implements Follower {
   /** The rule by which it is off the live path now, if it is. */
   get slowBy(): SlowPolicy | undefined {
     const { slow } = this.room;
-    return (this.#state === 'behind' || this.#state === 'aside') && slow !== 'close' ? slow : undefined;
+    return (this.#state === 'catching-up' || this.#state === 'stalled') && slow !== 'close' ? slow : undefined;
   }
 
   /** The room is subscribed: answers, now or when history was read, and goes live or follows. */
   begin(joining: Joining): void {
-    const { id, room, since } = joining.frame;
+    const { id, room, since } = joining.request;
     const { feed } = this.room;
     const position = feed?.position;
     if (this.#state === 'left' || this.#refused(joining)) return;
@@ -99,9 +108,9 @@ export class Membership implements Follower {
       feed?.follow(this);
       return;
     }
-    if (since !== undefined && position !== undefined) this.#node.events.resumed('recovered');
+    if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
-    this.#reader.send(ok({ id, room, ...position, recovered }));
+    this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
     this.#settle(position);
     joining.joined();
   }
@@ -112,7 +121,7 @@ export class Membership implements Follower {
     try {
       this.#receive(steps, arrived);
     } catch (error) {
-      this.#reader.fail(error);
+      this.#subscriber.fail(error);
     }
   }
 
@@ -121,7 +130,7 @@ export class Membership implements Follower {
     this.#resumption = undefined;
     if (resumption === undefined) this.#follow(steps, arrived);
     else if (!this.#refused(resumption)) {
-      this.#resume(resumption.frame, steps, arrived);
+      this.#resume(resumption.request, steps, arrived);
       resumption.joined();
     }
   }
@@ -130,22 +139,21 @@ export class Membership implements Follower {
     const resumption = this.#resumption;
     this.#resumption = undefined;
     if (resumption === undefined) return;
-    const { id } = resumption.frame;
-    resumption.failed(rejection(this.#node.faults, 'resuming failed', error, id, 'subscribe again'));
+    resumption.failed(refusalOf(this.#parts.faults, 'resuming failed', error, { again: 'subscribe again' }));
   }
 
-  /** The reader is too slow: no more live messages from here on. */
-  putAside(): void {
+  /** The connection reads too slowly: no more live messages from here on. */
+  stall(): void {
     if (this.#state !== 'live') return;
-    this.#reader.unlisten(this.room);
-    this.room.aside++;
-    this.#stepAside();
+    this.#subscriber.unlisten(this.room);
+    this.room.detached++;
+    this.#detach();
   }
 
-  /** The reader has read. */
-  goOn(): void {
-    if (this.#state === 'aside') this.#goLive();
-    else if (this.#state === 'behind') this.#catchUp();
+  /** The connection has read. */
+  drained(): void {
+    if (this.#state === 'stalled') this.#goLive();
+    else if (this.#state === 'catching-up') this.#catchUp();
   }
 
   /** No frame of the room follows. */
@@ -155,30 +163,29 @@ export class Membership implements Follower {
     if (state === 'left') return;
     this.#state = 'left';
     room.feed?.unfollow(this);
-    if (state === 'live') this.#reader.unlisten(room);
-    if (state === 'aside') this.#node.events.dropped('slow', room.sequence - this.#sequence);
-    this.#node.hub.leave(room, state === 'live');
+    if (state === 'live') this.#subscriber.unlisten(room);
+    if (state === 'stalled') this.#parts.events.dropped('slow', room.sequence - this.#sequence);
+    this.#parts.hub.leave(room, state === 'live');
   }
 
   /** A refresh, or new rules, may have changed everything while the backplane was asked. */
-  #refused({ frame: { id, room }, failed }: Joining): boolean {
-    if (!this.#reader.maySubscribe(room)) {
-      failed(failure(id, 'forbidden', 'Neither a room rule nor the token allows to subscribe to this room any more.'));
-    } else if (this.room.outdated) {
-      failed(failure(id, 'unavailable', 'The rule of this room has changed at this moment; subscribe again.'));
+  #refused({ request: { room }, failed }: Joining): boolean {
+    if (!this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
+    else if (this.room.outdated) {
+      failed(new Refusal('unavailable', 'The rule of this room has changed at this moment; subscribe again.'));
     } else return false;
     return true;
   }
 
-  #resume({ id, room, since }: SubscribeFrame, steps: readonly Step[], arrived: boolean): void {
+  #resume({ id, room, since }: SubscribeRequest, steps: readonly Step[], arrived: boolean): void {
     const recovered = !steps.some(isHole);
-    this.#node.events.resumed(recovered ? 'recovered' : 'refused');
+    this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
     const position = recovered ? since : this.room.feed?.position;
-    this.#reader.send(ok({ id, room, ...position, recovered }));
+    this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
     if (this.#hasLeft()) return;
     if (recovered) {
-      this.#state = 'behind';
-      this.#presenceTold = this.#node.presence.timesTold(room);
+      this.#state = 'catching-up';
+      this.#presenceTold = this.#parts.presence.changesSeen(room);
       this.#follow(steps, arrived);
     } else this.#settle(position);
   }
@@ -197,18 +204,18 @@ export class Membership implements Follower {
   /** It is where the room is, off the live path, and goes live as soon as it can. */
   #settle(position: Position | undefined): void {
     if (this.#hasLeft()) return;
-    this.#stepAside();
+    this.#detach();
     this.#cursor = position ?? nowhere;
-    if (this.#reader.live) this.goOn();
+    if (this.#subscriber.live) this.drained();
   }
 
-  #stepAside(): void {
+  #detach(): void {
     const { feed, slow, sequence, interruptions } = this.room;
-    this.#state = slow === 'catch-up' ? 'behind' : 'aside';
+    this.#state = slow === 'catch-up' ? 'catching-up' : 'stalled';
     this.#cursor = feed?.position ?? nowhere;
     this.#sequence = sequence;
     this.#interruptions = interruptions;
-    this.#presenceTold = this.#node.presence.timesTold(this.room.name);
+    this.#presenceTold = this.#parts.presence.changesSeen(this.room.name);
   }
 
   #catchUp(): void {
@@ -218,37 +225,37 @@ export class Membership implements Follower {
     else feed.follow(this);
   }
 
-  /** Gives the reader what it takes. False if that is not all; it goes on from its cursor when it has read. */
+  /** Gives the connection what it takes. False if that is not all; it goes on from its cursor when it has read. */
   #feed(steps: readonly Step[]): boolean {
     for (const step of steps) {
-      if (this.#state !== 'behind') return false;
+      if (this.#state !== 'catching-up') return false;
       if (isHole(step)) {
         this.#gap(missing(step));
       } else {
-        if (!this.#reader.takes(step.frame.length)) return false;
-        this.#reader.send(step.frame);
-        this.#node.events.fed();
+        if (!this.#subscriber.takes(step.frame.length)) return false;
+        this.#subscriber.message(step.frame);
+        this.#parts.events.fed();
       }
       this.#cursor = step.position;
     }
-    return this.#state === 'behind' && this.#reader.live;
+    return this.#state === 'catching-up' && this.#subscriber.live;
   }
 
   #goLive(): void {
     const { room } = this;
-    const wasAside = this.#state === 'aside';
+    const wasStalled = this.#state === 'stalled';
     this.#state = 'live';
-    room.aside--;
-    this.#reader.listen(room);
-    if (wasAside) this.#tellMissed();
+    room.detached--;
+    this.#subscriber.listen(room);
+    if (wasStalled) this.#tellMissed();
     // No message is missing for that, but who is there may have changed.
-    if (this.#node.presence.timesTold(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });
+    if (this.#parts.presence.changesSeen(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });
   }
 
   #tellMissed(): void {
     const { name, feed, interruptions, newest, sequence, slow } = this.room;
     const dropped = sequence - this.#sequence;
-    if (dropped > 0) this.#node.events.dropped('slow', dropped);
+    if (dropped > 0) this.#parts.events.dropped('slow', dropped);
     const here = feed?.position ?? nowhere;
     const { epoch, offset } = this.#cursor;
     const only = slow === 'latest' && dropped > 0 ? newest : undefined;
@@ -257,13 +264,13 @@ export class Membership implements Follower {
     } else if (only === undefined && here.offset > offset) {
       this.#gap({ reason: 'slow', first: offset + 1, last: here.offset, count: here.offset - offset, ...here });
     } else if (only === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
-    if (only !== undefined) this.#reader.send(only);
+    if (only !== undefined) this.#subscriber.message(only);
     // The node has told it to the live members already, and counted it.
-    if (interruptions > this.#interruptions) this.#reader.send(gap(name, { reason: 'backplane' }));
+    if (interruptions > this.#interruptions) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
   }
 
-  #gap(fields: Gap): void {
-    this.#node.events.gapTold(fields.reason);
-    this.#reader.send(gap(this.room.name, fields));
+  #gap(fields: Omit<GapReply, 'type' | 'room'>): void {
+    this.#parts.events.gapTold(fields.reason);
+    this.#subscriber.reply({ type: 'gap', room: this.room.name, ...fields });
   }
 }

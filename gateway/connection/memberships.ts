@@ -1,22 +1,26 @@
 /**
  * The rooms of one connection.
  *
- * Owns which memberships there are: it makes one for a `subscribe` that is allowed, and ends it. Frames for a room that is
+ * Owns which memberships there are: it makes one for a `subscribe` that is allowed, and ends it. Requests for a room that is
  * being joined are held until it is known how that ended. What happens in between is gateway/connection/membership.ts.
  */
-import type { FrameId } from '../../shared/protocol.ts';
-import { failure, ok, unsubscribed } from '../protocol/answers.ts';
-import type { Frame } from '../protocol/frame.ts';
-import type { PresentMember } from '../rooms/presence.ts';
+import type { FrameId, UnsubscribedFrame } from '../../shared/protocol.ts';
+import { forbidden } from '../operations/caller.ts';
+import { Refusal, refusalOf } from '../operations/refusal.ts';
+import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
+import type { PresenceConnection } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
-import { Membership, nothingHeld, type Reader, type RoomFrame, type SubscribeFrame } from './membership.ts';
-import type { Node } from './node.ts';
-import { rejection } from './rejection.ts';
+import { Membership, type MembershipParts, nothingHeld, type Subscriber } from './membership.ts';
 
-/** What memberships need of their connection. */
-export interface Member extends Reader, PresentMember {
-  /** Takes up a frame that was held. */
-  resume(frame: Frame): void;
+/** The connection that the memberships are of. */
+export interface Member extends Subscriber, PresenceConnection {
+  refuse(id: FrameId | undefined, refusal: Refusal): void;
+  /** A request that was held takes effect. */
+  release(request: RoomRequest): void;
+}
+
+export interface MembershipsParts extends MembershipParts {
+  config: { maxRoomsPerConnection: number };
 }
 
 /** One for all: each scrape asks every connection, and hardly any is slow. */
@@ -24,14 +28,14 @@ const none: ReadonlySet<SlowPolicy> = new Set();
 
 export class Memberships {
   readonly #member: Member;
-  readonly #node: Node;
+  readonly #parts: MembershipsParts;
   // Most connections are in one room, and a map is larger than all else that is kept of them.
   #one: Membership | undefined;
   #others: Map<string, Membership> | undefined;
 
-  constructor(member: Member, node: Node) {
+  constructor(member: Member, parts: MembershipsParts) {
     this.#member = member;
-    this.#node = node;
+    this.#parts = parts;
   }
 
   get size(): number {
@@ -55,36 +59,33 @@ export class Memberships {
     return this.#of(room) !== undefined;
   }
 
-  /** True while frames for this room have to wait. */
+  /** True while requests for this room have to wait. */
   isJoining(room: string): boolean {
     return this.#of(room)?.joining ?? false;
   }
 
-  /** Keeps a frame until the joining of its room has ended. */
-  hold(frame: RoomFrame): void {
-    const membership = this.#of(frame.room);
+  /** Keeps a request until the joining of its room has ended. */
+  hold(request: RoomRequest): void {
+    const membership = this.#of(request.room);
     if (membership === undefined) return;
     if (membership.held === nothingHeld) membership.held = [];
-    membership.held.push(frame);
+    membership.held.push(request);
   }
 
-  subscribe(frame: SubscribeFrame): void {
-    const { id, room: name } = frame;
-    const most = this.#node.config.maxRoomsPerConnection;
-    if (!this.#member.maySubscribe(name)) {
-      this.#member.send(
-        failure(id, 'forbidden', 'Neither a room rule nor the token allows to subscribe to this room.'),
-      );
-    } else if (this.has(name)) {
-      this.#member.send(ok({ id, room: name, recovered: frame.since === undefined ? undefined : false }));
+  subscribe(request: SubscribeRequest): void {
+    const { id, room: name, since } = request;
+    const most = this.#parts.config.maxRoomsPerConnection;
+    if (!this.#member.maySubscribe(name)) this.#member.refuse(id, forbidden('subscribe'));
+    else if (this.has(name)) {
+      this.#member.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
     } else if (most > 0 && this.size >= most) {
-      this.#member.send(failure(id, 'limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
-    } else this.#join(frame);
+      this.#member.refuse(id, new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
+    } else this.#join(request);
   }
 
   unsubscribe(id: FrameId, name: string): void {
     // The answer goes first: it takes along what was fanned out in this turn before the member leaves.
-    this.#member.send(ok({ id }));
+    this.#member.reply({ type: 'ok', id });
     this.#leave(name);
   }
 
@@ -96,62 +97,74 @@ export class Memberships {
     for (const { joining, room } of this.#all()) {
       const allowed = this.#member.maySubscribe(room.name);
       if (joining || (allowed && !room.outdated)) continue;
-      this.#leave(room.name);
-      this.#member.send(unsubscribed(room.name, allowed ? 'changed' : 'revoked'));
+      this.#expel(room.name, allowed ? 'changed' : 'revoked');
     }
+  }
+
+  /** Takes the connection out of a room and joinLeave it so. False if it is no member, or only joining. */
+  expel(room: string): boolean {
+    const membership = this.#of(room);
+    if (membership === undefined || membership.joining) return false;
+    this.#expel(room, 'revoked');
+    return true;
+  }
+
+  #expel(room: string, reason: UnsubscribedFrame['reason']): void {
+    this.#leave(room);
+    this.#member.reply({ type: 'unsubscribed', room, reason });
   }
 
   /** Shows in every room who the connection now speaks for. */
   reenter(): void {
-    for (const { joining, room } of this.#all()) if (!joining) this.#node.presence.enter(room.name, this.#member);
+    for (const { joining, room } of this.#all()) if (!joining) this.#parts.presence.enter(room.name, this.#member);
   }
 
   /** The connection takes part in nothing any more. */
   leaveAll(): void {
     for (const membership of this.#all()) {
       membership.leave();
-      this.#node.presence.gone(membership.room.name, this.#member.id);
+      this.#parts.presence.gone(membership.room.name, this.#member.id);
     }
     this.#one = undefined;
     this.#others = undefined;
   }
 
   /** The reader is too slow: no more messages from here on. */
-  putAside(): void {
-    for (const membership of this.#all()) membership.putAside();
+  stall(): void {
+    for (const membership of this.#all()) membership.stall();
   }
 
   /** The reader has read: room by room it goes on where it was. */
-  goOn(): void {
+  drained(): void {
     for (const membership of this.#all()) {
       // Going on may fill the buffer again; the rest then waits for the next time.
       if (!this.#member.live) return;
-      membership.goOn();
+      membership.drained();
     }
   }
 
-  #join(frame: SubscribeFrame): void {
-    const { faults, hub } = this.#node;
-    const { id, room: name } = frame;
+  #join(request: SubscribeRequest): void {
+    const { faults, hub } = this.#parts;
+    const { id, room: name } = request;
     const room = hub.join(name);
-    const membership = new Membership(room, this.#member, this.#node);
+    const membership = new Membership(room, this.#member, this.#parts);
     this.#add(membership);
-    const failed = (answer: string) => {
+    const failed = (refusal: Refusal) => {
       if (this.#of(name) !== membership) return;
       this.#leave(name);
-      this.#member.send(answer);
+      this.#member.refuse(id, refusal);
       this.#release(membership);
     };
     const joined = () => {
       // The answer may have been one frame too many, and have closed the connection.
-      if (this.#of(name) === membership) this.#node.presence.enter(name, this.#member);
+      if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#member);
       this.#release(membership);
     };
     hub
       .subscribed(room)
       .then(
-        () => membership.begin({ frame, joined, failed }),
-        (error: unknown) => failed(rejection(faults, 'subscribing failed', error, id, 'subscribe again')),
+        () => membership.begin({ request, joined, failed }),
+        (error: unknown) => failed(refusalOf(faults, 'subscribing failed', error, { again: 'subscribe again' })),
       )
       .catch((error: unknown) => this.#member.fail(error));
   }
@@ -159,7 +172,7 @@ export class Memberships {
   #leave(room: string): void {
     this.#of(room)?.leave();
     this.#remove(room);
-    this.#node.presence.leave(room, this.#member.id);
+    this.#parts.presence.leave(room, this.#member.id);
   }
 
   #of(room: string): Membership | undefined {
@@ -188,6 +201,6 @@ export class Memberships {
   #release(membership: Membership): void {
     const { held } = membership;
     membership.held = nothingHeld;
-    for (const frame of held) this.#member.resume(frame);
+    for (const request of held) this.#member.release(request);
   }
 }

@@ -1,84 +1,68 @@
 /**
- * What a connection asks for in a room beside membership: to publish, to read history, to read who is there.
+ * Requests of a connection that are operations (gateway/operations): each is performed and answered once.
  *
- * Each is allowed or refused, handed on, and answered once. It keeps no state and knows no order: that frames of a
- * connection come here one after the other is gateway/connection/connection.ts. Next: gateway/rooms/hub.ts, gateway/rooms/presence.ts.
+ * Keeps no state and no order: that requests of a connection come here one after the other is
+ * gateway/connection/connection.ts.
  */
-
-import type { Identity } from '../auth/grants.ts';
-import { BackplaneError } from '../backplane/backplane.ts';
-import { failure, ok, present } from '../protocol/answers.ts';
-import type { HistoryFrame, PresenceFrame } from '../protocol/frame.ts';
-import { historyAnswer, historyQuery } from '../protocol/history.ts';
-import type { RoomFrame } from './membership.ts';
-import type { Node } from './node.ts';
-import { rejection } from './rejection.ts';
+import type { FrameId } from '../../shared/protocol.ts';
+import type { Client } from '../operations/caller.ts';
+import { history } from '../operations/history.ts';
+import { presence } from '../operations/presence.ts';
+import { publish } from '../operations/publish.ts';
+import type { Refusal } from '../operations/refusal.ts';
+import type { Reply } from '../protocol/reply.ts';
+import type { HistoryRequest, PresenceRequest, PublishRequest } from '../protocol/request.ts';
+import type { ConnectionParts } from './parts.ts';
 
 /** The connection that asks. */
-export interface Asker {
+export interface Asker extends Client {
   /** Publishes that are not answered yet. */
   publishesUnderWay: number;
-  isMember(room: string): boolean;
-  send(frame: string): void;
+  reply(reply: Reply): void;
+  refuse(id: FrameId | undefined, refusal: Refusal): void;
   fail(error: unknown): void;
 }
 
-type PublishFrame = Extract<RoomFrame, { type: 'publish' }>;
-
-export function request(
-  frame: PublishFrame | HistoryFrame | PresenceFrame,
-  identity: Identity,
+export function perform(
+  request: PublishRequest | HistoryRequest | PresenceRequest,
   asker: Asker,
-  node: Node,
+  parts: ConnectionParts,
 ): void {
-  if (frame.type === 'publish') publish(frame, identity, asker, node);
-  else if (!node.access.allowsReading(identity, frame.type, frame.room, asker.isMember(frame.room))) {
-    asker.send(failure(frame.id, 'forbidden', forbidden[frame.type]));
-  } else {
-    const answer = frame.type === 'history' ? history(frame, node) : presence(frame, node);
-    answer
+  if (request.type === 'publish') answerPublish(request, asker, parts);
+  else {
+    const { id } = request;
+    const reply = request.type === 'history' ? readHistory(request, asker, parts) : readPresence(request, asker, parts);
+    reply
       .then(
-        (text) => asker.send(text),
-        (error: unknown) => asker.send(rejection(node.faults, 'a question failed', error, frame.id, 'ask again')),
+        (value) => asker.reply(value),
+        (refusal: Refusal) => asker.refuse(id, refusal),
       )
       .catch((error: unknown) => asker.fail(error));
   }
 }
 
-const forbidden = {
-  history: 'Only members of a room that keeps history may read it, or a token that says so.',
-  presence: 'Only members of a room whose rule has presence may ask who is there, or a token that says so.',
-};
-
-function publish(frame: PublishFrame, identity: Identity, asker: Asker, node: Node): void {
-  const { access, faults, hub, events, publisher } = node;
-  const { id, room } = frame;
-  if (!access.allows(identity, 'publish', room)) {
-    asker.send(failure(id, 'forbidden', 'Neither a room rule nor the token allows to publish to this room.'));
-    return;
-  }
+function answerPublish(request: PublishRequest, asker: Asker, parts: ConnectionParts): void {
+  const { id } = request;
   asker.publishesUnderWay++;
-  hub
-    .publish(publisher.publication(frame, identity.user, access.rule(room).history))
+  publish(parts, asker, request)
     .then(
       ({ duplicate, position }) => {
         asker.publishesUnderWay--;
-        if (!duplicate) events.published();
-        if (id !== undefined) asker.send(ok({ id, ...position, ...(duplicate ? { duplicate } : {}) }));
+        if (id !== undefined) asker.reply({ type: 'ok', id, ...position, ...(duplicate ? { duplicate } : {}) });
       },
-      (error: unknown) => {
+      (refusal: Refusal) => {
         asker.publishesUnderWay--;
-        events.publishFailed(error instanceof BackplaneError ? error.code : 'internal');
-        asker.send(rejection(faults, 'publishing failed', error, id, 'publish again', 'with the same key'));
+        asker.refuse(id, refusal);
       },
     )
     .catch((error: unknown) => asker.fail(error));
 }
 
-async function history(frame: HistoryFrame, { backpressure, hub }: Node): Promise<string> {
-  return historyAnswer(frame, await hub.history(frame.room, historyQuery(frame, backpressure.softBytes)));
+async function readHistory(request: HistoryRequest, asker: Asker, parts: ConnectionParts): Promise<Reply> {
+  const answer = await history(parts, asker, request, parts.backpressure.softBytes);
+  return { type: 'history', id: request.id, ...answer };
 }
 
-async function presence(frame: PresenceFrame, { presence }: Node): Promise<string> {
-  return present(frame.id, await presence.page(frame.room, frame));
+async function readPresence(request: PresenceRequest, asker: Asker, parts: ConnectionParts): Promise<Reply> {
+  return { type: 'presence', id: request.id, ...(await presence(parts, asker, request)) };
 }

@@ -5,16 +5,32 @@
  * force to its end. It verifies nothing itself (gateway/auth/authenticator.ts does) and knows no rooms.
  */
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
-import { type FrameId, protocolVersion, type WelcomeFrame } from '../../shared/protocol.ts';
-import { KeysUnavailableError, TokenError, type Verified } from '../auth/authenticator.ts';
+import { type FrameId, protocolVersion } from '../../shared/protocol.ts';
+import { type Authenticator, KeysUnavailableError, TokenError, type Verified } from '../auth/authenticator.ts';
 import { anonymous, type Identity } from '../auth/grants.ts';
-import { failure, ok } from '../protocol/answers.ts';
-import { cut } from '../telemetry/log.ts';
-import type { Node } from './node.ts';
+import type { Reply } from '../protocol/reply.ts';
+import type { Events } from '../telemetry/events.ts';
+import { cut, type Logger } from '../telemetry/log.ts';
+
+/** Of the settings (gateway/settings.ts), those that a session obeys, and those that `welcome` joinLeave. */
+export interface SessionSettings {
+  nodeId: string;
+  anonymous: boolean;
+  pingIntervalMs: number;
+  maxMessageBytes: number;
+  maxRoomsPerConnection: number;
+}
+
+export interface SessionParts {
+  config: SessionSettings;
+  authenticator: Authenticator;
+  events: Events;
+  log: Logger;
+}
 
 export interface SessionOwner {
   readonly id: string;
-  send(frame: string): void;
+  reply(reply: Reply): void;
   close(code: CloseCode): void;
   fail(error: unknown): void;
   /** It has an identity now, for the first time or, after an anonymous one, of a user. */
@@ -27,15 +43,15 @@ export interface SessionOwner {
 
 export class Session {
   readonly #owner: SessionOwner;
-  readonly #node: Node;
+  readonly #parts: SessionParts;
   #identity: Identity | undefined;
   #expiresAt = Number.POSITIVE_INFINITY;
   #pending = false;
   #ended = false;
 
-  constructor(owner: SessionOwner, node: Node) {
+  constructor(owner: SessionOwner, parts: SessionParts) {
     this.#owner = owner;
-    this.#node = node;
+    this.#parts = parts;
   }
 
   /** Undefined before `welcome`. */
@@ -56,12 +72,12 @@ export class Session {
   /** `token` is what came with the handshake. */
   begin(token: string | undefined): void {
     if (token !== undefined) this.authenticate(token, undefined, true);
-    else if (this.#node.config.anonymous) this.#welcome(anonymous, Number.POSITIVE_INFINITY, undefined);
+    else if (this.#parts.config.anonymous) this.#welcome(anonymous, Number.POSITIVE_INFINITY, undefined);
   }
 
   authenticate(token: string, id: FrameId | undefined, atHandshake: boolean): void {
     this.#pending = true;
-    this.#node.authenticator
+    this.#parts.authenticator
       .verify(token)
       .then(
         (verified) => this.#ended || this.#verified(verified, id),
@@ -91,22 +107,22 @@ export class Session {
       this.#identity = identity;
       this.#expiresAt = expiresAt;
       this.#owner.refreshed(identity);
-      this.#owner.send(ok({ id, expiresAt }));
+      this.#owner.reply({ type: 'ok', id, expiresAt });
     } else {
       const message = 'The token is of another user; open a new connection for that one.';
-      this.#owner.send(failure(id, 'forbidden', message));
+      this.#owner.reply({ type: 'error', id, code: 'forbidden', message });
     }
   }
 
   #refused(error: unknown, id: FrameId | undefined, atHandshake: boolean): void {
-    const { log, events } = this.#node;
+    const { log, events } = this.#parts;
     const connection = this.#owner.id;
     if (error instanceof TokenError) {
       log.info({ connection, reason: error.reason, error: cut(error.message) }, 'token refused');
       if (atHandshake) events.handshakeRejected(`token_${error.reason}`);
       const message = 'The token is not valid; get a new one. The old one goes on to its end.';
       if (this.#user === null) this.#owner.close(closeCode.unauthorized);
-      else this.#owner.send(failure(id, 'unauthorized', message));
+      else this.#owner.reply({ type: 'error', id, code: 'unauthorized', message });
       return;
     }
     const keysAreAway = error instanceof KeysUnavailableError;
@@ -115,14 +131,20 @@ export class Session {
     else if (atHandshake) events.handshakeRejected('token_unavailable');
     const code = keysAreAway ? 'unavailable' : 'internal';
     if (this.#user === null) this.#owner.close(closeCode.internalError);
-    else this.#owner.send(failure(id, code, 'The token could not be checked; send it again in a moment.'));
+    else
+      this.#owner.reply({
+        type: 'error',
+        id,
+        code,
+        message: 'The token could not be checked; send it again in a moment.',
+      });
   }
 
   #welcome(identity: Identity, expiresAt: number, id: FrameId | undefined): void {
-    const { config } = this.#node;
+    const { config } = this.#parts;
     this.#identity = identity;
     this.#expiresAt = expiresAt;
-    const welcome: WelcomeFrame = {
+    this.#owner.reply({
       type: 'welcome',
       ...(id === undefined ? {} : { id }),
       version: protocolVersion,
@@ -135,8 +157,7 @@ export class Session {
       maxMessageBytes: config.maxMessageBytes,
       maxRooms: config.maxRoomsPerConnection,
       features: [],
-    };
-    this.#owner.send(JSON.stringify(welcome));
+    });
     // It may have been one frame too many, and have closed the connection, which then counts for nobody any more.
     if (!this.#ended) this.#owner.welcomed(identity);
   }

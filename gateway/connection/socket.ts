@@ -1,20 +1,21 @@
 /**
- * What the gateway needs of a WebSocket: the seam between connections and the WebSocket library. Types only.
+ * What the gateway needs of a socket: the seam between connections and what carries them. Types only.
  */
 import type { CloseCode } from '../../shared/codes.ts';
+import type { Frame } from '../protocol/dialect.ts';
+import type { Topics } from '../rooms/fanout.ts';
 
-/** What a connection needs of its WebSocket. Never called after `end`, `cut` or `closed`. */
+/** Never called after `end`, `destroy` or Connection.closed. */
 export interface Socket {
-  /** Bytes are UTF-8 text too. */
-  send(text: string | Uint8Array): void;
+  /** The topics of a WebSocket server, which fans out to it. Undefined: each frame is sent to it by itself. */
+  readonly topics: Topics | undefined;
+  send(frame: Frame): void;
+  /** A WebSocket ping (RFC 6455 section 5.5.2), or what the transport has in its place. */
   ping(payload: string): void;
-  /** Sends a close frame; `closed` is called from within. What it cannot write at once is out of our hands. */
+  /** Sends a close frame; Connection.closed is called from within. What it cannot write at once is out of our hands. */
   end(code: CloseCode, reason: string): void;
-  /** Ends it without a word, and frees what is buffered; `closed` is called from within. */
-  cut(): void;
+  /** Ends it at once and frees what is buffered; Connection.closed is called from within. */
+  destroy(): void;
+  /** Bytes that wait for the peer to read. */
   bufferedBytes(): number;
-  /** To a topic: a room's name, or that of its join and leave frames. */
-  listen(topic: string): void;
-  unlisten(topic: string): void;
-  listensTo(topic: string): boolean;
 }

@@ -1,8 +1,9 @@
 /**
  * The admin port: /metrics, /healthz and /readyz, for the operator's own network only.
  *
- * Plain node:http, apart from the public port, so that no rule of a proxy stands between the outside and it.
+ * Plain node:http on a port of its own: the public port never serves metrics, whatever a proxy lets through.
  */
+import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../telemetry/log.ts';
@@ -16,12 +17,12 @@ export interface Readiness {
 
 export interface AdminParts {
   metrics: Metrics;
-  /** Whether the node can do all that it is there for, and a sentence about that. */
+  /** Whether the node can do its whole job, and a sentence that says so or why not. */
   readiness(): Readiness;
   log: Logger;
 }
 
-/** Fewer than the descriptors that gateway/http/descriptors.ts holds back. */
+/** Less than `heldBack` in gateway/http/descriptors.ts, so that the port works while descriptors are short. */
 const maxConnections = 32;
 
 export class Admin {
@@ -30,7 +31,8 @@ export class Admin {
   constructor({ metrics, readiness, log }: AdminParts) {
     this.#server = createServer((request, response) => {
       const path = request.url?.split('?', 1)[0];
-      if (request.method !== 'GET' && request.method !== 'HEAD') answer(response, 405, 'Only GET is answered here.');
+      if (request.method !== 'GET' && request.method !== 'HEAD')
+        answer(response, 405, 'This port answers only GET and HEAD.');
       else if (path === '/healthz') answer(response, 200, 'ok');
       else if (path === '/readyz') {
         const { ready, text } = readiness();
@@ -43,23 +45,21 @@ export class Admin {
             answer(response, 500, 'The metrics could not be read; the log says why.');
           },
         );
-      } else answer(response, 404, 'Here are /metrics, /healthz and /readyz.');
+      } else answer(response, 404, 'Not found. This port serves /metrics, /healthz and /readyz.');
     });
     this.#server.requestTimeout = 10_000;
     this.#server.maxConnections = maxConnections;
   }
 
   /** Opens the port. Returns its number. */
-  listen(host: string, port: number): Promise<number> {
-    return new Promise((resolve, reject) => {
+  async listen(host: string, port: number): Promise<number> {
+    try {
+      await once(this.#server.listen(port, host), 'listening');
+    } catch (error) {
       const place = { host, port, hostSetting: 'GATEWAY_ADMIN_HOST', portSetting: 'GATEWAY_ADMIN_PORT' };
-      const refuse = (error: Error) => reject(cannotListen(place, error));
-      this.#server.once('error', refuse);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', refuse);
-        resolve((this.#server.address() as AddressInfo).port);
-      });
-    });
+      throw cannotListen(place, error as NodeJS.ErrnoException);
+    }
+    return (this.#server.address() as AddressInfo).port;
   }
 
   close(): Promise<void> {

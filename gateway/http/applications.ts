@@ -1,20 +1,20 @@
 /**
- * The applications of the WebSocket library on the public port: one, and with TLS one for each certificate.
+ * The uWebSockets.js applications on the public port: one without TLS, one per certificate with TLS.
  *
- * An application keeps the certificate that it was made with. So with TLS another one listens and hands what it accepts to
- * the newest, while older ones keep their connections to their end: no handshake is lost, and a frame goes to all of them.
- * Owns which there are. It imports nothing of the library, and knows neither routes nor connections.
+ * An application cannot change its certificate. So with TLS a separate application listens, and passes accepted sockets to
+ * the newest one. Older applications keep their connections until these end: a new certificate loses no handshake. A frame
+ * is published to all of them. Owns the list of applications; imports nothing of the library, and knows neither routes nor
+ * connections.
  */
-
-import type { Fanout } from '../rooms/fanout.ts';
+import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
 
-/** As the library has it; its type file lacks the last three. */
+/** What is used of an application of the library; its type file lacks the last three. */
 export interface App {
   publish(topic: string, frame: Uint8Array | string, isBinary: boolean, compress: boolean): boolean;
   close(): unknown;
   getDescriptor(): unknown;
-  /** Hands it what this one accepts: to each of several in turn. */
+  /** Passes accepted sockets to that application; to several in turn. */
   addChildAppDescriptor(descriptor: unknown): void;
   removeChildAppDescriptor(descriptor: unknown): void;
 }
@@ -26,9 +26,9 @@ export interface CertificateFiles {
 
 export interface Library<LibraryApp extends App> {
   plain(): LibraryApp;
-  /** Without files it can only accept. */
+  /** Without files the application can only accept sockets and pass them on. */
   tls(files: CertificateFiles | Record<string, never>): LibraryApp;
-  /** Makes the application serve. */
+  /** Adds the routes to an application. */
   route(application: Application<LibraryApp>): void;
 }
 
@@ -37,17 +37,17 @@ export interface Application<LibraryApp extends App = App> {
   connections: number;
 }
 
-/** The library never frees an application; each takes some 40 KB. */
+/** Bound on memory: the library never frees an application, and each takes about 40 KB. */
 const maxCertificates = 10_000;
 
 export class Applications<LibraryApp extends App> {
-  /** The one that listens. */
+  /** The application that listens. */
   readonly listener: LibraryApp;
   readonly #library: Library<LibraryApp>;
   readonly #files: CertificateFiles | undefined;
-  /** All that were made. The last one is given new connections. */
+  /** All applications ever made. The last one gets new connections. */
   readonly #all: Application<LibraryApp>[] = [];
-  /** Those that have connections. */
+  /** The applications that have connections. */
   #populated: Application[] = [];
   #certificate: Certificate | undefined;
   #digest = '';
@@ -61,28 +61,28 @@ export class Applications<LibraryApp extends App> {
     else this.takeCertificate();
   }
 
-  /** The one that new connections are served with. Undefined without TLS. */
+  /** The certificate for new connections. Undefined without TLS. */
   get certificate(): Certificate | undefined {
     return this.#certificate;
   }
 
-  readonly fanout: Fanout = (topic, frame) => {
-    // An iterator would be two objects for each message.
+  readonly publish: PublishToTopic = (topic, frame, binary) => {
+    // `for of` would allocate two objects per message.
     for (let index = 0; index < this.#populated.length; index++) {
-      this.#populated[index]?.app.publish(topic, frame, false, false);
+      this.#populated[index]?.app.publish(topic, frame, binary, false);
     }
   };
 
   /**
-   * Reads the certificate and its key: from now on new connections are served with them, open ones go on as they are.
-   * Returns undefined if they are the same as before. Throws an Error if they cannot be used; then all stays as it was.
+   * Reads the certificate and its key, and uses them for new connections; open ones keep theirs. Returns undefined if
+   * nothing changed. Throws an Error if they cannot be used; then nothing has changed.
    */
   takeCertificate(): Certificate | undefined {
     if (this.#files === undefined) return undefined;
     const { certificate, digest } = readCertificate(this.#files.cert_file_name, this.#files.key_file_name);
     if (digest === this.#digest) return undefined;
     if (this.#certificate !== undefined && certificate.notAfter.getTime() < Date.now()) {
-      throw new Error(`the certificate has ended on ${certificate.notAfter.toISOString()}`);
+      throw new Error(`the certificate expired on ${certificate.notAfter.toISOString()}`);
     }
     if (this.#all.length >= maxCertificates) {
       throw new Error(`this node has taken ${maxCertificates} certificates since it started; restart it`);
@@ -104,11 +104,11 @@ export class Applications<LibraryApp extends App> {
 
   closed(application: Application): void {
     application.connections--;
-    // An older one may still get a connection that it was given before: it is forgotten only while it has none.
+    // An older application may still open a connection that it was passed before. `opened` then adds it again.
     if (application.connections === 0) this.#populated = this.#populated.filter((each) => each !== application);
   }
 
-  /** Cuts what is still open. */
+  /** Cuts all connections that are still open. */
   close(): void {
     this.listener.close();
     for (const { app } of this.#all) app.close();

@@ -5,16 +5,16 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 
-/** What may be told of it. */
+/** Public facts about the certificate, for the log and a metric. */
 export interface Certificate {
-  /** As it says itself: `DNS:example.com, IP Address:10.0.0.1`. */
+  /** Its subjectAltName: `DNS:example.com, IP Address:10.0.0.1`. */
   names: string;
   serial: string;
   notBefore: Date;
   notAfter: Date;
 }
 
-/** Throws an Error that says why the files cannot be used. The digest is of all that is in both. */
+/** Throws an Error that says why the files cannot be used. The digest covers the content of both. */
 export function readCertificate(certFile: string, keyFile: string): { certificate: Certificate; digest: string } {
   const cert = readFileSync(certFile);
   const key = readFileSync(keyFile);

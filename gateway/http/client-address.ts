@@ -2,7 +2,7 @@
  * The address of the real client. X-Forwarded-For and the PROXY v2 header are believed only when a trusted proxy sent
  * them: anybody else can write what he likes there.
  */
-import { type BlockList, isIP, isIPv4, isIPv6, SocketAddress } from 'node:net';
+import { BlockList, isIP, isIPv6, SocketAddress } from 'node:net';
 
 export interface Peer {
   /** Of the TCP connection. */
@@ -53,13 +53,17 @@ function hostOf(hop: string): string {
   return bracketed ?? dotted ?? hop;
 }
 
+/** RFC 4291 section 2.5.5.2. The last 32 bits are written with dots. */
+const mappedIPv4 = new BlockList();
+mappedIPv4.addSubnet('::ffff:0:0', 96, 'ipv6');
+
 /** One text for each address: no zone, one form of IPv6, and IPv4 that came over an IPv6 socket is IPv4. */
 function readAddress(text: string): string | undefined {
   const family = isIP(text);
   if (family !== 6) return family === 4 ? text : undefined;
-  const { address } = new SocketAddress({ address: text, family: 'ipv6' });
-  const mapped = address.replace(/^::ffff:/, '');
-  return isIPv4(mapped) ? mapped : address;
+  const parsed = new SocketAddress({ address: text, family: 'ipv6' });
+  const { address } = parsed;
+  return mappedIPv4.check(parsed) ? address.slice(address.lastIndexOf(':') + 1) : address;
 }
 
 /** Connections by client address; all of an IPv6 /64 together. */

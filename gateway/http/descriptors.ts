@@ -1,36 +1,36 @@
 /**
- * File descriptors of this process: how many connections their limit leaves room for, and what happens when none is left.
+ * File descriptors of this process: how many connections fit into their limit, and what happens when none is left.
  *
- * A port whose connections cannot be accepted stays readable, and uWebSockets.js would try again for ever, with all of the
- * CPU, while the admin port and Redis get no descriptor either. So some are held back, with nothing in them. When a look
- * finds that no other is left they are let go, for the admin port, Redis and files, and each new client is closed as soon as
- * it is accepted, until there is room again. It knows no sockets.
+ * Without descriptors, uWebSockets.js cannot accept a connection, and retries for ever at full CPU; the admin port and Redis
+ * get no descriptor either. So a reserve of descriptors is kept open on /dev/null. When a check finds no other descriptor
+ * left, the reserve is released for the admin port, Redis and files, and each new client is closed as soon as it is
+ * accepted, until there is room again. It knows no sockets.
  */
 import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
 import type { Logger } from '../telemetry/log.ts';
 
-/** Kept from connections: for those held back, the process itself, and clients that are being refused with an answer. */
+/** Not for connections: the reserve, the process itself, and clients that are being refused with an answer. */
 const reservedDescriptors = 512;
-/** However low the limit is, so many connections are let in. */
+/** Connections allowed at the lowest limit. */
 const fewestConnections = 64;
-/** For the process itself, what is held back, and the fewest connections. */
+/** The lowest limit a node starts with: the process itself, the reserve, and the fewest connections. */
 export const fewestDescriptors = 192;
 
-/** More than the admin port (gateway/http/admin.ts) and Redis take together. */
+/** Size of the reserve: more than the admin port (gateway/http/admin.ts) and Redis take together. */
 const heldBack = 64;
-/** So many have to be free, besides those that are held back again, before new clients are let in. */
+/** Free descriptors needed, besides a new reserve, before new clients are let in again. */
 const roomToGoOn = 32;
-const lookIntervalMs = 250;
+const checkIntervalMs = 250;
 
-/** The limit of open files, which Node has raised as far as it may when it started. Infinity where there is none. */
+/** The soft limit of open files, which Node raises to the hard limit at its start. Infinity if there is no limit. */
 export function descriptorLimit(): number {
   const report = process.report.getReport() as { userLimits?: { open_files?: { soft?: number | string } } };
   const soft = Number(report.userLimits?.open_files?.soft);
   return Number.isFinite(soft) ? soft : Number.POSITIVE_INFINITY;
 }
 
-/** What a limit of open files leaves for connections. */
+/** How many connections a limit of open files leaves room for. */
 export function connectionsWithin(limit: number): number {
   return Math.max(fewestConnections, limit - reservedDescriptors);
 }
@@ -42,35 +42,35 @@ export class Descriptors {
   readonly #log: Logger;
   #held = take(heldBack);
   #short = false;
-  readonly #timer = setInterval(() => (this.#short ? this.#goOn() : this.#look()), lookIntervalMs);
+  readonly #timer = setInterval(() => (this.#short ? this.#recover() : this.#check()), checkIntervalMs);
 
-  /** Throws an Error if there are too few from the beginning. */
+  /** Throws an Error if there are too few descriptors for the reserve. */
   constructor(log: Logger) {
     this.#log = log;
   }
 
-  /** No other is left: whoever is accepted has to be closed at once. */
+  /** True while no descriptor is left: close each accepted client at once. */
   get short(): boolean {
     return this.#short;
   }
 
   close(): void {
     clearInterval(this.#timer);
-    this.#letGo();
+    this.#release();
   }
 
-  #look(): void {
+  #check(): void {
     try {
       release(take(1));
     } catch (error) {
       this.#short = true;
-      this.#letGo();
-      // EMFILE is the limit of this process, ENFILE that of the machine.
+      this.#release();
+      // EMFILE: the limit of this process. ENFILE: the limit of the machine.
       this.#log.error({ error: (error as Error).message }, shortage);
     }
   }
 
-  #goOn(): void {
+  #recover(): void {
     try {
       const room = take(roomToGoOn + heldBack);
       this.#held = room.splice(roomToGoOn);
@@ -81,13 +81,13 @@ export class Descriptors {
     }
   }
 
-  #letGo(): void {
+  #release(): void {
     release(this.#held);
     this.#held = [];
   }
 }
 
-/** Opens so many descriptors, or throws the Error of the one that could not be opened, and keeps none. */
+/** Opens `count` descriptors. If one cannot be opened, closes all and throws its Error. */
 function take(count: number): number[] {
   const taken: number[] = [];
   try {

@@ -4,7 +4,8 @@
  * Pure functions over the request's headers. The WebSocket server underneath upgrades on a 24-character key alone, so
  * everything else is checked here.
  */
-import { subprotocol, tokenSubprotocolPrefix } from '../../shared/protocol.ts';
+import { tokenSubprotocolPrefix } from '../../shared/protocol.ts';
+import type { Dialect } from '../protocol/dialect.ts';
 import type { HandshakeRejection } from '../telemetry/events.ts';
 import { isAllowedOrigin, isSameOrigin } from './origin.ts';
 
@@ -32,6 +33,7 @@ export interface Refusal {
 
 export interface Accepted {
   key: string;
+  dialect: Dialect;
   /** Answered only if the client offered it. */
   subprotocol: string;
   /** The first token found, good or bad. */
@@ -41,8 +43,13 @@ export interface Accepted {
 /** 16 bytes in base64 (RFC 6455 section 4.1). */
 const keyGrammar = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
 
-export function readHandshake(request: HandshakeRequest, settings: HandshakeSettings): Accepted | Refusal {
-  return checkRequest(request) ?? checkOrigin(request, settings.allowedOrigins) ?? accept(request, settings);
+/** `dialects` are those that a client may choose; the first one is for a client that chooses none. */
+export function readHandshake(
+  request: HandshakeRequest,
+  settings: HandshakeSettings,
+  dialects: readonly Dialect[],
+): Accepted | Refusal {
+  return checkRequest(request) ?? checkOrigin(request, settings.allowedOrigins) ?? accept(request, settings, dialects);
 }
 
 function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefined {
@@ -86,14 +93,22 @@ function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefine
   return refuse('403 Forbidden', 'origin', 'This origin is not allowed; the operator sets GATEWAY_ALLOWED_ORIGINS.');
 }
 
-function accept(request: HandshakeRequest, settings: HandshakeSettings): Accepted | Refusal {
+function accept(
+  request: HandshakeRequest,
+  settings: HandshakeSettings,
+  dialects: readonly Dialect[],
+): Accepted | Refusal {
   const offered = values(request.headers, 'sec-websocket-protocol');
-  if (offered.length > 0 && !offered.includes(subprotocol)) {
-    return refuse('400 Bad Request', 'subprotocol', `Offer the subprotocol ${subprotocol}, or none.`);
+  const names = dialects.map(({ subprotocol }) => subprotocol);
+  const name = offered.length > 0 ? offered.find((item) => names.includes(item)) : names[0];
+  const dialect = dialects.find(({ subprotocol }) => subprotocol === name);
+  if (dialect === undefined) {
+    return refuse('400 Bad Request', 'subprotocol', `Offer the subprotocol ${names.join(' or ')}, or none.`);
   }
   return {
     key: request.headers.get('sec-websocket-key')?.[0] ?? '',
-    subprotocol: offered.length > 0 ? subprotocol : '',
+    dialect,
+    subprotocol: offered.length > 0 ? dialect.subprotocol : '',
     token: findToken(request, offered, settings),
   };
 }

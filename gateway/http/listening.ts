@@ -1,7 +1,7 @@
 /**
- * Why a port cannot be listened on: in words that name the setting, what is wrong and what to do.
+ * Why a port cannot be opened: an error that names the setting, says what is wrong and what to do.
  *
- * uWebSockets.js says only that it could not, so the same is tried with node:net, which says why. It knows neither server.
+ * uWebSockets.js only reports that it failed. The same attempt with node:net says why. It knows neither server.
  */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -15,10 +15,10 @@ export interface Place {
   portSetting: string;
 }
 
-/** More addresses of this machine are not listed. */
+/** Addresses of this machine listed in one error. */
 const mostListed = 10;
 
-/** The address that a host name stands for, the first where there are several. Rejects with an Error for the operator. */
+/** The first address that the host name resolves to. Rejects with an Error for the operator. */
 export async function addressAt(place: Place): Promise<string> {
   if (isIP(place.host) !== 0) return place.host;
   try {
@@ -28,7 +28,7 @@ export async function addressAt(place: Place): Promise<string> {
   }
 }
 
-/** Finds out why nobody could listen there a moment ago. `address` is that of the host. */
+/** Finds out why listening failed a moment ago. `address`: what `place.host` resolves to. */
 export async function whyNot(place: Place, address: string): Promise<Error> {
   const server = createServer();
   try {
@@ -38,10 +38,10 @@ export async function whyNot(place: Place, address: string): Promise<Error> {
   } finally {
     server.close();
   }
-  return new Error(`${failure(place)}: the port was taken until a moment ago; start again`);
+  return new Error(`${failure(place)}: the port was in use until a moment ago; start again`);
 }
 
-/** `error` is what node:net or node:dns says. */
+/** Turns an error of node:net or node:dns into one for the operator. */
 export function cannotListen(place: Place, error: NodeJS.ErrnoException): Error {
   return new Error(`${failure(place)}: ${reason(place, error)}`, { cause: error });
 }
@@ -53,24 +53,24 @@ function failure({ host, port }: Place): string {
 function reason({ host, hostSetting, port, portSetting }: Place, error: NodeJS.ErrnoException): string {
   switch (error.code) {
     case 'EADDRINUSE':
-      return `the port is taken; ${portSetting} chooses another`;
+      return `the port is in use; choose another with ${portSetting}`;
     case 'EACCES':
-      return `this process may not take port ${port}; ${portSetting} chooses one from 1024 on, or CAP_NET_BIND_SERVICE allows it`;
+      return `this process may not open port ${port}; choose one from 1024 on with ${portSetting}, or grant CAP_NET_BIND_SERVICE`;
     case 'EADDRNOTAVAIL':
-      return `${hostSetting} is no address of this machine, which has ${ownAddresses()}; 0.0.0.0 or :: stands for all`;
+      return `${hostSetting} is not an address of this machine, which has ${ownAddresses()}; 0.0.0.0 or :: stands for all`;
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return `${hostSetting} is a name for which no address is found (${error.code}); 0.0.0.0 or :: stands for all addresses`;
+      return `${hostSetting} is a name without an address (${error.code}); 0.0.0.0 or :: stands for all addresses`;
     case 'EAFNOSUPPORT':
-      return `this machine has no ${isIP(host) === 6 ? 'IPv6' : 'IPv4'}; ${hostSetting} chooses another address`;
+      return `this machine has no ${isIP(host) === 6 ? 'IPv6' : 'IPv4'}; choose another address with ${hostSetting}`;
     default:
-      return `${error.message}; ${hostSetting} and ${portSetting} choose another address and port`;
+      return `${error.message}; choose another address or port with ${hostSetting} and ${portSetting}`;
   }
 }
 
 function ownAddresses(): string {
   const all = Object.values(networkInterfaces()).flatMap((each = []) => each.map(({ address }) => address));
-  // A link-local address is of no use without its zone.
+  // A link-local address does not work without its zone.
   const addresses = all.filter((address) => !address.startsWith('fe80:'));
   const listed = addresses.slice(0, mostListed).join(', ');
   return addresses.length > mostListed ? `${listed} and ${addresses.length - mostListed} more` : listed;

@@ -1,40 +1,41 @@
 /**
  * Origins (RFC 6454): which web pages may open a connection.
  *
- * Owns how an entry of GATEWAY_ALLOWED_ORIGINS is read and how the Origin of a request is held against it. Browsers write
- * an origin in one form, so entries are brought into that form at start, and a request costs a comparison of text. It knows
- * nothing of the rest of a handshake.
+ * Owns how an entry of GATEWAY_ALLOWED_ORIGINS is read, and how the Origin of a request is compared with it. Browsers write
+ * an origin in one form. Entries are normalised to that form at start, so that a request costs a comparison of strings. It
+ * knows nothing else of a handshake.
  */
 
 /** Any origin, `null` included. */
 const anyOrigin = '*';
 
 /**
- * Reads an entry: `*`, an origin, or `https://*.example.org` for all hosts below example.org. Returns it as browsers write
- * it. Throws a TypeError that says what is wrong.
+ * Reads an entry: `*`, an origin, or `https://*.example.org` for all hosts below example.org. Returns it in the form of
+ * browsers. Throws a TypeError that says what is wrong.
  */
 export function readOrigin(entry: string): string {
   if (entry === anyOrigin) return entry;
-  if (entry === 'null') throw new TypeError('is what any page in a sandbox sends; only * allows it, with all others');
+  if (entry === 'null')
+    throw new TypeError('is sent by any page in a sandbox; only * allows it, together with all other origins');
   if (!entry.includes('://')) throw new TypeError(`has no scheme; write https://${entry} or http://${entry}`);
   if (!URL.canParse(entry)) throw new TypeError('is not an origin; write scheme://host or scheme://host:port');
   const { protocol, host, username, password, pathname, search, hash } = new URL(entry);
-  if (/^wss?:$/.test(protocol)) throw new TypeError('is no origin of a page; write https:// or http://');
+  if (/^wss?:$/.test(protocol)) throw new TypeError('is not the origin of a page; write https:// or http://');
   if (username + password + search + hash !== '' || !['', '/'].includes(pathname)) {
     throw new TypeError(`holds more than an origin; write ${protocol}//${host}`);
   }
   if (host.replace(/^\*\.(?!$)/, '').includes('*')) {
-    throw new TypeError(`has a * where none can be; write ${protocol}//*.example.org for all hosts below one`);
+    throw new TypeError(`has a * in a wrong place; write ${protocol}//*.example.org for all hosts below one`);
   }
   return `${protocol}//${host}`;
 }
 
-/** `allowed` is as `readOrigin` returns it. */
+/** `allowed`: entries as returned by `readOrigin`. */
 export function isAllowedOrigin(origin: string, allowed: string[]): boolean {
   return allowed.some((entry) => entry === anyOrigin || entry === origin || isBelow(origin, entry));
 }
 
-/** The scheme cannot be known behind a proxy that ends TLS; a host that matches is the same site under either. */
+/** Compares hosts only: behind a proxy that ends TLS the scheme is unknown, and a matching host is the same site. */
 export function isSameOrigin(origin: string, host: string): boolean {
   if (!URL.canParse(origin)) return false;
   const { protocol, host: originHost, origin: asBrowsersWriteIt } = new URL(origin);
@@ -44,7 +45,7 @@ export function isSameOrigin(origin: string, host: string): boolean {
   return port !== undefined && (wanted === originHost || wanted === originHost + port);
 }
 
-/** At any depth; example.org itself is not below example.org. */
+/** True for a host below the domain of the entry, at any depth; example.org is not below example.org. */
 function isBelow(origin: string, entry: string): boolean {
   const [scheme = '', domain] = entry.split('*');
   if (domain === undefined) return false;

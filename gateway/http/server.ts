@@ -1,14 +1,13 @@
 /**
- * The public port: HTTP by uWebSockets.js, and the only file that knows it.
+ * The public port: HTTP by uWebSockets.js. The only file that imports it.
  *
- * Which requests become WebSockets, and what the others are answered. Request data is copied before the handler returns, and
- * every handler is wrapped: an exception costs its request. What sockets report goes to gateway/http/websocket.ts.
+ * Upgrades requests to WebSockets and answers all others. Request data is copied before its handler returns. Every handler
+ * is guarded, so that an exception costs only its request. Events of sockets go to gateway/http/websocket.ts.
  */
-
 import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
 import type { BlockList } from 'node:net';
-import type { Node } from '../connection/node.ts';
-import type { Fanout } from '../rooms/fanout.ts';
+import type { Dialect } from '../protocol/dialect.ts';
+import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
@@ -17,17 +16,17 @@ import { type HandshakeRequest, type HandshakeSettings, type Refusal, readHandsh
 import { addressAt, whyNot } from './listening.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
-// Tokens and cookies do not fit into the 4 KiB of the library's default; it reads this when it is loaded.
+// The library's default of 4 KiB is too small for tokens and cookies. It reads this variable when it is loaded.
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
 const uws = await import('uWebSockets.js');
 
 type UwsApp = TemplatedApp & App;
 
-/** The library's own limit for idleTimeout is 960 s; PING_INTERVAL_MS and PONG_TIMEOUT_MS leave room for this. */
+/** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
 
-/** LIBUS_LISTEN_EXCLUSIVE_PORT. */
+/** The library's LIBUS_LISTEN_EXCLUSIVE_PORT. */
 const exclusivePort = 1;
 type ListenExclusively = (
   host: string,
@@ -36,7 +35,7 @@ type ListenExclusively = (
   callback: (socket: us_listen_socket | false) => void,
 ) => void;
 
-/** Of the settings (gateway/settings.ts), those of the public port. */
+/** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends HandshakeSettings {
   host: string;
   port: number;
@@ -51,20 +50,22 @@ export interface ServerSettings extends HandshakeSettings {
   tlsKeyFile: string | undefined;
 }
 
-/** What stands at `/`, as HTML. */
+/** The page at `/`, as HTML. */
 export interface IndexPage {
   page(): Promise<string>;
 }
 
 export interface ServerParts extends WebSocketParts {
   config: ServerSettings;
+  /** Those that a client may choose. The first one is for a client that chooses none. */
+  dialects: readonly Dialect[];
   /** Answers GET /. */
   demo: IndexPage | undefined;
 }
 
 export class Server {
-  /** Hands a frame to all members of a room on this node. */
-  readonly fanout: Fanout;
+  /** To every WebSocket of this node that is subscribed to the topic. */
+  readonly publish: PublishToTopic;
   readonly #parts: ServerParts;
   readonly #applications: Applications<UwsApp>;
   readonly #addresses: AddressCount;
@@ -92,26 +93,25 @@ export class Server {
       route: (application: Application<UwsApp>) => this.#routes(application),
     };
     this.#applications = new Applications(library, certificateFiles(config));
-    this.fanout = this.#applications.fanout;
+    this.publish = this.#applications.publish;
   }
 
   get certificate(): Certificate | undefined {
     return this.#applications.certificate;
   }
 
-  /** As in gateway/http/applications.ts. */
+  /** See gateway/http/applications.ts. */
   takeCertificate(): Certificate | undefined {
     return this.#applications.takeCertificate();
   }
 
   /** Opens the port. Returns its number. */
-  async listen(node: Node): Promise<number> {
-    this.#webSockets.node = node;
+  async listen(): Promise<number> {
     const { host, port } = this.#parts.config;
     const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
     const address = await addressAt(place);
     return new Promise((resolve, reject) => {
-      // Exclusive: without it a second node would quietly share the port. The type file lacks this form.
+      // Exclusive, because a second node would otherwise silently share the port. The type file lacks this form.
       const { listener } = this.#applications;
       const listen = listener.listen.bind(listener) as unknown as ListenExclusively;
       listen(address, port, exclusivePort, (socket) => {
@@ -125,14 +125,14 @@ export class Server {
     });
   }
 
-  /** Takes no new connections, those whose handshake is under way included; those that are open stay. */
+  /** Accepts no new connections and refuses handshakes under way; open connections stay. */
   stopListening(): void {
     this.#draining = true;
     if (this.#listening !== undefined) uws.us_listen_socket_close(this.#listening);
     this.#listening = undefined;
   }
 
-  /** Cuts what is still open. */
+  /** Cuts all connections that are still open. */
   close(): void {
     this.#descriptors.close();
     this.#applications.close();
@@ -144,20 +144,20 @@ export class Server {
     app
       .ws<UserData>('/ws', {
         maxPayloadLength: 2 * config.maxMessageBytes,
-        // Never reached: our own limit is below it, and one message and a close frame still fit in between.
+        // Never reached: our own limit is lower, and leaves room for one message and a close frame.
         maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + 2 * config.maxMessageBytes,
         closeOnBackpressureLimit: false,
-        // Heartbeats are our own. This only ends sockets that are closing while their peer has stopped reading.
+        // We send our own heartbeats. This timeout only ends closing sockets whose peer has stopped reading.
         idleTimeout: Math.ceil((config.pingIntervalMs + config.pongTimeoutMs) / 1000) + idleMarginSeconds,
         sendPingsAutomatically: false,
-        // No compression: its memory per connection is a multiple of everything else, and a bomb's best friend.
+        // No compression: it needs several times the memory of everything else per connection, and allows zip bombs.
         compression: 0,
         upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(application, res, req, context)),
         ...this.#webSockets.handlers,
       })
-      // Called with 1 when a client was accepted, before it has sent anything, and with -1 when it is gone.
+      // Called with 1 when a client is accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
-      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, refusalOf(readRequest(req), config))))
+      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, this.#refusalOf(readRequest(req)))))
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
       .any('/*', (res, req) => {
@@ -173,9 +173,9 @@ export class Server {
   }
 
   #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const { config, connections } = this.#parts;
+    const { config, connections, dialects } = this.#parts;
     const request = readRequest(req);
-    const handshake = readHandshake(request, config);
+    const handshake = readHandshake(request, config, dialects);
     if ('status' in handshake) {
       this.#refuse(res, req, handshake);
       return;
@@ -198,8 +198,8 @@ export class Server {
       this.#refuse(res, req, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
       return;
     }
-    const { token } = handshake;
-    const data: UserData = { application, token, address, connection: undefined, heartbeatSlot: 0 };
+    const { dialect, token } = handshake;
+    const data: UserData = { application, dialect, token, address, connection: undefined };
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
@@ -211,6 +211,13 @@ export class Server {
       for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
       end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
     });
+  }
+
+  /** The answer to a request that the library does not see as a handshake: it lacks at least a key of the right length. */
+  #refusalOf(request: HandshakeRequest): Refusal {
+    const handshake = readHandshake(request, this.#parts.config, this.#parts.dialects);
+    if ('status' in handshake) return handshake;
+    return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
   }
 
   #guardHttp(res: HttpResponse, handle: () => void): void {
@@ -245,8 +252,8 @@ function answerHealth(res: HttpResponse, req: HttpRequest): void {
 }
 
 /**
- * Ends an answer. One to HEAD has the same header and no body (RFC 9110 section 9.3.2), which the library leaves to us:
- * given the length, its `endWithoutBody` waits for a body.
+ * Ends an answer. An answer to HEAD has the same header and no body (RFC 9110 section 9.3.2). The header is written here,
+ * because `endWithoutBody` with a length waits for a body.
  */
 function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
   if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
@@ -258,7 +265,7 @@ function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): Certific
   return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
 }
 
-/** Copies a request; after its handler returns it is gone. */
+/** Copies a request, which the library frees when its handler returns. */
 function readRequest(req: HttpRequest): HandshakeRequest {
   const headers = new Map<string, string[]>();
   req.forEach((name, value) => {
@@ -267,13 +274,6 @@ function readRequest(req: HttpRequest): HandshakeRequest {
     else lines.push(value);
   });
   return { method: req.getCaseSensitiveMethod(), query: req.getQuery(), headers };
-}
-
-/** The library passes on here what it did not take for a handshake: it lacks at least a key of the right length. */
-function refusalOf(request: HandshakeRequest, config: HandshakeSettings): Refusal {
-  const handshake = readHandshake(request, config);
-  if ('status' in handshake) return handshake;
-  return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
 }
 
 function busy(status: string, reason: Refusal['reason'], message: string): Refusal {

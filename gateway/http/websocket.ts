@@ -6,10 +6,11 @@
  * needs of them; who makes them is gateway/http/server.ts.
  */
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
-import { Connection } from '../connection/connection.ts';
-import type { Heartbeat } from '../connection/heartbeat.ts';
-import type { Node } from '../connection/node.ts';
+import type { Connection } from '../connection/connection.ts';
+import type { Connections } from '../connection/connections.ts';
 import type { Socket } from '../connection/socket.ts';
+import type { Dialect, Frame } from '../protocol/dialect.ts';
+import type { Topics } from '../rooms/fanout.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Logger } from '../telemetry/log.ts';
 
@@ -17,16 +18,16 @@ import type { Logger } from '../telemetry/log.ts';
 export interface UserData {
   /** By which the socket came: gateway/http/applications.ts. */
   application: unknown;
+  dialect: Dialect;
   token: string | undefined;
   address: string;
   connection: Connection | undefined;
-  heartbeatSlot: number;
 }
 
 /** A WebSocket of the library. */
 export interface LibrarySocket {
   getUserData(): UserData;
-  send(message: string | Uint8Array, isBinary: boolean, compress: boolean): unknown;
+  send(message: Frame, isBinary: boolean, compress: boolean): unknown;
   ping(payload: string): unknown;
   end(code: number, reason: string): unknown;
   close(): unknown;
@@ -39,8 +40,7 @@ export interface LibrarySocket {
 export interface WebSocketParts {
   log: Logger;
   events: Events;
-  connections: Set<Connection>;
-  heartbeat: Heartbeat<Connection>;
+  connections: Connections;
 }
 
 export interface WebSocketOwner {
@@ -50,12 +50,9 @@ export interface WebSocketOwner {
 }
 
 export class WebSockets {
-  /** What connections share; set before the port is open. */
-  node: Node | undefined;
   readonly #parts: WebSocketParts;
   readonly #owner: WebSocketOwner;
-  readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
-  #count = 0;
+  readonly #utf8 = new TextDecoder();
 
   constructor(parts: WebSocketParts, owner: WebSocketOwner) {
     this.#parts = parts;
@@ -67,9 +64,8 @@ export class WebSockets {
     open: (ws: LibrarySocket) => this.#guard(ws, () => this.#open(ws)),
     message: (ws: LibrarySocket, message: ArrayBuffer, isBinary: boolean) =>
       this.#guard(ws, (connection) => {
-        // Not part of the protocol.
-        if (isBinary) connection?.close(closeCode.unsupportedData);
-        else connection?.receive(this.#utf8.decode(message), message.byteLength);
+        if (isBinary !== connection?.dialect.binary) connection?.close(closeCode.unsupportedData);
+        else connection.receive(message);
       }),
     drain: (ws: LibrarySocket) => this.#guard(ws, (connection) => connection?.drained()),
     dropped: (ws: LibrarySocket) => this.#dropped(ws),
@@ -79,19 +75,12 @@ export class WebSockets {
   };
 
   #open(ws: LibrarySocket): void {
-    const { connections, heartbeat, events } = this.#parts;
     const data = ws.getUserData();
     this.#owner.opened(data);
-    if (this.node === undefined) return;
-    this.#count++;
-    const connection = new Connection(this.#count, new ConnectionSocket(ws), this.node);
-    data.connection = connection;
-    data.heartbeatSlot = heartbeat.add(connection);
-    connections.add(connection);
-    events.connectionOpened();
-    const { token } = data;
+    const { dialect, token } = data;
     data.token = undefined;
-    connection.open(token);
+    data.connection = this.#parts.connections.open(new ConnectionSocket(ws, dialect.binary), dialect);
+    data.connection.open(token);
   }
 
   #pong(connection: Connection | undefined, payload: ArrayBuffer): void {
@@ -112,20 +101,9 @@ export class WebSockets {
   }
 
   #closed(ws: LibrarySocket, code: number): void {
-    const { connections, heartbeat, log, events } = this.#parts;
     const data = ws.getUserData();
-    const { connection, heartbeatSlot } = data;
     this.#owner.closed(data);
-    // One that we closed was counted then, and its peer may have been too far behind to see the close frame.
-    if (connection?.closeCode === undefined) events.connectionClosed(code);
-    if (connection === undefined) return;
-    heartbeat.remove(connection, heartbeatSlot);
-    connections.delete(connection);
-    try {
-      connection.closed();
-    } catch (error) {
-      log.error({ connection: connection.id, error: String(error) }, 'closing a connection failed');
-    }
+    if (data.connection !== undefined) this.#parts.connections.closed(data.connection, code);
   }
 
   /** An exception would end the process: it costs its connection instead. */
@@ -144,15 +122,21 @@ export class WebSockets {
 }
 
 /** A WebSocket as connections see it. */
-class ConnectionSocket implements Socket {
+class ConnectionSocket implements Socket, Topics {
   readonly #ws: LibrarySocket;
+  readonly #binary: boolean;
 
-  constructor(ws: LibrarySocket) {
+  constructor(ws: LibrarySocket, binary: boolean) {
     this.#ws = ws;
+    this.#binary = binary;
   }
 
-  send(text: string | Uint8Array): void {
-    this.#ws.send(text, false, false);
+  get topics(): Topics {
+    return this;
+  }
+
+  send(frame: Frame): void {
+    this.#ws.send(frame, this.#binary, false);
   }
 
   ping(payload: string): void {
@@ -163,7 +147,7 @@ class ConnectionSocket implements Socket {
     this.#ws.end(code, reason);
   }
 
-  cut(): void {
+  destroy(): void {
     this.#ws.close();
   }
 
@@ -171,15 +155,15 @@ class ConnectionSocket implements Socket {
     return this.#ws.getBufferedAmount();
   }
 
-  listen(topic: string): void {
+  subscribe(topic: string): void {
     this.#ws.subscribe(topic);
   }
 
-  unlisten(topic: string): void {
+  unsubscribe(topic: string): void {
     this.#ws.unsubscribe(topic);
   }
 
-  listensTo(topic: string): boolean {
+  isSubscribed(topic: string): boolean {
     return this.#ws.isSubscribed(topic);
   }
 }

@@ -13,7 +13,7 @@
  *   parsing. Counted from the end: only the script knows how long the offset before `data` is. `0 0`: not known.
  *
  * This release reads both versions, and writes `writtenVersion`. An unknown version, kind or flag is a gap for the room, never
- * guessed at. Why: docs/decisions/013-envelope-2.md.
+ * guessed at. Why: docs/decisions/014-envelope-2.md.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { PresenceUpdate, Publication } from '../backplane/backplane.ts';

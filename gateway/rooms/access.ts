@@ -5,6 +5,7 @@
  * token (gateway/auth/grants.ts). Both are compiled and checked where they enter; afterwards every question is a pure
  * function. It knows identities and room names, never connections or sockets.
  */
+import QuickLRU from 'quick-lru';
 import { z } from 'zod';
 import { isPersonalRoom, matchesPattern, personalRoom } from '../../shared/room.ts';
 import { grants, type Identity, mistakesOf, roomPattern } from '../auth/grants.ts';
@@ -94,7 +95,7 @@ export function readRules(json: unknown): { rules: RoomRule[] } | { mistakes: st
   return result.success ? { rules: result.data.rooms } : { mistakes: mistakesOf(result.error) };
 }
 
-/** Rooms whose rule is remembered. */
+/** The rules of the rooms asked for last are remembered: of so many at least, of twice as many at most. */
 const maxRemembered = 20_000;
 
 /** True if a room that was opened under one rule can go on under the other: they differ in rights and in amounts only. */
@@ -111,7 +112,7 @@ export function isSameKind(one: RoomRule, other: RoomRule): boolean {
 export class Access {
   #rules: readonly RoomRule[];
   /** Every frame asks for the rule of its room, and there may be a thousand rules. */
-  readonly #remembered = new Map<string, RoomRule>();
+  readonly #remembered = new QuickLRU<string, RoomRule>({ maxSize: maxRemembered });
 
   constructor(rules: readonly RoomRule[]) {
     this.#rules = rules;
@@ -128,7 +129,6 @@ export class Access {
     const known = this.#remembered.get(room);
     if (known !== undefined) return known;
     const rule = this.#rules.find(({ match }) => matchesPattern(match, room)) ?? defaultRule;
-    if (this.#remembered.size >= maxRemembered) this.#remembered.clear();
     this.#remembered.set(room, rule);
     return rule;
   }
@@ -145,14 +145,19 @@ export class Access {
     return grants(identity, action, room);
   }
 
+  /** Says whether the rule of the room turns it on. */
+  offers(what: Reading, room: string): boolean {
+    const { history, presence } = this.rule(room);
+    return what === 'history' ? history !== undefined : presence;
+  }
+
   /**
    * Says whether an identity may read the history or presence of a room. Members may where the rule turns it on; a grant
    * of that name stands for membership, not for the rule.
    */
   allowsReading(identity: Identity, what: Reading, room: string, isMember: boolean): boolean {
-    const rule = this.rule(room);
-    if (what === 'history' ? rule.history === undefined : !rule.presence) return false;
+    if (!this.offers(what, room)) return false;
     if (isMember) return true;
-    return !isPersonalRoom(room) && rule.subscribe !== 'server' && grants(identity, what, room);
+    return !isPersonalRoom(room) && this.rule(room).subscribe !== 'server' && grants(identity, what, room);
   }
 }

@@ -8,7 +8,8 @@
  * got; what being put aside means is the reader's own affair.
  */
 
-export interface Reader {
+/** A connection, as far as its outgoing buffer goes. */
+export interface Buffered {
   /** Bytes that wait for the peer to read. */
   bufferedBytes(): number;
   /** Puts what was fanned out in this turn of the event loop into the buffer, where `bufferedBytes` sees it. */
@@ -20,13 +21,13 @@ export interface Reader {
   /** It is over the soft limit: no more messages to it until it has read. */
   stall(): void;
   /** The node is over its total limit, and this one holds most. Still so at the next look: it has to let go at once. */
-  shed(): void;
+  evict(): void;
 }
 
-/** What a room got since a look, in bytes; for Backpressure alone. Begins as `{ fannedOut: 0, sinceLook: 0 }`. */
+/** What a room got since a look, in bytes; for Backpressure alone. Begins as `{ fannedOut: 0, sinceCheck: 0 }`. */
 export interface Tally {
   fannedOut: number;
-  sinceLook: number;
+  sinceCheck: number;
 }
 
 /** A full WebSocket frame header from the server (RFC 6455 section 5.2). */
@@ -35,7 +36,7 @@ const frameHeaderBytes = 10;
  * Looks in the time in which as much is handed over as all buffers may hold. A reader that is shed may hold its buffer
  * to the next look, so at the most two of these shares are over the limit.
  */
-const looksPerTotal = 8;
+const checksPerTotal = 8;
 
 export class Backpressure {
   readonly hardBytes: number;
@@ -46,9 +47,9 @@ export class Backpressure {
   readonly feedBytes: number;
   readonly #totalBytes: number;
   readonly #maxRooms: number;
-  readonly #readers: ReadonlySet<Reader>;
+  readonly #readers: ReadonlySet<Buffered>;
   /** So many times it was looked. */
-  #looks = 0;
+  #checks = 0;
   /** Since the last look: all together, which is the most that one connection may have got; */
   #fannedOut = 0;
   /** the most in one room; */
@@ -62,7 +63,7 @@ export class Backpressure {
   #thisTurnByAll = 0;
 
   /** 0 is no limit. `maxRooms` is for one connection. `readers` is the live set of all connections of the node. */
-  constructor(hardBytes: number, totalBytes: number, maxRooms: number, readers: ReadonlySet<Reader>) {
+  constructor(hardBytes: number, totalBytes: number, maxRooms: number, readers: ReadonlySet<Buffered>) {
     this.hardBytes = hardBytes === 0 ? Number.POSITIVE_INFINITY : hardBytes;
     this.softBytes = this.hardBytes / 2;
     this.resumeBytes = this.softBytes / 2;
@@ -77,8 +78,8 @@ export class Backpressure {
     const bytes = frameBytes + frameHeaderBytes;
     this.#count(bytes, members, room);
     const forOne = Math.min(this.#fannedOut, this.#maxRooms * this.#mostInARoom + this.#elsewhere);
-    if (forOne > this.hardBytes - this.softBytes || this.#handedOver > this.#totalBytes / looksPerTotal) {
-      this.look();
+    if (forOne > this.hardBytes - this.softBytes || this.#handedOver > this.#totalBytes / checksPerTotal) {
+      this.check();
       this.#count(bytes, members, room);
     }
     // The server flushes between the Redis callbacks of a turn and its immediates.
@@ -89,30 +90,30 @@ export class Backpressure {
 
   /** To be called when a reader leaves a room. */
   left(room: Tally): void {
-    if (room.sinceLook === this.#looks) this.#elsewhere += room.fannedOut;
+    if (room.sinceCheck === this.#checks) this.#elsewhere += room.fannedOut;
   }
 
   /** To be called before bytes are sent to one reader from history. */
   handedOver(bytes: number): void {
     this.#handedOver += bytes + frameHeaderBytes;
-    if (this.#handedOver > this.#totalBytes / looksPerTotal) this.look();
+    if (this.#handedOver > this.#totalBytes / checksPerTotal) this.check();
   }
 
   /** Looks at every buffer: puts slow readers aside, sheds the fullest when all are too many. Returns their sum. */
-  look(): number {
-    this.#looks++;
+  check(): number {
+    this.#checks++;
     this.#fannedOut = 0;
     this.#mostInARoom = 0;
     this.#elsewhere = 0;
     this.#handedOver = 0;
     let sum = 0;
-    for (const reader of this.#readers) sum += this.#lookAt(reader);
+    for (const reader of this.#readers) sum += this.#checkOne(reader);
     if (sum + this.#thisTurnByAll > this.#totalBytes) {
       for (const reader of this.#readers) reader.flush();
       this.#thisTurnByAll = 0;
       sum = this.sum();
     }
-    if (sum > this.#totalBytes) this.#shedFullest(sum - this.#totalBytes);
+    if (sum > this.#totalBytes) this.#evictFullest(sum - this.#totalBytes);
     return sum;
   }
 
@@ -128,13 +129,13 @@ export class Backpressure {
     this.#handedOver += bytes * members;
     if (room === undefined) this.#elsewhere += bytes;
     else {
-      room.fannedOut = room.sinceLook === this.#looks ? room.fannedOut + bytes : bytes;
-      room.sinceLook = this.#looks;
+      room.fannedOut = room.sinceCheck === this.#checks ? room.fannedOut + bytes : bytes;
+      room.sinceCheck = this.#checks;
       this.#mostInARoom = Math.max(this.#mostInARoom, room.fannedOut);
     }
   }
 
-  #lookAt(reader: Reader): number {
+  #checkOne(reader: Buffered): number {
     const bytes = reader.bufferedBytes();
     if (!reader.live || bytes + this.#thisTurn <= this.softBytes) return bytes;
     reader.flush();
@@ -144,7 +145,7 @@ export class Backpressure {
   }
 
   /** Those that were closed before go first: their buffers were to be free by now. */
-  #shedFullest(excess: number): void {
+  #evictFullest(excess: number): void {
     const fullest = [...this.#readers]
       .map((reader) => ({ reader, bytes: reader.bufferedBytes() }))
       .filter(({ bytes }) => bytes > 0);
@@ -152,7 +153,7 @@ export class Backpressure {
     let left = excess;
     for (const { reader, bytes } of fullest) {
       if (left <= 0) return;
-      reader.shed();
+      reader.evict();
       left -= bytes;
     }
   }
@@ -161,6 +162,6 @@ export class Backpressure {
     this.#thisTurn = 0;
     this.#thisTurnByAll = 0;
     // One message to very many may alone be more than what may be handed over between two looks.
-    if (this.#handedOver > this.#totalBytes / looksPerTotal) this.look();
+    if (this.#handedOver > this.#totalBytes / checksPerTotal) this.check();
   }
 }

@@ -127,7 +127,7 @@ export class Feed {
    * To be called every few seconds: a message that was lost without a trace, with none behind it to show the hole, is
    * found by the second look in a row at a room where nothing else happens. Returns true if it reads.
    */
-  lookAfter(): boolean {
+  probe(): boolean {
     const here = this.#position;
     if (here === undefined || this.#healing || this.#reading) return false;
     if (this.#seen !== here) {
@@ -135,7 +135,7 @@ export class Feed {
       return false;
     }
     this.#owner
-      .read({ after: here, limit: 0, maxBytes: 0, lastSeen: here }, 'look')
+      .read({ after: here, limit: 0, maxBytes: 0, lastSeen: here }, 'probe')
       .then(({ epoch, top }) => {
         if (this.#position !== here || this.#healing) return;
         if (epoch === here.epoch && top === here.offset) this.#suspect = undefined;

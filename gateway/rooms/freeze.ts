@@ -20,13 +20,13 @@ export class Freeze {
     this.#onThaw = onThaw;
     this.#timer = setInterval(() => {
       const now = performance.now();
-      this.look(now);
+      this.check(now);
       this.#markedAt = now;
     }, beatMs);
   }
 
   /** To be called before anything that comes from outside is acted on. `now` is performance.now(). */
-  look(now: number): void {
+  check(now: number): void {
     const stoodStillMs = now - this.#markedAt;
     if (stoodStillMs <= frozenAfterMs) return;
     this.#markedAt = now;

@@ -16,25 +16,23 @@ import type {
   Publication,
   Published,
 } from '../backplane/backplane.ts';
-import { gap } from '../protocol/answers.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import { type Access, isSameKind, type RoomRule, type SlowRule } from './access.ts';
-import type { Backpressure, Tally } from './backpressure.ts';
+import type { Backpressure } from './backpressure.ts';
 import { missing } from './continuation.ts';
-import type { Fanout } from './fanout.ts';
+import type { Audience, Fanout } from './fanout.ts';
 import { Feed } from './feed.ts';
 import type { Freeze } from './freeze.ts';
 import type { Presence } from './presence.ts';
 import { type ReadPurpose, Reads } from './reads.ts';
 
-export interface Room extends Tally {
-  readonly name: string;
+export interface Room extends Audience {
   /** The rule that it was opened under: its kind stays, while rights and amounts follow the rules of the moment. */
   readonly rule: RoomRule;
   readonly slow: SlowRule;
   /** Members are told who comes and goes. */
-  readonly tells: boolean;
+  readonly joinLeave: boolean;
   /** By its rule it is another kind of room now: it is no longer the hub's, and its members have to leave it. */
   outdated: boolean;
   /** Members on this node, those that are joining included. */
@@ -42,7 +40,7 @@ export interface Room extends Tally {
   /** Undefined in a plain room. */
   feed: Feed | undefined;
   /** Of the members, the ones that get no live message now: joining, behind, or too slow. */
-  aside: number;
+  detached: number;
   /** The last message, kept while somebody is aside who wants only that. */
   newest: Uint8Array | undefined;
   /** Messages fanned out so far; a member put aside remembers it, to know later how many it missed. */
@@ -55,9 +53,9 @@ export interface Room extends Tally {
 /** A room is left this long after its last member: a client that flaps does not become Redis traffic. */
 const lingerMs = 2_000;
 /** How often a quiet room with history is looked after; how many rooms one sweep passes, and for how many it reads. */
-const lookAfterMs = 2_000;
-const passedRooms = 10_000;
-const lookAfterReads = 250;
+const probeIntervalMs = 2_000;
+const probedRoomsPerSweep = 10_000;
+const probeReadsPerSweep = 250;
 
 export class Hub implements BackplaneListener {
   readonly #backplane: Backplane;
@@ -107,8 +105,8 @@ export class Hub implements BackplaneListener {
   }
 
   /** False if every member gets live messages now. */
-  get someAside(): boolean {
-    for (const { aside } of this.#rooms.values()) if (aside > 0) return true;
+  get hasDetached(): boolean {
+    for (const { detached } of this.#rooms.values()) if (detached > 0) return true;
     return false;
   }
 
@@ -122,7 +120,7 @@ export class Hub implements BackplaneListener {
     this.#empty.delete(room);
     if (room.members === 0) this.#events.roomOccupied(name);
     room.members++;
-    room.aside++;
+    room.detached++;
     this.#members++;
     return room;
   }
@@ -164,7 +162,7 @@ export class Hub implements BackplaneListener {
     room.members--;
     this.#members--;
     this.#backpressure.left(room);
-    if (!live) room.aside--;
+    if (!live) room.detached--;
     if (room.members > 0 || room.outdated) return;
     this.#events.roomVacated(room.name);
     room.emptySince = performance.now();
@@ -182,7 +180,7 @@ export class Hub implements BackplaneListener {
   }
 
   message(name: string, frame: Uint8Array, at: number, position: Position | undefined): void {
-    this.#freeze.look(performance.now());
+    this.#freeze.check(performance.now());
     const room = this.#rooms.get(name);
     if (room === undefined) return;
     if (room.feed !== undefined && position !== undefined) room.feed.message(position, frame, at);
@@ -197,7 +195,7 @@ export class Hub implements BackplaneListener {
       // No message will be missing, but join and leave frames are not kept.
       this.#missedPresence(room);
     } else if (room !== undefined && room.members > 0) {
-      this.#send(room, gap(name, { reason: 'backplane' }));
+      this.#fanout.reply(room, { type: 'gap', room: name, reason: 'backplane' });
       room.interruptions++;
       this.#events.gapTold('backplane');
     }
@@ -218,8 +216,8 @@ export class Hub implements BackplaneListener {
 
   /** Join and leave frames may not have come. */
   #missedPresence(room: Room | undefined): void {
-    if (room === undefined || room.members === 0 || !room.tells) return;
-    this.#send(room, gap(room.name, { reason: 'backplane', count: 0 }));
+    if (room === undefined || room.members === 0 || !room.joinLeave) return;
+    this.#fanout.reply(room, { type: 'gap', room: room.name, reason: 'backplane', count: 0 });
     // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
     this.#presence.missed(room.name);
   }
@@ -230,17 +228,17 @@ export class Hub implements BackplaneListener {
       name,
       rule,
       slow: rule.slow,
-      tells: rule.joinLeave,
+      joinLeave: rule.joinLeave,
       outdated: false,
       feed: undefined,
       members: 0,
-      aside: 0,
+      detached: 0,
       newest: undefined,
       sequence: 0,
       interruptions: 0,
       emptySince: 0,
       fannedOut: 0,
-      sinceLook: 0,
+      sinceCheck: 0,
     };
     if (rule.history !== undefined) room.feed = this.#feed(room);
     return room;
@@ -251,7 +249,7 @@ export class Hub implements BackplaneListener {
       read: (query, purpose) => this.#read(room.name, query, purpose),
       deliver: (frame, at) => this.#deliver(room, frame, at),
       tell: (hole) => {
-        this.#send(room, gap(room.name, missing(hole)));
+        this.#fanout.reply(room, { type: 'gap', room: room.name, ...missing(hole) });
         this.#events.gapTold(hole.reason);
       },
       healed: () => this.#events.gapHealed(),
@@ -266,17 +264,10 @@ export class Hub implements BackplaneListener {
   }
 
   #deliver(room: Room, frame: Uint8Array, at: number | undefined): void {
-    this.#send(room, frame);
+    this.#fanout.message(room, frame);
     room.sequence++;
-    if (room.slow === 'latest') room.newest = room.aside > 0 ? frame : undefined;
-    this.#events.delivered(room.members - room.aside, at);
-  }
-
-  /** Who is put aside by the look before it does not get the frame, and counts it as missed. */
-  #send(room: Room, frame: Uint8Array | string): void {
-    const live = room.members - room.aside;
-    this.#backpressure.beforeFanout(frame.length, live, room);
-    if (live > 0) this.#fanout(room.name, frame);
+    if (room.slow === 'latest') room.newest = room.detached > 0 ? frame : undefined;
+    this.#events.delivered(room.members - room.detached, at);
   }
 
   /** Leaves the rooms that have been empty for a while, and looks after the others. To be called about twice a second. */
@@ -291,22 +282,26 @@ export class Hub implements BackplaneListener {
     const troubled = [...this.#troubled];
     this.#troubled.clear();
     for (const feed of troubled) feed.retry();
-    if (this.#backplane.up) this.#lookAfter(now);
+    if (this.#backplane.up) this.#probe(now);
   }
 
-  #lookAfter(now: number): void {
+  #probe(now: number): void {
     if (this.#round === undefined) {
-      if (now - this.#roundBeganAt < lookAfterMs) return;
+      if (now - this.#roundBeganAt < probeIntervalMs) return;
       this.#roundBeganAt = now;
       this.#round = this.#rooms.values();
     }
-    for (let passed = 0, reads = 0; passed < passedRooms && reads < lookAfterReads && this.#reads.spare; passed++) {
+    for (
+      let passed = 0, reads = 0;
+      passed < probedRoomsPerSweep && reads < probeReadsPerSweep && this.#reads.spare;
+      passed++
+    ) {
       const { value: room, done } = this.#round.next();
       if (done) {
         this.#round = undefined;
         return;
       }
-      if (room.members > 0 && room.feed?.lookAfter()) reads++;
+      if (room.members > 0 && room.feed?.probe()) reads++;
     }
   }
 }

@@ -24,7 +24,7 @@ export class PresenceRoom<Member> {
   /** By connection. */
   readonly members = new Map<string, { present: Present; member: Member }>();
   /** Counted by who tells. */
-  timesTold = 0;
+  changesSeen = 0;
   readonly #store: PresenceStore;
   readonly #faults: Faults;
   readonly #onIdle: () => void;

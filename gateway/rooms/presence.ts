@@ -11,21 +11,20 @@ import type { JoinLeaveFrame } from '../../shared/protocol.ts';
 import type { Identity } from '../auth/grants.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
 import type { PresenceListener, PresencePage, PresenceStore } from '../backplane/presence.ts';
+import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import type { Access } from './access.ts';
 import type { Backpressure } from './backpressure.ts';
-import type { Fanout } from './fanout.ts';
+import { type Fanout, type Listener, presenceTopic } from './fanout.ts';
 import { PresenceRoom } from './presence-room.ts';
 
-/** A connection as presence needs it. */
-export interface PresentMember {
+/** A connection, as far as presence goes. */
+export interface PresenceConnection extends Listener {
   readonly id: string;
   readonly identity: Identity | undefined;
-  send(frame: string | Uint8Array): void;
-  /** Leaves the fan-out of the room's topic. False if it is not in it. */
-  skipPresence(room: string): boolean;
-  hearPresence(room: string): void;
+  /** It takes part in nothing any more. */
+  readonly closing: boolean;
 }
 
 export interface PresenceParts {
@@ -51,17 +50,12 @@ const movedMs = 1_000;
 const auditSteps = 60;
 const auditStepMs = 1_000;
 
-/** The topic of a room's join and leave frames. No room has such a name. */
-export function presenceTopic(room: string): string {
-  return `${room}\n`;
-}
-
 export class Presence implements PresenceListener {
   readonly #parts: PresenceParts;
-  readonly #rooms = new Map<string, PresenceRoom<PresentMember>>();
+  readonly #rooms = new Map<string, PresenceRoom<PresenceConnection>>();
   readonly #audit: NodeJS.Timeout;
   /** Rooms that this round of audits has still to come to. */
-  #toAudit: PresenceRoom<PresentMember>[] = [];
+  #toAudit: PresenceRoom<PresenceConnection>[] = [];
   #auditStep = 0;
   #askedFor = 0;
   #draining = false;
@@ -78,18 +72,18 @@ export class Presence implements PresenceListener {
    * How many join and leave frames of the room this node has handed out since it has members there, or how often it may
    * have missed some. For one that was away: if it is the same as before, nothing passed by.
    */
-  timesTold(room: string): number {
-    return this.#rooms.get(room)?.timesTold ?? 0;
+  changesSeen(room: string): number {
+    return this.#rooms.get(room)?.changesSeen ?? 0;
   }
 
   /** Join and leave frames of the room may not have reached this node. Its live members have been told. */
   missed(name: string): void {
     const room = this.#rooms.get(name);
-    if (room !== undefined) room.timesTold++;
+    if (room !== undefined) room.changesSeen++;
   }
 
   /** The member is in the room now, or its identity has changed. */
-  enter(name: string, member: PresentMember): void {
+  enter(name: string, member: PresenceConnection): void {
     const { identity, id: connection } = member;
     const { presence, joinLeave } = this.#parts.access.rule(name);
     if (!presence && !joinLeave) return;
@@ -137,12 +131,10 @@ export class Presence implements PresenceListener {
   changed(frame: JoinLeaveFrame): void {
     const room = this.#rooms.get(frame.room);
     if (room === undefined || room.members.size === 0) return;
-    const text = JSON.stringify(frame);
-    // First, since it may put members aside.
-    this.#parts.backpressure.beforeFanout(Buffer.byteLength(text), room.members.size);
-    room.timesTold++;
-    if (frame.type === 'join') this.#tellJoin(room, frame, text);
-    else this.#parts.fanout(presenceTopic(frame.room), text);
+    const send = this.#parts.fanout.prepare(presenceTopic(frame.room), frame, room.members.size);
+    room.changesSeen++;
+    if (frame.type === 'join') this.#tellJoin(room, frame, send);
+    else send();
   }
 
   outOfSync(): void {
@@ -172,40 +164,38 @@ export class Presence implements PresenceListener {
     for (const room of this.#toAudit.splice(0, share)) room.doubt(0);
   }
 
-  #open(name: string): PresenceRoom<PresentMember> | undefined {
+  #open(name: string): PresenceRoom<PresenceConnection> | undefined {
     const { faults, store } = this.#parts;
     if (this.#closed) return undefined;
-    const room = new PresenceRoom<PresentMember>(name, store, faults, () => this.#rooms.delete(name));
+    const room = new PresenceRoom<PresenceConnection>(name, store, faults, () => this.#rooms.delete(name));
     this.#rooms.set(name, room);
     return room;
   }
 
-  /** Whoever joined is not told so, but told of the others that came with the same frame. */
-  #tellJoin(room: PresenceRoom<PresentMember>, frame: JoinLeaveFrame, text: string): void {
-    const { name } = room;
-    const parts = frame.members.map((member) => JSON.stringify(member));
-    const joined = new Map(frame.members.map((member, index) => [keyOf(member), index]));
-    const own = [...room.members.values()].flatMap(({ present, member }) => {
-      const { user, connection } = present;
-      const index = joined.get(keyOf(user === null ? { connection } : { user }));
-      return index !== undefined && member.skipPresence(name) ? [{ index, member }] : [];
-    });
-    this.#parts.fanout(presenceTopic(name), text);
-    for (const { member } of own) member.hearPresence(name);
-    if (parts.length === 1) return;
-    const list = parts.join(',');
-    for (const { index, member } of own) {
-      member.send(`{"type":"join","room":"${name}","members":[${without(list, parts, index)}]}`);
+  /** Who joined is not told so, but told of the others in the same frame. */
+  #tellJoin(room: PresenceRoom<PresenceConnection>, frame: JoinLeaveFrame, send: () => void): void {
+    const { fanout } = this.#parts;
+    const topic = presenceTopic(room.name);
+    const indexOf = new Map(frame.members.map((member, index) => [keyOf(member), index]));
+    const joined: { connection: PresenceConnection; index: number }[] = [];
+    for (const { present, member: connection } of room.members.values()) {
+      const { user, connection: id } = present;
+      const index = indexOf.get(keyOf(user === null ? { connection: id } : { user }));
+      if (index === undefined || connection.closing || !fanout.isListening(topic, connection)) continue;
+      fanout.unlisten(topic, connection);
+      joined.push({ connection, index });
+    }
+    send();
+    for (const { connection } of joined) if (!connection.closing) fanout.listen(topic, connection);
+    if (frame.members.length === 1) return;
+    const ofOthers = new Map<Dialect, (index: number) => Frame>();
+    for (const { connection, index } of joined) {
+      const { dialect } = connection;
+      const encode = ofOthers.get(dialect) ?? dialect.joinOfOthers(frame);
+      ofOthers.set(dialect, encode);
+      connection.send(encode(index));
     }
   }
-}
-
-/** `parts`, joined by commas in `list`, but for one. Where all of many joined at once it is worth not joining them anew. */
-function without(list: string, parts: string[], left: number): string {
-  let from = 0;
-  for (let index = 0; index < left; index++) from += (parts[index]?.length ?? 0) + 1;
-  const to = from + (parts[left]?.length ?? 0);
-  return to === list.length ? list.slice(0, from - 1) : list.slice(0, from) + list.slice(to + 1);
 }
 
 function keyOf(member: JoinLeaveFrame['members'][number]): string {

@@ -12,15 +12,15 @@ import { BackplaneError } from '../backplane/backplane.ts';
  * `join`: a client waits for the answer to its `subscribe`. `room`: members that are there already wait for messages.
  * `history`: a client waits for a page. `look`: nobody waits.
  */
-export type ReadPurpose = 'join' | 'room' | 'history' | 'look';
-type Waits = Exclude<ReadPurpose, 'look'>;
+export type ReadPurpose = 'join' | 'room' | 'history' | 'probe';
+type Waits = Exclude<ReadPurpose, 'probe'>;
 
 /** Reads under way at once. */
 const maxUnderWay = 256;
 /** Of these, answers to `history`: with 256 KiB for each, 16 MiB. */
 const maxHistoryUnderWay = 64;
 /** A look leaves half of the turns to those who come next. */
-const maxUnderWayForALook = maxUnderWay / 2;
+const maxUnderWayForProbes = maxUnderWay / 2;
 /**
  * Of each kind where a client waits. Rooms that heal need no bound: each waits once, and its place costs less than the room.
  */
@@ -44,12 +44,12 @@ export class Reads {
 
   /** There is a turn for a look. */
   get spare(): boolean {
-    return this.#underWay < maxUnderWayForALook && this.#waiting.join.size + this.#waiting.room.size === 0;
+    return this.#underWay < maxUnderWayForProbes && this.#waiting.join.size + this.#waiting.room.size === 0;
   }
 
   /** Reads when it is its turn. Rejects with a BackplaneError `unavailable` when that does not come. */
   async run<Page>(purpose: ReadPurpose, read: () => Promise<Page>): Promise<Page> {
-    if (purpose === 'look') {
+    if (purpose === 'probe') {
       if (!this.spare) throw busy();
       this.#begin(purpose);
     } else if (this.#isFree(purpose) && this.#waiting[purpose].size === 0) this.#begin(purpose);

@@ -1,9 +1,8 @@
 /**
- * What happens on a node, told to whoever listens: the metrics today, webhooks some day.
+ * Events: what happens on a node, passed to listeners. Metrics listen today; webhooks could.
  *
- * The one port for it: no part of the gateway knows a listener. A call is synchronous, must not throw, and allocates
- * nothing; where nobody listens to an event it is an empty function. Values are plain: listeners see no connection and no
- * room of the program.
+ * The parts of the gateway know this interface and no listener. A call is synchronous, must not throw, and allocates
+ * nothing; without a listener it is an empty function. All values are plain: a listener sees no object of the gateway.
  */
 import type { GapFrame } from '../../shared/protocol.ts';
 
@@ -27,24 +26,24 @@ export const handshakeRejections = [
   'token_unavailable',
 ] as const;
 
-/** Codes with which a publish ends that was well-formed and allowed. */
+/** Error codes of a publish that was well-formed and allowed. */
 export type PublishError = (typeof publishErrors)[number];
 
 export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
 
-/** `slow`: left out for a slow reader. `unreadable`: came through the backplane and is none of ours. */
+/** `slow`: dropped for a slow reader. `unreadable`: came through the backplane in an unknown format. */
 export type DropReason = (typeof dropReasons)[number];
 
 export const dropReasons = ['slow', 'unreadable'] as const;
 
-/** What is read again while the node runs. */
+/** Files that a running node reads again. */
 export type ReloadSubject = (typeof reloadSubjects)[number];
 
 export const reloadSubjects = ['rooms', 'certificate'] as const;
 
 export interface Events {
   connectionOpened(): void;
-  /** Once for each that was opened; `code` is ours where we closed it (RFC 6455 section 7.4). */
+  /** Once per opened connection. `code`: the close code, ours if we closed it (RFC 6455 section 7.4). */
   connectionClosed(code: number): void;
   handshakeRejected(reason: HandshakeRejection): void;
   heartbeatTimedOut(): void;
@@ -60,21 +59,21 @@ export interface Events {
   published(): void;
   publishFailed(code: PublishError): void;
   /**
-   * A message was handed to so many live members. `at`: when the publishing node accepted it, Unix ms, of its clock;
-   * undefined for one from history.
+   * A message was handed to `members` live members. `at`: when the publishing node accepted it, Unix ms by its clock;
+   * undefined for a message from history.
    */
   delivered(members: number, at: number | undefined): void;
-  /** A message from history was handed to one member that is behind. */
+  /** A message from history was handed to one member that catches up. */
   fed(): void;
   dropped(reason: DropReason, messages: number): void;
 
-  /** A gap was told: to a room's members on this node, or to one member. */
+  /** A `gap` was sent: to a room's members on this node, or to one member. */
   gapTold(reason: GapFrame['reason']): void;
-  /** A gap was healed in place: messages that had not come were delivered from history. */
+  /** A gap was healed: missed messages were delivered from history. */
   gapHealed(): void;
   /** A `subscribe` with `since` to a room with history was answered. */
   resumed(result: 'recovered' | 'refused'): void;
-  /** Members of dead nodes were taken out of rooms. */
+  /** Members of dead nodes were removed from rooms. */
   membersReaped(members: number): void;
 
   /** A canary came back. */
@@ -89,7 +88,7 @@ export interface Events {
 type Name = keyof Events;
 type Call = (...values: never[]) => void;
 
-/** Each once; the compiler sees to it that none is missing. */
+/** All event names; the compiler checks that none is missing. */
 const names = Object.keys({
   connectionOpened: 0,
   connectionClosed: 0,
@@ -113,7 +112,7 @@ const names = Object.keys({
   froze: 0,
 } satisfies Record<Name, 0>) as Name[];
 
-/** Tells each event to those of the listeners that have a method for it, in their order. */
+/** Passes each event to the listeners that have a method for it, in order. */
 export function tellEvents(...listeners: Partial<Events>[]): Events {
   const told = names.map((name) => [name, toAll(listeners, name)]);
   return Object.fromEntries(told) as Events;

@@ -1,11 +1,12 @@
 /**
- * Faults of the gateway itself: what is thrown or rejected and is none of the errors that were meant.
+ * Faults of the gateway itself: unexpected exceptions and rejections.
  *
- * Each place of the program that fails is logged with its stack, which the log bounds (gateway/telemetry/line-limit.ts).
- * What clients are told of it is never the error's own text: gateway/connection/rejection.ts.
+ * Each is logged with its stack, at most once a minute per place in the code (gateway/telemetry/line-limit.ts). Clients never
+ * see the text of the error: gateway/operations/refusal.ts.
  */
 import type { Logger } from './log.ts';
 
+/** In characters. */
 const longestStack = 2_000;
 
 export class Faults {
@@ -15,14 +16,14 @@ export class Faults {
     this.#log = log;
   }
 
-  /** `what` failed, in words of ours; `fields` say for whom. */
+  /** `what`: the log message. `fields`: whom the fault hit. */
   report(what: string, error: unknown, fields: Record<string, string> = {}): void {
     const stack = error instanceof Error && error.stack !== undefined ? error.stack : String(error);
     this.#log.error({ ...fields, reason: placeOf(stack), error: stack.slice(0, longestStack) }, what);
   }
 }
 
-/** The line of the stack that names the innermost call, by which the log counts; of what has no stack, nothing. */
+/** The innermost call in the stack, by which the log counts; '' without a stack. */
 function placeOf(stack: string): string {
   return /^\s+at .*$/m.exec(stack)?.[0].trim() ?? '';
 }

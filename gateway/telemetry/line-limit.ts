@@ -1,29 +1,29 @@
 /**
- * A bound on the log: a line that is due again and again is written at once, then once a minute with the number of times.
- * So neither a client, nor a Redis that refuses, nor a fault of our own can fill a disk.
+ * A rate limit on the log: a repeated line is written at once, then once a minute with a count. So neither a client, nor a
+ * failing Redis, nor a fault of our own can fill a disk.
  *
- * Owns the counts and their timers. Two lines are alike when message, role, and reason (or error, or mistakes) are; the other
- * fields are those of the last time. It knows nothing of what lines say.
+ * Owns the counts and their timers. Lines count as equal if message, role, and reason (or error, or mistakes) are equal; the
+ * other fields are those of the last one. It does not know what lines mean.
  */
 
 const intervalMs = 60_000;
-/** Of one message so many kinds are told apart. What comes beyond shares one. */
+/** Kinds counted separately per message; all further ones share one count. */
 const maxKinds = 10;
 
 type Fields = Record<string, unknown>;
 
 interface Kind {
-  /** Since its last line. */
+  /** Lines held back since the last one was written. */
   times: number;
   fields: Fields;
   write: (fields: Fields) => void;
 }
 
 export class LineLimit {
-  /** By message, then by what else tells lines apart. */
+  /** By message, then by role and reason. */
   readonly #messages = new Map<string, Map<string, Kind>>();
 
-  /** Writes the line now, or counts it. `write` may be called once more within a minute. */
+  /** Writes the line now, or counts it. `write` may be called again within a minute, with the count. */
   pass(message: string, fields: Fields, write: (fields: Fields) => void): void {
     const kinds = this.#messages.get(message) ?? new Map<string, Kind>();
     this.#messages.set(message, kinds);

@@ -1,9 +1,8 @@
 /**
- * The log: one JSON object per line on standard output (pino), which never holds anything up (gateway/telemetry/output.ts).
+ * The log: one JSON object per line on standard output (pino). It never blocks (gateway/telemetry/output.ts).
  *
- * No token and no secret is ever given to it. Text that comes from outside goes in as a field, never as part of the
- * message, and is cut, so that a name can neither forge a line nor fill a disk. Trouble that comes again and again is
- * counted (gateway/telemetry/line-limit.ts).
+ * Callers give it no token and no secret. Text from outside is a field, never part of the message, and is cut: a client can
+ * neither forge a line nor fill a disk. Repeated trouble is counted (gateway/telemetry/line-limit.ts).
  */
 import { type Logger, type LoggerOptions, pino, stdTimeFunctions } from 'pino';
 import { LineLimit } from './line-limit.ts';
@@ -11,10 +10,10 @@ import { type Output, standardOutput } from './output.ts';
 
 export type { Logger } from 'pino';
 
-/** Levels by the numbers of pino. */
+/** The numbers of pino's levels. */
 const { info = 30, warn = 40, error = 50 } = pino.levels.values;
 
-/** Whether a line tells of what goes wrong. What is below is for who looks for it, what is above is the last line. */
+/** True for lines that are rate limited. Debug lines are asked for, and a fatal line is the last one: both always pass. */
 function isTrouble(level: number, fields: object): boolean {
   return level === warn || level === error || (level === info && ('reason' in fields || 'error' in fields));
 }
@@ -38,14 +37,15 @@ export function createLog(level: string, output: Output = standardOutput): Logge
   };
   const log = pino(options, output);
   output.onRecovered = (lines, error) => {
-    log.error({ lines, error }, 'standard output could not be written; lines of the log were left out');
+    log.error({ lines, error }, 'standard output could not be written; lines of the log were dropped');
   };
   return log;
 }
 
+/** In characters. */
 const longestText = 200;
 
-/** Cuts text that a client chose. */
+/** Cuts text that comes from a client. */
 export function cut(text: string): string {
   return text.length <= longestText ? text : `${text.slice(0, longestText)}…`;
 }

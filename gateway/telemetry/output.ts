@@ -1,42 +1,41 @@
 /**
- * Standard output, written to without ever waiting for it.
+ * Standard output, written without ever blocking.
  *
- * A disk may be full, and whoever reads a pipe or a terminal may stand still: that must cost lines of the log, never the
- * clients. Owns the lines that cannot be written now, up to a bound, and the count of those that were left out. What can
- * be written has been written when `write` returns, so a process that ends loses no last line. It knows nothing of what
- * the lines say.
+ * A full disk, or a pipe or terminal that nobody reads, must cost lines of the log, never the clients. Owns the lines that
+ * cannot be written yet, up to a bound, and the count of dropped lines. `write` writes what it can before it returns, so a
+ * process that exits loses no last line. It does not know what lines mean.
  */
 import { constants, openSync, writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 
-/** Enough for a reader that falls behind for a moment, little beside all else that a node holds. */
+/** Bound on waiting lines: enough for a reader that pauses, small next to the memory of a node. */
 const maxWaitingBytes = 1_048_576;
 const retryMs = 100;
-/** What waits is tried so often while the process waits for it to end. */
+/** Interval of retries while the exit of the process waits for the last lines. */
 const lastRetryMs = 20;
 
 export class Output {
-  /** Lines that were left out so far. */
+  /** Lines dropped so far. */
   dropped = 0;
-  /** Called when lines can be written again after some were left out; `error` is the code of what hindered it first. */
+  /** Called when lines can be written again after some were dropped; `error` is the code of the first failure. */
   onRecovered: (dropped: number, error: string) => void = () => undefined;
   readonly #open: () => number;
   #descriptor: number | undefined;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   #droppedSinceTold = 0;
-  /** While something waits: the codes of what hindered it first, and last. */
+  /** While lines wait: the codes of the first and the last failure. */
   #firstError = '';
   #lastError = '';
   #timer: NodeJS.Timeout | undefined;
 
-  /** `open` returns a descriptor on which a write does not wait. It is asked with the first line. */
+  /** `open` returns a non-blocking descriptor. It is called at the first line. */
   constructor(open: () => number) {
     this.#open = open;
   }
 
-  /** One line or more. Never throws. */
+  /** Writes one or more lines. Never throws. */
   write(text: string): void {
     const bytes = Buffer.from(text);
     const othersWait = this.#waiting.length > 0;
@@ -50,19 +49,19 @@ export class Output {
     if (!othersWait) this.#flushOrRetry();
   }
 
-  /** Writes what can be written now. Returns true if nothing is left. */
+  /** Writes what can be written now. Returns true if no line waits any more. */
   flush(): boolean {
     try {
       this.#descriptor ??= this.#open();
       for (let line = this.#waiting[0]; line !== undefined; line = this.#waiting[0]) {
         const written = writeSync(this.#descriptor, line);
         this.#waitingBytes -= written;
-        // The rest of a line that was begun comes before anything else.
+        // A partly written line is finished first.
         if (written < line.length) this.#waiting[0] = line.subarray(written);
         else this.#waiting.shift();
       }
     } catch (error) {
-      // Whatever it is may pass: a full disk is cleaned up, a reader reads on, a new one opens the pipe.
+      // Any failure may pass: somebody cleans up the disk, the reader goes on, a new reader opens the pipe.
       this.#lastError = (error as NodeJS.ErrnoException).code ?? String(error);
       this.#firstError ||= this.#lastError;
       return false;
@@ -74,7 +73,7 @@ export class Output {
     return this.#waiting.length === 0;
   }
 
-  /** For the end of the process: waits at most so long for a reader that is behind. For a full disk it does not wait. */
+  /** For the exit: waits up to `maxMs` for a slow reader. It does not wait for a full disk. */
   async drained(maxMs: number): Promise<void> {
     const deadline = performance.now() + maxMs;
     while (!this.flush() && this.#lastError === 'EAGAIN' && performance.now() < deadline) await delay(lastRetryMs);
@@ -91,14 +90,14 @@ export class Output {
 
 export const standardOutput = new Output(() => {
   if (!isatty(1)) {
-    // Node makes a pipe or a socket non-blocking when it opens the stream, and undoes that when it ends.
+    // Reading `process.stdout` makes Node set a pipe or a socket to non-blocking; Node undoes that at its exit.
     return process.stdout.fd;
   }
   try {
-    // Node waits for terminals, which Ctrl+S stops. A descriptor of our own does not share the mode of the others.
+    // Node writes to terminals in blocking mode, and Ctrl+S stops them. A new descriptor has its own mode.
     return openSync('/proc/self/fd/1', constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch {
-    // Not Linux, or the terminal is of another user: then a stopped terminal stops the process.
+    // Not Linux, or the terminal of another user: then a stopped terminal stops the process.
     return 1;
   }
 });

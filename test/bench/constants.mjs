@@ -1,9 +1,9 @@
 /**
- * `node test/bench/constants.mjs`: measures what one Redis pays, the constants of gateway/cli/constants.ts that begin
- * with `redis`. Takes about a minute and needs `redis-server` on the PATH; the scripts are the gateway's own.
+ * `node test/bench/constants.mjs`: measures the costs of one Redis, the constants of gateway/cli/constants.ts that begin with
+ * `redis`. Takes about a minute and needs `redis-server` on the PATH. It runs the gateway's own scripts.
  *
- * CPU is what Redis itself reports (INFO cpu), with enough commands under way to keep it busy, as it is near its limit:
- * below that each costs more, because less of them share a wake-up. It owns the Redis that it starts.
+ * CPU is read from Redis itself (INFO cpu), with enough commands under way to keep it near its limit: below that each command
+ * costs more, because fewer share a wake-up. It owns the Redis that it starts.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,7 +20,7 @@ const rooms = 1_000;
 const port = await freePort();
 const settings = ['--save', '', '--appendonly', 'no', '--client-output-buffer-limit', 'pubsub', '0', '0', '0'];
 const command = ['redis-server', '--port', String(port), '--bind', '127.0.0.1', ...settings];
-// On a core of its own where there are two, so that it is not moved about.
+// On a separate core if there are two, so that it is not moved.
 const [program = '', ...rest] = availableParallelism() > 1 ? ['taskset', '-c', '1', ...command] : command;
 const server = spawn(program, rest, { stdio: 'ignore' });
 process.on('exit', () => server.kill('SIGKILL'));
@@ -74,7 +74,7 @@ async function history() {
   for (const nodes of [0, 1, 4]) {
     const sockets = await Promise.all(Array.from({ length: nodes }, () => subscriber(rooms)));
     const before = await field('memory', 'used_memory');
-    // As a node writes them that has one message in each turn, and one that has many.
+    // As written by a node with one message per turn, and by a node with many.
     for (const atOnce of [1, 16]) {
       results[`history/append.lua, ${atOnce} at once, ${nodes} nodes`] = await busy((pipeline, n) => {
         const messages = Array.from({ length: atOnce }, (_, index) => (n * atOnce + index) % rooms);
@@ -88,7 +88,7 @@ async function history() {
       });
     }
     if (nodes === 0) {
-      // By now each room holds its 100 messages.
+      // Now each room holds its 100 messages.
       const bytes = (await field('memory', 'used_memory')) - before;
       results.historyBytesPerMessage = Math.round(bytes / (100 * rooms));
     }
@@ -122,7 +122,7 @@ async function presence() {
   results['presence/change.lua, one leaves'] = await busy((pipeline, n) => evaluate(pipeline, n, [], [member(n)]));
 }
 
-/** What each node asks once a second: its own beat, and those of all. */
+/** The command of each node every second: raises its own beat, and reads those of all. */
 async function beats() {
   for (const nodes of [10, 100, 1000]) {
     await redis.del('rc:nodes');
@@ -156,7 +156,7 @@ async function busy(command) {
   return { us: round(us), commands, share: round(share) };
 }
 
-/** A raw connection that is subscribed to the first `count` channels, and reads whatever comes. */
+/** A raw connection subscribed to the first `count` channels; it reads and ignores all messages. */
 async function subscriber(count) {
   const socket = connect(port, '127.0.0.1').on('error', () => undefined);
   let answers = 0;

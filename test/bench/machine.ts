@@ -1,12 +1,12 @@
 /**
- * What the kernel says of processes and of the machine, and which processors a process may use. Linux only: all is read
- * from /proc, and pinned with taskset.
+ * Facts of the kernel about processes and the machine, and which processors a process may use. Linux only: it reads /proc and
+ * pins with taskset.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 
-/** Of Linux on every platform that Node runs on. */
+/** The same on every Linux platform that Node runs on. */
 const ticksPerSecond = 100;
 const pageBytes = 4096;
 
@@ -29,7 +29,7 @@ export function residentBytes(pids: readonly number[]): number {
   );
 }
 
-/** All threads of a process; what it starts later inherits them. False where there is no taskset. */
+/** Pins all threads of a process; processes that it starts later inherit this. False without taskset. */
 export function pin(pid: number, processors: string): boolean {
   try {
     execFileSync('taskset', ['-a', '-c', '-p', processors, `${pid}`], { stdio: 'ignore' });
@@ -55,7 +55,7 @@ export function describeMachine(isPinned: boolean) {
 
 export type Machine = ReturnType<typeof describeMachine>;
 
-/** The fields behind the name, which may hold spaces. */
+/** The fields after the name, which may contain spaces. */
 function statOf(pid: number): string[] {
   const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
   return text.slice(text.lastIndexOf(')') + 2).split(' ');

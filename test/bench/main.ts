@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: measures the built gateway against a bare program, in turn, row by row, and says which goals hold.
  *
- * Exit code 0: every goal holds and nothing was lost; 1: not so, or the command line is wrong.
+ * Exit code 0: every goal holds and nothing was lost. Exit code 1: otherwise, or the command line is wrong.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ import { type RowResult, runRow } from './run.ts';
 import type { Scale, Scenario } from './scenario.ts';
 import { setGateways } from './servers.ts';
 
-/** Of the file descriptors that a process may have, what it needs besides those of connections. */
+/** File descriptors of a process that are not for connections. */
 const spareFiles = 600;
 const plannedConnections = 19_000;
 const quickRows = ['hot', 'hot-history', 'spread', 'latency-nodes', 'connect', 'resume'];
@@ -52,7 +52,7 @@ setGateways(options.set);
 const chosen = options.rows ?? (quick ? chooseRows(quickRows) : allRows);
 const rows = options.peer === undefined ? chosen : againstPeer(chosen, installPeer(options.peer));
 const pairs = options.pairs ?? (quick ? 1 : 5);
-// The processes of a run inherit it, the servers are moved.
+// The processes of a run inherit it; the servers are moved.
 const isPinned = pin(process.pid, clientProcessors);
 const machine = describeMachine(isPinned);
 const scale: Scale = {
@@ -82,7 +82,7 @@ const isLossless = results.every(({ faults }) => faults.length === 0);
 const isReached = results.every(({ figures }) => figures.every(({ reached }) => reached !== false));
 process.exitCode = isLossless && (quick || isReached) ? 0 : 1;
 
-/** After each row, so that a run that is ended has not been for nothing. */
+/** Called after each row, so that an interrupted run leaves results. */
 function save(): void {
   const report = { machine, settings: options.set, pairs, scale, rows: results };
   const files = [options.json, out && join(out, 'bench.json')].filter((file) => file !== undefined);

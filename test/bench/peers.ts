@@ -1,6 +1,6 @@
 /**
- * Other servers in the place of the reference: installed from npm when they are asked for, into a folder that goes with
- * the run, and never a dependency of the project.
+ * Other servers instead of the reference. They are installed from npm on request, into a folder that is deleted after the
+ * run; they are never dependencies of the project.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -32,7 +32,7 @@ const pace = 1 / 40;
 const installDeadlineMs = 300_000;
 const programs = fileURLToPath(new URL('../../../test/bench/peers/', import.meta.url));
 
-/** Throws a TypeError for a name that is none of `peerNames`. */
+/** Throws a TypeError for a name that is not in `peerNames`. */
 export function installPeer(name: string): Contestant {
   const peer = peers[name];
   if (peer === undefined) throw new TypeError(`no peer is named ${name}; there are ${peerNames.join(', ')}`);

@@ -45,7 +45,7 @@ const dashes = ['solid', 'dashed'] as const;
 
 type Curve = [x: number, y: number][];
 
-/** By file name; of the rows that were run. */
+/** Plots of the rows that were run, by file name. */
 export function drawPlots(rows: readonly RowResult[]): Map<string, string> {
   const drawn = new Map<string, string>();
   for (const plot of plots) {
@@ -88,7 +88,7 @@ function draw({ title, x, y }: Plot, { subject, against, runs }: RowResult): str
   return svg;
 }
 
-/** Of the pairs, point by point; as far as all of them go. */
+/** The medians over the pairs, point by point, up to the end of the shortest. */
 function medianCurve(curves: readonly Curve[]): Curve {
   const length = Math.min(...curves.map((curve) => curve.length));
   return Array.from({ length }, (_, at) => {

@@ -1,5 +1,5 @@
 /**
- * How far a long run is: a bar on a terminal, a line for each step elsewhere. The only file that imports cli-progress.
+ * The progress of a long run: a bar on a terminal, a line per step elsewhere. The only file that imports cli-progress.
  */
 import { Presets, SingleBar } from 'cli-progress';
 

@@ -1,6 +1,6 @@
 /**
- * Two contestants are measured in turn, in pairs; what counts is the ratio of each pair, because a busy machine slows both
- * alike. Pure functions over such numbers.
+ * Two contestants are measured in turn, in pairs. The ratio of each pair counts, because a busy machine slows both alike.
+ * Pure functions over such numbers.
  */
 export interface Spread {
   median: number;

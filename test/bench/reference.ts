@@ -1,10 +1,9 @@
 /**
- * The yardstick: the same job with nothing around it. Bare uWebSockets.js and ioredis; no token, no right, no check, no
- * history, no bound but the library's.
+ * The reference: the same job with nothing around it, in uWebSockets.js and ioredis. No tokens, no rights, no checks, no
+ * history, no bounds except the library's.
  *
- * `{"join": room}` is answered with `{"joined": room}` once Redis has confirmed the subscription; `{"room", "data"}` goes
- * through Redis to every member. The port is a free one, told on standard output;
- * Redis is at REDIS_URL.
+ * It answers `{"join": room}` with `{"joined": room}` once Redis has confirmed the subscription, and sends `{"room", "data"}`
+ * through Redis to every member. It takes a free port and prints it to standard output. Redis is at REDIS_URL.
  */
 
 import { App, us_listen_socket_close, us_socket_local_port, type WebSocket } from 'uWebSockets.js';

@@ -1,5 +1,5 @@
 /**
- * The table on standard output. What it says in a line for each figure stands in full in the JSON file.
+ * The table on standard output, one line per figure. The JSON file has everything in full.
  */
 import type { Machine } from './machine.ts';
 import type { Goal } from './ratios.ts';
@@ -61,7 +61,7 @@ function showRatio(value: number): string {
   return value.toFixed(2);
 }
 
-/** Three digits that count. */
+/** Three significant digits. */
 function showNumber(value: number): string {
   const decimals = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value) || 1)));
   return value.toLocaleString('en', { minimumFractionDigits: decimals, maximumFractionDigits: decimals });

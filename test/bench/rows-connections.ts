@@ -1,5 +1,5 @@
 /**
- * The rows about connections: their memory, how quickly they come and come back, and what they cost while nothing happens.
+ * The rows about connections: their memory, how quickly they connect and resume, and their cost while idle.
  */
 import { WebSocket } from 'ws';
 import { nowUs } from './load/clock.ts';
@@ -12,7 +12,7 @@ const manyConnections = 19_000;
 const membersPerRoom = 10;
 const returning = 10_000;
 const keptMessages = 20;
-/** Of these, what each client has seen before it comes back. */
+/** Of these, the messages that each client has seen before it resumes. */
 const seenMessages = 10;
 const settleSeconds = 3;
 
@@ -135,13 +135,13 @@ async function measureIdle(bench: Bench): Promise<Measured> {
     const startUs = nowUs();
     await pause(bench.scale.idleSeconds);
     const share = ((cpuSeconds(pids) - before) / (nowUs() - startUs)) * 1e6 * 100;
-    // All are still there.
+    // All are still connected.
     const trial = await bench.trial(client, bench.rate(500), bench.scale.searchSeconds);
     return { ...only({ share }), faults: faultsOf(trial), trials: bench.trials };
   });
 }
 
-/** By room. The positions that the gateway itself tells. */
+/** The positions by room, as the gateway reports them. */
 async function epochsOf(port: number, rooms: number): Promise<string[]> {
   const { path, headers, join } = dialects.gateway;
   const [, token = ''] = headers('reader')[0]?.split(': ') ?? [];

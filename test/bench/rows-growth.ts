@@ -1,6 +1,6 @@
 /**
- * The rows about growth: whether a delivery costs the same however many rooms, members and connections there are, and how
- * long a node with very many rooms takes to be subscribed again.
+ * The rows about growth: whether the cost of a delivery depends on the number of rooms, members and connections, and how
+ * long a node with very many rooms takes to subscribe again.
  */
 import { Redis } from 'ioredis';
 import { until } from '../support/until.ts';
@@ -14,14 +14,14 @@ interface Point {
   messagesPerSecond: number;
 }
 
-/** From here on the cost has to stay the same. */
+/** From this number on the cost must stay the same. */
 const flatFrom = 1000;
 const manyRooms = 100_000;
 const roomHolders = 1000;
 const membersPerRoom = 10;
 const memberDeliveries = 50_000;
 const mostMessages = 5000;
-/** In a trial, so that those at its ends do not matter. */
+/** Enough in a trial that those at its ends do not matter. */
 const leastMessages = 20;
 const resubscribeDeadlineMs = 60_000;
 
@@ -47,7 +47,7 @@ const rooms: Point[] = [1, 10, 100, 1000, 10_000, manyRooms].map((size) => {
   };
 });
 
-/** The same number of deliveries, so that as few messages as possible share a write. */
+/** Always the same number of deliveries, with as few messages as possible per write. */
 const members: Point[] = [1, 10, 100, 1000, 5000, 15_000].map((size) => ({
   size,
   shape: { connections: size, rooms: 1 },

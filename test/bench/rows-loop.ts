@@ -1,6 +1,6 @@
 /**
- * The rows about the gateway's event loop: how late it is under load, and how long a scrape of many connections holds it
- * up. Both are read at the admin port.
+ * The rows about the gateway's event loop: its lag under load, and how long a scrape with many connections blocks it. Both
+ * are read at the admin port.
  */
 import { nowUs } from './load/clock.ts';
 import { layouts } from './rows-messages.ts';
@@ -8,9 +8,9 @@ import { type Bench, faultsOf, type Measured, type Scenario } from './scenario.t
 import { bucketsOf, quantileBetween } from './scraped.ts';
 import { gateway } from './servers.ts';
 
-/** Of the highest rate that holds. */
+/** Share of the highest rate that holds. */
 const loadShare = 0.7;
-/** The gateway takes ten samples a second; the 99th of 100 needs as many. */
+/** The gateway takes ten samples a second; a p99 needs 100 samples. */
 const loadSeconds = 10;
 const manyConnections = 19_000;
 const membersPerRoom = 10;

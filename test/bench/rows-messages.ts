@@ -9,7 +9,7 @@ const hotRoom = { connections: 1000, rooms: 1 };
 const manyRooms = { connections: 10_000, rooms: 1000 };
 const singleMembers = { connections: 1000, rooms: 1000 };
 
-/** Layouts of rows 1 to 3, for those that load the gateway with a part of its maximum; where to begin to look for it. */
+/** Layouts of rows 1 to 3, and the rate at which to start the search for the maximum. */
 export const layouts = [
   { key: 'hot', title: 'one room of 1,000', shape: hotRoom, start: 1200 },
   { key: 'spread', title: '1,000 rooms of 10', shape: manyRooms, start: 4000 },
@@ -31,7 +31,7 @@ const publishingFigures: Figure[] = [
   { key: 'server', title: 'server CPU', unit: 'us/message' },
 ];
 
-/** Times a trial, at one rate: shorter ones spread too far. */
+/** Trials at one fixed rate are this many times longer: shorter ones vary too much. */
 const steadily = 4;
 
 const curveRates = [25, 50, 100, 250, 500, 1000, 1500, 2000, 2500, 3000, 3500];
@@ -152,7 +152,7 @@ async function measurePublishing(bench: Bench, shape: Shape, start: number): Pro
   return { values, faults: faultsOf(trial), trials: bench.trials };
 }
 
-/** Goes up until a rate does not hold any more. */
+/** Raises the rate until one does not hold. */
 async function measureCurve(bench: Bench): Promise<Measured> {
   const held: Trial[] = [];
   await bench.withAudience(hotRoom, async (client) => {

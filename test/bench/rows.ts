@@ -1,5 +1,5 @@
 /**
- * All rows of the table, in its order, and the choice of some of them.
+ * All rows of the table in order, and the selection of some.
  */
 import { connectionRows } from './rows-connections.ts';
 import { growthRows } from './rows-growth.ts';
@@ -17,7 +17,7 @@ export const allRows: readonly Scenario[] = [
   ...modelRows,
 ];
 
-/** Throws a TypeError that lists the rows for a name that is none. */
+/** Throws a TypeError that lists all rows, for an unknown name. */
 export function chooseRows(names: readonly string[]): Scenario[] {
   const unknown = names.filter((name) => !allRows.some((row) => row.name === name));
   if (unknown.length > 0) {
@@ -28,7 +28,7 @@ export function chooseRows(names: readonly string[]): Scenario[] {
   return allRows.filter(({ name }) => names.includes(name));
 }
 
-/** Those that compare with the reference, with `peer` in its place. */
+/** The rows that compare with the reference, with `peer` instead of it. */
 export function againstPeer(rows: readonly Scenario[], peer: Contestant): Scenario[] {
   return rows.filter(({ against }) => against === reference).map((row) => ({ ...row, against: peer }));
 }

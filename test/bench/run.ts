@@ -1,5 +1,5 @@
 /**
- * Runs one row: the contestants in turn, each time as fresh processes on a fresh Redis, and what came out of the pairs.
+ * Runs one row: the contestants in turn, each time as new processes on a new Redis. Returns the results of the pairs.
  */
 import { inTurn, isReached, ratiosOf, type Spread, spreadOf } from './ratios.ts';
 import { Bench, type Figure, type Measured, type Scale, type Scenario } from './scenario.ts';
@@ -9,7 +9,7 @@ export interface RunPlan {
   pairs: number;
   scale: Scale;
   threads: number;
-  /** Called when one contestant has been measured once. */
+  /** Called after each measurement of one contestant. */
   step(what: string): void;
 }
 
@@ -19,7 +19,7 @@ export interface FigureResult extends Figure {
   theirs: number[];
   ratios: number[];
   median: { ours: number; theirs: number | undefined };
-  /** Of the ratios; without another contestant, of the figures. */
+  /** Median and range of the ratios; without another contestant, of the figures. */
   spread: Spread;
   /** Undefined without a goal. */
   reached: boolean | undefined;
@@ -31,7 +31,7 @@ export interface RowResult {
   subject: string;
   against: string | undefined;
   figures: FigureResult[];
-  /** Of both; there must be none. */
+  /** Faults of both contestants; there must be none. */
   faults: string[];
   runs: { contestant: string; measured: Measured }[];
 }
@@ -61,7 +61,7 @@ export async function runRow(scenario: Scenario, plan: RunPlan): Promise<RowResu
   };
 }
 
-/** What goes wrong is a fault of this run, not the end of the others. */
+/** An error becomes a fault of this run, and does not end the others. */
 async function measureOnce(scenario: Scenario, contestant: Contestant, plan: RunPlan): Promise<Measured> {
   const server = await startServer(contestant, scenario.nodes);
   const bench = new Bench(contestant, server, plan.scale, plan.threads);

@@ -1,5 +1,5 @@
 /**
- * What a row of the table is made of: who is measured against whom, what is done to each, and what has to come out.
+ * The parts of a row of the table: the contestants, the load on each, and the goal.
  */
 import { LoadClient, type Trial } from './load/client.ts';
 import type { Audience } from './load/plan.ts';
@@ -8,25 +8,25 @@ import { highestHeld } from './search.ts';
 import type { Contestant, Server } from './servers.ts';
 
 export const payloadBytes = 128;
-/** A rate is held as long as 99 of 100 messages take less. */
+/** A rate holds while the p99 of the latency is below this. */
 const heldP99Us = 100_000;
-/** A search found a rate in short trials; the long one that confirms it may need a lower one. */
+/** A search uses short trials; the long trial that confirms its rate may need a lower one. */
 const confirmations = 5;
 const stepDown = 0.92;
 
-/** How much is done. `--quick` does a little of everything. */
+/** The amount of work. `--quick` does a little of everything. */
 export interface Scale {
-  /** Of a trial before it is measured; the first one after connecting needs more. */
+  /** Unmeasured start of a trial; the first one after connecting needs more. */
   warmSeconds: number;
   settleSeconds: number;
   seconds: number;
   searchSeconds: number;
-  /** Of the planned connections, of the planned rates. */
+  /** Shares of the planned connections and of the planned rates. */
   connectionShare: number;
   rateShare: number;
-  /** What the file descriptor limit leaves. */
+  /** Connections that the limit of open files allows. */
   maxConnections: number;
-  /** Of the time in which nothing happens. */
+  /** Length of the idle time. */
   idleSeconds: number;
 }
 
@@ -40,7 +40,7 @@ export interface Figure {
 export interface Measured {
   /** By the key of a figure. */
   values: Record<string, number>;
-  /** What was lost, doubled or late: such a run counts as failed whatever its figures. */
+  /** Lost, doubled or late messages: such a run counts as failed, whatever its figures. */
   faults: string[];
   /** All trials, for the JSON file. */
   trials: Trial[];
@@ -52,7 +52,7 @@ export interface Scenario {
   name: string;
   title: string;
   subject: Contestant;
-  /** Undefined where the goal is a figure of the gateway alone. */
+  /** Undefined if the goal is a figure of the gateway alone. */
   against: Contestant | undefined;
   nodes?: number;
   figures: Figure[];
@@ -62,7 +62,7 @@ export interface Scenario {
 export interface Shape
   extends Pick<Audience, 'connections' | 'rooms'>,
     Partial<Pick<Audience, 'roomsPerConnection' | 'since'>> {
-  /** Otherwise members are on the last node alone. */
+  /** Otherwise all members are on the last node. */
   onAllNodes?: boolean;
 }
 
@@ -81,7 +81,7 @@ export class Bench {
     this.#threads = threads;
   }
 
-  /** So many as planned, fewer with `--quick` or where file descriptors are short. */
+  /** The planned number, fewer with `--quick` or if file descriptors are short. */
   connections(planned: number): number {
     return Math.min(Math.round(planned * this.scale.connectionShare), this.scale.maxConnections);
   }
@@ -127,8 +127,8 @@ export class Bench {
   }
 
   /**
-   * Connects, and one trial at a fixed rate. Its first seconds do not count: both sides compile, and collect what was left
-   * by so many that have connected, which is not what a message costs.
+   * Connects, then runs one trial at a fixed rate. The first seconds do not count: both sides compile, and collect the
+   * garbage of connecting, which is not the cost of a message.
    */
   async measureAt(shape: Shape, messagesPerSecond: number, seconds: number): Promise<Trial> {
     return this.withAudience(shape, async (client) => {
@@ -143,7 +143,7 @@ export class Bench {
     const holds = async (rate: number) => isHeld(await this.trial(client, rate, searchSeconds));
     const first = this.rate(start) * this.#contestant.pace;
     const own = this.#contestant.pace < 1 ? 2 : factor;
-    // With a part of the rates it looks for no maximum.
+    // With reduced rates it does not search for a maximum.
     const plan =
       rateShare < 1 ? { start: first, factor, halvings: 0, most: first } : { start: first, factor: own, halvings };
     let rate = await highestHeld(holds, plan);
@@ -159,7 +159,7 @@ function isHeld(trial: Trial): boolean {
   return trial.held && trial.p99Us < heldP99Us;
 }
 
-/** Faults of trials that were no search. */
+/** Faults of trials outside of a search. */
 export function faultsOf(...trials: Trial[]): string[] {
   return trials.flatMap(({ fault, messagesPerSecond }) => {
     return fault === undefined ? [] : [`at ${Math.round(messagesPerSecond)} messages/s: ${fault}`];

@@ -5,13 +5,13 @@
 /** By upper bound: how many samples were at most as large. */
 export type Buckets = Map<number, number>;
 
-/** Of a histogram without labels of its own. */
+/** For a histogram without other labels. */
 export function bucketsOf(text: string, histogram: string): Buckets {
   const lines = text.matchAll(new RegExp(`^${histogram}_bucket\\{le="([^"]+)"\\} (\\d+)`, 'gm'));
   return new Map([...lines].map(([, bound, count]) => [Number(bound?.replace('+Inf', 'Infinity')), Number(count)]));
 }
 
-/** Of what was sampled between two scrapes, interpolated inside its bucket as Prometheus does; NaN without samples. */
+/** A quantile of the samples between two scrapes, interpolated like Prometheus; NaN without samples. */
 export function quantileBetween(before: Buckets, after: Buckets, share: number): number {
   const counts = [...after].map(([bound, count]): [number, number] => [bound, count - (before.get(bound) ?? 0)]);
   const rank = share * (counts.at(-1)?.[1] ?? 0);

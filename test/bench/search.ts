@@ -1,6 +1,6 @@
 /**
- * The highest rate that holds: climbs by a factor until one does not, or falls until one does, then halves what lies
- * between. A rate that fails is tried a second time, because a busy machine fails rates that would hold.
+ * Searches the highest rate that holds: raises the rate by a factor until one fails, or lowers it until one holds, then
+ * bisects. A rate that fails is tried twice, because a busy machine fails rates that would hold.
  */
 export interface SearchPlan {
   start: number;
@@ -11,10 +11,10 @@ export interface SearchPlan {
   most?: number;
 }
 
-/** Below it nothing is looked for. */
+/** No lower rate is tried. */
 const leastRate = 1;
 
-/** Resolves with 0 when no rate holds. */
+/** Resolves with 0 if no rate holds. */
 export async function highestHeld(
   holds: (rate: number) => Promise<boolean>,
   { start, factor, halvings, most = Number.POSITIVE_INFINITY }: SearchPlan,

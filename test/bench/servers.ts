@@ -1,8 +1,8 @@
 /**
- * What is measured: the built gateway, the reference, or a peer, each as processes of its own on a Redis of its own,
- * pinned to the server's processor.
+ * The measured servers: the built gateway, the reference, or a peer, each as separate processes with a separate Redis, pinned
+ * to the server's processor.
  *
- * Owns their settings and their end. All say on standard output that they listen, and on which port.
+ * Owns their settings and their end. Each prints to standard output that it listens, and on which port.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,7 +19,7 @@ import { pin, serverProcessors } from './machine.ts';
 
 const startDeadlineMs = 15_000;
 const stopDeadlineMs = 15_000;
-/** The maxima are those of the servers, not of a bound in Redis. */
+/** No output limit in Redis, so that only the servers limit the result. */
 const redisSettings = ['--client-output-buffer-limit', 'pubsub 0 0 0'];
 const historySize = 100;
 
@@ -31,11 +31,11 @@ export interface Contestant {
   /** As for `node`. */
   flags: string[];
   environment: Record<string, string>;
-  /** What part of the rates at which a search begins; of one that reaches far less. */
+  /** Factor on the rates at which a search starts, for a much slower server. */
   pace: number;
 }
 
-/** Running: one node or several on one Redis. */
+/** A running server: one node, or several on one Redis. */
 export interface Server {
   dialect: DialectName;
   nodes: { port: number; adminPort: number; pid: number }[];
@@ -56,7 +56,7 @@ export const reference: Contestant = {
   pace: 1,
 };
 
-/** The gateway as `npm start` runs it, with every bound on what one user may do taken away. */
+/** The gateway as `npm start` runs it, without the bounds per user. */
 export const gateway: Contestant = {
   name: 'gateway',
   dialect: 'gateway',
@@ -87,7 +87,7 @@ export const gatewayWithHistory: Contestant = {
   environment: { ...gateway.environment, GATEWAY_ROOMS_FILE: roomsFile },
 };
 
-/** For both; settings are named as in docs/configuration.md, without GATEWAY_. */
+/** For both. Settings have the names of docs/configuration.md, without GATEWAY_. */
 export function setGateways(settings: Record<string, string>): void {
   for (const { environment } of [gateway, gatewayWithHistory]) Object.assign(environment, gatewayEnvironment(settings));
 }

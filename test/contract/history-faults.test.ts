@@ -128,7 +128,8 @@ test('a position outlives its messages by far, one that was never used does not,
   const one = await started(redis.url);
   const admin = redisClient(redis.url);
   const ttlOf = (room: string, key: string) => admin.pttl(`${channelOf(room)}:${key}`);
-  const minute = 60_000;
+  // What is asked one after the other may differ by what Redis takes to answer.
+  const [second, minute] = [1_000, 60_000];
   await publishKept(one, 'a', 1);
   expect(await ttlOf('a', 'messages')).toBeLessThanOrEqual(minute);
   expect(await ttlOf('a', 'messages')).toBeGreaterThan(0);
@@ -138,9 +139,9 @@ test('a position outlives its messages by far, one that was never used does not,
   expect(await ttlOf('a', 'position')).toBeGreaterThan(positionTtlMs - minute);
   const year = { size: 10, maxBytes: 10_000, ttlSeconds: 31_536_000 };
   await publishKept(one, 'long', 1, { history: year });
-  expect(await ttlOf('long', 'position')).toBeGreaterThanOrEqual(await ttlOf('long', 'messages'));
+  expect(await ttlOf('long', 'position')).toBeGreaterThan((await ttlOf('long', 'messages')) - second);
   await pageOf(one, 'long');
-  expect(await ttlOf('long', 'position')).toBeGreaterThanOrEqual(await ttlOf('long', 'messages'));
+  expect(await ttlOf('long', 'position')).toBeGreaterThan((await ttlOf('long', 'messages')) - second);
   await pageOf(one, 'unused');
   expect(await ttlOf('unused', 'position')).toBeLessThanOrEqual(unusedPositionTtlMs);
   expect(await ttlOf('unused', 'position')).toBeGreaterThan(unusedPositionTtlMs - minute);

@@ -9,10 +9,14 @@ import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import { type Member, Memberships } from '../../gateway/connection/memberships.ts';
-import type { Node } from '../../gateway/connection/node.ts';
+import type { ConnectionParts } from '../../gateway/connection/parts.ts';
+import type { Refusal } from '../../gateway/operations/refusal.ts';
+import type { Reply } from '../../gateway/protocol/reply.ts';
+import { roomcast } from '../../gateway/protocol/roomcast/dialect.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
 import { Access, readRules } from '../../gateway/rooms/access.ts';
 import { Backpressure } from '../../gateway/rooms/backpressure.ts';
+import { Fanout } from '../../gateway/rooms/fanout.ts';
 import { Freeze } from '../../gateway/rooms/freeze.ts';
 import { Hub } from '../../gateway/rooms/hub.ts';
 import { Presence } from '../../gateway/rooms/presence.ts';
@@ -31,7 +35,7 @@ const history = { size: 1_000, maxBytes: 10_485_760, ttlSeconds: 60 };
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 interface RacingNode {
-  node: Node;
+  node: ConnectionParts;
   listeners: Map<string, Set<RacingMember>>;
 }
 
@@ -40,6 +44,9 @@ class RacingMember implements Member {
   readonly id = 'member';
   readonly identity = undefined;
   readonly live = true;
+  readonly closing = false;
+  readonly dialect = roomcast;
+  readonly topics = undefined;
   readonly #listeners: RacingNode['listeners'];
   readonly #memberships: Memberships;
   readonly #name: string;
@@ -72,6 +79,22 @@ class RacingMember implements Member {
     this.position = { epoch, offset: Number(told.offset) };
   }
 
+  reply(reply: Reply): void {
+    this.send(roomcast.encode(reply));
+  }
+
+  message(frame: Uint8Array): void {
+    this.send(frame);
+  }
+
+  fannedOut(): void {
+    throw new Error('this test fans out by itself');
+  }
+
+  refuse(_: unknown, { message }: Refusal): void {
+    this.wrong ??= message;
+  }
+
   takes(): boolean {
     return true;
   }
@@ -89,19 +112,11 @@ class RacingMember implements Member {
     this.#listeners.get(name)?.delete(this);
   }
 
-  skipPresence(): boolean {
-    return false;
-  }
-
-  hearPresence(): void {
-    this.wrong ??= 'it left no fan-out of presence, and is put back';
-  }
-
   fail(error: unknown): void {
     this.wrong ??= String(error);
   }
 
-  resume(): void {
+  release(): void {
     this.wrong ??= 'a frame was held that was never sent';
   }
 
@@ -117,9 +132,9 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   const [backpressure, faults] = [new Backpressure(0, 0, 0, new Set()), new Faults(createLog('silent'))];
   const events = tellEvents();
   const listeners: RacingNode['listeners'] = new Map();
-  const fanout = (room: string, frame: Uint8Array | string) => {
+  const fanout = new Fanout((room, frame) => {
     for (const member of [...(listeners.get(room) ?? [])]) member.send(frame);
-  };
+  }, backpressure);
   // No rule turns presence on.
   const presence = new Presence({
     store: new MemoryPresence(() => false),
@@ -145,7 +160,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
     presence,
     faults,
     config: { maxRoomsPerConnection: 0 },
-  } as unknown as Node;
+  } as unknown as ConnectionParts;
   return { node, listeners };
 }
 

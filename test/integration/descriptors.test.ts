@@ -37,7 +37,7 @@ describe('the limit of open files at the start', () => {
   });
 
   test('that does not even fit the process is one too', () => {
-    expect(startWith(100)).toMatch(/The limit of open files is 100, and a node needs 192 at least; raise it/);
+    expect(startWith(100)).toMatch(/The limit of open files is 100, but a node needs at least 192; raise it/);
   });
 });
 

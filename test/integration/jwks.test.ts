@@ -18,7 +18,7 @@ const realNow = performance.now.bind(performance);
 let aheadMs = 0;
 vi.spyOn(performance, 'now').mockImplementation(() => realNow() + aheadMs);
 // A clock that jumps is how a node notices that it stood still, which is not what these tests are about.
-vi.spyOn(Freeze.prototype, 'look').mockReturnValue();
+vi.spyOn(Freeze.prototype, 'check').mockReturnValue();
 
 async function issuer(answer: KeyServer['answer'] = 'keys') {
   const keys = await KeyServer.start();

@@ -32,14 +32,12 @@ describe.each(['', 'ADMIN_'])('GATEWAY_%sHOST and the port of it', (kind) => {
 
   test('that is no address of this machine is told with those that are', async () => {
     expect(await failureOf({ [host]: foreign })).toMatch(
-      `cannot listen on ${foreign}:0: ${host} is no address of this machine, which has 127.0.0.1`,
+      `cannot listen on ${foreign}:0: ${host} is not an address of this machine, which has 127.0.0.1`,
     );
   });
 
   test('that is a name without an address is told', async () => {
-    expect(await failureOf({ [host]: 'no-such-host.invalid' })).toMatch(
-      `${host} is a name for which no address is found`,
-    );
+    expect(await failureOf({ [host]: 'no-such-host.invalid' })).toMatch(`${host} is a name without an address`);
   });
 
   test('that is taken is told with the setting that chooses another', async () => {
@@ -48,15 +46,15 @@ describe.each(['', 'ADMIN_'])('GATEWAY_%sHOST and the port of it', (kind) => {
     onCleanup(() => taken.close());
     const { port: number } = taken.address() as { port: number };
     expect(await failureOf({ [port]: `${number}` })).toMatch(
-      `cannot listen on 127.0.0.1:${number}: the port is taken; ${port} chooses another`,
+      `cannot listen on 127.0.0.1:${number}: the port is in use; choose another with ${port}`,
     );
   });
 
   test('that the process may not take is told with the right that it lacks', () => {
     const place = { host: '127.0.0.1', port: 80, hostSetting: host, portSetting: port };
     expect(cannotListen(place, Object.assign(new Error('EACCES'), { code: 'EACCES' })).message).toBe(
-      `cannot listen on 127.0.0.1:80: this process may not take port 80; ${port} chooses one from 1024 on, or ` +
-        'CAP_NET_BIND_SERVICE allows it',
+      `cannot listen on 127.0.0.1:80: this process may not open port 80; choose one from 1024 on with ${port}, or ` +
+        'grant CAP_NET_BIND_SERVICE',
     );
   });
 });

@@ -107,7 +107,7 @@ test('what cannot be used changes nothing, and is told once: junk, a key of anot
   const [other, ended] = [selfSigned(), endedCertificate()];
   await expectRefused(() => writeFileSync(files.certificate, 'junk'), /PEM|no start line/i);
   await expectRefused(() => copyFileSync(other.key, files.key), /key values mismatch/);
-  await expectRefused(() => replace(files, ended), /^the certificate has ended on 20/);
+  await expectRefused(() => replace(files, ended), /^the certificate expired on 20/);
   await expectRefused(() => rmSync(files.certificate), /ENOENT/);
   expect(await metric(node, reloads('refused'))).toBeGreaterThanOrEqual(4);
   expect(await reload(node)).toMatchObject({ msg: 'read again; nothing is new' });

@@ -1,4 +1,4 @@
-/** A log as nodes have it, whose lines a test reads. */
+/** A log like a node's; a test reads its lines. */
 import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
 import { Output } from '../../gateway/telemetry/output.ts';
 

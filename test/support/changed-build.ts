@@ -1,8 +1,8 @@
 /**
- * Copies of the built program in which places are changed on purpose, so that a test shows that it would see the fault.
+ * Copies of the built program with deliberate faults, so that a test can show that it would notice them.
  *
- * The change is made in the copy, so the program itself has no switch for it. A place that is not found, or found twice,
- * is an error: the program has changed, and what changes it has to follow.
+ * Only the copy is changed; the program itself has no switch for a fault. A place that is not found, or found twice, is an
+ * error: the program has changed, and the change here must follow.
  */
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,14 +12,14 @@ import { onCleanup } from './cleanup.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** A place in a file of dist/gateway, and what stands there instead. */
+/** A place in a file of dist/gateway, and its replacement. */
 export interface Change {
   file: string;
   place: string;
   change: string;
 }
 
-/** Returns the program, as for spawnNode. It goes with the test. */
+/** Returns the program, as for spawnNode. It is deleted with the test. */
 export function changedBuild(...changes: Change[]): string {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-changed-'));
   onCleanup(() => rmSync(folder, { recursive: true, force: true }));

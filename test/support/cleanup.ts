@@ -1,8 +1,8 @@
 /**
- * Clean-up that also happens when a test fails: what a test started ends with the test, what a hook or the file itself
- * started ends with the file.
+ * Clean-up that also happens when a test fails: at the end of the test that asked for it, or at the end of the file for a
+ * hook or the file itself.
  *
- * Owns the list of what to end, newest first. Only for code that runs inside a test file, never for a global setup.
+ * Owns the list of clean-ups, newest first. Only for code that runs inside a test file, never for a global setup.
  */
 import { afterAll, onTestFinished, TestRunner } from 'vitest';
 

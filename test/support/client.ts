@@ -1,9 +1,9 @@
 /**
- * A client of `roomcast.v1.json` for tests, on `ws` from npm, so that another implementation judges the gateway's
+ * A client of `roomcast.v1.json` for tests. It uses `ws` from npm, so that another implementation judges the gateway's
  * WebSocket.
  *
- * Owns the socket and the queue of frames nobody has awaited yet. It never reconnects, never answers on its own, and
- * never sleeps: `next` resolves when the frame comes, or rejects at its deadline or when the connection ends first.
+ * Owns the socket and the queue of unread frames. It never reconnects, never answers by itself, and never sleeps: `next`
+ * resolves when the frame comes, and rejects at its deadline or when the connection ends.
  */
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
@@ -33,7 +33,7 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** The handshake was answered by something else than 101. */
+/** The handshake got an answer other than 101. */
 export class HandshakeRefusedError extends Error {
   readonly status: number;
   readonly headers: IncomingMessage['headers'];
@@ -47,7 +47,7 @@ export class HandshakeRefusedError extends Error {
 
 const defaultDeadlineMs = 5_000;
 
-/** Resolves when the connection is open; what the gateway sends from then on is never missed. */
+/** Resolves when the connection is open; it misses no frame from then on. */
 export async function connect(url: string, options: ConnectOptions = {}): Promise<Client> {
   const { token, ca } = options;
   const socket = new WebSocket(url, options.protocols ?? [subprotocol], {
@@ -78,7 +78,7 @@ export async function connectWelcomed(url: string, token: string, options: Conne
 
 export class Client {
   readonly socket: WebSocket;
-  /** All frames so far, in the order they came, awaited or not. */
+  /** All frames so far, in order, read or not. */
   readonly frames: GatewayFrame[] = [];
   readonly closed: Promise<Closed>;
   #unread: GatewayFrame[] = [];
@@ -89,7 +89,7 @@ export class Client {
   constructor(socket: WebSocket) {
     this.socket = socket;
     socket.on('message', (data) => this.#take(JSON.parse(String(data)) as GatewayFrame));
-    // Every error is followed by `close`, which carries what tests look at.
+    // `close` follows every error, and carries what tests look at.
     socket.on('error', () => undefined);
     this.closed = new Promise((resolve) => {
       socket.on('close', (code, reason) => {
@@ -105,7 +105,7 @@ export class Client {
     this.socket.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame));
   }
 
-  /** The first unread frame that matches, or the next one to come; all others stay unread. */
+  /** The first unread frame that matches, or the next one that comes; all others stay unread. */
   next<Type extends GatewayFrame['type']>(type: Type, deadlineMs?: number): Promise<FrameOf<Type>>;
   next(matches: (frame: GatewayFrame) => boolean, deadlineMs?: number): Promise<GatewayFrame>;
   next(wanted: string | ((frame: GatewayFrame) => boolean), deadlineMs = defaultDeadlineMs): Promise<GatewayFrame> {
@@ -131,7 +131,7 @@ export class Client {
     });
   }
 
-  /** Sends the frame with an id of its own and resolves with its answer, whatever that is. */
+  /** Sends the frame with a new id and resolves with its answer, `ok` or not. */
   request(frame: { type: string; id?: FrameId; [field: string]: unknown }, deadlineMs?: number): Promise<GatewayFrame> {
     const id = frame.id ?? ++this.#lastId;
     this.send({ ...frame, id });

@@ -1,8 +1,8 @@
 /**
- * Programs of the machine that the tests lean on: whether one runs here, and installing one where that is allowed.
+ * Programs of the machine that tests need: checks whether one runs, and installs one where that is allowed.
  *
- * Owns the time bounds of these commands. Never asks for a password and never installs without printing the command
- * first; long-lived processes (Redis, HAProxy, a node) have files of their own.
+ * Owns the time bounds of these commands. It never asks for a password, and prints the command before it installs.
+ * Long-lived processes (Redis, HAProxy, a node) have separate files.
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';

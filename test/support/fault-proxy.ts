@@ -1,15 +1,15 @@
 /**
- * A TCP proxy that breaks the way between two programs on demand; it needs no root.
+ * A TCP proxy that breaks the connection between two programs on demand; it needs no root.
  *
  *   pass             bytes flow both ways
- *   blackhole        nothing flows and nothing ends, like a lost route; back in `pass` the held bytes flow on
+ *   blackhole        nothing flows and nothing ends, like a lost route; in `pass` again, the held bytes flow on
  *   reset            every connection is reset, new ones too
- *   swallow replies  requests arrive at the target, its answers are thrown away; such a connection ends with the mode
+ *   swallow replies  requests reach the target, its answers are dropped; such a connection ends with the mode
  *
- * And late: `answerDelayMs` holds back every answer for so long, in order, while bytes flow.
+ * `answerDelayMs` delays every answer, in order, while bytes flow.
  *
- * Owns both sockets of each connection. Knows nothing of what flows through it; memory is bounded by TCP itself, but for
- * answers that are late.
+ * Owns both sockets of each connection. Does not know what flows through it. TCP bounds its memory, except for delayed
+ * answers.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
@@ -23,13 +23,13 @@ export interface FaultProxy {
   readonly url: string;
   readonly port: number;
   mode: FaultMode;
-  /** Where new connections go, by its URL; the open ones stay where they are. */
+  /** The target of new connections, by its URL; open ones keep theirs. */
   target: string;
   /** 0 at first. */
   answerDelayMs: number;
   /** Connections open now. */
   readonly connections: number;
-  /** Destroys all current connections; new ones are taken as the mode says. */
+  /** Destroys all current connections; the mode decides about new ones. */
   cut(): void;
   close(): Promise<void>;
 }
@@ -37,9 +37,9 @@ export interface FaultProxy {
 interface Link {
   client: Socket;
   target: Socket;
-  /** An answer was thrown away: the stream has a hole and must not go on. */
+  /** An answer was dropped: the stream has a hole and must not go on. */
   broken: boolean;
-  /** The last answer that was held back is written. From the first of these on, all are written one after the other. */
+  /** Resolves when the last delayed answer is written. After the first delayed one, all are written in turn. */
   answered: Promise<void> | undefined;
 }
 
@@ -71,7 +71,7 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
     }
   };
 
-  /** Never ahead of what came before, whatever the delay was then. */
+  /** Never ahead of an earlier answer, whatever its delay was. */
   const writeLate = (link: Link, chunk: Buffer) => {
     const due = delay(answerDelayMs, undefined, { ref: false });
     link.answered = Promise.all([link.answered, due]).then(
@@ -79,7 +79,7 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
     );
   };
 
-  // Like `pipe`, but stopping and going on is the mode's business, too.
+  // Like `pipe`, but the mode can also stop the flow and let it go on.
   const relay = (from: Socket, to: Socket, passes: (chunk: Buffer) => boolean) => {
     from.on('data', (chunk: Buffer) => {
       if (!passes(chunk) || to.write(chunk)) return;
@@ -106,7 +106,7 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
       return false;
     });
     for (const socket of [client, link.target]) {
-      // Whatever ended one side, the other side has to end too; the reason is of no interest here.
+      // When one side ends, for any reason, the other side ends too.
       socket.on('error', () => destroy(link));
       socket.on('close', () => destroy(link));
     }

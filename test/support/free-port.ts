@@ -1,6 +1,6 @@
 /**
- * A TCP port of the loopback address that nothing listens on, for programs that cannot be asked to choose one
- * themselves (Redis, HAProxy, a container). Between finding and using it another process may take it: callers try again.
+ * A free TCP port of the loopback address, for programs that cannot choose one themselves (Redis, HAProxy, a container).
+ * Another process may take it before it is used: callers try again.
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';

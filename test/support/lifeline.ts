@@ -1,6 +1,6 @@
 /**
- * Child processes end with the process that started them, also when that one is killed or crashes and no clean-up of
- * its own runs: a worker of vitest whose test hangs is ended by a signal.
+ * Child processes end with the process that started them, even if that one is killed or crashes and runs no clean-up:
+ * vitest ends a worker whose test hangs by a signal.
  *
  * A shell per child reads from a pipe that only this process holds open. When the pipe ends, so does the child.
  */

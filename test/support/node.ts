@@ -1,9 +1,9 @@
 /**
  * Gateway nodes for tests: one in this process, or the built program as a child process.
  *
- * Owns their settings for tests and their end, also when a test fails. Settings are named as in the documentation,
- * without GATEWAY_: `startNode({ REDIS_URL: url, PUBLISH_RATE: 5 })`; '' takes a default away. A stop does not drain unless
- * a test says so.
+ * Owns their settings for tests and their end, also when a test fails. Settings have their documented names without
+ * GATEWAY_: `startNode({ REDIS_URL: url, PUBLISH_RATE: 5 })`; '' removes a default. A stop does not drain unless a test says
+ * so.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +11,7 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { readConfig } from '../../gateway/config.ts';
-import { startGateway } from '../../gateway/gateway.ts';
+import { type Extensions, startGateway } from '../../gateway/gateway.ts';
 import { createLog } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from './cleanup.ts';
 import { endWithThisProcess } from './lifeline.ts';
@@ -21,7 +21,7 @@ import { within } from './until.ts';
 export type NodeSettings = Record<string, string | number | boolean>;
 
 export interface TestNode {
-  /** Of the WebSocket endpoint; wss:// with TLS_CERT_FILE. */
+  /** The WebSocket endpoint; wss:// with TLS_CERT_FILE. */
   url: string;
   port: number;
   adminPort: number;
@@ -37,7 +37,7 @@ export interface LogLine {
 
 export interface SpawnedNode extends TestNode {
   pid: number;
-  /** All lines of standard output so far; one that is no JSON stands in `msg`. */
+  /** All lines of standard output so far; a line that is not JSON is in `msg`. */
   logs: LogLine[];
   /** What it wrote to standard error so far. */
   errors(): string;
@@ -50,19 +50,19 @@ const startDeadlineMs = 15_000;
 const stopDeadlineMs = 10_000;
 
 /** Starts a node in this process, on free ports and, without REDIS_URL, on the memory backplane. */
-export async function startNode(settings: NodeSettings = {}): Promise<TestNode> {
+export async function startNode(settings: NodeSettings = {}, extensions?: Extensions): Promise<TestNode> {
   const config = readConfig(environment({ LOG_LEVEL: 'silent', ...settings }));
-  const gateway = await startGateway(config, createLog(config.logLevel));
+  const gateway = await startGateway(config, createLog(config.logLevel), extensions);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopped ??= gateway.stop());
   onCleanup(stop);
   return { url: endpoint(gateway.port, settings), port: gateway.port, adminPort: gateway.adminPort, stop };
 }
 
-/** What `npm start` gives to Node. */
+/** The options that `npm start` gives to Node. */
 export const usualFlags = ['--max-semi-space-size=8'];
 
-/** Starts the built program, as `npm start` does, with the same defaults; `stop` is SIGTERM, and SIGKILL when that does not end it. */
+/** Starts the built program as `npm start` does, with the same defaults. `stop` sends SIGTERM, then SIGKILL if needed. */
 export async function spawnNode(
   settings: NodeSettings = {},
   program = builtProgram,

@@ -1,6 +1,6 @@
 /**
- * A Redis for one test (or one file) that kills, stops or flushes it, so that no other test notices. It is never the
- * one of TEST_REDIS_URL. Ended with the test, or with the file when it was started outside of a test.
+ * A separate Redis for a test (or a file) that kills, stops or flushes it, so that no other test notices. It is never the
+ * one of TEST_REDIS_URL. It ends with the test, or with the file if it was started outside of a test.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ export async function ownRedis(): Promise<OwnRedis> {
 }
 
 /**
- * Keeps an append-only file, unless the settings (further arguments of `redis-server`) say otherwise: what was answered
+ * Keeps an append-only file, unless the settings (further arguments of `redis-server`) say otherwise: everything answered
  * before `kill` is there again after `start`. Always a process of this machine.
  */
 export async function ownRedisOnDisk(...settings: string[]): Promise<OwnRedis> {

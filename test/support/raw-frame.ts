@@ -1,8 +1,8 @@
 /**
  * WebSocket frames as bytes (RFC 6455 section 5.2), good and bad ones.
  *
- * Pure functions: what no client library lets one send is built here, and what a server sends is taken apart. Knows
- * nothing of sockets, and does not judge what it reads.
+ * Pure functions. They build frames that no client library would send, and parse the frames of a server. They know no
+ * sockets, and do not judge what they read.
  */
 export const opcode = { continuation: 0x0, text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const;
 
@@ -15,9 +15,9 @@ export interface FrameParts {
   rsv?: number;
   /** Four bytes, or null for an unmasked frame. */
   mask?: Buffer | null;
-  /** Bytes after the 7-bit length; by default the least that will do. */
+  /** Bytes after the 7-bit length; by default as few as possible. */
   lengthBytes?: 0 | 2 | 8;
-  /** Announced instead of the payload's own length. */
+  /** The announced length, instead of the real one. */
   announced?: bigint;
 }
 
@@ -47,7 +47,7 @@ export function buildFrame(parts: FrameParts): Buffer {
   ]);
 }
 
-/** The first frame of `bytes` and how many bytes it takes; undefined while it is not complete. */
+/** The first frame of `bytes` and its size in bytes; undefined while it is not complete. */
 export function parseFrame(bytes: Buffer): { value: ReceivedFrame; size: number } | undefined {
   if (bytes.length < 2) return undefined;
   const first = bytes.readUInt8(0);
@@ -62,7 +62,7 @@ export function parseFrame(bytes: Buffer): { value: ReceivedFrame; size: number 
   return {
     value: {
       opcode: first & 0x0f,
-      // A copy: the caller goes on filling its buffer.
+      // A copy, because the caller goes on filling its buffer.
       payload: Buffer.from(bytes.subarray(start, start + length)),
       fin: (first & 0x80) !== 0,
       rsv: (first >> 4) & 0x7,
@@ -79,7 +79,7 @@ export function closePayload(code: number, reason: Buffer | string = ''): Buffer
   return Buffer.concat([status, Buffer.from(reason)]);
 }
 
-/** `payload` in as many fragments as `sizes` has entries and one more for the rest (RFC 6455 section 5.4). */
+/** `payload` in fragments of these sizes, and one more for the rest (RFC 6455 section 5.4). */
 export function fragments(payload: Buffer, sizes: number[]): Buffer[] {
   const frames: Buffer[] = [];
   let start = 0;

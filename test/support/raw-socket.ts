@@ -1,8 +1,8 @@
 /**
- * A WebSocket client over bare TCP: it sends whatever bytes a test wants and reports exactly what comes back.
+ * A WebSocket client over bare TCP: it sends any bytes and reports exactly what comes back.
  *
- * Owns one TCP connection of the loopback address and the bytes not yet read. It checks nothing on its own: no masking
- * rule, no Accept value, no close handshake. Frames are built and parsed by raw-frame.ts.
+ * Owns one TCP connection to the loopback address and the bytes not yet read. It checks nothing: no masking rule, no Accept
+ * value, no close handshake. raw-frame.ts builds and parses frames.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -88,7 +88,7 @@ export class RawSocket {
     onCleanup(() => socket.destroy());
   }
 
-  /** Resolves when the bytes were handed to the kernel; each call is a TCP segment of its own as far as it lets us. */
+  /** Resolves when the kernel has the bytes; each call is a separate TCP segment, if the kernel allows it. */
   async write(bytes: Buffer): Promise<void> {
     await new Promise<void>((resolve) => this.#socket.write(bytes, () => resolve()));
   }
@@ -123,7 +123,7 @@ export class RawSocket {
     return this.#read(() => (this.#ended ? { value: this.#ended, size: 0 } : undefined), deadlineMs, 'the end');
   }
 
-  /** The end from our side, with no goodbye. */
+  /** Ends the connection from our side, without a close frame. */
   destroy(): void {
     this.#socket.destroy();
   }

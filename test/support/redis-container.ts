@@ -1,8 +1,8 @@
 /**
  * A Redis as a container, for machines with Docker and no redis-server. Same contract as the process.
  *
- * Owns the container and its fixed host port (a free one chosen by the engine would change with every start). The
- * engine publishes the port on all interfaces, so it asks for a password of this run.
+ * Owns the container and its fixed host port (a port chosen by the engine would change with every start). The engine
+ * publishes the port on all interfaces, so Redis requires a password made for this run.
  */
 import { randomBytes } from 'node:crypto';
 import { GenericContainer, getContainerRuntimeClient, Wait } from 'testcontainers';
@@ -14,7 +14,7 @@ const image = 'redis:7-bookworm';
 const engineTimeoutMs = 10_000;
 const pullTimeoutMs = 60_000;
 
-/** True when the engine answers and the image is there, or could be pulled. */
+/** True if the engine answers and the image exists or could be pulled. */
 export async function dockerHasRedis(): Promise<boolean> {
   return (
     (await succeeds('docker', ['info'], engineTimeoutMs)) &&

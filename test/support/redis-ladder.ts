@@ -1,7 +1,6 @@
 /**
- * Finds the Redis of a test run: the first rung that holds is taken, and one line says which. Vitest runs this file
- * once per project that names it as its global setup, and tests read the result by `inject('redisUrl')` and
- * `inject('redisPrefix')`.
+ * Finds the Redis of a test run: it takes the first rung that works, and prints which. Vitest runs this file once per
+ * project that names it as its global setup; tests read the result by `inject('redisUrl')` and `inject('redisPrefix')`.
  *
  *   1. TEST_REDIS_URL          a Redis that others may share: all keys of the run begin with its prefix
  *   2. process                 `redis-server` on the PATH
@@ -26,7 +25,7 @@ declare module 'vitest' {
 
 interface Rung {
   name: string;
-  /** True when `launch` can work; may install what it needs. */
+  /** True if `launch` can work; may install what it needs. */
   reach(): Promise<boolean>;
   launch(): Promise<OwnRedis>;
 }
@@ -34,7 +33,7 @@ interface Rung {
 const commandTimeoutMs = 10_000;
 const hasRedisServer = () => succeeds('redis-server', ['--version'], commandTimeoutMs);
 
-// testcontainers takes a while to load, and most runs never need it.
+// testcontainers loads slowly, and most runs never need it.
 const rungs: Rung[] = [
   { name: 'process', reach: hasRedisServer, launch: () => launchRedisProcess() },
   {
@@ -49,7 +48,7 @@ const rungs: Rung[] = [
   },
 ];
 
-/** Starts a Redis by the first of the rungs 2 to 4 that holds. */
+/** Starts a Redis by the first of the rungs 2 to 4 that works. */
 export async function launchRedis(): Promise<{ rung: string; redis: OwnRedis }> {
   const { TEST_REDIS_RUNG: forced } = process.env;
   for (const rung of rungs) {
@@ -83,7 +82,7 @@ function say(project: TestProject, what: string): void {
   process.stdout.write(`Redis for the ${project.name} tests: ${what}\n`);
 }
 
-/** Leaves a shared Redis as it was found. */
+/** Removes the keys of this run from a shared Redis. */
 async function removeKeys(url: string, prefix: string): Promise<void> {
   const redis = new Redis(url);
   for await (const keys of redis.scanStream({ match: `${prefix}*`, count: 1000 })) {

@@ -1,8 +1,8 @@
 /**
- * A Redis as a child process on a free loopback port. Started again it is empty, unless it was given a folder.
+ * A Redis as a child process on a free loopback port. After a new start it is empty, unless it was given a folder.
  *
- * Owns the process: its signals, its port, and its end, by its own pid and at the latest with this process. Knows
- * nothing of the ladder that decides whether a process or a container is used.
+ * Owns the process: its signals, its port, and its end, by its pid and at the latest with this process. It does not know
+ * the ladder that chooses between process and container.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,21 +11,21 @@ import { freePort } from './free-port.ts';
 import { endWithThisProcess } from './lifeline.ts';
 import { until } from './until.ts';
 
-/** A Redis that a test may break. Every promise settles when the effect is there. */
+/** A Redis that a test may break. Every promise settles when the effect has happened. */
 export interface OwnRedis {
   readonly url: string;
   readonly port: number;
-  /** Only where it is a process of this machine; another one after `start`. */
+  /** Only for a process of this machine; `start` changes it. */
   readonly pid?: number | undefined;
   /** SIGKILL. */
   kill(): Promise<void>;
-  /** Again on the same port, and empty, unless it keeps a file. */
+  /** Starts again on the same port; empty, unless it keeps a file. */
   start(): Promise<void>;
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): Promise<void>;
   /** SIGCONT. */
   resume(): Promise<void>;
-  /** The end, in whatever state it is. */
+  /** Ends it, in any state. */
   stop(): Promise<void>;
 }
 
@@ -33,8 +33,8 @@ const startDeadlineMs = 10_000;
 const startAttempts = 3;
 
 /**
- * Starts a Redis process; requires `redis-server` on the PATH. With a folder it keeps an append-only file there, and what
- * was answered before `kill` is there again after `start`. `settings` are further arguments; the last of a name holds.
+ * Starts a Redis process; requires `redis-server` on the PATH. With a folder it keeps an append-only file there: everything
+ * answered before `kill` is there again after `start`. `settings` are further arguments; the last one of a name counts.
  */
 export async function launchRedisProcess(folder?: string, settings: readonly string[] = []): Promise<OwnRedis> {
   let { port, server } = await launchOnFreePort(folder, settings);
@@ -47,7 +47,7 @@ export async function launchRedisProcess(folder?: string, settings: readonly str
     },
     kill,
     async start() {
-      // While it was away, a connection may have been given its port: even one that was meant for it, which met itself.
+      // Meanwhile the kernel may have given its port to a connection, even to one that tried to reach it and met itself.
       const again = () => launch(port, folder, settings);
       server = await until(again, startDeadlineMs, `redis-server has its port ${port} again`);
     },
@@ -61,7 +61,7 @@ export async function launchRedisProcess(folder?: string, settings: readonly str
   };
 }
 
-/** Resolves when the Redis at `url` answers PING; `name` stands in the error. */
+/** Resolves when the Redis at `url` answers PING; `name` is for the error. */
 export async function untilRedisAnswers(url: string, name: string): Promise<void> {
   await until(() => answersPing(url), startDeadlineMs, `${name} answers PING`);
 }
@@ -90,7 +90,7 @@ async function launchOnFreePort(folder: string | undefined, settings: readonly s
 }
 
 async function launch(port: number, folder: string | undefined, settings: readonly string[]): Promise<ChildProcess> {
-  // `everysec` may hold back a write for up to 2 s while it syncs; only `always` survives a kill for sure.
+  // `everysec` may hold back a write for up to 2 s during a sync; only `always` surely survives a kill.
   const file = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder ?? ''];
   const kept = folder === undefined ? ['--appendonly', 'no'] : file;
   const basics = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', ''];

@@ -1,8 +1,8 @@
 /**
  * Tokens for tests: good ones, and every kind of bad one.
  *
- * Owns the secret that `startNode` and `spawnNode` set by default. `mintToken` goes by jose, `forgeToken` by hand, as
- * no library signs what must be refused.
+ * Owns the secret that `startNode` and `spawnNode` set by default. `mintToken` uses jose. `forgeToken` signs by hand, because
+ * no library signs tokens that must be refused.
  */
 import { createHmac } from 'node:crypto';
 import { SignJWT } from 'jose';
@@ -19,7 +19,7 @@ export interface TestClaims {
   [claim: string]: unknown;
 }
 
-/** A token that a node with the same secret takes. */
+/** A token that a node with the same secret accepts. */
 export function mintToken(claims: TestClaims, secret = testSecret): Promise<string> {
   return new SignJWT({ exp: Math.floor(Date.now() / 1000) + 3600, ...claims })
     .setProtectedHeader({ alg: 'HS256' })
@@ -27,8 +27,8 @@ export function mintToken(claims: TestClaims, secret = testSecret): Promise<stri
 }
 
 /**
- * header.payload.signature from whatever is given, with no check. A string stands as it is, before base64url. Signed by
- * HMAC-SHA-256 with `secret`, or with an empty signature when it is null.
+ * header.payload.signature from any parts, without a check. A string is used as it is, before base64url. Signed by
+ * HMAC-SHA-256 with `secret`; if that is null, the signature is empty.
  */
 export function forgeToken(header: object | string, payload: object | string, secret: string | null): string {
   const encode = (part: object | string) =>

@@ -1,15 +1,14 @@
 /**
- * Waiting for a condition, with a deadline: the one way tests wait for something that sends no event.
+ * Waits for a condition, with a deadline: the only way tests wait for something that sends no event.
  *
- * Owns the polling interval. Knows nothing of what it waits for; prefer an event (`client.next`, `node.exited`) where
- * there is one.
+ * Owns the polling interval. Prefer an event (`client.next`, `node.exited`) if there is one.
  */
 
 const pollIntervalMs = 15;
 
 /**
- * Resolves with the first truthy value of `condition`. A condition that throws counts as not yet met; at the deadline
- * the error names `what` was awaited and carries the last failure as its cause.
+ * Resolves with the first truthy value of `condition`. A condition that throws counts as not yet met. The error at the
+ * deadline names `what` was awaited, and has the last failure as its cause.
  */
 export async function until<T>(condition: () => T | Promise<T>, deadlineMs: number, what: string): Promise<T> {
   const deadline = Date.now() + deadlineMs;
@@ -27,7 +26,7 @@ export async function until<T>(condition: () => T | Promise<T>, deadlineMs: numb
   }
 }
 
-/** `promise`, or a rejection that names `what` after `deadlineMs`. Does not cancel what the promise stands for. */
+/** `promise`, or a rejection after `deadlineMs` that names `what`. It does not cancel the work behind the promise. */
 export async function within<T>(promise: Promise<T>, deadlineMs: number, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {

@@ -1,9 +1,9 @@
 /**
- * A node whose wall clock is wrong: flags for Node that move its `Date`. Timers and `performance.now` go on as they are,
- * as on a host whose clock is set.
+ * A node with a wrong wall clock: flags for Node that shift its `Date`. Timers and `performance.now` stay right, as on a host
+ * whose clock is set.
  */
 
-/** The clock is off by the first of these; each SIGUSR2 goes on to the next one. */
+/** The clock is off by the first of these; each SIGUSR2 switches to the next one. */
 export function wrongClock(...shiftsMs: number[]): string[] {
   const module = `
     const Real = Date;

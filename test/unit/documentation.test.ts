@@ -2,6 +2,7 @@
  * What the pages in docs/ name is there, and what they are to list completely is complete: the files of gateway/, the tests
  * that show the guarantees, the metrics. The settings have a test of their own.
  */
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -19,6 +20,16 @@ test('docs/architecture.md lists every file of gateway/ in its folder, and none 
   });
   const files = readdirSync(`${root}/gateway`, { recursive: true, encoding: 'utf8' });
   expect(listed.sort()).toEqual(files.filter((name) => /\.(ts|lua)$/.test(name)).sort());
+});
+
+test.each(['publish', 'resume'])('the way of a %s names files that exist, ten at most', (what) => {
+  const page = read('docs/architecture.md');
+  const way = page.slice(page.indexOf(`### Where a ${what} goes`)).split(/^###? /m)[1] ?? '';
+  const named = found(way, /`([\w/-]+\.(?:ts|lua))`/g);
+  const files = readdirSync(`${root}/gateway`, { recursive: true, encoding: 'utf8' });
+  expect(named.filter((name) => !files.includes(name))).toEqual([]);
+  expect(named.length).toBeGreaterThan(5);
+  expect(named.length).toBeLessThanOrEqual(10);
 });
 
 test('every test that a page names exists', () => {
@@ -40,4 +51,34 @@ test('docs/operations.md has a row for each metric, and none besides', () => {
   const rows = found(read('docs/operations.md'), /^\| `(gateway_\w+)/gm);
   const metrics = found(read('gateway/telemetry/metrics.ts'), /'(gateway_\w+)'/g);
   expect(rows.sort()).toEqual(metrics.sort());
+});
+
+test('each decision has a number of its own, in its name and in its title', () => {
+  const pages = readdirSync(`${root}/docs/decisions`).sort();
+  const named = pages.map((page) => Number(page.slice(0, 3)));
+  expect(named).toEqual(pages.map((_, index) => index + 1));
+  const titled = pages.map((page) => Number(/^# (\d+)\. /.exec(read(`docs/decisions/${page}`))?.[1]));
+  expect(titled).toEqual(named);
+});
+
+test('docs/decisions/012-uws-pack.md names the package that is pinned, and the checksum of the binary that runs here', () => {
+  const page = read('docs/decisions/012-uws-pack.md');
+  expect(page).toContain(JSON.parse(read('package.json')).dependencies['uWebSockets.js']);
+  const { platform, arch, versions } = process;
+  const binary = `uws_${platform}_${arch}_${versions.modules}.node`;
+  const bytes = readFileSync(`${root}/node_modules/uWebSockets.js/dist/bin/${binary}`);
+  expect(page).toContain(`${createHash('sha256').update(bytes).digest('hex')}  ${binary}\n`);
+});
+
+test('every file that a comment or a script names by its path exists', () => {
+  const files = ['gateway', 'shared', 'test', 'deploy'].flatMap((folder) =>
+    readdirSync(`${root}/${folder}`, { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`),
+  );
+  const naming = files.filter((file) => /\.(ts|mjs|lua|cfg|sh|yml)$|Dockerfile$/.test(file));
+  const stale = naming.flatMap((file) =>
+    found(read(file), /(?<![\w/.-])((?:gateway|shared|test)\/[\w./-]+\.(?:ts|lua|mjs|yml|json))/g)
+      .filter((name) => !files.includes(name))
+      .map((name) => `${file}: ${name}`),
+  );
+  expect(stale).toEqual([]);
 });

@@ -69,14 +69,17 @@ const mayImport: Record<string, string[]> = {
   'gateway/protocol': ['shared', 'gateway/backplane'],
   'gateway/auth': ['shared', 'gateway/telemetry'],
   'gateway/rooms': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/protocol', 'gateway/auth'],
-  'gateway/connection': [
+  'gateway/operations': [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/protocol', 'gateway/auth', 'gateway/rooms'],
   ],
-  'gateway/http': ['shared', 'gateway/telemetry', 'gateway/connection', 'gateway/rooms'],
+  'gateway/connection': [
+    ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
+  ],
+  'gateway/http': ['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/rooms', 'gateway/connection'],
   'gateway/cli': [],
   gateway: [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
-    ...['gateway/rooms', 'gateway/connection', 'gateway/http'],
+    ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http'],
   ],
 };
 
@@ -91,7 +94,10 @@ test('the reading of imports is right: it finds what is known to be there', () =
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: false });
   expect(imports.get('gateway/rooms/hub.ts')).toContainEqual({ from: 'gateway/rooms/freeze.ts', typesOnly: true });
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'gateway/http/handshake.ts', typesOnly: false });
-  expect(imports.get('gateway/protocol/frame.ts')).toContainEqual({ from: 'shared/room.ts', typesOnly: false });
+  expect(imports.get('gateway/protocol/roomcast/decode.ts')).toContainEqual({
+    from: 'shared/room.ts',
+    typesOnly: false,
+  });
   expect(imports.get('gateway/main.ts')).toContainEqual({ from: 'gateway/gateway.ts', typesOnly: false });
   expect(folderOf('gateway/redis/history/queue.ts')).toBe('gateway/redis');
 });

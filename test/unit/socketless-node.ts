@@ -12,11 +12,13 @@ import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import { Connection } from '../../gateway/connection/connection.ts';
 import { UserConnections } from '../../gateway/connection/limits.ts';
-import type { Node } from '../../gateway/connection/node.ts';
+import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Socket } from '../../gateway/connection/socket.ts';
-import { Publisher } from '../../gateway/protocol/message.ts';
+import { roomcast } from '../../gateway/protocol/roomcast/dialect.ts';
+import { MessageStamper } from '../../gateway/protocol/roomcast/message.ts';
 import { Access, readRules } from '../../gateway/rooms/access.ts';
 import { Backpressure } from '../../gateway/rooms/backpressure.ts';
+import { Fanout, type Topics } from '../../gateway/rooms/fanout.ts';
 import { Freeze } from '../../gateway/rooms/freeze.ts';
 import { Hub } from '../../gateway/rooms/hub.ts';
 import { Presence } from '../../gateway/rooms/presence.ts';
@@ -37,8 +39,13 @@ export function tokenOf(identity: Identity): string {
   return JSON.stringify(identity);
 }
 
+/** A frame of the native dialect, as a transport hands it on. */
+export function bytesOf(frame: object): ArrayBuffer {
+  return new TextEncoder().encode(JSON.stringify(frame)).buffer;
+}
+
 export class SocketlessNode {
-  readonly node: Node;
+  readonly node: ConnectionParts;
   readonly hub: Hub;
   readonly presence: Presence;
   readonly store: MemoryPresence;
@@ -68,9 +75,9 @@ export class SocketlessNode {
     const events = tellEvents();
     const freeze = new Freeze(() => undefined);
     const faults = new Faults(log);
-    const fanout = (topic: string, frame: Uint8Array | string) => {
-      for (const socket of [...this.#sockets]) if (socket.topics.has(topic)) socket.take(frame);
-    };
+    const fanout = new Fanout((topic, frame) => {
+      for (const socket of [...this.#sockets]) if (socket.listensTo.has(topic)) socket.take(frame);
+    }, backpressure);
     this.backplane = backplane;
     this.store = new MemoryPresence((room) => access.rule(room).joinLeave);
     this.presence = new Presence({ store: this.store, access, backpressure, fanout, events, faults });
@@ -83,8 +90,8 @@ export class SocketlessNode {
       }),
     } as unknown as Authenticator;
     this.node = {
-      ...{ config, instance: 'n-1', access, authenticator, backpressure, freeze, hub: this.hub, events, faults, log },
-      ...{ presence: this.presence, publisher: new Publisher(), users: this.users },
+      ...{ config, instance: 'n-1', access, authenticator, backpressure, fanout, freeze, events, faults, log },
+      ...{ hub: this.hub, presence: this.presence, stamper: new MessageStamper(), users: this.users },
     };
   }
 
@@ -96,7 +103,7 @@ export class SocketlessNode {
   /** A connection that is open and has sent nothing yet. `shape` is given its socket before the first frame is sent. */
   connect(shape: (socket: FakeSocket) => void = () => undefined): { connection: Connection; socket: FakeSocket } {
     const socket = new FakeSocket();
-    const connection = new Connection(++this.#count, socket, this.node);
+    const connection = new Connection(++this.#count, socket, roomcast, this.node);
     socket.onGone = () => {
       this.#connections.delete(connection);
       this.#sockets.delete(socket);
@@ -116,9 +123,9 @@ export class SocketlessNode {
 }
 
 /** Whoever uses it after its end is told so: the WebSocket server would crash. */
-export class FakeSocket implements Socket {
+export class FakeSocket implements Socket, Topics {
   readonly frames: GatewayFrame[] = [];
-  readonly topics = new Set<string>();
+  readonly listensTo = new Set<string>();
   /** Bytes that its peer has not read. */
   buffered = 0;
   /** Called after each frame. */
@@ -126,6 +133,10 @@ export class FakeSocket implements Socket {
   onGone: () => void = () => undefined;
   closedWith: number | undefined;
   #gone = false;
+
+  get topics(): Topics {
+    return this;
+  }
 
   get gone(): boolean {
     return this.#gone;
@@ -151,8 +162,8 @@ export class FakeSocket implements Socket {
     this.#end(code);
   }
 
-  cut(): void {
-    this.#use('cut');
+  destroy(): void {
+    this.#use('destroy');
     this.#end(1006);
   }
 
@@ -160,19 +171,19 @@ export class FakeSocket implements Socket {
     return this.#gone ? 0 : this.buffered;
   }
 
-  listen(topic: string): void {
-    this.#use('listen');
-    this.topics.add(topic);
+  subscribe(topic: string): void {
+    this.#use('subscribe');
+    this.listensTo.add(topic);
   }
 
-  unlisten(topic: string): void {
-    this.#use('unlisten');
-    this.topics.delete(topic);
+  unsubscribe(topic: string): void {
+    this.#use('unsubscribe');
+    this.listensTo.delete(topic);
   }
 
-  listensTo(topic: string): boolean {
-    this.#use('listensTo');
-    return this.topics.has(topic);
+  isSubscribed(topic: string): boolean {
+    this.#use('isSubscribed');
+    return this.listensTo.has(topic);
   }
 
   #use(what: string): void {

@@ -1,6 +1,6 @@
 /**
- * A small TCP load balancer in this process: asks the /readyz of each node every 500 ms, takes the ready ones in turn, and
- * tries the next one when a node does not take the connection. Nothing more: it neither reads nor changes a byte.
+ * A small TCP load balancer in this process. It asks /readyz of each node every 500 ms, uses the ready nodes in turn, and
+ * tries the next one if a node does not accept the connection. It neither reads nor changes a byte.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
@@ -15,7 +15,7 @@ export interface Balancer {
   url: string;
   /** Replaced when a node starts again. */
   readonly targets: (Target | undefined)[];
-  /** Of all targets, at the last look. */
+  /** For each target, whether it was ready at the last check. */
   readonly ready: boolean[];
 }
 
@@ -44,7 +44,7 @@ export async function startBalancer(): Promise<Balancer> {
       if (node === undefined) continue;
       open.add(node);
       node.on('close', () => open.delete(node));
-      // Whatever ends one side ends the other.
+      // When one side ends, the other side ends too.
       for (const [one, other] of [[client, node] as const, [node, client] as const]) {
         one.on('error', () => other.destroy());
         one.on('close', () => other.destroy());

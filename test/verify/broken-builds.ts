@@ -1,6 +1,6 @@
 /**
- * Gateways that break a promise on purpose: copies of the built program in which one place is changed. A harness that
- * finds nothing in them is blind.
+ * Gateways that break a promise on purpose: copies of the built program with one place changed. A harness that finds nothing
+ * wrong with them is blind.
  */
 import { type Change, changedBuild } from '../support/changed-build.ts';
 import type { FaultKind } from './nemesis.ts';
@@ -8,9 +8,9 @@ import type { ViolationKind } from './publications.ts';
 
 interface BrokenBuild {
   breaks: string;
-  /** What has to happen for it to show. */
+  /** The fault that makes it show. */
   faults: FaultKind[];
-  /** At least one of these is found. */
+  /** At least one of these violations must be found. */
   expected: ViolationKind[];
   /** Returns the program, as for spawnNode. */
   make(): string;
@@ -23,10 +23,10 @@ export const brokenBuilds: BrokenBuild[] = [
     expected: ['LOST_GAP'],
     make: broken({
       file: 'rooms/hub.js',
-      place: '        this.#send(room, frame);\n        room.sequence++;',
-      change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.aside;
+      place: '        this.#fanout.message(room, frame);\n        room.sequence++;',
+      change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.detached;
         if (globalThis.due >= 1000) globalThis.due -= 1000;
-        else this.#send(room, frame);
+        else this.#fanout.message(room, frame);
         room.sequence++;`,
     }),
   },
@@ -62,7 +62,7 @@ export const brokenBuilds: BrokenBuild[] = [
     expected: ['LOST_GAP', 'LOST_TAIL'],
     make: broken(
       {
-        file: 'redis-connection.js',
+        file: 'redis/connection/connection.js',
         place: `            if (error !== undefined)
                 return;
             const unfit = whyUnfit(String(info));`,
@@ -70,8 +70,8 @@ export const brokenBuilds: BrokenBuild[] = [
             return;
             const unfit = whyUnfit(String(info));`,
       },
-      { file: 'redis-connection.js', place: 'if (notMaster.test(message))', change: 'if (false)' },
-      { file: 'backplane-redis.js', place: "if (message.includes('STALE')", change: 'if (false' },
+      { file: 'redis/connection/connection.js', place: 'if (notMaster.test(message))', change: 'if (false)' },
+      { file: 'redis/backplane.js', place: "if (message.includes('STALE')", change: 'if (false' },
     ),
   },
 ];

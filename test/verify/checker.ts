@@ -1,7 +1,7 @@
 /**
  * The judge: reads the log of a run and returns every promise that was broken. Pure, and offline.
  *
- * Built like the kafka workload of Jepsen, cut down to rooms. Violations, by the file that finds them:
+ * Built like the kafka workload of Jepsen, reduced to rooms. Violations, by the file that finds them:
  *   publications.ts   PHANTOM, LEAK, UNDEAD
  *   streams.ts        LEAK (not a member), LOST_TAIL (not back at the end)
  *   places.ts         DIVERGE, DOUBLE, EPOCH, FIFO
@@ -9,7 +9,7 @@
  *   plain-room.ts     LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, DIVERGE, DOUBLE, FIFO, BAD_RESUME
  *   present.ts        PRESENCE
  * and here STUCK: the cluster did not recover from a fault.
- * A publish without an answer may be there or not, but at most once. What is told is no violation.
+ * A publish without an answer may have been delivered or not, but at most once. A loss that a `gap` reports is no violation.
  */
 import type { Entry, EntryOf } from './log.ts';
 import { judgeOrderedRoom } from './ordered-room.ts';
@@ -19,10 +19,10 @@ import { judgePresence } from './present.ts';
 import { Publications, type Report, type Violation, type ViolationKind } from './publications.ts';
 import { readStreams } from './streams.ts';
 
-/** A broken build breaks its promise with every message; the first ones show it. */
+/** Bound on violations of one kind: a broken build breaks its promise with every message. */
 const mostOfAKind = 1_000;
 
-/** In the order of the lines that show them, at most 1,000 of a kind. Throws a TypeError for a log that does not begin with its plan. */
+/** Violations by the line that shows them, at most 1,000 of a kind. Throws a TypeError for a log that does not begin with its plan. */
 export function check(entries: readonly Entry[]): Violation[] {
   const [plan] = entries;
   if (plan?.event !== 'run') throw new TypeError('the first line of the log must be the plan of the run');

@@ -1,10 +1,9 @@
 /**
- * A load client that behaves as the protocol asks, and logs all it does and sees.
+ * A load client that follows the protocol, and logs everything it does and sees.
  *
- * It comes back after the end of a connection (full jitter), with `since` where it has a position; opens a new connection
- * when it is asked to move, and leaves the old one when the new one is in all rooms; publishes most with a key, and
- * publishes again what has no certain outcome, if it has one. Judges nothing. The sockets are link.ts's business, the load
- * crowd.ts's.
+ * It reconnects after the end of a connection (full jitter), with `since` if it has a position. When asked to move, it opens
+ * a new connection, and leaves the old one once the new one is in all rooms. It publishes most messages with a key, and
+ * retries those if the outcome is unknown. It judges nothing. link.ts owns the sockets, crowd.ts the load.
  */
 import type { GapFrame, MessageFrame, OkFrame, Position } from '../../shared/protocol.ts';
 import { Random } from '../unit/random.ts';
@@ -13,11 +12,11 @@ import type { Entry } from './log.ts';
 import { idOf, type Payload, payload } from './payload.ts';
 
 const longestBackoffMs = 2_000;
-/** Well under the time for which a key is remembered. */
+/** Much shorter than the time that a key is remembered. */
 const retryForMs = 45_000;
-/** Of all messages; the others go the way of those that nobody can publish twice. */
+/** Share of messages with a key; the others are never retried. */
 const keyedShare = 0.7;
-/** A message whose time is further off was stamped by a node with a wrong clock, which says nothing of its way. */
+/** A larger difference comes from a node with a wrong clock, and is not a latency. */
 const longestLatencyMs = 300_000;
 
 interface Membership {
@@ -46,9 +45,9 @@ export interface LoadClientOptions {
 
 export class LoadClient {
   readonly name: string;
-  /** Publications without a certain outcome, and still to be tried. */
+  /** Publications with an unknown outcome, to be retried. */
   unsettled = 0;
-  /** Of all messages, from the acceptance by a node to here, in ms. Those that were caught up are in it. */
+  /** Latencies of all messages, from the acceptance by a node to here, in ms; also of messages from history. */
   readonly latencies: number[] = [];
   readonly #options: LoadClientOptions;
   readonly #log: Entry[];
@@ -56,7 +55,7 @@ export class LoadClient {
   readonly #rooms = new Map<string, Membership>();
   readonly #waiting: Unsettled[] = [];
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** The old one while it moves, then two. */
+  /** Connections; two while it moves. */
   readonly #links = new Set<Link>();
   readonly #vanished: Link[] = [];
   #current: Link | undefined;
@@ -106,7 +105,7 @@ export class LoadClient {
     this.#attempt({ room, data, firstAt: performance.now(), keyed: this.#random.chance(keyedShare) });
   }
 
-  /** Loses its connection, and stays away for so long. `silently`: the gateway is not told. */
+  /** Loses its connection, and stays away for this time. `silently`: without a FIN to the gateway. */
   lose(awayMs: number, silently: boolean): void {
     this.#awayMs = awayMs;
     for (const link of [...this.#links]) {
@@ -117,7 +116,7 @@ export class LoadClient {
     }
   }
 
-  /** Leaves a room, and comes back after a while with the position it had. */
+  /** Leaves a room, and comes back later with its old position. */
   wander(room: string, awayMs: number): void {
     const membership = this.#rooms.get(room);
     const link = this.#current;
@@ -136,7 +135,7 @@ export class LoadClient {
     });
   }
 
-  /** Logs that it is still there, and goes. */
+  /** Logs its rooms, and ends. */
   end(): void {
     const link = this.#current;
     if (link) this.#note(link, { event: 'end', rooms: [...this.#rooms.keys()] });
@@ -178,7 +177,7 @@ export class LoadClient {
     if (epoch === undefined || offset === undefined) delete membership.position;
     else membership.position = { epoch, offset };
     if (link === this.#current || !this.#isIn(link)) return;
-    // Make before break: it is in all rooms here, so the old connection can go.
+    // Make before break: this connection is in all rooms, so the old one can close.
     const old = this.#current;
     this.#current = link;
     old?.close();
@@ -226,7 +225,7 @@ export class LoadClient {
     this.#links.delete(link);
     if (link.welcomed) this.#note(link, { event: 'close', code });
     if (link !== this.#current && this.#current?.usable) {
-      // The way to another node failed; the old connection may end soon, so it tries again.
+      // Connecting to another node failed. Try again, because the old connection may end soon.
       if (!link.welcomed || !this.#isIn(this.#current)) this.#reconnect();
       return;
     }

@@ -1,9 +1,9 @@
 /**
- * What is put under load and broken: a Redis of its own that keeps an append-only file, three node processes, and the
- * load balancer before them. Nodes reach Redis by a name (a proxy) that can be pointed at another one; the first node
- * through one proxy more, which can be told to fail.
+ * The system under test: a separate Redis with an append-only file, three node processes, and the load balancer before
+ * them. Nodes reach Redis through a name (a proxy) that can be pointed at another Redis. The first node uses a second proxy,
+ * which can fail on demand.
  *
- * Owns their settings, and how each is started again. Which of them is broken when is the business of nemesis.ts.
+ * Owns their settings, and how each is started again. nemesis.ts decides what breaks when.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,10 +20,10 @@ import type { RoomPlan } from './log.ts';
 export const nodeCount = 3;
 const healthyDeadlineMs = 20_000;
 
-/** One room keeps so little that clients who stay away are refused; the bursts of large messages go to another one. */
+/** One room keeps so little that absent clients are refused; the bursts of large messages go to another one. */
 export const trimmedRoom = 'small:0';
 export const burstRoom = 'h:0';
-/** It tells who comes and goes, and keeps no messages. */
+/** A room with presence and `join` and `leave`, without history. */
 export const presenceRoom = 'who:plain';
 
 export const roomPlans: RoomPlan[] = [
@@ -43,15 +43,15 @@ const rules = [
   { match: presenceRoom, ...open, presence: true, joinLeave: true },
 ];
 
-/** Whom nodes are to Redis, so that an administrator can change what they may. */
+/** The Redis user of the nodes; an administrator can change its rights. */
 export const redisUser = { name: 'roomcast', password: 'verify' };
 const redisSettings = [
   ...['--user', redisUser.name, 'on', `>${redisUser.password}`, '~rc:*', '&rc:*', '+@all'],
-  // A replica is served as soon as it asks.
+  // A replica is synced as soon as it asks.
   ...['--repl-diskless-sync-delay', '0'],
 ];
 
-/** The drain is short, so that a run sees several. Rates are off: the load is known, and a refusal would hide a fault. */
+/** The drain is short, so that a run has several. Rates are off: the load is known, and a refusal would hide a fault. */
 const settings = {
   PUBLISH_RATE: 0,
   REQUEST_RATE: 0,
@@ -62,19 +62,19 @@ const settings = {
 
 export interface Cluster {
   redis: OwnRedis;
-  /** Leads all nodes to Redis. */
+  /** The proxy by which all nodes reach Redis. */
   name: FaultProxy;
-  /** Before the name, of the first node alone. */
+  /** A second proxy of the first node, before the other one. */
   proxy: FaultProxy;
   nodes: SpawnedNode[];
   balancer: Balancer;
-  /** Starts the node of this index, after it has ended. `flags` are for Node; `program` as in spawnNode, from now on. */
+  /** Starts the node of this index again. `flags` are for Node; `program`, as in spawnNode, stays in use. */
   restartNode(index: number, how?: { program?: string; flags?: readonly string[] }): Promise<void>;
-  /** Kills Redis and starts it with nothing. */
+  /** Kills Redis and starts it empty. */
   emptyRedis(): Promise<void>;
-  /** A command of an administrator. */
+  /** Sends a command as an administrator. */
   tellRedis(command: string, ...words: (string | number)[]): Promise<unknown>;
-  /** Starts another Redis, of the same users. */
+  /** Starts another Redis, with the same users. */
   anotherRedis(): Promise<OwnRedis>;
   /** Resolves when the balancer sees every node ready. */
   untilHealthy(): Promise<void>;

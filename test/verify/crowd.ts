@@ -1,8 +1,8 @@
 /**
- * The crowd: some hundred load clients, and how they behave. Some publish, in small bursts at a steady rate whatever the
- * gateway does (open loop); now and then one loses its connection, stays away for a while, or leaves a room and returns.
+ * The crowd: hundreds of load clients and their behaviour. Some publish, in small bursts at a steady rate, whatever the
+ * gateway does (open loop). From time to time a client loses its connection, stays away, or leaves a room and returns.
  *
- * Owns the load, all of it drawn from one seed. Knows nothing of faults.
+ * Owns the load, all drawn from one seed. It knows no faults.
  */
 import { onCleanup } from '../support/cleanup.ts';
 import { mintToken } from '../support/token.ts';
@@ -19,19 +19,19 @@ const messagesPerSecond = 70;
 const messagesInARow = 3;
 const lossesPerSecond = 4;
 const wandersPerSecond = 2;
-/** One in so many stays away long enough for a small history to be trimmed. */
+/** One in this many stays away long enough for a small history to be trimmed. */
 const longAway = 8;
 const joinDeadlineMs = 40_000;
 const burst = { messages: 24, length: 24_000 };
-/** Longer than the longest run, and than a wrong clock is off. */
+/** Longer than the longest run, and than the error of a wrong clock. */
 const tokenSeconds = 2 * 24 * 3_600;
 
 export interface Crowd {
   readonly clients: readonly LoadClient[];
   start(): void;
-  /** Large messages in one go: more than a Redis with a small output limit gets rid of. */
+  /** Large messages in one burst: more than a Redis with a small output limit can send. */
   burst(): void;
-  /** No new messages and no more losses; resolves when all are in their rooms again and every outcome is known. */
+  /** Stops new messages and losses; resolves when all are in their rooms again and every outcome is known. */
   settle(deadlineMs: number): Promise<void>;
   end(): void;
 }
@@ -75,7 +75,7 @@ export async function gather(url: string, count: number, random: Random, log: En
 
   function publish(): void {
     const client = random.pick(clients);
-    // A room with a small history is busy, so that it is trimmed while somebody is away.
+    // The room with a small history is busy, so that it is trimmed while a client is away.
     const room = client.rooms.includes(trimmedRoom) && random.chance(0.4) ? trimmedRoom : random.pick(client.rooms);
     for (let count = 0; count < messagesInARow; count++) client.publish(room, random.integer(20, 400));
   }
@@ -107,7 +107,7 @@ export async function gather(url: string, count: number, random: Random, log: En
     async settle(deadlineMs) {
       running = false;
       await until(settled, deadlineMs, 'all clients are back, and know what became of their messages').catch(
-        // What is missing is for the checker to say: it reads who is in which room at the end.
+        // The checker finds what is missing: the log says who is in which room at the end.
         (error: Error) => process.stderr.write(`${error.message}\n`),
       );
     },

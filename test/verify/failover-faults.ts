@@ -1,9 +1,9 @@
 /**
- * Another Redis becomes the master, and the former one its replica: the name of Redis leads to the new one, and whoever is
- * connected to the former one stays there, unless somebody cuts him off. Later all of it back again.
+ * Failover: another Redis becomes the master, and the former master its replica. The name of Redis then leads to the new
+ * one. Connections to the former master stay open, unless the fault cuts them. Later everything is reversed.
  *
- * The new master has everything that was acknowledged: writes wait meanwhile. What the former one takes afterwards (it
- * takes plain messages, as every replica does) has to be told as a gap.
+ * The new master has every acknowledged write: writes wait meanwhile. The former master still accepts plain messages, as
+ * every replica does; those must be reported by a gap.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { OwnRedis } from '../support/redis-process.ts';
@@ -12,11 +12,11 @@ import { administer, type Tell } from './administrator.ts';
 import type { Fault, World } from './fault.ts';
 
 const syncDeadlineMs = 10_000;
-/** Within it nothing is acknowledged by the former master any more. */
+/** Longest time until all nodes have left the former master. */
 const leaveDeadlineMs = 5_000;
 const longestPauseMs = 5_000;
 
-/** Cuts off some of those who are connected to the former master; by an administrator of it, if at all. */
+/** Cuts some connections to the former master, as an administrator; optional. */
 type Cut = (world: World, tellFormer: Tell) => unknown;
 
 export const failoverFaults = {

@@ -1,4 +1,4 @@
-/** What a fault is, and what it may lay hands on. The catalogue is put together in nemesis.ts. */
+/** What a fault is, and what it may touch. nemesis.ts holds the catalogue. */
 import type { Cluster } from './cluster.ts';
 import type { Crowd } from './crowd.ts';
 import type { Entry, PlannedFault } from './log.ts';
@@ -10,10 +10,10 @@ export interface World {
 }
 
 export interface Fault {
-  /** How long it lasts, at least and at most, in ms. */
+  /** Shortest and longest duration, in ms. */
   holdMs: readonly [number, number];
   /** Always the node behind the proxy. */
   byProxy?: true;
-  /** Breaks it, holds it, heals it. Processes and connections only, from the outside. */
+  /** Breaks something, waits, and heals it: only processes and connections, from the outside. */
   inflict(world: World, planned: PlannedFault): Promise<void>;
 }

@@ -1,8 +1,7 @@
 /**
- * The version before this one, built from the history of the repository: nodes of both run beside each other during every
- * deploy.
+ * The last version, built from the history of the repository: during every deploy its nodes run beside those of this one.
  *
- * Owns which commit that is, and the folder it is built in. Its dependencies are those of this checkout.
+ * Owns its commit and the folder of its build. It uses the dependencies of this checkout.
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
@@ -13,7 +12,7 @@ import { promisify } from 'node:util';
 import { onCleanup } from '../support/cleanup.ts';
 import { succeeds } from '../support/command.ts';
 
-/** The last commit that was brought out. It moves on with each release. */
+/** The commit of the last release. It moves on with each release. */
 export const landedCommit = '5f3452e';
 
 const run = promisify(execFile);

@@ -1,29 +1,29 @@
 /**
- * One connection of a load client: the socket, the questions that have no answer yet, and the heartbeat.
+ * One connection of a load client: the socket, the requests without an answer yet, and the heartbeat.
  *
- * Every question is answered once: by its frame, or by the reason why there is none. Owns no room and no position, and
+ * Every request resolves once: with its answer, or with the reason why there is none. It owns no room and no position, and
  * never reconnects. Next: client.ts.
  */
 import { WebSocket } from 'ws';
 import { type GatewayFrame, subprotocol } from '../../shared/protocol.ts';
 
 type Answer = Extract<GatewayFrame, { type: 'ok' | 'error' }>;
-/** In both cases what was asked for may have been done, or not. */
+/** In both cases the request may have been carried out, or not. */
 export type NoAnswer = 'no answer in time' | 'connection ended';
 type OnAnswer = (answer: Answer | NoAnswer) => void;
-/** Frames that nobody asked for. */
+/** Frames that answer no request. */
 export type Push = Exclude<GatewayFrame, { type: 'ok' | 'pong' | 'welcome' }>;
 
 export interface LinkListener {
   welcome(link: Link, node: string): void;
   push(link: Link, frame: Push): void;
-  /** Once, at the end; also when it was never welcomed. */
+  /** Called once, at the end; also without a welcome. */
   closed(link: Link, code: number): void;
 }
 
 const handshakeTimeoutMs = 3_000;
 const answerTimeoutMs = 8_000;
-/** Without any frame for so long it asks; without an answer to that it gives the connection up. */
+/** Silence after which it sends `ping`; without an answer it then gives the connection up. */
 const silentMs = 2_000;
 const deadMs = 4_500;
 
@@ -48,7 +48,7 @@ export class Link {
       perMessageDeflate: false,
     });
     this.#socket.on('message', (data) => this.#take(JSON.parse(String(data)) as GatewayFrame));
-    // Every error is followed by `close`.
+    // `close` follows every error.
     this.#socket.on('error', () => undefined);
     this.#socket.on('close', (code) => this.#end(code));
   }
@@ -57,7 +57,7 @@ export class Link {
     return this.welcomed && !this.#closed;
   }
 
-  /** `frame` without an id. Answered at once when the connection is gone. */
+  /** `frame` has no id. Resolves at once if the connection has ended. */
   ask(frame: object, onAnswer: OnAnswer): void {
     if (!this.usable) {
       onAnswer('connection ended');
@@ -68,7 +68,7 @@ export class Link {
     this.#socket.send(JSON.stringify({ ...frame, id }));
   }
 
-  /** To be called a few times a second. */
+  /** Call it a few times a second. */
   tick(): void {
     if (this.#closed) return;
     const now = performance.now();
@@ -88,14 +88,14 @@ export class Link {
     this.#socket.close(1000);
   }
 
-  /** The end of the TCP connection without a word. */
+  /** Ends the TCP connection without a close frame. */
   drop(): void {
     this.#socket.terminate();
   }
 
-  /** Gone as if the network were: reads nothing any more, and the gateway is told nothing. `drop` ends that, too. */
+  /** Acts like a lost network: reads and sends nothing any more. `drop` ends it. */
   vanish(): void {
-    // One that ends already has no socket any more.
+    // A connection that is ending has no socket any more.
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.pause();
     this.#end(1006);
   }

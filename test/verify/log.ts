@@ -1,8 +1,8 @@
 /**
  * The log of a verify run: what clients did and saw, one line each, in the order of one clock.
  *
- * Owns the shape of the lines and how they are written to a file (JSON lines, the first one holds the seed and the
- * schedule). Written by clients and by the nemesis only, never by what is tested. Judged by checker.ts.
+ * Owns the format of the lines and of the file (JSON lines; the first holds the seed and the schedule). Only clients and the
+ * nemesis write it, never the system under test. checker.ts judges it.
  */
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
@@ -12,20 +12,20 @@ import type { Position } from '../../shared/protocol.ts';
 export interface RoomPlan {
   name: string;
   history: boolean;
-  /** Who is in it can be asked for. */
+  /** The room has presence. */
   presence?: true;
 }
 
 export interface PlannedFault {
   kind: string;
-  /** Index of the node that it hits, where it hits one. */
+  /** Index of the node that it hits, if it hits one. */
   node: number;
-  /** A room with history that it hits, where it hits one. */
+  /** The room with history that it hits, if it hits one. */
   room: string;
   holdMs: number;
 }
 
-/** Of a message in a room with history the offset is given; of one in a plain room the id that the gateway gave it. */
+/** In a room with history: the offset. In a plain room: the id that the gateway gave the message. */
 export interface StoredMessage {
   id: string;
   offset: number;
@@ -49,19 +49,19 @@ interface OfRoom extends OfClient {
 export type Entry =
   | (Line & { event: 'run'; seed: number; minutes: number; rooms: RoomPlan[]; schedule: PlannedFault[] })
   | (Line & { event: 'fault' | 'healed'; kind: string; node: number; room: string })
-  /** Not all was well again after a fault, and that was the last one. */
+  /** The cluster did not recover from a fault, so this fault was the last one. */
   | (Line & { event: 'stuck'; what: string })
-  /** Redis lost all it had, between `from` (it was still there) and `t` (the new one answers). */
+  /** Redis lost all data, between `from` (the old one still ran) and `t` (the new one answers). */
   | (Line & { event: 'wipe'; from: number })
-  /** What says in which epoch this room is, or without a name every room, was taken away. */
+  /** The key with the epoch of this room, or without a name of every room, was deleted. */
   | (Line & { event: 'lapse'; room?: string })
-  /** A replica that had everything was the master from `from` on; at `t` no node was left at the former one. */
+  /** A replica with all data became the master at `from`; at `t` no node was connected to the former one. */
   | (Line & { event: 'takeover'; from: number })
   | (OfClient & { event: 'open'; node: string })
-  /** Written before the frame is sent. A retry has the same id, which is its key, if it has one. */
+  /** Written before the frame is sent. A retry has the same id; the id is also the key, if there is one. */
   | (OfRoom & { event: 'publish'; id: string })
   | (OfRoom & { event: 'ack'; id: string; epoch?: string; offset?: number; duplicate?: boolean })
-  /** The gateway said that it certainly did not take it. */
+  /** The gateway said: certainly not taken. */
   | (OfRoom & { event: 'nack'; id: string; code: string })
   /** `timeout`, no answer, or the end of the connection. */
   | (OfRoom & { event: 'unknown'; id: string; code: string })
@@ -70,7 +70,7 @@ export type Entry =
   | (OfRoom & { event: 'resume'; from: Position; epoch?: string; offset?: number; recovered?: boolean })
   /** The `ok` to `unsubscribe`. */
   | (OfRoom & { event: 'unsubscribe' })
-  /** `id` as the publisher gave it, `corrupt …` if it does not fit the payload; `wire` is the gateway's (plain rooms). */
+  /** `id`: from the publisher, or `corrupt …` if it does not fit the payload. `wire`: the gateway's id (plain rooms). */
   | (OfRoom & { event: 'deliver'; id: string; offset?: number; wire?: string })
   | (OfRoom & {
       event: 'gap';
@@ -82,11 +82,11 @@ export type Entry =
       offset?: number;
     })
   | (OfClient & { event: 'close'; code: number })
-  /** After the quiet time: the client still runs, and means to be in these rooms. */
+  /** After the quiet time: the client still runs, and should be in these rooms. */
   | (OfClient & { event: 'end'; rooms: string[] })
-  /** What the gateway holds of a room when all is over. */
+  /** The history that the gateway has of a room at the end. */
   | (Line & { event: 'history'; room: string; epoch: string; first: number; offset: number; items: StoredMessage[] })
-  /** Who is in a room after the quiet time: the user of each connection, and the numbers that are told beside them. */
+  /** Presence of a room after the quiet time: the user of each connection, and the counts in the answer. */
   | (Line & { event: 'presence'; room: string; members: string[]; count: number; users: number });
 
 export type EntryOf<Event extends Entry['event']> = Extract<Entry, { event: Event }>;

@@ -1,10 +1,10 @@
 /**
  * `npm run verify -- [--minutes 1] [--seed <number>] [--faults "slow script,memory full"] [--slow-readers] [--roll]`: starts
- * the verify project of vitest with these options. With `--faults` only these are inflicted, and the broken builds are left
- * out; `--slow-readers` and `--roll` (`npm run verify:roll`) do something else instead.
+ * the verify project of vitest with these options. `--faults` inflicts only these faults, and skips the broken builds.
+ * `--slow-readers` and `--roll` (`npm run verify:roll`) start another test instead.
  *
- * Exit code 0: no promise was broken, and the broken builds were caught. 1: something is wrong. 2: nothing was found, but
- * the run does not count.
+ * Exit code 0: no promise was broken, and the broken builds were caught. 1: something is wrong. 2: no violation was found,
+ * but too little happened for the run to count.
  */
 import { parseArgs } from 'node:util';
 import { startVitest } from 'vitest/node';

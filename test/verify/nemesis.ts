@@ -1,7 +1,7 @@
 /**
- * The nemesis: breaks one thing at a time, as a seeded schedule says, heals it, waits until all is well, and goes on.
+ * The nemesis: breaks one thing at a time by a seeded schedule, heals it, waits until the cluster has recovered, and goes on.
  *
- * Puts the catalogue of faults together. What it does is in the log, and so is what it could not heal.
+ * Holds the catalogue of faults. It logs each fault, and each failure to recover.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Random } from '../unit/random.ts';
@@ -27,16 +27,16 @@ export function plan(kind: FaultKind, random: Random): PlannedFault {
   return { kind, node, room: random.pick(roomsWithHistory), holdMs: random.integer(...holdMs) };
 }
 
-/** Every kind once, in a random order, then all again: more than fit into the time. */
+/** Every kind once in random order, then all again: more than the time allows. */
 export function schedule(random: Random, minutes: number, kinds: readonly FaultKind[] = faultKinds): PlannedFault[] {
-  // A second each at the least.
+  // Each takes at least a second.
   const rounds = Math.ceil((60 * minutes) / kinds.length) + 1;
   return Array.from({ length: rounds }, () => random.shuffled(kinds)).flatMap((round) =>
     round.map((kind) => plan(kind, random)),
   );
 }
 
-/** Inflicts what is planned, one after the other, until the time is over, or until the cluster does not get well. */
+/** Inflicts the planned faults one after the other, until the time is over or the cluster does not recover. */
 export async function inflict(
   planned: readonly PlannedFault[],
   until: number,

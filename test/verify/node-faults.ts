@@ -1,4 +1,4 @@
-/** What befalls a node, and the way between a node and Redis. */
+/** Faults of a node, and of its connection to Redis. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { within } from '../support/until.ts';
 import { wrongClock } from '../support/wrong-clock.ts';
@@ -8,7 +8,7 @@ import type { Fault } from './fault.ts';
 const drainDeadlineMs = 15_000;
 const clockOffMs = 600_000;
 
-/** Ends a node as a deploy does. */
+/** Stops a node like a deploy. */
 export async function drain(cluster: Cluster, index: number): Promise<void> {
   const draining = cluster.nodes[index];
   draining?.kill('SIGTERM');

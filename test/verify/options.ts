@@ -1,19 +1,19 @@
 /**
- * What `npm run verify -- --minutes 10 --seed 7 --faults "slow script,memory full"` asks for, handed from main.mjs to the
- * worker by the environment; and the verdict, which goes the other way in the test's `meta` and becomes the exit code.
+ * The options of `npm run verify -- --minutes 10 --seed 7 --faults "slow script,memory full"`: main.mjs passes them to the
+ * worker by the environment. The verdict comes back in the test's `meta` and becomes the exit code.
  */
 import { type FaultKind, faultKinds } from './nemesis.ts';
 
 export interface Options {
   minutes: number;
   seed: number;
-  /** Only faults of these kinds, and no broken builds. */
+  /** Only these kinds of faults, and no broken builds. */
   faults: FaultKind[] | undefined;
-  /** The readers that stop at full length, their effect on the others measured; nothing else. */
+  /** Only the slow-readers run, at full length, with its effect on other clients measured. */
   slowReaders: boolean;
 }
 
-/** `uncounted`: nothing was found, but too little happened. */
+/** `uncounted`: no violation was found, but too little happened. */
 export type Verdict = 'clean' | 'violations' | 'uncounted';
 
 declare module 'vitest' {

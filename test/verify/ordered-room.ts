@@ -1,9 +1,9 @@
 /**
  * Judges the streams of a room with history: offsets rise by one, from the position of the `ok` to the top at the end.
  *
- * A `gap` excuses what it names and nothing else: up to `last`, or up to the position that it gives. A message that comes
- * again or too late, a hole, a resume that does not begin where it was asked to, an end before the top: each is reported.
- * So is a refusal or a gap for what the room still holds at the end: nothing stood in the way of giving it.
+ * A `gap` excuses only what it names: up to `last`, or up to its position. It reports a message that comes twice or too late,
+ * a hole, a resume that does not begin at `since`, and an end before the top. It also reports a refusal or a gap for
+ * messages that the room still holds at the end: they could have been delivered.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { EntryOf } from './log.ts';
@@ -20,7 +20,7 @@ export function judgeOrderedRoom(
   facts: { publications: Publications; places: Places; report: Report },
 ): void {
   const { report } = facts;
-  /** The highest offset that a client saw, by client and epoch. */
+  /** The highest offset that each client saw, by client and epoch. */
   const reached = new Map<string, number>();
   for (const stream of streams) follow(stream, final, facts, reached);
   if (final) judgeHistory(final, facts);
@@ -40,7 +40,7 @@ export function judgeOrderedRoom(
   }
 }
 
-/** To be called when all deliveries are in their places. */
+/** Call it when all deliveries are placed. */
 function judgeHistory(final: Final, { publications, places, report }: Facts): void {
   const { room, epoch, first, offset, items } = final;
   const line = brief(final);
@@ -59,7 +59,7 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
   const deletedAt = publications.deletedAt(room);
   for (const { id, room: of, acks, firstAt } of publications.all()) {
     if (of !== room) continue;
-    // A retry of what was deleted may still be known by its key.
+    // The key of a deleted message may still be known.
     const isKept = (ack: EntryOf<'ack'>) => ack.epoch === epoch || firstAt > deletedAt;
     for (const ack of acks) {
       if (ack.offset === undefined || ack.epoch === undefined) {
@@ -71,19 +71,19 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
   }
 }
 
-/** What is kept at the end was kept all the time. */
+/** Messages kept at the end were kept all the time. */
 function isNeedless(opened: Stream['opened'], { epoch, first }: Final): boolean {
   if (opened.event !== 'resume' || opened.recovered) return false;
   const { from, offset = 0 } = opened;
   return opened.epoch === epoch && from.epoch === epoch && from.offset <= offset && from.offset + 1 >= first;
 }
 
-/** A slow reader may be told by its room's rule; everybody else is healed from what is kept. */
+/** The room's rule may give a slow reader a gap; all other members are healed from history. */
 function isNeedlessGap({ reason, first = 0, epoch: next }: EntryOf<'gap'>, epoch: string, final: Final): boolean {
   return reason !== 'slow' && (next ?? epoch) === epoch && epoch === final.epoch && first >= final.first;
 }
 
-/** As evidence; the items are too many to be read. */
+/** For the report: a short form, as there are too many items to read. */
 function brief(final: Final): Final {
   return { ...final, items: [] };
 }
@@ -97,7 +97,7 @@ function follow(stream: Stream, final: Final | undefined, facts: Facts, reached:
   const start = opening(opened, report);
   if (start === undefined) return;
   let { epoch, offset } = start;
-  /** After a gap without a position: the next message says where the stream goes on. */
+  /** After a gap without a position, the next message says where the stream goes on. */
   let lost = false;
   let begin = offset;
   const holes = new Set<number>();
@@ -152,7 +152,7 @@ function follow(stream: Stream, final: Final | undefined, facts: Facts, reached:
   if (stream.alive && final && !lost) judgeEnd(stream, { epoch, offset }, final, facts);
 }
 
-/** Where the stream begins; undefined when the `ok` does not say. */
+/** Where the stream begins; undefined if the `ok` does not say. */
 function opening(opened: Stream['opened'], report: Report): Position | undefined {
   const { client, room, epoch, offset, recovered } = opened;
   const from = opened.event === 'resume' ? opened.from : undefined;
@@ -173,7 +173,7 @@ function opening(opened: Stream['opened'], report: Report): Position | undefined
   return from && recovered ? from : { epoch, offset };
 }
 
-/** Where the stream goes on behind a gap; undefined when it does not say. */
+/** Where the stream goes on after a gap; undefined if the gap does not say. */
 function afterGap(gap: EntryOf<'gap'>, at: Position, facts: Facts): Position | undefined {
   const { client, room, reason, first, last, offset } = gap;
   const epoch = gap.epoch ?? at.epoch;
@@ -206,7 +206,7 @@ function judgeEnd(stream: Stream, at: Position, final: Final, { places, report }
   const line = stream.lines.at(-1) ?? stream.opened;
   const top = brief(final);
   if (at.epoch !== final.epoch) {
-    // A new epoch is told before its first message: with none there is nothing to tell yet.
+    // A new epoch is told before its first message; without a message there is no gap yet.
     if (final.offset > 0) report('EPOCH', `${client} ends in ${at.epoch} of ${room}, not in ${final.epoch}`, line, top);
   } else if (at.offset < final.offset) {
     const acknowledged = places.acknowledged(room, at.epoch, at.offset + 1, final.offset).join(', ');

@@ -1,6 +1,5 @@
 /**
- * What is published: data whose id holds its own checksum, so that a message that was changed on its way is found, and
- * an id that no other publication of the run has.
+ * Published data: a unique id that contains a checksum, so that a message changed on its way is found.
  */
 import { createHash } from 'node:crypto';
 
@@ -9,13 +8,13 @@ export interface Payload {
   pad: string;
 }
 
-/** `name` is unique in the run; `length` characters of ballast. */
+/** `name` is unique in the run; `length`: characters of padding. */
 export function payload(room: string, name: string, length: number): Payload {
   const pad = name.padEnd(length, '·x');
   return { id: `${name}-${checksum(room, name, pad)}`, pad };
 }
 
-/** The id of what was received, or `corrupt …`. */
+/** The id of received data, or `corrupt …`. */
 export function idOf(room: string, data: unknown): string {
   const { id, pad } = (data ?? {}) as Partial<Payload>;
   if (typeof id !== 'string' || typeof pad !== 'string') return `corrupt ${JSON.stringify(data)}`;

@@ -1,9 +1,9 @@
 /**
- * Where messages of rooms with history stand: room, epoch and offset, as acknowledged, delivered and stored.
+ * The places of messages in rooms with history: room, epoch and offset, as acknowledged, delivered and stored.
  *
- * Everything that names a place is put here, and two names for one thing are judged: DIVERGE (another message at the
- * same place), DOUBLE (one message at two places of an epoch, or of two without an excuse), EPOCH (more epochs than there
- * was reason for), FIFO (a connection's messages not in the order in which it sent them). Knows no streams.
+ * Collects every line that names a place, and judges them: DIVERGE (two messages at one place), DOUBLE (one message at two
+ * places of an epoch, or of two epochs without an excuse), EPOCH (more epochs than reasons), FIFO (messages of a connection
+ * not in the order in which it sent them). It knows no streams.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { Entry } from './log.ts';
@@ -50,12 +50,12 @@ export class Places {
     this.#report('DOUBLE', `${id} is at ${at} and at ${other.epoch}:${other.offset}`, other.line, line);
   }
 
-  /** True if the message has this offset in another epoch: in the next one it is left from before. */
+  /** True if the message has this offset in another epoch: the next epoch keeps messages of the one before. */
   isLeft(id: string, { epoch, offset }: Position): boolean {
     return this.#byId.get(id)?.some((place) => place.epoch !== epoch && place.offset === offset) ?? false;
   }
 
-  /** The acknowledged among these offsets, both ends included; at most `most` of them. */
+  /** The acknowledged messages among these offsets, both ends included; at most `most`. */
   acknowledged(room: string, epoch: string, first: number, last: number, most = 3): string[] {
     const offsets = this.#taken.get(room)?.get(epoch);
     const found: string[] = [];
@@ -66,7 +66,7 @@ export class Places {
     return found;
   }
 
-  /** To be asked when all is put. */
+  /** Call it when all places are known. */
   judgeEpochs(): void {
     for (const [room, epochs] of this.#taken) {
       const reasons = this.#publications.reasonsForEpochs(room);
@@ -78,7 +78,7 @@ export class Places {
     }
   }
 
-  /** To be asked when all is put. A message that was tried again may have been taken by any attempt. */
+  /** Call it when all places are known. Any attempt may have stored a retried message. */
   judgeFifo(): void {
     const last = new Map<string, Place & { id: string }>();
     for (const { id, room, conn, attempts } of this.#publications.all()) {

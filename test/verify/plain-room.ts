@@ -1,11 +1,11 @@
 /**
  * Judges the streams of a plain room: messages carry no offset, so what is missing is found by comparing.
  *
- * A stream is cut into segments at each `gap`. A segment is a window of the room's one order without a hole, so:
- * - behind one message all segments have the same next one (else GAP, LOST_GAP or REORDER);
- * - a message that was sent after the segment began, and acknowledged before another was sent that is in the segment, is
- *   in it as well (LOST_GAP); and without the latter, when the segment lasts to the end (LOST_TAIL). What a former master
- *   took is excused where the gap comes behind it: nobody can tell it in its place.
+ * Each `gap` cuts a stream into segments. A segment is a part of the room's one order without a hole, so:
+ * - after a given message, all segments have the same next one (else GAP, LOST_GAP or REORDER);
+ * - let a message be sent after the segment began, and acknowledged before another message of the segment was sent. Then it
+ *   is in the segment too (LOST_GAP). If the segment lasts to the end, this holds for every acknowledged one (LOST_TAIL).
+ * Messages accepted by a former master are excused if a gap follows them later: nobody can report them in their place.
  */
 import type { EntryOf } from './log.ts';
 import type { Publication, Publications, Report } from './publications.ts';
@@ -18,7 +18,7 @@ interface Segment {
   lines: EntryOf<'deliver'>[];
   ids: Set<string>;
   alive: boolean;
-  /** Of the gap behind it, or of the end of the stream. */
+  /** The time of the gap after it, or of the end of the stream. */
   endedAt: number;
 }
 
@@ -139,7 +139,7 @@ function firstAfter(publications: Publication[], time: number): number {
   return low;
 }
 
-/** A message that was tried again may have been taken by any attempt. */
+/** Any attempt may have delivered a retried message. */
 function judgeFifo(room: string, segment: Segment, { publications, report }: Facts): void {
   const last = new Map<number, { publication: Publication; line: EntryOf<'deliver'> }>();
   for (const line of segment.lines) {

@@ -1,6 +1,6 @@
 /**
- * Judges who is said to be in a room when all is quiet (PRESENCE): every client that is there and nobody else, in numbers
- * that fit. How often one is there is left open: a connection that ended without a word counts until it is given up.
+ * Judges presence after the quiet time (PRESENCE): it lists exactly the clients in the room, with correct counts. It does not
+ * check how often a client is listed: a connection that vanished counts until the gateway gives it up.
  */
 import type { EntryOf } from './log.ts';
 import type { Report } from './publications.ts';

@@ -1,10 +1,10 @@
 /**
- * What publishers did, read from the log: every message, how often it was tried, and what they were told.
+ * What publishers did, read from the log: every message, its attempts, and their answers.
  *
- * Owns the judgement of a message by itself: PHANTOM (nobody published it, or its payload changed), LEAK (of another
- * room), UNDEAD (refused every time, and there anyway), and the excuses: a Redis that lost its memory between two attempts
- * cannot know the key of the first one (DOUBLE), and begins new epochs; a plain message that a master took after another
- * one had taken over may be missing, if that is told soon. Knows nothing of who received what, and in which order.
+ * Judges single messages: PHANTOM (nobody published it, or its payload changed), LEAK (it belongs to another room), UNDEAD
+ * (every attempt was refused, but it was delivered). Knows the excuses: a Redis that lost its data between two attempts
+ * cannot know the key of the first one (DOUBLE), and begins new epochs; a plain message accepted by a former master may be
+ * missing, if a gap reports it soon. It does not know who received what, and in which order.
  */
 import type { Entry, EntryOf } from './log.ts';
 
@@ -38,17 +38,17 @@ export type Report = (kind: ViolationKind, what: string, ...lines: (Entry | unde
 export interface Publication {
   id: string;
   room: string;
-  /** Of the first attempt. */
+  /** The time of the first attempt. */
   conn: number;
   attempts: EntryOf<'publish'>[];
   acks: EntryOf<'ack'>[];
   nacks: number;
   firstAt: number;
-  /** Of the first `ok`; infinite without one. */
+  /** The time of the first `ok`; infinite without one. */
   ackedAt: number;
 }
 
-/** After the last node has left a former master, whoever missed what that one took last has been told after so long. */
+/** Time, after the last node has left a former master, until a gap reports the messages that it accepted last. */
 const toldWithinMs = 5_000;
 
 export class Publications {
@@ -70,13 +70,13 @@ export class Publications {
     }
   }
 
-  /** When what was kept of the room was deleted last. */
+  /** When the history of the room was last deleted. */
   deletedAt(room: string): number {
     const lapses = this.#lapses.filter((lapse) => lapse.room === room);
     return Math.max(Number.NEGATIVE_INFINITY, ...[...this.#wipes, ...lapses].map(({ t }) => t));
   }
 
-  /** How often this room had a reason to begin a new epoch. */
+  /** The number of reasons for a new epoch of this room. */
   reasonsForEpochs(room: string): number {
     const lapses = this.#lapses.filter((lapse) => lapse.room === undefined || lapse.room === room);
     return this.#wipes.length + this.#takeovers.length + lapses.length;
@@ -91,7 +91,7 @@ export class Publications {
     return this.#byId.get(id);
   }
 
-  /** Judges that this message was seen in this room. Returns it, unless nobody published it. */
+  /** Judges a message that was seen in this room. Returns it, unless nobody published it. */
   seen(id: string, room: string, line: Entry): Publication | undefined {
     const publication = this.#byId.get(id);
     if (publication === undefined) {
@@ -107,7 +107,7 @@ export class Publications {
     return publication;
   }
 
-  /** True when Redis forgot all keys between the first and the last attempt. */
+  /** True if Redis lost all keys between the first and the last attempt. */
   mayBeDouble({ attempts, firstAt }: Publication): boolean {
     const lastAt = attempts.at(-1)?.t ?? firstAt;
     return this.#wipes.some(({ from, t }) => firstAt <= t && lastAt >= from);

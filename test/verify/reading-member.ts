@@ -1,8 +1,8 @@
 /**
- * A member of one room with history that only checks and counts: every offset follows on the last one, or a `gap` says
- * which ones are missing. It can stop reading, as a phone in a tunnel does.
+ * A member of one room with history that only checks and counts: each offset is the next one, or a `gap` names the missing
+ * ones. It can stop reading, like a phone in a tunnel.
  *
- * Lean enough for some hundred of them at thousands of messages a second. What it finds wrong stands in `faults`.
+ * It is cheap enough for hundreds of them at thousands of messages a second. `faults` lists what it finds wrong.
  */
 import type { GapFrame } from '../../shared/protocol.ts';
 import { type Client, connectWelcomed } from '../support/client.ts';
@@ -28,13 +28,13 @@ export class ReadingMember {
   private constructor(client: Client, offset: number) {
     this.#client = client;
     this.offset = offset;
-    // From here on the client's own way of keeping every frame is not wanted.
+    // From here on the client must not keep every frame.
     client.socket.removeAllListeners('message');
     client.socket.on('message', (bytes: Buffer) => this.#take(bytes));
     void client.closed.then(({ code }) => this.#leaving || this.faults.push(`closed with ${code}`));
   }
 
-  /** The end of the run: what happens now is no fault. */
+  /** The end of the run: nothing that happens now is a fault. */
   leave(): Promise<unknown> {
     this.#leaving = true;
     return this.#client.close();

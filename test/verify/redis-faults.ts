@@ -1,4 +1,4 @@
-/** What befalls the one Redis of all nodes: its process, its limits, its users, and what others do to it. */
+/** Faults of the one Redis of all nodes: its process, its limits, its users, and what other clients do to it. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { until } from '../support/until.ts';
 import { administer } from './administrator.ts';
@@ -6,10 +6,10 @@ import { presenceRoom, redisUser } from './cluster.ts';
 import type { Fault } from './fault.ts';
 
 const pubsubLimit = { small: 'pubsub 32kb 0 0', usual: 'pubsub 32mb 8mb 60' };
-/** For the administrator and some of the nine connections that three nodes want. */
+/** Enough for the administrator and some of the nine connections of three nodes. */
 const fewClients = 6;
 const usualClients = 10_000;
-/** After it a script that runs on is answered by BUSY, and can be ended. */
+/** After this time Redis answers BUSY while a script runs, and the script can be killed. */
 const busyAfterMs = { soon: 1_000, usual: 5_000 };
 const endDeadlineMs = 10_000;
 
@@ -42,7 +42,7 @@ export const redisFaults = {
     holdMs: [1_000, 3_000],
     async inflict({ cluster }, { holdMs }) {
       const end = performance.now() + holdMs;
-      // A new pause waits for the end of the one before.
+      // A new pause waits for the end of the last one.
       while (performance.now() < end) await cluster.tellRedis('CLIENT', 'PAUSE', 300, 'ALL');
     },
   },
@@ -51,7 +51,7 @@ export const redisFaults = {
   'slow script': {
     holdMs: [2_000, 7_000],
     async inflict({ cluster }, { holdMs }) {
-      // Whoever connects meanwhile is told BUSY, an administrator too.
+      // New connections get BUSY meanwhile, also the administrator's.
       await administer(cluster.redis, async (tell) => {
         await tell('CONFIG', 'SET', 'busy-reply-threshold', busyAfterMs.soon);
         const ended = cluster.tellRedis('EVAL', 'while true do end', 0).catch((error: Error) => error.message);
@@ -92,7 +92,7 @@ export const redisFaults = {
   'too many clients': {
     holdMs: [1_000, 3_000],
     async inflict({ cluster }, { holdMs }) {
-      // Whoever comes later is refused, an administrator too.
+      // Later connections are refused, also the administrator's.
       await administer(cluster.redis, async (tell) => {
         await tell('CONFIG', 'SET', 'maxclients', fewClients);
         const end = performance.now() + holdMs;
@@ -114,7 +114,7 @@ export const redisFaults = {
     holdMs: [500, 3_000],
     async inflict({ cluster }, { holdMs }) {
       const { name, password } = redisUser;
-      // Of the connections that are open the change alone takes nothing.
+      // The change alone does not affect open connections.
       await cluster.tellRedis('ACL', 'SETUSER', name, 'resetpass', '>another');
       await pause(holdMs / 2);
       await cluster.tellRedis('CLIENT', 'KILL', 'USER', name);
@@ -139,7 +139,7 @@ function paused(who: 'ALL' | 'WRITE'): Fault {
   };
 }
 
-/** Somebody writes a text where a node keeps something else, and takes it away later. `lapses`: the rooms whose epoch that ends. */
+/** Replaces a key of the nodes by a string, and deletes it later. `lapses`: the rooms whose epoch that ends. */
 function inTheWay(key: (room: string) => string, lapses?: 'room' | 'all rooms'): Fault {
   return {
     holdMs: [500, 2_000],

@@ -1,6 +1,6 @@
 /**
- * `npm run verify:roll`: a deploy under load, from the last version that was brought out to this one and back again. One
- * node after the other is drained and started as the other version, so that both serve the same rooms for a while.
+ * `npm run verify:roll`: a deploy under load, from the last released version to this one and back. One node after the other
+ * is drained and started as the other version, so that both versions serve the same rooms for a while.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -23,7 +23,7 @@ const { seed } = readOptions(process.env);
 const clients = 100;
 const patienceMs = 50_000;
 const runTimeoutMs = 240_000;
-/** Both versions run for so long after each step. */
+/** Time that both versions run after each step. */
 const besideMs = 1_000;
 
 const isHere = await isLandedHere();
@@ -33,7 +33,7 @@ if (!isHere) {
   );
 }
 
-/** As after a failover: it was a replica, and is the master. */
+/** As after a failover: the master was a replica before. */
 async function promoted(redis: OwnRedis): Promise<void> {
   const former = await ownRedisOnDisk('--repl-diskless-sync-delay', '0');
   await follow(redis, former);
@@ -51,10 +51,10 @@ async function roll({ cluster, log }: World, program: string, kind: string): Pro
   }
 }
 
-/** A publish that failed for another reason than that its client lost its connection, as clients of the crowd do. */
+/** Publishes that failed, except those whose client lost its connection, as clients of the crowd do. */
 const isFailure = (entry: Entry) =>
   entry.event === 'nack' || (entry.event === 'unknown' && entry.code !== 'connection ended');
-/** Of messages; rooms with a small history tell what was trimmed. */
+/** Gaps in messages; rooms with a small history also report trimmed ones. */
 const isGap = (entry: Entry) => entry.event === 'gap' && entry.count !== 0 && entry.reason !== 'trimmed';
 
 describe.skipIf(!isHere)('nodes of the last version and of this one take turns under load', () => {

@@ -1,6 +1,6 @@
 /**
- * One run from beginning to end: a cluster, a crowd, and what disturbs them; then quiet, the last look of every client, and
- * what the gateway holds of each room. The result is a log; it is judged afterwards, by checker.ts.
+ * One run from beginning to end: a cluster, a crowd, and faults; then a quiet time, the rooms of every client, and the
+ * history of each room. The result is a log, which checker.ts judges afterwards.
  */
 import { type Client, connectWelcomed, okOf } from '../support/client.ts';
 import { mintToken } from '../support/token.ts';
@@ -13,7 +13,7 @@ import type { Entry, PlannedFault, StoredMessage } from './log.ts';
 import { inflict } from './nemesis.ts';
 import { idOf } from './payload.ts';
 
-/** Nothing may have come for so long before the last look. */
+/** The run ends after this time without any message. */
 export const quietMs = 2_500;
 const historyPage = 500;
 const mostMembers = 1_000;
@@ -21,15 +21,15 @@ const answerDeadlineMs = 10_000;
 
 export interface RunPlan {
   seed: number;
-  /** How long the faults go on, if there are any. */
+  /** Duration of the faults, if there are any. */
   minutes: number;
   clients: number;
   schedule: PlannedFault[];
-  /** How long all may take to settle, and then to get quiet; a broken gateway may never do. */
+  /** Longest time to settle, and then to get quiet; a broken gateway may never do either. */
   patienceMs: number;
-  /** The nodes to begin with; the built ones, if not given. */
+  /** Starts the cluster; default: with the built nodes. */
   start?(): Promise<Cluster>;
-  /** Done under load before the faults. */
+  /** Runs under load before the faults. */
   disturb?(world: World): Promise<void>;
 }
 
@@ -62,7 +62,7 @@ export async function play(plan: RunPlan): Promise<Played> {
 async function quiet(log: Entry[], deadlineMs: number): Promise<void> {
   const lastAt = () => log.at(-1)?.t ?? 0;
   await until(() => performance.now() - lastAt() > quietMs, deadlineMs, 'nothing comes any more').catch(
-    // Somebody still gets messages that nobody publishes: the checker will say which.
+    // A client still gets messages that nobody publishes: the checker reports them.
     (error: Error) => process.stderr.write(`${error.message}\n`),
   );
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run verify`: readers that stop in a busy room with history leave the live path, cost nobody else anything, and get
- * everything when they read again. `-- --slow-readers` runs it at full length, with the latency of the others measured in
- * turn with runs without slow readers.
+ * `npm run verify`: readers that stop in a busy room with history leave the live path, cost other clients nothing, and get
+ * everything when they read again. `-- --slow-readers` runs it at full length, and compares the latency of the other clients
+ * with runs without slow readers, in turn.
  */
 import { expect, test } from 'vitest';
 import { metric } from '../integration/admin.ts';
@@ -94,7 +94,7 @@ async function publish(node: SpawnedNode, count: number): Promise<void> {
   await publisher.close();
 }
 
-/** At an even rate, whatever becomes of each: open loop. */
+/** At a steady rate, whatever the answers: open loop. */
 async function publishSteadily(node: SpawnedNode, watch: () => Promise<void>): Promise<void> {
   const publisher = await publisherOf(node);
   const padding = 'x'.repeat(paddingBytes);

@@ -1,9 +1,9 @@
 /**
  * The log cut into streams: what one connection saw of one room, from the `ok` of its subscription to its end.
  *
- * Within a stream nothing may be missing that is not told. A resume begins a stream of its own, at the position that it
- * asked for: so a chain over many connections is whole exactly when each of its streams is. Also judges LEAK (a frame of
- * a room that the connection is not in) and the LOST_TAIL of a client that never came back to a room.
+ * Within a stream, every missing message must be reported. A resume begins a new stream at its `since`: so a chain over many
+ * connections is complete exactly when each of its streams is. Also judges LEAK (a frame of a room that the connection is
+ * not in) and the LOST_TAIL of a client that never came back to a room.
  */
 import type { Entry, EntryOf } from './log.ts';
 import type { Report } from './publications.ts';
@@ -12,9 +12,9 @@ export interface Stream {
   client: string;
   room: string;
   opened: EntryOf<'subscribe' | 'resume'>;
-  /** A gap that says that no message is missing is none. */
+  /** A gap with count 0 does not count. */
   lines: EntryOf<'deliver' | 'gap'>[];
-  /** The client was still in the room when the quiet time was over. */
+  /** The client was still in the room at the end of the quiet time. */
   alive: boolean;
   /** When it left the room, or lost its connection. */
   endedAt: number;

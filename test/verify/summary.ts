@@ -1,7 +1,8 @@
 /**
- * What a run amounts to: its numbers, whether they are enough for it to count, and all of it as a table to be read.
+ * The summary of a run: its numbers, whether they are enough for the run to count, and both as a table.
  *
- * A run that delivered little, never resumed, or was never refused proves nothing, however clean it is. Judges no promise.
+ * A run that delivered little, never resumed, or never had a refusal proves nothing, even without a violation. Judges no
+ * promise.
  */
 import type { Entry } from './log.ts';
 import type { Violation } from './publications.ts';
@@ -17,11 +18,11 @@ export interface Summary {
   acknowledged: number;
   refused: number;
   unknown: number;
-  /** Unknown to the end, but delivered. */
+  /** Outcome unknown to the end, but delivered. */
   unansweredDelivered: number;
   recovered: number;
   notRecovered: number;
-  /** Of these, refusals in the same epoch: what was missed had been trimmed. */
+  /** Of these, refusals in the same epoch: the missed messages had been trimmed. */
   trimmed: number;
   gaps: Map<string, number>;
   closes: Map<string, number>;
@@ -82,7 +83,7 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   };
 }
 
-/** What a run lacks to count; empty when it counts. One of chosen faults has to have seen them, and no more. */
+/** What a run lacks to count; empty if it counts. A run of chosen faults only needs to have had those. */
 export function lacks({ deliveries, recovered, trimmed, faults }: Summary, chosen?: readonly string[]): string[] {
   if (chosen !== undefined) return chosen.filter((kind) => !faults.has(kind)).map((kind) => `no "${kind}"`);
   return [
@@ -112,7 +113,7 @@ export function table(summary: Summary, violations: readonly Violation[]): strin
   return rows.map(([name, value]) => `  ${name.padEnd(28)}${value}\n`).join('');
 }
 
-/** The first violations, one of each kind before all others, with the lines of the log that show them. */
+/** The first violations, one of each kind first, with the lines of the log that show them. */
 export function evidence(violations: readonly Violation[]): string {
   const kinds = new Map(violations.toReversed().map((violation) => [violation.kind, violation]));
   const distinct = new Map([...kinds.values(), ...violations].map((violation) => [violation.what, violation]));

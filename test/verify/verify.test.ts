@@ -1,6 +1,6 @@
 /**
- * `npm run verify`: nodes, Redis and the ways between them break in turn under load, and no promise does; then gateways
- * that are broken on purpose, each of which the same harness must catch.
+ * `npm run verify`: nodes, Redis and the connections between them break in turn under load, and no promise may break. Then
+ * come deliberately broken gateways, and the same harness must catch each of them.
  */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -20,10 +20,9 @@ const slips: Slip[] = [
   {
     does: 'sends to each member, and not to the room',
     change: {
-      file: 'http/server.js',
-      place: 'this.fanout = this.#applications.fanout;',
-      change:
-        'this.fanout = (_, frame) => { for (const connection of this.#parts.connections) connection.send(frame); };',
+      file: 'gateway.js',
+      place: 'new Fanout(server.publish, backpressure)',
+      change: 'new Fanout((_, frame) => { for (const each of connections) each.send(frame); }, backpressure)',
     },
     seenIn: 'a hot room',
     over: ['sends', 'all', 'heapBytes'],

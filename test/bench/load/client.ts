@@ -1,9 +1,8 @@
 /**
- * The load client: threads that hold members, a thread that publishes, and what they and the kernel counted, put together
- * as the result of a trial.
+ * The load client: threads with members, a thread that publishes, and the result of a trial, from their counts and the
+ * kernel's.
  *
- * Whatever is measured, a trial only holds when every member got every message, once and in order, and the schedule was
- * kept.
+ * A trial only holds if every member got every message, once and in order, and the schedule was kept.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -24,22 +23,22 @@ import type { Faults } from './sequence.ts';
 
 const connectDeadlineMs = 120_000;
 const connectAtOnce = 200;
-/** Messages that are only to be there. */
+/** Messages published without measuring. */
 const fillPerSecond = 8000;
-/** From the order to publish to the first message. */
+/** Time from the request to publish to the first message. */
 const leadUs = 20_000;
 const progressIntervalMs = 20;
 const drainDeadlineMs = 15_000;
-/** Nothing has come for so long: nothing will. */
+/** After this time without a message, none will come. */
 const quietMs = 3_000;
-/** So much of the schedule has to be sent when its time is over. */
+/** Share of the schedule that must be sent when its time is over. */
 const leastSent = 0.985;
 
 let blocksUsed = process.pid;
 
 export interface Load {
   audience: Omit<Audience, 'block'>;
-  /** Where messages are published; nothing is, without it. */
+  /** Where messages are published; undefined: nothing is published. */
   publisherPort?: number;
   payloadBytes: number;
   threads: number;
@@ -62,7 +61,7 @@ export interface Trial extends Faults, Quantiles {
   messagesPerSecond: number;
   sentPerSecond: number;
   deliveriesPerSecond: number;
-  /** How late the load client itself was; part of the latencies. */
+  /** Lateness of the load client itself; part of the latencies. */
   lateP99Us: number;
   serverCpuShare: number;
   clientCpuShare: number;
@@ -96,7 +95,7 @@ export class LoadClient {
     this.#published = Int32Array.from({ length: rooms }, (_, room) => audience.since?.[room]?.number ?? 0);
   }
 
-  /** Opens the publisher, then all members. Rejects when one does not make it. */
+  /** Opens the publisher, then all members. Rejects if one fails. */
   async connect(): Promise<Connected> {
     await this.#publisher?.ask({ kind: 'connect', deadlineMs: connectDeadlineMs });
     const atOnce = Math.ceil(connectAtOnce / this.#receivers.length);
@@ -168,11 +167,11 @@ export class LoadClient {
     };
   }
 
-  /** Publishes so many messages to each room and waits until they have arrived; returns how many each room has had. */
+  /** Publishes this many messages to each room and waits until they have arrived; returns the count of each room. */
   async fill(messagesPerRoom: number): Promise<Int32Array> {
     if (this.#publisher === undefined) throw new TypeError('filling needs publisherPort');
     const startUs = nowUs() + leadUs;
-    // Half a message less, so that the last one is due just before the end.
+    // Minus half a message, so that the last one is due just before the end.
     const seconds = (this.#load.audience.rooms * messagesPerRoom - 0.5) / fillPerSecond;
     const window = { fromUs: startUs, toUs: startUs + seconds * 1e6 };
     const request: PublisherRequest = { kind: 'publish', perSecond: fillPerSecond, startUs, window };
@@ -182,7 +181,7 @@ export class LoadClient {
     return published;
   }
 
-  /** Waits until all that was published has arrived, and rejects when it did not, or not once and in order. */
+  /** Waits until all published messages have arrived. Rejects if one did not, or not once and in order. */
   async settle(published: Int32Array): Promise<void> {
     const received = await this.#drain(published);
     for (const one of received) {
@@ -246,7 +245,7 @@ class Thread<Request> {
   }
 }
 
-/** Each audience has source addresses of its own: the kernel keeps the ports of closed connections for a minute. */
+/** Each audience has separate source addresses: the kernel keeps the ports of closed connections for a minute. */
 function nextBlock(): number {
   blocksUsed++;
   return 1 + (blocksUsed % 250);

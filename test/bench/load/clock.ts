@@ -1,8 +1,8 @@
 /**
  * One clock for all threads and processes of the machine: monotonic, in microseconds.
  *
- * `performance.now()` is quick to read but begins anew in each worker. Its distance to the monotonic clock is measured: what
- * comes between the two readings only makes it smaller, so the largest of many is right.
+ * `performance.now()` is quick to read, but starts at 0 in each worker. So its offset to the monotonic clock is measured.
+ * A delay between the two readings only makes the result smaller, so the largest of many is right.
  */
 const samples = 1000;
 const shiftUs = Math.max(

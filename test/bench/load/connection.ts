@@ -1,14 +1,14 @@
 /**
- * One connection of the load client, from the handshake to the answers to its joins. Afterwards every text goes to its
- * owner where it lies, in the thread's read buffer.
+ * One connection of the load client, from the handshake to the answers to its joins. Afterwards its owner gets every text in
+ * place, in the thread's read buffer.
  *
- * Built for tens of thousands in one thread: what it sends first is made before it opens.
+ * Made for tens of thousands in one thread: its first frames are built before it opens.
  */
 import { connect, type Socket } from 'node:net';
 import type { Dialect } from './dialects.ts';
 import { clientFrame, FrameReader, type FrameSink, handshake, opcode, type ReadBuffer } from './frames.ts';
 
-/** With more from one source address, finding a free port takes the kernel long; so does one that was used a minute ago. */
+/** With more connections per source address, or with ports used a minute ago, the kernel is slow to find a free port. */
 const connectionsPerAddress = 4000;
 
 export interface ConnectionPlan {
@@ -24,10 +24,10 @@ export interface ConnectionPlan {
 }
 
 export interface Owner {
-  /** Bytes have come; what is in them follows. */
+  /** Bytes have come; their texts follow. */
   reading(): void;
   ready(connection: Connection): void;
-  /** A text that came after all joins were answered; it stands in `bytes` during the call. */
+  /** A text after all joins were answered; it is in `bytes` during the call only. */
   text(connection: Connection, bytes: Buffer, start: number, end: number): void;
   closed(connection: Connection, reason: string): void;
 }
@@ -62,7 +62,7 @@ export class Connection implements FrameSink {
     return this.#isReady;
   }
 
-  /** What it has come to, for a report of what went wrong. */
+  /** The state of the connection, for an error report. */
   get state(): string {
     return `joined ${this.#joined} of ${this.#plan.joins.length} rooms, last heard ${this.#lastText || 'nothing'}`;
   }

@@ -1,6 +1,6 @@
 /**
- * How each server is spoken to: the gateway in its protocol, the bare programs in one of three frames, Socket.IO in
- * its own. Pure texts; nothing here knows a socket.
+ * The protocol of each server: the gateway's own, one of three frames for the bare programs, and Socket.IO's. Pure texts; it
+ * knows no socket.
  */
 import { createHmac } from 'node:crypto';
 
@@ -8,7 +8,7 @@ import { createHmac } from 'node:crypto';
 export const benchSecret = 'a-secret-for-measurements-of-more-than-32-bytes';
 const tokenLifeSeconds = 36_000;
 
-/** From where a room with history is to go on. */
+/** The position to resume a room with history from. */
 export interface Position {
   epoch: string;
   offset: number;
@@ -18,7 +18,7 @@ export interface Dialect {
   path: string;
   /** HTTP headers of this user's handshake. */
   headers(user: string): string[];
-  /** Frames that have to come before rooms can be joined, by a part of them, and what is said to each. */
+  /** Frames that must come before rooms can be joined, each by a part of its text, with the reply to each. */
   opening: { awaits: string; say?: string }[];
   join(room: string, since?: Position): string;
   /** Is a part of the answer to a join. */
@@ -61,7 +61,7 @@ const socketio: Dialect = {
 
 export const dialects = { gateway, bare, socketio };
 
-/** Each user has a token of its own, good for every room. */
+/** Each user has a separate token, good for every room. */
 function tokenOf(user: string): string {
   const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');
   const claims = {

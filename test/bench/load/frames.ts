@@ -1,9 +1,9 @@
 /**
- * The little of RFC 6455 that a load client needs: a handshake, masked frames to send, and a reader of what a server sends
- * that allocates nothing per frame.
+ * The part of RFC 6455 that a load client needs: a handshake, masked frames to send, and a frame reader that allocates
+ * nothing per frame.
  *
- * All connections of a thread read into one buffer. What is left of an unfinished frame is kept by its connection, and put
- * right before the next bytes, so that a frame always lies in one piece.
+ * All connections of a thread read into one buffer. A connection keeps the bytes of an unfinished frame and puts them right
+ * before the next bytes, so that a frame is always contiguous.
  */
 import { createHash } from 'node:crypto';
 
@@ -40,7 +40,7 @@ export function clientFrame(payload: string | Buffer, code: number = opcode.text
 const largestFrameBytes = 128 * 1024;
 const chunkBytes = 256 * 1024;
 
-/** What the sockets of one thread read into: they take `chunk`, and what was left lies in front of it. */
+/** The read buffer of all sockets of a thread: they read into `chunk`; left-over bytes go in front of it. */
 export class ReadBuffer {
   readonly bytes = Buffer.allocUnsafeSlow(largestFrameBytes + chunkBytes);
   readonly chunk = this.bytes.subarray(largestFrameBytes);
@@ -57,7 +57,7 @@ export class FrameReader {
   #isUpgraded = false;
   #rest: Buffer | undefined;
 
-  /** Takes the first `length` bytes of the chunk. Throws for what a client need not bear. */
+  /** Reads the first `length` bytes of the chunk. Throws for frames that a server must not send. */
   read(buffer: ReadBuffer, length: number, sink: FrameSink): void {
     const { bytes } = buffer;
     const end = largestFrameBytes + length;

@@ -1,10 +1,10 @@
 /**
- * Counts of times in microseconds, in buckets that are at most 1/128 of their value wide: quantiles are right within
- * 0.8 %, recording allocates nothing, and the counts of several threads can be added.
+ * A histogram of times in microseconds. A bucket is at most 1/128 of its value wide, so quantiles are right within 0.8 %.
+ * Recording allocates nothing, and the counts of several threads can be added.
  */
 const subBits = 7;
 const subBuckets = 1 << subBits;
-/** Up to 2^31 us, more than half an hour; what is longer counts as that. */
+/** Up to 2^31 us, more than half an hour; longer times count as that. */
 const largestUs = 2 ** 31 - 1;
 const bucketCount = (31 - subBits + 1) * subBuckets;
 
@@ -43,7 +43,7 @@ export class Histogram {
     this.#largest = Math.max(this.#largest, other.max);
   }
 
-  /** The middle of the bucket in which the value of this rank lies, never more than the largest value; 0 when empty. */
+  /** The middle of the bucket with the value of this rank, at most the largest value; 0 if empty. */
   quantile(share: number): number {
     const total = this.counts.reduce((sum, count) => sum + count, 0);
     if (total === 0) return 0;

@@ -1,7 +1,6 @@
 /**
- * The text that a message carries: a mark, the room, the message's number in its room, the time for which it was
- * scheduled, and filling up to the wanted size. All numbers have a fixed width, so they are read from the bytes where they
- * stand, without making a string.
+ * The text of a message: a mark, the room, the number of the message in its room, its scheduled time, and padding up to the
+ * wanted size. All numbers have a fixed width, so they are read from the bytes in place, without making a string.
  */
 const mark = 0x40;
 const roomDigits = 6;
@@ -27,7 +26,7 @@ export function writeStamp(bytes: Uint8Array, at: number, room: number, number: 
   writeDigits(bytes, at + timeAt, timeDigits, Math.floor(timeUs));
 }
 
-/** Where the payload begins in the frame from `start` to `end`; -1 without one. `guess` is where it was the last time. */
+/** Where the payload begins in the frame from `start` to `end`; -1 without one. `guess`: its place in the last frame. */
 export function findStamp(bytes: Uint8Array, start: number, end: number, guess: number): number {
   const guessed = start + guess;
   if (guessed + stampBytes <= end && isMark(bytes, guessed)) return guessed;

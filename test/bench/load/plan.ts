@@ -1,5 +1,5 @@
 /**
- * What the threads of the load client are told, and what they answer. Each request has one answer, in order.
+ * The requests to the threads of the load client, and their answers. Each request has one answer, in order.
  */
 import type { DialectName, Position } from './dialects.ts';
 import type { Faults } from './sequence.ts';
@@ -13,9 +13,9 @@ export interface Audience {
   rooms: number;
   /** 127.<block>.0.* are the source addresses. */
   block: number;
-  /** Connection i is in the rooms i*k to i*k + k-1, counted round. */
+  /** Connection i is in the rooms i*k to i*k + k-1, modulo the number of rooms. */
   roomsPerConnection: number;
-  /** By room: from where to go on, and the number of the first message that is expected. */
+  /** By room: the position to resume from, and the number of the first expected message. */
   since?: { position: Position; number: number }[];
 }
 
@@ -42,7 +42,7 @@ export type ReceiverRequest =
 export interface Connected {
   connections: number;
   seconds: number;
-  /** Of one that did not make it. */
+  /** The error of a connection that failed. */
   failure: string | undefined;
 }
 
@@ -50,10 +50,10 @@ export interface Received {
   /** Latencies of measured messages, as of a histogram. */
   counts: Uint32Array<ArrayBuffer>;
   largest: number;
-  /** Messages that came inside the window, whenever they were scheduled. */
+  /** Messages that arrived inside the window, whatever their scheduled time. */
   inWindow: number;
   faults: Faults;
-  /** Texts that are no messages: refusals, and what tells of missing messages. */
+  /** Texts that are not messages: refusals, and reports of missing messages. */
   told: number;
   firstTold: string | undefined;
   closed: number;
@@ -79,7 +79,7 @@ export interface Published {
   /** Scheduled inside the window, and how many of them were sent. */
   scheduled: number;
   sent: number;
-  /** How late the 99th of 100 was sent. */
+  /** Lateness of sending, p99. */
   lateP99Us: number;
   told: number;
   firstTold: string | undefined;

@@ -1,9 +1,9 @@
 /**
- * The thread that publishes, on one connection, to all rooms in turn. The schedule is open: a message is due at its time
- * whether or not the ones before it have arrived, and carries the time for which it was scheduled.
+ * The thread that publishes, on one connection, to all rooms in turn. The schedule is an open loop: each message is due at
+ * its time, whether or not earlier ones have arrived, and carries its scheduled time.
  *
- * It sleeps between messages outside the event loop, because a timer of Node is a millisecond coarse; after each round of
- * messages the loop turns once. While its own socket does not take more, it waits and sends later what was due.
+ * It sleeps between messages outside the event loop, because timers of Node have a resolution of a millisecond. After each
+ * round of messages the loop turns once. While its socket accepts no more, it waits, and sends due messages later.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { nowUs } from './clock.ts';
@@ -18,7 +18,7 @@ const { dialect: dialectName, port, block, rooms, payloadBytes } = workerData as
 const dialect = dialects[dialectName];
 const maxAtOnce = 256;
 const maxUnsentBytes = 1024 * 1024;
-/** What the socket has not taken by then was not sent on schedule. */
+/** Messages that the socket has not accepted by then were not sent on schedule. */
 const overtimeUs = 200_000;
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
@@ -52,7 +52,7 @@ class Publisher implements Owner {
     const firstMeasured = Math.ceil((window.fromUs - startUs) / gapUs);
     const late = new Histogram();
     let sent = 0;
-    // The greeting is not an answer to what follows.
+    // The greeting is not an answer to a request.
     this.#told = 0;
     this.#firstTold = undefined;
     while (sent < scheduled && this.#failure === undefined && nowUs() < window.toUs + overtimeUs) {
@@ -93,7 +93,7 @@ class Publisher implements Owner {
     this.#changed();
   }
 
-  /** One message for each of these times, in one write. */
+  /** Sends one message for each of these times, in one write. */
   #send(timesUs: number[]): void {
     const chosen = timesUs.map((_, index) => this.#template((this.#room + index) % rooms).frame);
     const bytes = Buffer.concat(chosen);

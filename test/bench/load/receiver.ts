@@ -1,8 +1,8 @@
 /**
- * A thread that holds members of rooms, and judges what reaches them: latency from the scheduled time, and that every
- * message comes once, in order, and to the right connection.
+ * A thread with members of rooms. It measures the latency from the scheduled time, and checks that every message comes once,
+ * in order, and to the right connection.
  *
- * The way of a message (`text`) makes no object and reads the clock once per chunk of bytes.
+ * The path of a message (`text`) allocates no object and reads the clock once per chunk of bytes.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { nowUs } from './clock.ts';
@@ -49,7 +49,7 @@ class Members implements Owner {
     return this.#received;
   }
 
-  /** Opens all, so many at once, and waits until each has joined its rooms. */
+  /** Opens all connections, a limited number at once, and waits until each has joined its rooms. */
   async connect(atOnce: number, deadlineMs: number): Promise<Connected> {
     const startUs = nowUs();
     const deadline = AbortSignal.timeout(deadlineMs);

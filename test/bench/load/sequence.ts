@@ -1,19 +1,19 @@
 /**
- * Whether each member of each room gets every message once and in order. A membership is a slot; the messages of a room
+ * Checks that each member of each room gets every message once and in order. A membership is a slot; the messages of a room
  * are numbered from 0.
  *
- * What has been jumped over is lost, until it comes after all: then it was only out of order. What is behind and was not
+ * A skipped message counts as lost; if it comes later, it counts as out of order instead. An older message that was not
  * missing is a duplicate.
  */
 export interface Faults {
   lost: number;
   duplicates: number;
   reordered: number;
-  /** Messages of a room in which the connection is not. */
+  /** Messages of rooms that the connection has not joined. */
   misrouted: number;
 }
 
-/** More missing messages are not remembered one by one; if they come late, they count as duplicates. */
+/** Missing messages remembered one by one; further ones that come late count as duplicates. */
 const maxMissing = 100_000;
 
 export class Sequence {
@@ -34,18 +34,18 @@ export class Sequence {
     else this.#unexpected(slot, number, next);
   }
 
-  /** The next message of the slot is this one; what was before is settled. */
+  /** This is the next message of the slot; earlier ones are settled. */
   expect(slot: number, number: number): void {
     this.#next[slot] = number;
   }
 
-  /** All has come that will come: what is missing at the end is lost as well. `published` is the number of messages. */
+  /** The end: all messages still missing are lost. `published`: the number of messages. */
   end(slot: number, published: number): void {
     this.#lost += published - (this.#next[slot] as number);
     this.#next[slot] = published;
   }
 
-  /** Returns what was found since the last call. */
+  /** Returns the faults since the last call. */
   takeFaults(): Faults {
     const faults = {
       lost: this.#lost,

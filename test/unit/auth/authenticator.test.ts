@@ -117,6 +117,15 @@ describe('a good token', () => {
     for (let room = 0; room < 1_000; room++) await grantsOf('ann', { [`chat:${room}`]: ['subscribe'] });
     expect(await grantsOf('ann', { 'chat:*': ['subscribe'] })).toEqual(grants);
   });
+
+  test('keeps sharing them while it is in use, however many others come in between', async () => {
+    const grantsOf = async (rooms: object) => (await bySecret.verify(good({ rooms }))).identity.grants;
+    const grants = await grantsOf({ 'in-use:*': ['subscribe'] });
+    for (let other = 0; other < 2_500; other++) {
+      await grantsOf({ [`other:${other}`]: ['subscribe'] });
+      if (other % 100 === 0) expect(await grantsOf({ 'in-use:*': ['subscribe'] })).toBe(grants);
+    }
+  });
 });
 
 describe('public keys', () => {

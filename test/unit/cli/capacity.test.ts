@@ -133,7 +133,7 @@ test('more than one Redis, a hot room and too many descriptors are warned of; an
 
 test('what breaks first is what is used most', () => {
   const byHistory = { ...base, connections: 1e6, rooms: 1e5, messagesPerSecond: 1_000, historyShare: 1 };
-  expect(advise(byHistory, plan(byHistory)).breaksFirst).toContain('quiet rooms');
+  expect(advise(byHistory, plan(byHistory)).breaksFirst).toContain('idle rooms');
   const byMemory = { ...byHistory, historySize: 100_000 };
   expect(advise(byMemory, plan(byMemory)).breaksFirst).toContain('memory of one Redis');
 });

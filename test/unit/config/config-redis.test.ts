@@ -65,8 +65,8 @@ test.each([
   ['redis:h:6379', /must be a URL that begins with redis:/],
   ['//h:6379', /must be a URL that begins with redis:/],
   ['http://h:6379', /must be a URL that begins with redis:/],
-  ['"redis://h:6379"', /stands in quotes/],
-  ["'redis://:hidden@h'", /stands in quotes/],
+  ['"redis://h:6379"', /is in quotes/],
+  ["'redis://:hidden@h'", /is in quotes/],
   ['redis+sentinel://h:26379/name', /a Sentinel or a Cluster, which this version does not know yet/],
   ['redis+cluster://h1:7000,h2:7001', /a Sentinel or a Cluster, which this version does not know yet/],
   ['redis://', /names no host/],
@@ -129,8 +129,8 @@ test('a user or password that is given twice, alone or without a URL is a mistak
     'GATEWAY_REDIS_URL holds a password, and GATEWAY_REDIS_PASSWORD is set too; keep one.',
   ]);
   expect(beside({ REDIS_USERNAME: 'ann', REDIS_PASSWORD_FILE: file(password) })).toEqual([
-    'GATEWAY_REDIS_USERNAME goes with GATEWAY_REDIS_URL, which is not set.',
-    'GATEWAY_REDIS_PASSWORD goes with GATEWAY_REDIS_URL, which is not set.',
+    'GATEWAY_REDIS_USERNAME has no effect without GATEWAY_REDIS_URL; set both or none.',
+    'GATEWAY_REDIS_PASSWORD has no effect without GATEWAY_REDIS_URL; set both or none.',
   ]);
   expect(beside({ REDIS_URL: 'redis://h', REDIS_USERNAME: 'ann' })).toEqual([expect.stringContaining('no password')]);
   expect(beside({ REDIS_URL: 'redis://ann@h', REDIS_PASSWORD: ' ' })).toEqual([expect.stringContaining('no password')]);

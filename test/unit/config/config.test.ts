@@ -253,7 +253,7 @@ describe('values', () => {
       ALLOWED_ORIGINS: quoted('https://app.example'),
     });
     for (const name of ['JWT_SECRET', 'JWT_ISSUER', 'JWT_AUDIENCE', 'REDIS_URL', 'ALLOWED_ORIGINS']) {
-      expect(mistakes).toContainEqual(expect.stringMatching(`^GATEWAY_${name} stands in quotes`));
+      expect(mistakes).toContainEqual(expect.stringMatching(`^GATEWAY_${name} is in quotes`));
     }
     expect(mistakes).toHaveLength(5);
     expect(mistakes.join()).not.toContain('never-print-this');
@@ -264,8 +264,8 @@ describe('values', () => {
     expect(mistakesOf({ JWT_SECRET: ' ' }, 'production')).toEqual([expect.stringContaining('tokens need a key')]);
     const empty = file('\n');
     expect(mistakesOf({ JWT_SECRET: '', JWT_SECRET_FILE: empty, REDIS_URL_FILE: empty }, 'production')).toEqual([
-      `GATEWAY_REDIS_URL_FILE names a file in which there is nothing: ${empty}.`,
-      `GATEWAY_JWT_SECRET_FILE names a file in which there is nothing: ${empty}.`,
+      `GATEWAY_REDIS_URL_FILE names an empty file: ${empty}.`,
+      `GATEWAY_JWT_SECRET_FILE names an empty file: ${empty}.`,
     ]);
   });
 });

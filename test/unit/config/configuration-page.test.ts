@@ -1,6 +1,6 @@
 /**
- * docs/configuration.md and the table of gateway/config.ts are the same table: one row for each setting, none besides.
- * On a difference the rows that belong into the page are printed.
+ * docs/configuration.md shows the table of gateway/settings.ts: one row for each setting, and no other row.
+ * On a difference it prints the rows that the page must have.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';

@@ -6,8 +6,9 @@
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readGrants } from '../../../gateway/auth/grants.ts';
+import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import type { FakeSocket } from '../socketless-node.ts';
-import { SocketlessNode, tokenOf } from '../socketless-node.ts';
+import { bytesOf, SocketlessNode, tokenOf } from '../socketless-node.ts';
 
 beforeEach(
   () =>
@@ -55,18 +56,13 @@ async function live(reading: Reading, tooMany: number) {
       connection.drained();
     }
     for (const frame of frames) {
-      const text = JSON.stringify(frame);
-      if (!socket.gone) connection.receive(text, text.length);
+      if (!socket.gone) connection.receive(bytesOf(frame));
     }
     await turns();
   };
   const publish = (room: string, data: number) =>
     world.hub.publish(
-      world.node.publisher.publication(
-        { type: 'publish', room, data: `${data}`, id: undefined, key: undefined },
-        'bob',
-        world.node.access.rule(room).history,
-      ),
+      world.node.stamper.stamp({ room, data: `${data}`, key: undefined }, 'bob', world.node.access.rule(room).history),
     );
 
   for (const data of [1, 2, 3]) await publish('kept', data);
@@ -114,8 +110,10 @@ async function live(reading: Reading, tooMany: number) {
 const nobody = {
   identity: { user: 'bob', grants: [] },
   send: () => undefined,
-  skipPresence: () => false,
-  hearPresence: () => undefined,
+  fannedOut: () => undefined,
+  closing: false,
+  dialect: roomcast,
+  topics: undefined,
 };
 
 function overrun(socket: FakeSocket, reading: Reading): void {
@@ -157,9 +155,9 @@ test.each<Reading>(['never', 'at once', 'later'])(
       if (!connection.closing) connection.close(4003);
       await turns();
       expect(world.hub.memberCount, which).toBe(0);
-      expect(world.hub.someAside, which).toBe(false);
+      expect(world.hub.hasDetached, which).toBe(false);
       expect([...connection.slowPolicies()], which).toEqual([]);
-      expect([...socket.topics], which).toEqual([]);
+      expect([...socket.listensTo], which).toEqual([]);
       // One connection a user: whoever is still counted would have to go.
       expect(world.users.add('ann', connection), which).toBeUndefined();
       for (const room of rooms) {

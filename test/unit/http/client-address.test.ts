@@ -80,6 +80,14 @@ describe('from a trusted proxy', () => {
   });
 });
 
+test('an IPv6 address that only ends like a proxy of ours is not trusted', () => {
+  // IPv4-compatible and IPv4-translated addresses (RFC 4291, RFC 2765) and NAT64 (RFC 6052): anybody may come from those.
+  for (const peer of ['::10.0.0.1', '::ffff:0:10.0.0.1', '64:ff9b::10.0.0.1', '::fffe:10.0.0.1', '1::ffff:10.0.0.1']) {
+    expect(address({ address: peer, forwardedFor: ['203.0.113.9'] }), peer).not.toBe('203.0.113.9');
+    expect(address({ forwardedFor: ['203.0.113.9', peer] }), peer).not.toBe('203.0.113.9');
+  }
+});
+
 test('one client has one address, however it is written', () => {
   const forms = ['2001:db8::1', '2001:DB8:0:0:0:0:0:1', '2001:0db8:0000:0000:0000:0000:0000:0001', '2001:db8:0::0:1'];
   expect(new Set(forms.map((form) => address({ address: form })))).toEqual(new Set(['2001:db8::1']));

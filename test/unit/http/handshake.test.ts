@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { type HandshakeSettings, readHandshake } from '../../../gateway/http/handshake.ts';
+import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 
 type Headers = Record<string, string | string[] | undefined>;
 
@@ -27,7 +28,7 @@ function handshake(
   for (const [name, value] of Object.entries({ ...good, ...changes })) {
     if (value !== undefined) headers.set(name, Array.isArray(value) ? value : [value]);
   }
-  return readHandshake({ method, query, headers }, { ...settings, ...rest });
+  return readHandshake({ method, query, headers }, { ...settings, ...rest }, [roomcast]);
 }
 
 function statusOf(...request: Parameters<typeof handshake>): number {
@@ -36,7 +37,7 @@ function statusOf(...request: Parameters<typeof handshake>): number {
 }
 
 test('a proper request is taken, with its key and without a subprotocol or token that nobody offered', () => {
-  expect(handshake()).toEqual({ key, subprotocol: '', token: undefined });
+  expect(handshake()).toEqual({ key, dialect: roomcast, subprotocol: '', token: undefined });
 });
 
 describe('the request', () => {

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { Publication } from '../../../gateway/backplane/backplane.ts';
-import { Publisher } from '../../../gateway/protocol/message.ts';
+import { MessageStamper } from '../../../gateway/protocol/roomcast/message.ts';
 import {
   type EnvelopeVersion,
   EnvelopeWriter,
@@ -19,14 +19,14 @@ import { randomJsonText } from '../random-json.ts';
 const bytesOf = (text: string) => Buffer.from(text, 'utf8');
 const at = 1_700_000_000_123;
 const versions: EnvelopeVersion[] = [1, 2];
-const publisher = new Publisher();
+const stamper = new MessageStamper();
 const history = { size: 1, maxBytes: 1, ttlSeconds: 1 };
 
 /** A publication as a client's `publish` makes it. */
 function published(random: Random, data: string, kept: boolean): Publication {
   const user = random.pick([null, 'ann', 'é😀"\\']);
   const key = random.pick([undefined, 'k', '\u2028😀']);
-  return publisher.publication({ type: 'publish', id: 1, room: 'a', data, key }, user, kept ? history : undefined);
+  return stamper.stamp({ room: 'a', data, key }, user, kept ? history : undefined);
 }
 
 /** A publication whose frame is this text. */

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { anonymous, type Identity, readGrants } from '../../../gateway/auth/grants.ts';
-import { Access, type AccessLevel, type Action, readRules } from '../../../gateway/rooms/access.ts';
+import { Access, type AccessLevel, type Action, type RoomRule, readRules } from '../../../gateway/rooms/access.ts';
 import { personalRoom } from '../../../shared/room.ts';
 import { Random } from '../random.ts';
 
@@ -97,6 +97,27 @@ test('the rule of a room is the same however many rooms were asked for in betwee
     }
   }
   expect([...rules]).toEqual(['close latest']);
+});
+
+test('the rule of a room in use is looked up once, however many other rooms are asked for in between', () => {
+  let lookups = 0;
+  const [rule] = rulesOf({ match: 'hot' });
+  const counted = {
+    ...rule,
+    get match() {
+      lookups++;
+      return 'hot';
+    },
+  } as RoomRule;
+  const access = new Access([counted]);
+  const others = 50_000;
+  for (let other = 0; other < others; other++) {
+    access.rule(`other:${other}`);
+    if (other % 1_000 === 0) access.rule('hot');
+  }
+  expect(lookups).toBe(others + 1);
+  access.rule('other:0');
+  expect(lookups, 'one that nobody has asked for since is forgotten').toBe(others + 2);
 });
 
 describe('personal rooms', () => {

@@ -4,12 +4,12 @@
  * limit, so the server never has a reason to drop anything.
  */
 import { describe, expect, test } from 'vitest';
-import { Backpressure, type Reader, type Tally } from '../../../gateway/rooms/backpressure.ts';
+import { Backpressure, type Buffered, type Tally } from '../../../gateway/rooms/backpressure.ts';
 import { Random } from '../random.ts';
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-class SimulatedReader implements Reader {
+class SimulatedReader implements Buffered {
   live = true;
   closing = false;
   buffered = 0;
@@ -40,7 +40,7 @@ class SimulatedReader implements Reader {
     this.stalls += 1;
   }
 
-  shed(): void {
+  evict(): void {
     this.wasShed = true;
     this.live = false;
   }
@@ -56,7 +56,7 @@ interface SimulatedRoom extends Tally {
 }
 
 function newRoom(): SimulatedRoom {
-  return { members: new Set(), fannedOut: 0, sinceLook: 0 };
+  return { members: new Set(), fannedOut: 0, sinceCheck: 0 };
 }
 
 const maxRooms = 3;
@@ -178,7 +178,7 @@ test('a look puts aside exactly the live readers over half of the hard limit', (
   aside.live = false;
   const backpressure = new Backpressure(1_000, 0, 0, new Set([...readers, aside]));
   expect([backpressure.softBytes, backpressure.resumeBytes]).toEqual([500, 250]);
-  expect(backpressure.look()).toBe(2_701);
+  expect(backpressure.check()).toBe(2_701);
   expect(readers.map(({ live }) => live)).toEqual([true, true, false, false]);
   expect(aside.stalls).toBe(0);
   expect(backpressure.sum()).toBe(2_701);
@@ -221,7 +221,7 @@ describe('over the total limit', () => {
         () => new SimulatedReader(1e9, random.integer(0, 1_000)),
       );
       const total = random.integer(1, 12_000);
-      new Backpressure(0, total, 0, new Set(readers)).look();
+      new Backpressure(0, total, 0, new Set(readers)).check();
       const left = readers.filter(({ wasShed }) => !wasShed).map(({ buffered }) => buffered);
       const shed = readers.filter(({ wasShed }) => wasShed).map(({ buffered }) => buffered);
       const sum = left.reduce((one, other) => one + other, 0);
@@ -236,7 +236,7 @@ describe('over the total limit', () => {
     const aside = new SimulatedReader(1e9, 900);
     aside.live = false;
     const other = new SimulatedReader(1e9, 200);
-    new Backpressure(0, 1_000, 0, new Set([aside, other])).look();
+    new Backpressure(0, 1_000, 0, new Set([aside, other])).check();
     expect([aside.wasShed, other.wasShed]).toEqual([true, false]);
   });
 
@@ -245,7 +245,7 @@ describe('over the total limit', () => {
     const [, closed] = readers as [SimulatedReader, SimulatedReader];
     closed.live = false;
     closed.closing = true;
-    new Backpressure(0, 1_250, 0, new Set(readers)).look();
+    new Backpressure(0, 1_250, 0, new Set(readers)).check();
     expect(readers.map(({ wasShed }) => wasShed)).toEqual([false, true, false]);
   });
 
@@ -271,10 +271,10 @@ describe('over the total limit', () => {
     const set = new Set<SimulatedReader>();
     for (let index = 0; index < 5; index++) {
       const reader = new SimulatedReader(1e9, 100);
-      reader.shed = () => set.delete(reader);
+      reader.evict = () => set.delete(reader);
       set.add(reader);
     }
-    new Backpressure(0, 250, 0, set).look();
+    new Backpressure(0, 250, 0, set).check();
     expect(set.size).toBe(2);
   });
 });
@@ -288,6 +288,6 @@ test('0 is no limit: nobody is put aside and nobody goes', async () => {
   }
   reader.flush();
   await turn();
-  backpressure.look();
+  backpressure.check();
   expect([reader.live, reader.wasShed, reader.stalls]).toEqual([true, false, 0]);
 });

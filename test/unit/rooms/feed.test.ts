@@ -1,5 +1,5 @@
 /**
- * gateway/rooms/feed.ts in a simulated world (test/unit/simulated-feed.ts): whatever the order of messages, reads, failures,
+ * gateway/rooms/feed.ts in a simulated world (simulated-feed.ts): whatever the order of messages, reads, failures,
  * new epochs and slow members, each member's story has no hole that is not told, and nothing twice; once trouble is over
  * everybody comes to where the room is; and reads are few.
  */
@@ -57,9 +57,9 @@ function actions(world: SimulatedFeed, trouble: Trouble): Action[] {
     [5, 'join', () => join(undefined)],
     [10, 'resume', () => join(randomSince(world))],
     [3, 'leave', () => member()?.leave()],
-    [6, 'put aside', () => member()?.putAside()],
-    [8, 'go on', () => member()?.goOn()],
-    [4, 'look', () => feed.lookAfter()],
+    [6, 'put aside', () => member()?.stall()],
+    [8, 'go on', () => member()?.drained()],
+    [4, 'probe', () => feed.probe()],
     [8, 'retry', () => world.retry()],
     [calm ? 0 : 1, 'new epoch', () => world.beginEpoch(random.chance(0.5) ? undefined : random.integer(0, 3))],
     [trouble === 'every' ? 3 : 0, 'lose', () => world.channel.shift()],
@@ -86,12 +86,12 @@ async function step(world: SimulatedFeed, trouble: Trouble): Promise<void> {
 async function untilAllAreThere(world: SimulatedFeed): Promise<void> {
   await settle(world);
   for (let look = 0; look < 4; look++) {
-    world.feed.lookAfter();
+    world.feed.probe();
     await settle(world);
   }
   for (let round = 0; [...world.members].some(({ state }) => state !== 'live'); round++) {
     if (round > 300) world.fail(`somebody never arrives: ${[...world.members].map(({ state }) => state)}`);
-    for (const member of world.members) member.goOn();
+    for (const member of world.members) member.drained();
     await settle(world);
   }
 }
@@ -176,7 +176,7 @@ test('a member behind in an epoch that is over does not keep the feed reading wh
   world.publish();
   await settle(world);
   const slow = new SimulatedMember(world, 'slow', undefined);
-  slow.putAside();
+  slow.stall();
   world.beginEpoch();
   world.feed.heal();
   await settle(world);
@@ -184,7 +184,7 @@ test('a member behind in an epoch that is over does not keep the feed reading wh
   world.trim(2);
   world.channel = [];
   const before = world.readsAsked;
-  slow.goOn();
+  slow.drained();
   for (let round = 0; round < 100; round++) {
     world.carryOut();
     world.answer();
@@ -203,10 +203,10 @@ test('while reads fail nothing is read but what is asked for, those that resume 
     new SimulatedMember(world, 'resuming', { epoch: world.epoch, offset: 2 }),
     new SimulatedMember(world, 'slow', undefined),
   ];
-  slow.putAside();
+  slow.stall();
   world.publish();
   world.deliver();
-  slow.goOn();
+  slow.drained();
   for (let round = 0; round < 50; round++) {
     world.failRead();
     await turn();

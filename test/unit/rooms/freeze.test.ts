@@ -30,8 +30,8 @@ test('whoever looks first after the thaw finds it, before any timer ran, and onl
   vi.advanceTimersByTime(60_000);
   const now = standStill(60_000);
   expect(thaws).toEqual([]);
-  freeze.look(now);
-  freeze.look(now);
+  freeze.check(now);
+  freeze.check(now);
   expect(thaws).toHaveLength(1);
   expect(thaws[0]).toBeGreaterThanOrEqual(60_000);
 });
@@ -45,13 +45,13 @@ test('where nothing comes in, the timer finds it', () => {
 
 test('an event loop that is late by less is not taken for a frozen process', () => {
   vi.advanceTimersByTime(1_000);
-  freeze.look(standStill(frozenAfterMs - 600));
+  freeze.check(standStill(frozenAfterMs - 600));
   expect(thaws).toEqual([]);
 });
 
 test('each time is told', () => {
   for (let times = 1; times <= 3; times++) {
-    freeze.look(standStill(10_000));
+    freeze.check(standStill(10_000));
     expect(thaws).toHaveLength(times);
   }
 });

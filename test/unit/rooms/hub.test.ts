@@ -5,7 +5,8 @@
 import { beforeEach, expect, test } from 'vitest';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { Access } from '../../../gateway/rooms/access.ts';
-import { Backpressure, type Reader } from '../../../gateway/rooms/backpressure.ts';
+import { Backpressure, type Buffered } from '../../../gateway/rooms/backpressure.ts';
+import { Fanout } from '../../../gateway/rooms/fanout.ts';
 import { Freeze } from '../../../gateway/rooms/freeze.ts';
 import { Hub, type Room } from '../../../gateway/rooms/hub.ts';
 import type { Presence } from '../../../gateway/rooms/presence.ts';
@@ -17,7 +18,7 @@ import { onCleanup } from '../../support/cleanup.ts';
 const hardBytes = 10_000;
 const message = Buffer.alloc(900);
 
-class OneReader implements Reader {
+class OneReader implements Buffered {
   live = true;
   readonly closing = false;
   buffered = 0;
@@ -36,7 +37,7 @@ class OneReader implements Reader {
     this.live = false;
   }
 
-  shed(): void {
+  evict(): void {
     this.live = false;
   }
 }
@@ -48,13 +49,14 @@ beforeEach(() => {
   reader = new OneReader();
   const freeze = new Freeze(() => undefined);
   onCleanup(() => freeze.close());
+  const backpressure = new Backpressure(hardBytes, 0, 1, new Set([reader]));
   hub = new Hub({
     backplane: new MemoryBackplane(60_000),
     access: new Access([]),
-    backpressure: new Backpressure(hardBytes, 0, 1, new Set([reader])),
-    fanout: (_room, frame) => {
+    backpressure,
+    fanout: new Fanout((_topic, frame) => {
       if (reader.live) reader.buffered += frame.length;
-    },
+    }, backpressure),
     freeze,
     events: tellEvents(),
     presence: {} as unknown as Presence,
@@ -64,7 +66,7 @@ beforeEach(() => {
 
 function joinLive(name: string): Room {
   const room = hub.join(name);
-  room.aside--;
+  room.detached--;
   return room;
 }
 

@@ -5,12 +5,16 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Identity } from '../../../gateway/auth/grants.ts';
 import { MemoryPresence } from '../../../gateway/backplane/memory/presence.ts';
+import type { Dialect } from '../../../gateway/protocol/dialect.ts';
+import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import { Access, readRules } from '../../../gateway/rooms/access.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
-import { Presence, type PresentMember, presenceTopic } from '../../../gateway/rooms/presence.ts';
+import { Fanout, presenceTopic } from '../../../gateway/rooms/fanout.ts';
+import { Presence, type PresenceConnection } from '../../../gateway/rooms/presence.ts';
 import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
+import type { JoinLeaveFrame } from '../../../shared/protocol.ts';
 
 const read = readRules({
   rooms: [{ match: 'a', presence: true, joinLeave: true }, { match: 'count', presence: true }, { match: 'plain' }],
@@ -26,35 +30,54 @@ beforeEach(
 );
 afterEach(() => vi.useRealTimers());
 
+/** The native one with a word in front, for readers that are no WebSockets. */
+const other: Dialect = {
+  ...roomcast,
+  subprotocol: 'other',
+  encode: (reply) => JSON.stringify({ ...JSON.parse(String(roomcast.encode(reply))), odd: true }),
+  joinOfOthers: (frame) => (index) =>
+    JSON.stringify({ ...JSON.parse(String(roomcast.joinOfOthers(frame)(index))), odd: true }),
+};
+
 /** A node: `listening` holds who is in the fan-out of the room's topic, `heard` what each was given. */
 async function startNode() {
   const store = new MemoryPresence((room) => access.rule(room).joinLeave);
   const listening = new Set<string>();
   const heard = new Map<string, string[]>();
   const give = (id: string, frame: string) => heard.set(id, [...(heard.get(id) ?? []), frame]);
-  const fanout = (topic: string, frame: string | Uint8Array) => {
+  const backpressure = new Backpressure(0, 0, 0, new Set());
+  const fanout = new Fanout((topic, frame) => {
     expect(topic).toBe(presenceTopic('a'));
     for (const id of listening) give(id, String(frame));
-  };
-  const backpressure = new Backpressure(0, 0, 0, new Set());
+  }, backpressure);
   const faults = new Faults(createLog('silent'));
   const presence = new Presence({ store, access, backpressure, fanout, events, faults });
   await store.start(presence);
-  const member = (id: string, user: string | null = id): PresentMember => ({
+  const member = (id: string, user: string | null = id, dialect = roomcast): PresenceConnection => ({
     id,
     identity: { user, grants: [] } satisfies Identity,
     send: (frame) => void give(id, String(frame)),
-    skipPresence: () => listening.delete(id),
-    hearPresence: () => void listening.add(id),
+    fannedOut: (frame) => void give(id, String(frame)),
+    closing: false,
+    dialect,
+    topics:
+      dialect === other
+        ? undefined
+        : {
+            subscribe: () => void listening.add(id),
+            unsubscribe: () => void listening.delete(id),
+            isSubscribed: () => listening.has(id),
+          },
   });
-  const enter = (room: string, id: string, user: string | null = id) => {
-    if (room === 'a') listening.add(id);
-    presence.enter(room, member(id, user));
+  const enter = (room: string, id: string, user: string | null = id, dialect = roomcast) => {
+    const entering = member(id, user, dialect);
+    if (room === 'a') fanout.listen(presenceTopic('a'), entering);
+    presence.enter(room, entering);
   };
   const told = (id: string) =>
     (heard.get(id) ?? []).map((text) => {
-      const { type, members } = JSON.parse(text) as { type: string; members: { user?: string; connection?: string }[] };
-      return `${type} ${members.map(({ user, connection }) => user ?? connection).join(' ')}`;
+      const { type, members, odd } = JSON.parse(text) as JoinLeaveFrame & { odd?: true };
+      return `${odd ? 'odd ' : ''}${type} ${members.map((member) => ('user' in member ? member.user : member.connection)).join(' ')}`;
     });
   const present = async (room: string) => {
     const page = presence.page(room, { after: undefined, limit: 100 });
@@ -66,28 +89,33 @@ async function startNode() {
 
 const settle = () => vi.advanceTimersByTimeAsync(300);
 
-test('those who join with one frame are told of each other, and nobody of himself, whichever tab', async () => {
+test('those who join with one frame are told of each other, and nobody of himself, whichever tab and dialect', async () => {
   const { enter, listening, told } = await startNode();
   enter('a', 'old');
+  enter('a', 'odd', 'old', other);
   await settle();
   for (const [id, user] of [
     ['1', 'ann'],
     ['2', 'bob'],
     ['3', null],
+  ] as const)
+    enter('a', id, user);
+  for (const [id, user] of [
     ['4', 'ann'],
     ['5', 'cid'],
   ] as const)
-    enter('a', id, user);
+    enter('a', id, user, other);
   await settle();
   expect(told('old')).toEqual(['join ann bob 3 cid']);
+  expect(told('odd')).toEqual(['odd join ann bob 3 cid']);
   expect(['1', '2', '3', '4', '5'].map(told)).toEqual([
     ['join bob 3 cid'],
     ['join ann 3 cid'],
     ['join ann bob cid'],
-    ['join bob 3 cid'],
-    ['join ann bob 3'],
+    ['odd join bob 3 cid'],
+    ['odd join ann bob 3'],
   ]);
-  expect(listening.size).toBe(6);
+  expect(listening.size).toBe(4);
 });
 
 test('a member that is aside is given nothing, and is not put back into the fan-out', async () => {
@@ -100,7 +128,7 @@ test('a member that is aside is given nothing, and is not put back into the fan-
   await settle();
   expect(told('bob')).toEqual([]);
   expect([...listening]).toEqual(['ann']);
-  expect(presence.timesTold('a')).toBe(2);
+  expect(presence.changesSeen('a')).toBe(2);
 });
 
 test('a room without joinLeave tells nothing, and one without presence is not even looked at', async () => {

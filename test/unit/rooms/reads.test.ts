@@ -83,10 +83,10 @@ describe('turns', () => {
     many(127, () => ask('room'));
     await settle();
     expect(reads.spare).toBe(true);
-    const look = ask('look');
+    const look = ask('probe');
     await settle();
     expect(reads.spare).toBe(false);
-    expect(await ask('look')).toBe('unavailable');
+    expect(await ask('probe')).toBe('unavailable');
     underWay.pop()?.end();
     expect(await look).toBe('read');
     expect(reads.spare).toBe(true);

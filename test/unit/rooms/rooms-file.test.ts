@@ -6,9 +6,13 @@ import { writeFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { type Member, Memberships } from '../../../gateway/connection/memberships.ts';
-import type { Node } from '../../../gateway/connection/node.ts';
+import type { ConnectionParts } from '../../../gateway/connection/parts.ts';
+import type { Refusal } from '../../../gateway/operations/refusal.ts';
+import type { Reply } from '../../../gateway/protocol/reply.ts';
+import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import { Access, readRules } from '../../../gateway/rooms/access.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
+import { Fanout } from '../../../gateway/rooms/fanout.ts';
 import { Freeze } from '../../../gateway/rooms/freeze.ts';
 import { Hub, type Room } from '../../../gateway/rooms/hub.ts';
 import type { Presence } from '../../../gateway/rooms/presence.ts';
@@ -47,12 +51,15 @@ class FakeMember implements Member {
   readonly id = 'member';
   readonly identity = undefined;
   live = true;
+  readonly closing = false;
+  readonly dialect = roomcast;
+  readonly topics = undefined;
   allowed = true;
   readonly listens = new Set<string>();
   readonly told: Told[] = [];
   readonly memberships: Memberships;
 
-  constructor(node: Node) {
+  constructor(node: ConnectionParts) {
     this.memberships = new Memberships(this, node);
   }
 
@@ -68,6 +75,22 @@ class FakeMember implements Member {
 
   send(frame: string | Uint8Array): void {
     this.told.push(JSON.parse(Buffer.from(frame as Uint8Array).toString()));
+  }
+
+  reply(reply: Reply): void {
+    this.send(roomcast.encode(reply));
+  }
+
+  message(frame: Uint8Array): void {
+    this.send(frame);
+  }
+
+  fannedOut(): void {
+    throw new Error('this test fans out by itself');
+  }
+
+  refuse(id: number | string | undefined, { code, message }: Refusal): void {
+    this.reply({ type: 'error', id, code, message });
   }
 
   takes(): boolean {
@@ -86,19 +109,11 @@ class FakeMember implements Member {
     this.listens.delete(name);
   }
 
-  skipPresence(): boolean {
-    return false;
-  }
-
-  hearPresence(): void {
-    // No room here has presence.
-  }
-
   fail(error: unknown): void {
     throw error;
   }
 
-  resume(): void {
+  release(): void {
     throw new Error('no frame was sent that could be held');
   }
 }
@@ -115,12 +130,12 @@ async function startNode(...rules: object[]) {
   const events = tellEvents();
   const freeze = new Freeze(() => undefined);
   onCleanup(() => freeze.close());
-  const presence = { enter: () => undefined, leave: () => undefined, timesTold: () => 0 } as unknown as Presence;
+  const presence = { enter: () => undefined, leave: () => undefined, changesSeen: () => 0 } as unknown as Presence;
   const hub = new Hub({
     ...{ backplane, access, backpressure, freeze, presence },
-    fanout: (room, frame) => {
+    fanout: new Fanout((room, frame) => {
       for (const member of members) if (member.listens.has(room)) member.send(frame);
-    },
+    }, backpressure),
     events,
     faults: new Faults(createLog('silent')),
   });
@@ -128,7 +143,7 @@ async function startNode(...rules: object[]) {
   const node = { hub, access, backpressure, presence, events, config: { maxRoomsPerConnection: 0 } };
   const reloadable = reloadableRules(path, inForce, { access, hub, connections: members, behind: [] });
   const enter = () => {
-    const member = new FakeMember(node as unknown as Node);
+    const member = new FakeMember(node as unknown as ConnectionParts);
     members.add(member);
     return member;
   };
@@ -152,7 +167,7 @@ test('a member that is live, and one that is aside, leave a room that becomes an
   const { hub, enter, change, publish } = await startNode(plain);
   const [live, aside] = [enter(), enter()];
   for (const member of [live, aside]) await member.subscribe('room');
-  aside.memberships.putAside();
+  aside.memberships.stall();
   aside.live = false;
   await publish('room', 1);
   await until(() => dataOf(live).length === 1, 2_000, 'the message');

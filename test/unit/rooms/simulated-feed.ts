@@ -213,7 +213,7 @@ export class SimulatedMember implements Follower {
   }
 
   /** It is too slow, or reads again: the place from which it goes on is where it stopped. */
-  putAside(): void {
+  stall(): void {
     if (this.state !== 'live') return;
     if (!samePosition(this.cursor, this.#world.feed.position ?? { epoch: '', offset: 0 })) {
       this.#world.fail(`${this.#name} is live at ${this.cursor.offset}, and the room is elsewhere`);
@@ -221,7 +221,7 @@ export class SimulatedMember implements Follower {
     this.state = 'paused';
   }
 
-  goOn(): void {
+  drained(): void {
     const { feed } = this.#world;
     if (this.state !== 'paused') return;
     this.state = 'behind';

@@ -7,7 +7,7 @@ import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { capturedLog } from '../../support/captured-log.ts';
-import { SocketlessNode, tokenOf } from '../socketless-node.ts';
+import { bytesOf, SocketlessNode, tokenOf } from '../socketless-node.ts';
 
 interface Line {
   msg: string;
@@ -72,8 +72,7 @@ async function connected() {
   const world = await new SocketlessNode({ rules, backplane, log }).start();
   const { connection, socket } = world.connect();
   const ask = async (frame: object) => {
-    const text = JSON.stringify(frame);
-    connection.receive(text, text.length);
+    connection.receive(bytesOf(frame));
     await vi.advanceTimersByTimeAsync(300);
     return socket.frames.at(-1);
   };
@@ -139,12 +138,12 @@ test('what throws while a member is given what it missed costs its connection, a
   const other = world.connect();
   await ask({ type: 'unsubscribe', id: 3, room: 'kept:joined' });
   const { epoch } = await world.hub.history('kept:joined', { limit: 0, maxBytes: 0 });
-  const resume = JSON.stringify({ type: 'subscribe', id: 4, room: 'kept:joined', since: { epoch, offset: 0 } });
+  const resume = bytesOf({ type: 'subscribe', id: 4, room: 'kept:joined', since: { epoch, offset: 0 } });
   const resumed = vi.spyOn(world.node.events, 'resumed').mockImplementationOnce(() => {
     throw new TypeError(secret);
   });
-  connection.receive(resume, resume.length);
-  other.connection.receive(resume, resume.length);
+  connection.receive(resume);
+  other.connection.receive(resume);
   await vi.advanceTimersByTimeAsync(300);
   expect(resumed).toHaveBeenCalledTimes(2);
   expect(socket.closedWith).toBe(4006);

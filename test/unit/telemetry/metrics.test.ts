@@ -187,6 +187,40 @@ test('a value counts in each bucket whose bound is not below it, and in +Inf whe
   expect(series.get('gateway_ping_rtt_seconds_sum')).toBeCloseTo(21.0021);
 });
 
+test('what is scraped is the text format from its first line to its last', async () => {
+  metrics.pingRoundTrip(0.02);
+  const text = await metrics.text();
+  expect(text).toContain(
+    [
+      '',
+      '# HELP gateway_backplane_rtt_seconds Round trip of the canary through the backplane.',
+      '# TYPE gateway_backplane_rtt_seconds histogram',
+      'gateway_backplane_rtt_seconds_bucket{le="0.0005"} 0',
+      '',
+    ].join('\n'),
+  );
+  expect(text).toContain(
+    ['', 'gateway_ping_rtt_seconds_bucket{le="0.01"} 0', 'gateway_ping_rtt_seconds_bucket{le="0.025"} 1', ''].join(
+      '\n',
+    ),
+  );
+  expect(text).toContain(
+    [
+      '',
+      'gateway_ping_rtt_seconds_bucket{le="+Inf"} 1',
+      'gateway_ping_rtt_seconds_sum 0.02',
+      'gateway_ping_rtt_seconds_count 1',
+      '',
+    ].join('\n'),
+  );
+  const line =
+    /^(# (HELP|TYPE) \w+ [^\n]+|\w+(\{\w+="[^"\\\n]*"(,\w+="[^"\\\n]*")*\})? (Na[nN]|[+-]Inf|-?[\d.e+-]+))?$/;
+  expect(text.split('\n').filter((each) => !line.test(each))).toEqual([]);
+  expect(text.endsWith('\n')).toBe(true);
+  const typed = text.split('\n').filter((each) => each.startsWith('# TYPE '));
+  expect(new Set(typed).size).toBe(typed.length);
+});
+
 test('close codes that clients make up become `other`, and no series is added', async () => {
   const before = (await scrape()).size;
   for (let code = 0; code < 5_000; code++) metrics.connectionClosed(code);

@@ -1,50 +1,13 @@
 /**
- * Reads the frames of clients. Pure functions: text in, a checked frame or a refusal out.
+ * Reads the frames of clients in the native dialect. Pure functions: text in, a checked request or what is wrong with it out.
  *
  * The value of `data` is never built up again from what was parsed: its text is cut out of the frame, so that members
- * get it byte for byte. A hand-written check of seven frame types is the quick way on this path; test/unit/protocol/frame.test.ts
+ * get it byte for byte. A hand-written check of seven frame types is the quick way on this path; test/unit/protocol/decode.test.ts
  * holds it against schemas with random input.
  */
-import type { ErrorCode } from '../../shared/codes.ts';
-import type { FrameId, Position } from '../../shared/protocol.ts';
-import { isRoomName, roomNameRule } from '../../shared/room.ts';
-
-export type Frame =
-  | { type: 'auth'; id: FrameId | undefined; token: string }
-  | { type: 'subscribe'; id: FrameId; room: string; since: Position | undefined }
-  | { type: 'unsubscribe'; id: FrameId; room: string }
-  /** `data` is JSON text. */
-  | { type: 'publish'; id: FrameId | undefined; room: string; data: string; key: string | undefined }
-  | HistoryFrame
-  | PresenceFrame
-  | { type: 'ping'; id: FrameId | undefined };
-
-/** `after` and `before` are offsets, exclusive. */
-export interface HistoryFrame {
-  type: 'history';
-  id: FrameId;
-  room: string;
-  after: number | undefined;
-  before: number | undefined;
-  epoch: string | undefined;
-  limit: number;
-}
-
-/** `after` is the last connection of the page before. */
-export interface PresenceFrame {
-  type: 'presence';
-  id: FrameId;
-  room: string;
-  limit: number;
-  after: string | undefined;
-}
-
-export interface Refused {
-  type: 'refused';
-  id: FrameId | undefined;
-  code: Extract<ErrorCode, 'bad_request' | 'unsupported'>;
-  message: string;
-}
+import type { FrameId, Position } from '../../../shared/protocol.ts';
+import { isRoomName, roomNameRule } from '../../../shared/room.ts';
+import type { Rejected, Request } from '../request.ts';
 
 /** Levels of objects and arrays in a frame, the frame itself included. */
 export const maxDepth = 64;
@@ -55,8 +18,8 @@ const maxLimit = 1000;
 const defaultLimit = 100;
 const maxConnectionIdCharacters = 200;
 
-/** Checks one text message. Malformed ones are refused with `bad_request`, unknown types with `unsupported`. */
-export function readFrame(text: string): Frame | Refused {
+/** Checks one text message. Rejected ones are refused with `bad_request`, unknown types with `unsupported`. */
+export function readFrame(text: string): Request | Rejected {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -77,13 +40,11 @@ export function readFrame(text: string): Frame | Refused {
   return readType(fields, id, scan.data);
 }
 
-/** The id of a frame that is refused unread, so that its answer can name it. */
-export function readFrameId(text: string): FrameId | undefined {
-  const frame = readFrame(text);
-  return frame.id;
-}
-
-function readType(fields: Record<string, unknown>, id: FrameId | undefined, data: string | undefined): Frame | Refused {
+function readType(
+  fields: Record<string, unknown>,
+  id: FrameId | undefined,
+  data: string | undefined,
+): Request | Rejected {
   switch (fields.type) {
     case 'publish':
       return readPublish(fields, id, data);
@@ -101,7 +62,7 @@ function readType(fields: Record<string, unknown>, id: FrameId | undefined, data
       return { type: 'auth', id, token: fields.token };
     default:
       if (typeof fields.type !== 'string') return bad(id, 'The frame has no type, a string.');
-      return { type: 'refused', id, code: 'unsupported', message: 'This gateway does not offer that frame type.' };
+      return { type: 'rejected', id, code: 'unsupported', message: 'This gateway does not offer that frame type.' };
   }
 }
 
@@ -109,7 +70,7 @@ function readPublish(
   fields: Record<string, unknown>,
   id: FrameId | undefined,
   data: string | undefined,
-): Frame | Refused {
+): Request | Rejected {
   const { room, key } = fields;
   if (!isRoomName(room)) return bad(id, badRoom);
   if (data === undefined) return bad(id, 'publish needs data; null is a value too.');
@@ -121,7 +82,7 @@ function readMembership(
   { room, since }: Record<string, unknown>,
   type: 'subscribe' | 'unsubscribe',
   id: FrameId | undefined,
-): Frame | Refused {
+): Request | Rejected {
   if (id === undefined) return bad(id, `${type} needs an id; its answer carries it.`);
   if (!isRoomName(room)) return bad(id, badRoom);
   if (type === 'unsubscribe') return { type, id, room };
@@ -131,7 +92,7 @@ function readMembership(
   return { type, id, room, since: since && { epoch: since.epoch, offset: since.offset } };
 }
 
-function readHistory(fields: Record<string, unknown>, id: FrameId | undefined): Frame | Refused {
+function readHistory(fields: Record<string, unknown>, id: FrameId | undefined): Request | Rejected {
   const { room, after, before, epoch, limit = defaultLimit } = fields;
   if (id === undefined) return bad(id, 'history needs an id; its answer carries it.');
   if (!isRoomName(room)) return bad(id, badRoom);
@@ -143,7 +104,7 @@ function readHistory(fields: Record<string, unknown>, id: FrameId | undefined): 
   return { type: 'history', id, room, after, before, epoch, limit };
 }
 
-function readPresence(fields: Record<string, unknown>, id: FrameId | undefined): Frame | Refused {
+function readPresence(fields: Record<string, unknown>, id: FrameId | undefined): Request | Rejected {
   const { room, after, limit = defaultLimit } = fields;
   if (id === undefined) return bad(id, 'presence needs an id; its answer carries it.');
   if (!isRoomName(room)) return bad(id, badRoom);
@@ -157,8 +118,8 @@ function readPresence(fields: Record<string, unknown>, id: FrameId | undefined):
 const badLimit = `limit must be an integer from 1 to ${maxLimit}.`;
 const badRoom = `room must be ${roomNameRule}.`;
 
-function bad(id: FrameId | undefined, message: string): Refused {
-  return { type: 'refused', id, code: 'bad_request', message };
+function bad(id: FrameId | undefined, message: string): Rejected {
+  return { type: 'rejected', id, code: 'bad_request', message };
 }
 
 function isFrameId(id: unknown): id is FrameId {

@@ -1,0 +1,29 @@
+/**
+ * What the connections of a node share: its parts and settings, as far as connections need them. Types only.
+ */
+import type { CloseCode } from '../../shared/codes.ts';
+import type { HistoryParts } from '../operations/history.ts';
+import type { PresenceParts } from '../operations/presence.ts';
+import type { PublishParts } from '../operations/publish.ts';
+import type { Backpressure } from '../rooms/backpressure.ts';
+import type { Fanout } from '../rooms/fanout.ts';
+import type { Freeze } from '../rooms/freeze.ts';
+import type { RateSettings, UserConnections } from './limits.ts';
+import type { MembershipsParts } from './memberships.ts';
+import type { SessionParts, SessionSettings } from './session.ts';
+
+/** Of the settings (gateway/settings.ts), those that connections obey. */
+export interface ConnectionSettings extends SessionSettings, RateSettings {
+  authTimeoutMs: number;
+  clientTimeoutMs: number;
+}
+
+export interface ConnectionParts extends SessionParts, MembershipsParts, PublishParts, HistoryParts, PresenceParts {
+  config: ConnectionSettings;
+  /** Prefix of the id of every connection. */
+  instance: string;
+  backpressure: Backpressure;
+  fanout: Fanout;
+  freeze: Freeze;
+  users: UserConnections<{ close(code: CloseCode): void }>;
+}

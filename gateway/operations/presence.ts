@@ -1,0 +1,36 @@
+/** Presence: who is in a room, on all nodes. */
+import type { PresencePage } from '../backplane/presence.ts';
+import type { Access } from '../rooms/access.ts';
+import type { Presence } from '../rooms/presence.ts';
+import type { Faults } from '../telemetry/faults.ts';
+import { type Caller, forbidden, mayRead } from './caller.ts';
+import { refusalOf } from './refusal.ts';
+
+export interface PresenceParts {
+  access: Access;
+  presence: Presence;
+  faults: Faults;
+}
+
+export interface PresenceQuestion {
+  room: string;
+  /** Members in the answer, at most. */
+  limit: number;
+  /** Connection id of the last member of the page before. */
+  after: string | undefined;
+}
+
+/** Rejects with a Refusal: `forbidden`, `unavailable`, `timeout`, `internal`. */
+export async function presence(
+  { access, faults, presence }: PresenceParts,
+  caller: Caller,
+  question: PresenceQuestion,
+): Promise<PresencePage> {
+  const { room } = question;
+  if (!mayRead(access, caller, 'presence', room)) throw forbidden('presence');
+  try {
+    return await presence.page(room, question);
+  } catch (error) {
+    throw refusalOf(faults, 'reading presence failed', error, { again: 'ask again' });
+  }
+}

@@ -1,0 +1,40 @@
+/** Writes what clients are told, in the native dialect. Pure functions; a field that is undefined is left out. */
+import type { JoinLeaveFrame, OkFrame, PresentMember } from '../../../shared/protocol.ts';
+import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
+
+export function encode(reply: Reply): string {
+  if (reply.type === 'history') return historyPage(reply);
+  if (reply.type === 'presence') return presencePage(reply);
+  return JSON.stringify(reply);
+}
+
+/** Messages are put into the page as the bytes that every member got; nothing is parsed. */
+function historyPage({ id, epoch, offset, first, messages, more }: HistoryReply): string {
+  const head = JSON.stringify({ type: 'ok', id, epoch, offset, first } satisfies OkFrame).slice(0, -1);
+  const list = messages.map((frame) => Buffer.from(frame).toString()).join(',');
+  return `${head},"messages":[${list}]${more ? ',"more":true' : ''}}`;
+}
+
+function presencePage({ id, count, users, members, more }: PresenceReply): string {
+  const head = JSON.stringify({ type: 'ok', id, count, users } satisfies OkFrame).slice(0, -1);
+  const list = members.map(({ connection, user, info }) => {
+    const fields = JSON.stringify({ connection, user } satisfies PresentMember);
+    return info === undefined ? fields : `${fields.slice(0, -1)},"info":${info}}`;
+  });
+  return `${head},"members":[${list.join(',')}]${more ? ',"more":true' : ''}}`;
+}
+
+/** Each member is encoded once, and each frame is cut out of the list of all. */
+export function joinOfOthers({ room, members }: JoinLeaveFrame): (index: number) => string {
+  const parts = members.map((member) => JSON.stringify(member));
+  const list = parts.join(',');
+  return (index) => `{"type":"join","room":"${room}","members":[${without(list, parts, index)}]}`;
+}
+
+/** `parts`, joined by commas in `list`, but for one. */
+function without(list: string, parts: string[], index: number): string {
+  let from = 0;
+  for (let before = 0; before < index; before++) from += (parts[before]?.length ?? 0) + 1;
+  const to = from + (parts[index]?.length ?? 0);
+  return to === list.length ? list.slice(0, Math.max(0, from - 1)) : list.slice(0, from) + list.slice(to + 1);
+}

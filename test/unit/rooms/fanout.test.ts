@@ -1,0 +1,104 @@
+/**
+ * gateway/rooms/fanout.ts against a list of who listens: at random, listeners of three dialects, WebSockets and not, come and
+ * go. The WebSocket server is a map of topics.
+ */
+import { expect, test } from 'vitest';
+import type { Dialect, Frame } from '../../../gateway/protocol/dialect.ts';
+import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
+import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
+import { Fanout, type Listener } from '../../../gateway/rooms/fanout.ts';
+import { Random } from '../random.ts';
+
+/** Frames of it are longer than native ones, so that backpressure has to count them. */
+function dialect(subprotocol: string): Dialect & { encoded: number } {
+  const made = {
+    ...roomcast,
+    subprotocol,
+    encoded: 0,
+    message(frame: Uint8Array) {
+      made.encoded++;
+      return `${subprotocol}${'.'.repeat(50)}${Buffer.from(frame)}`;
+    },
+  };
+  return made;
+}
+
+class Reader implements Listener {
+  readonly heard: string[] = [];
+  readonly subscribed = new Set<string>();
+  readonly topics: Listener['topics'];
+  readonly dialect: Dialect;
+
+  constructor(dialect: Dialect, socket: boolean) {
+    this.dialect = dialect;
+    this.topics = socket
+      ? {
+          subscribe: (topic) => void this.subscribed.add(topic),
+          unsubscribe: (topic) => void this.subscribed.delete(topic),
+          isSubscribed: (topic) => this.subscribed.has(topic),
+        }
+      : undefined;
+  }
+
+  send(): void {
+    expect.fail('it is one of many');
+  }
+
+  fannedOut(frame: Frame): void {
+    this.heard.push(String(frame));
+  }
+}
+
+test.each([1, 2, 3, 4, 5])(
+  'every listener, and nobody else, gets each frame once, in its dialect (seed %i)',
+  (seed) => {
+    const random = new Random(seed);
+    const dialects = [dialect('one'), dialect('two')];
+    const readers = [roomcast, ...dialects].flatMap((each) =>
+      [true, false, true, false].map((socket) => new Reader(each, socket)),
+    );
+    const told: number[] = [];
+    const backpressure = { beforeFanout: (bytes: number) => void told.push(bytes) } as unknown as Backpressure;
+    const fanout = new Fanout((topic, frame) => {
+      for (const reader of readers) if (reader.subscribed.has(topic)) reader.heard.push(String(frame));
+    }, backpressure);
+    const listening = new Map<Reader, Set<string>>(readers.map((reader) => [reader, new Set()]));
+    for (let step = 0; step < 2_000; step++) {
+      const topic = random.pick(['a', 'b']);
+      const reader = random.pick(readers);
+      const topics = listening.get(reader) ?? new Set();
+      if (random.chance(0.4)) {
+        for (const each of readers) each.heard.length = 0;
+        for (const each of dialects) each.encoded = 0;
+        const frame = `frame ${step}`;
+        fanout.message({ name: topic, members: 1, detached: 0, fannedOut: 0, sinceCheck: 0 }, Buffer.from(frame));
+        const those = readers.filter((each) => listening.get(each)?.has(topic));
+        const inDialect = (each: Dialect) =>
+          each === roomcast ? frame : `${each.subprotocol}${'.'.repeat(50)}${frame}`;
+        for (const each of readers) expect(each.heard).toEqual(those.includes(each) ? [inDialect(each.dialect)] : []);
+        for (const each of dialects) expect(each.encoded).toBe(those.some((other) => other.dialect === each) ? 1 : 0);
+        const foreign = those.some((each) => each.dialect !== roomcast);
+        expect(told.pop()).toBe(foreign ? frame.length + 53 : frame.length);
+      } else if (topics.has(topic)) {
+        fanout.unlisten(topic, reader);
+        topics.delete(topic);
+      } else {
+        fanout.listen(topic, reader);
+        topics.add(topic);
+      }
+      expect(fanout.isListening(topic, reader)).toBe(topics.has(topic));
+    }
+  },
+);
+
+test('who is gone is forgotten, though its socket may not be touched any more', () => {
+  const made = dialect('one');
+  const backpressure = new Backpressure(0, 0, 0, new Set());
+  const fanout = new Fanout(() => undefined, backpressure);
+  const reader = new Reader(made, true);
+  fanout.listen('a', reader);
+  reader.topics?.unsubscribe('a\none');
+  fanout.unlisten('a', reader, true);
+  fanout.message({ name: 'a', members: 1, detached: 0, fannedOut: 0, sinceCheck: 0 }, Buffer.from('x'));
+  expect(made.encoded).toBe(0);
+});
