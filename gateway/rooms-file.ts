@@ -48,7 +48,7 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
       const turn = turns();
       let roomsOpenedAnew = 0;
       for (const room of hub.rooms) {
-        if (hub.openAnew(room)) roomsOpenedAnew++;
+        if (hub.replaceIfKindChanged(room)) roomsOpenedAnew++;
         await turn();
       }
       for (const connection of [...connections]) {

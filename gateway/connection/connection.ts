@@ -19,7 +19,7 @@ import type { Room } from '../rooms/hub.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
 import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
-import { type Member, Memberships } from './memberships.ts';
+import { Memberships, type MembershipsOwner } from './memberships.ts';
 import { Outbox, type OutboxOwner } from './outbox.ts';
 import type { ConnectionParts } from './parts.ts';
 import { perform } from './requests.ts';
@@ -29,7 +29,7 @@ import type { Socket } from './socket.ts';
 /** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
 const closingMs = 10_000;
 
-export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Client, SessionOwner {
+export class Connection implements InboxOwner, OutboxOwner, Buffered, MembershipsOwner, Client, SessionOwner {
   readonly dialect: Dialect;
   /** Kept for gateway/connection/connections.ts. */
   heartbeatSlot = 0;
@@ -44,11 +44,11 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   readonly #liveness = new Liveness(this.#openedAt);
   publishesUnderWay = 0;
   /** It takes nothing any more and is in no room; its socket may still hold what its peer has not read. */
-  #closed = false;
+  #closing = false;
   /** Once we decided to close it. */
   #closeCode: CloseCode | undefined;
   #destroyAt = Number.POSITIVE_INFINITY;
-  #socketGone = false;
+  #socketClosed = false;
 
   /** `number` is its own on this node. */
   constructor(number: number, socket: Socket, dialect: Dialect, parts: ConnectionParts) {
@@ -72,11 +72,11 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   get live(): boolean {
-    return !this.#outbox.stalled && !this.#closed;
+    return !this.#outbox.stalled && !this.#closing;
   }
 
   get closing(): boolean {
-    return this.#closed;
+    return this.#closing;
   }
 
   get authenticating(): boolean {
@@ -109,7 +109,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     const now = performance.now();
     this.#parts.freeze.check(now);
     this.#liveness.sentFrame(now);
-    if (this.#closed || this.#closeIfExpired()) return;
+    if (this.#closing || this.#closeIfExpired()) return;
     this.#inbox.take(message, now);
   }
 
@@ -121,14 +121,14 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   /** The socket wrote some of what was buffered. */
   drained(): void {
     this.#liveness.hasRead(performance.now());
-    if (this.#closed) this.#endIfRead();
+    if (this.#closing) this.#endIfRead();
     else if (this.#outbox.drained()) this.#memberships.drained();
   }
 
   /** The socket is gone, by whichever side. */
-  closed(): void {
-    this.#socketGone = true;
-    if (!this.#closed) this.#leave();
+  socketClosed(): void {
+    this.#socketClosed = true;
+    if (!this.#closing) this.#leave();
   }
 
   /**
@@ -136,7 +136,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
    * ours to count, and a peer that does not read is cut. The library itself would keep both for 16 s or more, uncounted.
    */
   close(code: CloseCode): void {
-    if (this.#closed) return;
+    if (this.#closing) return;
     this.#parts.log.debug({ connection: this.id, code }, 'closing a connection');
     this.#parts.events.connectionClosed(code);
     this.#closeCode = code;
@@ -148,14 +148,14 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   #leave(): void {
-    this.#closed = true;
+    this.#closing = true;
     this.#memberships.leaveAll();
     const user = this.#session.end();
     if (user !== null) this.#parts.users.remove(user, this);
   }
 
   #endIfRead(): void {
-    if (this.#closeCode === undefined || this.#socketGone || this.bufferedBytes() > 0) return;
+    if (this.#closeCode === undefined || this.#socketClosed || this.bufferedBytes() > 0) return;
     this.#socket.end(this.#closeCode, closeReason[this.#closeCode]);
   }
 
@@ -175,7 +175,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
 
   /** Sends a WebSocket ping, unless one is not answered yet. */
   ping(now: number): void {
-    if (!this.#closed && this.#liveness.mayPing(now)) this.#socket.ping(String(now));
+    if (!this.#closing && this.#liveness.startPing(now)) this.#socket.ping(String(now));
   }
 
   /** Returns the round trip in ms if this answers the ping that is under way. */
@@ -184,13 +184,13 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   missesPong(now: number, timeoutMs: number): boolean {
-    return !this.#closed && this.#liveness.missesPong(now, timeoutMs);
+    return !this.#closing && this.#liveness.missesPong(now, timeoutMs);
   }
 
   /** Closes it if its time for something is over. `time` is Unix ms. */
   checkDeadlines(now: number, time: number): void {
     const { config, events } = this.#parts;
-    if (this.#closed) {
+    if (this.#closing) {
       if (now >= this.#destroyAt) this.#socket.destroy();
       return;
     }
@@ -216,7 +216,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   handle(request: Request | Rejected): void {
-    if (this.#closed || this.#closeIfExpired()) return;
+    if (this.#closing || this.#closeIfExpired()) return;
     if (request.type === 'rejected' && request.code === 'bad_request') {
       this.#inbox.malformed(request);
       return;
@@ -224,7 +224,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     this.#inbox.wellFormed();
     const { id } = request;
     if (request.type === 'ping') {
-      this.#liveness.sendsPings();
+      this.#liveness.sentPing();
       this.reply({ type: 'pong', id });
     } else if (request.type === 'auth') {
       this.#session.authenticate(request.token, id, false);
@@ -237,7 +237,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
 
   #handleInRoom(request: RoomRequest): void {
     if (this.#memberships.isJoining(request.room)) {
-      if (this.#inbox.mayWait(request)) this.#memberships.hold(request);
+      if (this.#inbox.mayWait(request)) this.#memberships.enqueue(request);
     } else if (request.type === 'subscribe') {
       this.#memberships.subscribe(request);
     } else if (request.type === 'unsubscribe') {
@@ -262,7 +262,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     this.#memberships.reenter();
   }
 
-  settled(): void {
+  verificationEnded(): void {
     this.#inbox.releaseWaiting();
   }
 
@@ -274,7 +274,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   // Out
 
   reply(reply: Reply): void {
-    if (!this.#closed) this.send(this.dialect.encode(reply));
+    if (!this.#closing) this.send(this.dialect.encode(reply));
   }
 
   refuse(id: FrameId | undefined, { code, message }: Refusal): void {
@@ -286,11 +286,11 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   send(frame: Frame): void {
-    if (!this.#closed) this.#outbox.send(frame);
+    if (!this.#closing) this.#outbox.send(frame);
   }
 
-  fannedOut(frame: Frame): void {
-    if (!this.#closed) this.#socket.send(frame);
+  sendUnchecked(frame: Frame): void {
+    if (!this.#closing) this.#socket.send(frame);
   }
 
   takes(bytes: number): boolean {
@@ -311,8 +311,8 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   unlisten({ name, joinLeave }: Room): void {
-    this.#parts.fanout.unlisten(name, this, this.#socketGone);
-    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketGone);
+    this.#parts.fanout.unlisten(name, this, this.#socketClosed);
+    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketClosed);
   }
 
   bufferedBytes(): number {
@@ -336,9 +336,9 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   evict(): void {
-    if (this.#socketGone) return;
+    if (this.#socketClosed) return;
     // It was closed before, and has not read since.
-    if (this.#closed) this.#socket.destroy();
+    if (this.#closing) this.#socket.destroy();
     else this.close(closeCode.slowConsumer);
   }
 }

@@ -44,7 +44,7 @@ export class Connections {
     this.#heartbeat.remove(connection, connection.heartbeatSlot);
     this.#all.delete(connection);
     try {
-      connection.closed();
+      connection.socketClosed();
     } catch (error) {
       this.parts?.log.error({ connection: connection.id, error: String(error) }, 'closing a connection failed');
     }

@@ -107,7 +107,7 @@ export class Inbox {
     const publish = request?.type === 'publish';
     const retryAfterMs = this.#rates.takeFrame(publish, now);
     if (retryAfterMs === 0) return false;
-    if (this.#rates.hopeless) {
+    if (this.#rates.ignoresRefusals) {
       this.#owner.close(closeCode.rateLimited);
       return true;
     }

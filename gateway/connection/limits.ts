@@ -45,11 +45,11 @@ export interface RateSettings {
 /** A client that comes back asks this for each of its rooms, all in one go: `subscribe`, `history`, `presence`. */
 const requestsPerRoom = 3;
 /** Where a connection may have any number of rooms, it is taken to have so many. */
-const manyRooms = 10_000;
+const assumedRooms = 10_000;
 
 /** What a client may ask at once for the rooms that it may have. */
 function requestsOfRooms(maxRoomsPerConnection: number): number {
-  return requestsPerRoom * (maxRoomsPerConnection === 0 ? manyRooms : maxRoomsPerConnection);
+  return requestsPerRoom * (maxRoomsPerConnection === 0 ? assumedRooms : maxRoomsPerConnection);
 }
 
 /** The rates of one connection. */
@@ -66,7 +66,7 @@ export class Rates {
   }
 
   /** True once so many frames in a row were refused that the client evidently does not listen. */
-  get hopeless(): boolean {
+  get ignoresRefusals(): boolean {
     return this.#refusedInARow >= refusalsBeforeClose;
   }
 
@@ -99,25 +99,25 @@ export class Rates {
   }
 }
 
-const fewestWaitingFrames = 1_000;
+const minWaitingFrames = 1_000;
 
 /** Frames of one connection that wait for earlier ones, in number and in about the bytes that they hold. */
 export class Backlog {
-  readonly #mostFrames: number;
-  readonly #mostBytes: number;
+  readonly #maxFrames: number;
+  readonly #maxBytes: number;
   #frames = 0;
   #bytes = 0;
 
   /** As many frames may wait as a connection sends at once for all of its rooms. */
-  constructor(maxRoomsPerConnection: number, mostBytes: number) {
-    this.#mostFrames = Math.max(fewestWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
-    this.#mostBytes = mostBytes;
+  constructor(maxRoomsPerConnection: number, maxBytes: number) {
+    this.#maxFrames = Math.max(minWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
+    this.#maxBytes = maxBytes;
   }
 
   /** False if this one would be too many; otherwise it is counted until `remove`. */
   add(request: Request | Rejected): boolean {
     const bytes = sizeOf(request);
-    if (this.#frames >= this.#mostFrames || this.#bytes + bytes > this.#mostBytes) return false;
+    if (this.#frames >= this.#maxFrames || this.#bytes + bytes > this.#maxBytes) return false;
     this.#frames++;
     this.#bytes += bytes;
     return true;
@@ -136,24 +136,24 @@ function sizeOf(request: Request | Rejected): number {
 
 /** Connections by user, the oldest first. */
 export class UserConnections<Connection> {
-  readonly #most: number;
+  readonly #max: number;
   readonly #connections = new Map<string, Connection[]>();
 
-  /** `most` 0 is no limit, and then nothing is kept. */
-  constructor(most: number) {
-    this.#most = most;
+  /** `max` 0 is no limit, and then nothing is kept. */
+  constructor(max: number) {
+    this.#max = max;
   }
 
   /** Adds one. Returns the user's oldest connection if there is now one too many: it has to go. */
   add(user: string, connection: Connection): Connection | undefined {
-    if (this.#most === 0) return undefined;
+    if (this.#max === 0) return undefined;
     const connections = this.#connections.get(user);
     if (connections === undefined) {
       this.#connections.set(user, [connection]);
       return undefined;
     }
     connections.push(connection);
-    return connections.length > this.#most ? connections[0] : undefined;
+    return connections.length > this.#max ? connections[0] : undefined;
   }
 
   remove(user: string, connection: Connection): void {

@@ -7,7 +7,7 @@
 export class Liveness {
   #lastFrameAt: number;
   /** It has sent a `ping` frame, so it means to go on sending them. */
-  #pings = false;
+  #sendsPings = false;
   #pingSentAt = 0;
   #readAt = 0;
 
@@ -19,8 +19,8 @@ export class Liveness {
     this.#lastFrameAt = now;
   }
 
-  sendsPings(): void {
-    this.#pings = true;
+  sentPing(): void {
+    this.#sendsPings = true;
   }
 
   /** It has read some of what was buffered for it. */
@@ -29,7 +29,7 @@ export class Liveness {
   }
 
   /** False if a ping is not answered yet; otherwise one is under way from now on, with this time as its payload. */
-  mayPing(now: number): boolean {
+  startPing(now: number): boolean {
     if (this.#pingSentAt !== 0) return false;
     this.#pingSentAt = now;
     return true;
@@ -50,6 +50,6 @@ export class Liveness {
 
   /** True if it sends `ping` frames and nothing has come for so long; 0 is no limit. */
   isSilent(now: number, timeoutMs: number): boolean {
-    return this.#pings && timeoutMs > 0 && now - this.#lastFrameAt >= timeoutMs;
+    return this.#sendsPings && timeoutMs > 0 && now - this.#lastFrameAt >= timeoutMs;
   }
 }

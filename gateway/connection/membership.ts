@@ -11,7 +11,7 @@ import { forbidden } from '../operations/caller.ts';
 import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { GapReply, Reply } from '../protocol/reply.ts';
 import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
-import { isHole, missing, type Step, samePosition } from '../rooms/continuation.ts';
+import { gapFields, isHole, type Step, samePosition } from '../rooms/continuation.ts';
 import type { Follower } from '../rooms/feed.ts';
 import type { Hub, Room } from '../rooms/hub.ts';
 import type { Presence } from '../rooms/presence.ts';
@@ -52,7 +52,7 @@ export interface Joining {
 }
 
 /** One for all: memberships that hold something are rare. */
-export const nothingHeld: RoomRequest[] = [];
+export const noneWaiting: RoomRequest[] = [];
 const nowhere: Position = { epoch: '', offset: 0 };
 
 export class Membership implements Follower {
@@ -60,17 +60,17 @@ export class Membership implements Follower {
   readonly #subscriber: Subscriber;
   readonly #parts: MembershipParts;
   /** Requests that wait until it is known how the joining ended. */
-  held: RoomRequest[] = nothingHeld;
+  waiting: RoomRequest[] = noneWaiting;
   #state: 'joining' | 'live' | 'catching-up' | 'stalled' | 'left' = 'joining';
   /** While history is read for it. */
   #resumption: Joining | undefined;
   /** Where it was put aside or has come to, in a room with history. */
   #cursor = nowhere;
-  /** The room's sequence and interruptions when it was put aside. */
-  #sequence = 0;
-  #interruptions = 0;
+  /** The room's messageCount and backplaneGaps when it was put aside. */
+  #messageCount = 0;
+  #backplaneGaps = 0;
   /** Join and leave frames of the room so far, as of when it left the live path. */
-  #presenceTold = 0;
+  #changesSeen = 0;
 
   constructor(room: Room, subscriber: Subscriber, parts: MembershipParts) {
     this.room = room;
@@ -111,26 +111,26 @@ export class Membership implements Follower {
     if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
     this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
-    this.#settle(position);
+    this.#startAt(position);
     joining.joined();
   }
 
   /** One that fails costs its connection: the feed has others to serve, and would never come back to this one. */
-  receive(steps: readonly Step[], arrived: boolean): void {
+  receive(steps: readonly Step[], caughtUp: boolean): void {
     if (this.#state === 'left') return;
     try {
-      this.#receive(steps, arrived);
+      this.#receive(steps, caughtUp);
     } catch (error) {
       this.#subscriber.fail(error);
     }
   }
 
-  #receive(steps: readonly Step[], arrived: boolean): void {
+  #receive(steps: readonly Step[], caughtUp: boolean): void {
     const resumption = this.#resumption;
     this.#resumption = undefined;
-    if (resumption === undefined) this.#follow(steps, arrived);
+    if (resumption === undefined) this.#follow(steps, caughtUp);
     else if (!this.#refused(resumption)) {
-      this.#resume(resumption.request, steps, arrived);
+      this.#resume(resumption.request, steps, caughtUp);
       resumption.joined();
     }
   }
@@ -164,20 +164,20 @@ export class Membership implements Follower {
     this.#state = 'left';
     room.feed?.unfollow(this);
     if (state === 'live') this.#subscriber.unlisten(room);
-    if (state === 'stalled') this.#parts.events.dropped('slow', room.sequence - this.#sequence);
+    if (state === 'stalled') this.#parts.events.dropped('slow', room.messageCount - this.#messageCount);
     this.#parts.hub.leave(room, state === 'live');
   }
 
   /** A refresh, or new rules, may have changed everything while the backplane was asked. */
   #refused({ request: { room }, failed }: Joining): boolean {
     if (!this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
-    else if (this.room.outdated) {
+    else if (this.room.replaced) {
       failed(new Refusal('unavailable', 'The rule of this room has changed at this moment; subscribe again.'));
     } else return false;
     return true;
   }
 
-  #resume({ id, room, since }: SubscribeRequest, steps: readonly Step[], arrived: boolean): void {
+  #resume({ id, room, since }: SubscribeRequest, steps: readonly Step[], caughtUp: boolean): void {
     const recovered = !steps.some(isHole);
     this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
     const position = recovered ? since : this.room.feed?.position;
@@ -185,14 +185,14 @@ export class Membership implements Follower {
     if (this.#hasLeft()) return;
     if (recovered) {
       this.#state = 'catching-up';
-      this.#presenceTold = this.#parts.presence.changesSeen(room);
-      this.#follow(steps, arrived);
-    } else this.#settle(position);
+      this.#changesSeen = this.#parts.presence.changesSeen(room);
+      this.#follow(steps, caughtUp);
+    } else this.#startAt(position);
   }
 
-  #follow(steps: readonly Step[], arrived: boolean): void {
+  #follow(steps: readonly Step[], caughtUp: boolean): void {
     if (!this.#feed(steps)) return;
-    if (arrived) this.#goLive();
+    if (caughtUp) this.#goLive();
     else this.room.feed?.follow(this);
   }
 
@@ -202,7 +202,7 @@ export class Membership implements Follower {
   }
 
   /** It is where the room is, off the live path, and goes live as soon as it can. */
-  #settle(position: Position | undefined): void {
+  #startAt(position: Position | undefined): void {
     if (this.#hasLeft()) return;
     this.#detach();
     this.#cursor = position ?? nowhere;
@@ -210,12 +210,12 @@ export class Membership implements Follower {
   }
 
   #detach(): void {
-    const { feed, slow, sequence, interruptions } = this.room;
+    const { feed, slow, messageCount, backplaneGaps } = this.room;
     this.#state = slow === 'catch-up' ? 'catching-up' : 'stalled';
     this.#cursor = feed?.position ?? nowhere;
-    this.#sequence = sequence;
-    this.#interruptions = interruptions;
-    this.#presenceTold = this.#parts.presence.changesSeen(this.room.name);
+    this.#messageCount = messageCount;
+    this.#backplaneGaps = backplaneGaps;
+    this.#changesSeen = this.#parts.presence.changesSeen(this.room.name);
   }
 
   #catchUp(): void {
@@ -230,7 +230,7 @@ export class Membership implements Follower {
     for (const step of steps) {
       if (this.#state !== 'catching-up') return false;
       if (isHole(step)) {
-        this.#gap(missing(step));
+        this.#gap(gapFields(step));
       } else {
         if (!this.#subscriber.takes(step.frame.length)) return false;
         this.#subscriber.message(step.frame);
@@ -247,18 +247,18 @@ export class Membership implements Follower {
     this.#state = 'live';
     room.detached--;
     this.#subscriber.listen(room);
-    if (wasStalled) this.#tellMissed();
+    if (wasStalled) this.#reportMissed();
     // No message is missing for that, but who is there may have changed.
-    if (this.#parts.presence.changesSeen(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });
+    if (this.#parts.presence.changesSeen(room.name) > this.#changesSeen) this.#gap({ reason: 'slow', count: 0 });
   }
 
-  #tellMissed(): void {
-    const { name, feed, interruptions, newest, sequence, slow } = this.room;
-    const dropped = sequence - this.#sequence;
+  #reportMissed(): void {
+    const { name, feed, backplaneGaps, latestFrame, messageCount, slow } = this.room;
+    const dropped = messageCount - this.#messageCount;
     if (dropped > 0) this.#parts.events.dropped('slow', dropped);
     const here = feed?.position ?? nowhere;
     const { epoch, offset } = this.#cursor;
-    const only = slow === 'latest' && dropped > 0 ? newest : undefined;
+    const only = slow === 'latest' && dropped > 0 ? latestFrame : undefined;
     if (here.epoch !== epoch) {
       this.#gap({ reason: 'epoch', epoch: here.epoch, offset: only === undefined ? here.offset : here.offset - 1 });
     } else if (only === undefined && here.offset > offset) {
@@ -266,7 +266,7 @@ export class Membership implements Follower {
     } else if (only === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
     if (only !== undefined) this.#subscriber.message(only);
     // The node has told it to the live members already, and counted it.
-    if (interruptions > this.#interruptions) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
+    if (backplaneGaps > this.#backplaneGaps) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
   }
 
   #gap(fields: Omit<GapReply, 'type' | 'room'>): void {

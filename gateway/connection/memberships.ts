@@ -10,10 +10,10 @@ import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
 import type { PresenceConnection } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
-import { Membership, type MembershipParts, nothingHeld, type Subscriber } from './membership.ts';
+import { Membership, type MembershipParts, noneWaiting, type Subscriber } from './membership.ts';
 
 /** The connection that the memberships are of. */
-export interface Member extends Subscriber, PresenceConnection {
+export interface MembershipsOwner extends Subscriber, PresenceConnection {
   refuse(id: FrameId | undefined, refusal: Refusal): void;
   /** A request that was held takes effect. */
   release(request: RoomRequest): void;
@@ -27,14 +27,14 @@ export interface MembershipsParts extends MembershipParts {
 const none: ReadonlySet<SlowPolicy> = new Set();
 
 export class Memberships {
-  readonly #member: Member;
+  readonly #owner: MembershipsOwner;
   readonly #parts: MembershipsParts;
   // Most connections are in one room, and a map is larger than all else that is kept of them.
   #one: Membership | undefined;
   #others: Map<string, Membership> | undefined;
 
-  constructor(member: Member, parts: MembershipsParts) {
-    this.#member = member;
+  constructor(owner: MembershipsOwner, parts: MembershipsParts) {
+    this.#owner = owner;
     this.#parts = parts;
   }
 
@@ -65,27 +65,27 @@ export class Memberships {
   }
 
   /** Keeps a request until the joining of its room has ended. */
-  hold(request: RoomRequest): void {
+  enqueue(request: RoomRequest): void {
     const membership = this.#of(request.room);
     if (membership === undefined) return;
-    if (membership.held === nothingHeld) membership.held = [];
-    membership.held.push(request);
+    if (membership.waiting === noneWaiting) membership.waiting = [];
+    membership.waiting.push(request);
   }
 
   subscribe(request: SubscribeRequest): void {
     const { id, room: name, since } = request;
     const most = this.#parts.config.maxRoomsPerConnection;
-    if (!this.#member.maySubscribe(name)) this.#member.refuse(id, forbidden('subscribe'));
+    if (!this.#owner.maySubscribe(name)) this.#owner.refuse(id, forbidden('subscribe'));
     else if (this.has(name)) {
-      this.#member.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
+      this.#owner.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
     } else if (most > 0 && this.size >= most) {
-      this.#member.refuse(id, new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
+      this.#owner.refuse(id, new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
     } else this.#join(request);
   }
 
   unsubscribe(id: FrameId, name: string): void {
     // The answer goes first: it takes along what was fanned out in this turn before the member leaves.
-    this.#member.reply({ type: 'ok', id });
+    this.#owner.reply({ type: 'ok', id });
     this.#leave(name);
   }
 
@@ -95,8 +95,8 @@ export class Memberships {
    */
   revoke(): void {
     for (const { joining, room } of this.#all()) {
-      const allowed = this.#member.maySubscribe(room.name);
-      if (joining || (allowed && !room.outdated)) continue;
+      const allowed = this.#owner.maySubscribe(room.name);
+      if (joining || (allowed && !room.replaced)) continue;
       this.#expel(room.name, allowed ? 'changed' : 'revoked');
     }
   }
@@ -111,19 +111,19 @@ export class Memberships {
 
   #expel(room: string, reason: UnsubscribedFrame['reason']): void {
     this.#leave(room);
-    this.#member.reply({ type: 'unsubscribed', room, reason });
+    this.#owner.reply({ type: 'unsubscribed', room, reason });
   }
 
   /** Shows in every room who the connection now speaks for. */
   reenter(): void {
-    for (const { joining, room } of this.#all()) if (!joining) this.#parts.presence.enter(room.name, this.#member);
+    for (const { joining, room } of this.#all()) if (!joining) this.#parts.presence.enter(room.name, this.#owner);
   }
 
   /** The connection takes part in nothing any more. */
   leaveAll(): void {
     for (const membership of this.#all()) {
       membership.leave();
-      this.#parts.presence.gone(membership.room.name, this.#member.id);
+      this.#parts.presence.disconnected(membership.room.name, this.#owner.id);
     }
     this.#one = undefined;
     this.#others = undefined;
@@ -138,7 +138,7 @@ export class Memberships {
   drained(): void {
     for (const membership of this.#all()) {
       // Going on may fill the buffer again; the rest then waits for the next time.
-      if (!this.#member.live) return;
+      if (!this.#owner.live) return;
       membership.drained();
     }
   }
@@ -147,17 +147,17 @@ export class Memberships {
     const { faults, hub } = this.#parts;
     const { id, room: name } = request;
     const room = hub.join(name);
-    const membership = new Membership(room, this.#member, this.#parts);
+    const membership = new Membership(room, this.#owner, this.#parts);
     this.#add(membership);
     const failed = (refusal: Refusal) => {
       if (this.#of(name) !== membership) return;
       this.#leave(name);
-      this.#member.refuse(id, refusal);
+      this.#owner.refuse(id, refusal);
       this.#release(membership);
     };
     const joined = () => {
       // The answer may have been one frame too many, and have closed the connection.
-      if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#member);
+      if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#owner);
       this.#release(membership);
     };
     hub
@@ -166,13 +166,13 @@ export class Memberships {
         () => membership.begin({ request, joined, failed }),
         (error: unknown) => failed(refusalOf(faults, 'subscribing failed', error, { again: 'subscribe again' })),
       )
-      .catch((error: unknown) => this.#member.fail(error));
+      .catch((error: unknown) => this.#owner.fail(error));
   }
 
   #leave(room: string): void {
     this.#of(room)?.leave();
     this.#remove(room);
-    this.#parts.presence.leave(room, this.#member.id);
+    this.#parts.presence.leave(room, this.#owner.id);
   }
 
   #of(room: string): Membership | undefined {
@@ -199,8 +199,8 @@ export class Memberships {
   }
 
   #release(membership: Membership): void {
-    const { held } = membership;
-    membership.held = nothingHeld;
-    for (const request of held) this.#member.release(request);
+    const { waiting } = membership;
+    membership.waiting = noneWaiting;
+    for (const request of waiting) this.#owner.release(request);
   }
 }

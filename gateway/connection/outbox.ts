@@ -46,7 +46,7 @@ export class Outbox {
       this.#full = true;
       return false;
     }
-    this.#backpressure.handedOver(bytes);
+    this.#backpressure.beforeHistory(bytes);
     return true;
   }
 

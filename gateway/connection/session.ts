@@ -38,7 +38,7 @@ export interface SessionOwner {
   /** The identity is of the same user and perhaps grants other rooms. */
   refreshed(identity: Identity): void;
   /** Frames that waited for the result may go on. */
-  settled(): void;
+  verificationEnded(): void;
 }
 
 export class Session {
@@ -85,7 +85,7 @@ export class Session {
       )
       .then(() => {
         this.#pending = false;
-        if (!this.#ended) this.#owner.settled();
+        if (!this.#ended) this.#owner.verificationEnded();
       })
       .catch((error: unknown) => this.#owner.fail(error));
   }

@@ -23,7 +23,7 @@ export interface HandshakeSettings {
   allowedOrigins: string[] | undefined;
 }
 
-export interface Refusal {
+export interface HandshakeRefusal {
   status: string;
   reason: HandshakeRejection;
   /** A sentence that says what to do. */
@@ -31,7 +31,7 @@ export interface Refusal {
   headers?: Record<string, string>;
 }
 
-export interface Accepted {
+export interface AcceptedHandshake {
   key: string;
   dialect: Dialect;
   /** Answered only if the client offered it. */
@@ -48,11 +48,11 @@ export function readHandshake(
   request: HandshakeRequest,
   settings: HandshakeSettings,
   dialects: readonly Dialect[],
-): Accepted | Refusal {
+): AcceptedHandshake | HandshakeRefusal {
   return checkRequest(request) ?? checkOrigin(request, settings.allowedOrigins) ?? accept(request, settings, dialects);
 }
 
-function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefined {
+function checkRequest({ method, headers }: HandshakeRequest): HandshakeRefusal | undefined {
   const one = (name: string) => (headers.get(name)?.length === 1 ? headers.get(name)?.[0] : undefined);
   if (method !== 'GET')
     return refuse('405 Method Not Allowed', 'request', 'Open a WebSocket with GET.', { allow: 'GET' });
@@ -82,7 +82,7 @@ function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefine
 const versions = { 'sec-websocket-version': '13', upgrade: 'websocket', connection: 'Upgrade' };
 
 /** A foreign page must not act for its visitor. Browsers always send Origin; other clients are not bound by it. */
-function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefined): Refusal | undefined {
+function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefined): HandshakeRefusal | undefined {
   const origins = headers.get('origin');
   if (origins === undefined) return undefined;
   const [origin = ''] = origins;
@@ -97,7 +97,7 @@ function accept(
   request: HandshakeRequest,
   settings: HandshakeSettings,
   dialects: readonly Dialect[],
-): Accepted | Refusal {
+): AcceptedHandshake | HandshakeRefusal {
   const offered = values(request.headers, 'sec-websocket-protocol');
   const names = dialects.map(({ subprotocol }) => subprotocol);
   const name = offered.length > 0 ? offered.find((item) => names.includes(item)) : names[0];
@@ -159,6 +159,6 @@ function refuse(
   reason: HandshakeRejection,
   message: string,
   headers: Record<string, string> = {},
-): Refusal {
+): HandshakeRefusal {
   return { status, reason, message, headers };
 }

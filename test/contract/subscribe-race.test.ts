@@ -8,7 +8,7 @@ import { expect, inject, test } from 'vitest';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
-import { type Member, Memberships } from '../../gateway/connection/memberships.ts';
+import { Memberships, type MembershipsOwner } from '../../gateway/connection/memberships.ts';
 import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Refusal } from '../../gateway/operations/refusal.ts';
 import type { Reply } from '../../gateway/protocol/reply.ts';
@@ -40,7 +40,7 @@ interface RacingNode {
 }
 
 /** A member that checks its story as it comes. */
-class RacingMember implements Member {
+class RacingMember implements MembershipsOwner {
   readonly id = 'member';
   readonly identity = undefined;
   readonly live = true;
@@ -87,7 +87,7 @@ class RacingMember implements Member {
     this.send(frame);
   }
 
-  fannedOut(): void {
+  sendUnchecked(): void {
     throw new Error('this test fans out by itself');
   }
 

@@ -107,7 +107,7 @@ export class SocketlessNode {
     socket.onGone = () => {
       this.#connections.delete(connection);
       this.#sockets.delete(socket);
-      connection.closed();
+      connection.socketClosed();
     };
     this.#connections.add(connection);
     this.#sockets.add(socket);

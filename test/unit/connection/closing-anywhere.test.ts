@@ -110,7 +110,7 @@ async function live(reading: Reading, tooMany: number) {
 const nobody = {
   identity: { user: 'bob', grants: [] },
   send: () => undefined,
-  fannedOut: () => undefined,
+  sendUnchecked: () => undefined,
   closing: false,
   dialect: roomcast,
   topics: undefined,

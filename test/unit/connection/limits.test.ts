@@ -84,9 +84,9 @@ describe('the rates of a connection', () => {
     const rates = new Rates(settings);
     take(rates, 100, true, 0);
     take(rates, 99, true, 0);
-    expect(rates.hopeless).toBe(false);
+    expect(rates.ignoresRefusals).toBe(false);
     take(rates, 1, true, 0);
-    expect(rates.hopeless).toBe(true);
+    expect(rates.ignoresRefusals).toBe(true);
   });
 
   test('forget the refusals with the first frame that may pass', () => {
@@ -94,9 +94,9 @@ describe('the rates of a connection', () => {
     take(rates, 199, true, 0);
     expect(rates.takeFrame(false, 0)).toBe(0);
     take(rates, 99, true, 0);
-    expect(rates.hopeless).toBe(false);
+    expect(rates.ignoresRefusals).toBe(false);
     take(rates, 1, true, 0);
-    expect(rates.hopeless).toBe(true);
+    expect(rates.ignoresRefusals).toBe(true);
   });
 
   test('that are off never refuse', () => {
@@ -110,7 +110,7 @@ describe('the rates of a connection', () => {
     expect(passed.slice(0, 10_000).every(Boolean)).toBe(true);
     expect(passed.at(-1)).toBe(false);
     expect(rates.takeControl(1_000)).toBe(true);
-    expect(rates.hopeless).toBe(false);
+    expect(rates.ignoresRefusals).toBe(false);
   });
 });
 

@@ -16,7 +16,7 @@ class SimulatedReader implements Buffered {
   /** Fanned out in this turn, not in the buffer yet. */
   pending = 0;
   stalls = 0;
-  wasShed = false;
+  wasEvicted = false;
   #softBytes: number;
 
   constructor(softBytes = Number.POSITIVE_INFINITY, buffered = 0) {
@@ -41,7 +41,7 @@ class SimulatedReader implements Buffered {
   }
 
   evict(): void {
-    this.wasShed = true;
+    this.wasEvicted = true;
     this.live = false;
   }
 }
@@ -56,7 +56,7 @@ interface SimulatedRoom extends Tally {
 }
 
 function newRoom(): SimulatedRoom {
-  return { members: new Set(), fannedOut: 0, sinceCheck: 0 };
+  return { members: new Set(), fannedOutBytes: 0, checkNumber: 0 };
 }
 
 const maxRooms = 3;
@@ -99,7 +99,7 @@ function move({ backpressure, rooms, readers, random }: World): void {
   const reader = random.pick(readers);
   const room = random.pick(isIn(rooms, reader));
   room.members.delete(reader);
-  backpressure.left(room);
+  backpressure.memberLeft(room);
   while (isIn(rooms, reader).length < maxRooms) random.pick(rooms).members.add(reader);
 }
 
@@ -153,7 +153,7 @@ test('a reader that never reads is put aside in time, though it gets a little in
     backpressure.beforeFanout(900, 1, room);
     if (reader.live) reader.pending += wireBytes(900);
     reader.flush();
-    backpressure.left(room);
+    backpressure.memberLeft(room);
   }
   expect(reader.live).toBe(false);
   expect(reader.buffered).toBeLessThanOrEqual(10_000);
@@ -222,8 +222,8 @@ describe('over the total limit', () => {
       );
       const total = random.integer(1, 12_000);
       new Backpressure(0, total, 0, new Set(readers)).check();
-      const left = readers.filter(({ wasShed }) => !wasShed).map(({ buffered }) => buffered);
-      const shed = readers.filter(({ wasShed }) => wasShed).map(({ buffered }) => buffered);
+      const left = readers.filter(({ wasEvicted }) => !wasEvicted).map(({ buffered }) => buffered);
+      const shed = readers.filter(({ wasEvicted }) => wasEvicted).map(({ buffered }) => buffered);
       const sum = left.reduce((one, other) => one + other, 0);
       expect(sum).toBeLessThanOrEqual(total);
       if (shed.length === 0) continue;
@@ -237,7 +237,7 @@ describe('over the total limit', () => {
     aside.live = false;
     const other = new SimulatedReader(1e9, 200);
     new Backpressure(0, 1_000, 0, new Set([aside, other])).check();
-    expect([aside.wasShed, other.wasShed]).toEqual([true, false]);
+    expect([aside.wasEvicted, other.wasEvicted]).toEqual([true, false]);
   });
 
   test('who was closed before and has not read since goes first, though others hold more', () => {
@@ -246,7 +246,7 @@ describe('over the total limit', () => {
     closed.live = false;
     closed.closing = true;
     new Backpressure(0, 1_250, 0, new Set(readers)).check();
-    expect(readers.map(({ wasShed }) => wasShed)).toEqual([false, true, false]);
+    expect(readers.map(({ wasEvicted }) => wasEvicted)).toEqual([false, true, false]);
   });
 
   test('many readers are looked at before they have taken a quarter of it, whatever each one may have', () => {
@@ -259,7 +259,7 @@ describe('over the total limit', () => {
       for (const reader of set) {
         reader.pending += wireBytes(90);
         reader.flush();
-        if (reader.wasShed) set.delete(reader);
+        if (reader.wasEvicted) set.delete(reader);
       }
       most = Math.max(most, backpressure.sum());
     }
@@ -289,5 +289,5 @@ test('0 is no limit: nobody is put aside and nobody goes', async () => {
   reader.flush();
   await turn();
   backpressure.check();
-  expect([reader.live, reader.wasShed, reader.stalls]).toEqual([true, false, 0]);
+  expect([reader.live, reader.wasEvicted, reader.stalls]).toEqual([true, false, 0]);
 });

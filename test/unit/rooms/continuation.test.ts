@@ -9,8 +9,8 @@ import type { HistoryPage } from '../../../gateway/backplane/backplane.ts';
 import {
   type Continuation,
   continueFrom,
+  gapFields,
   isHole,
-  missing,
   type PlacedMessage,
   type Step,
   samePosition,
@@ -229,7 +229,7 @@ test('steps up to a position tell the same of every offset up to it, and nothing
 
 test('a gap frame counts what is missing where it is known, and gives the position from there', () => {
   const position = { epoch: 'e', offset: 9 };
-  expect(missing({ reason: 'trimmed', first: 4, last: 9, position })).toEqual({
+  expect(gapFields({ reason: 'trimmed', first: 4, last: 9, position })).toEqual({
     reason: 'trimmed',
     first: 4,
     last: 9,
@@ -237,5 +237,5 @@ test('a gap frame counts what is missing where it is known, and gives the positi
     epoch: 'e',
     offset: 9,
   });
-  expect(missing({ reason: 'epoch', position })).toEqual({ reason: 'epoch', epoch: 'e', offset: 9 });
+  expect(gapFields({ reason: 'epoch', position })).toEqual({ reason: 'epoch', epoch: 'e', offset: 9 });
 });

@@ -44,7 +44,7 @@ class Reader implements Listener {
     expect.fail('it is one of many');
   }
 
-  fannedOut(frame: Frame): void {
+  sendUnchecked(frame: Frame): void {
     this.heard.push(String(frame));
   }
 }
@@ -71,7 +71,7 @@ test.each([1, 2, 3, 4, 5])(
         for (const each of readers) each.heard.length = 0;
         for (const each of dialects) each.encoded = 0;
         const frame = `frame ${step}`;
-        fanout.message({ name: topic, members: 1, detached: 0, fannedOut: 0, sinceCheck: 0 }, Buffer.from(frame));
+        fanout.message({ name: topic, members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 }, Buffer.from(frame));
         const those = readers.filter((each) => listening.get(each)?.has(topic));
         const inDialect = (each: Dialect) =>
           each === roomcast ? frame : `${each.subprotocol}${'.'.repeat(50)}${frame}`;
@@ -99,6 +99,6 @@ test('who is gone is forgotten, though its socket may not be touched any more', 
   fanout.listen('a', reader);
   reader.topics?.unsubscribe('a\none');
   fanout.unlisten('a', reader, true);
-  fanout.message({ name: 'a', members: 1, detached: 0, fannedOut: 0, sinceCheck: 0 }, Buffer.from('x'));
+  fanout.message({ name: 'a', members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 }, Buffer.from('x'));
   expect(made.encoded).toBe(0);
 });

@@ -22,7 +22,7 @@ async function opened(random: Random): Promise<SimulatedFeed> {
 /** Everything that is under way comes to its end, without any trouble. */
 async function settle(world: SimulatedFeed): Promise<void> {
   for (let quiet = 0; quiet < 3; ) {
-    if (world.reads.length + world.channel.length > 0 || world.troubled) quiet = 0;
+    if (world.reads.length + world.channel.length > 0 || world.retryWanted) quiet = 0;
     else quiet++;
     while (world.channel.length > 0) world.deliver();
     world.carryOut();
@@ -212,8 +212,8 @@ test('while reads fail nothing is read but what is asked for, those that resume 
     await turn();
   }
   expect(resuming.state).toBe('ended');
-  expect(slow.state).toBe('behind');
-  expect(world.troubled).toBe(true);
+  expect(slow.state).toBe('catching-up');
+  expect(world.retryWanted).toBe(true);
   expect(world.readsAsked).toBe(2);
   await untilAllAreThere(world);
   expect(slow.cursor).toEqual(world.position);

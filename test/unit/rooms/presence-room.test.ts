@@ -121,9 +121,9 @@ test('a failed write is told to who asks, and a sync follows: when the store is 
   );
   await vi.advanceTimersByTimeAsync(100);
   expect(await asked).toBe('unavailable');
-  for (const wake of [() => room.doubt(0), () => void room.written(), () => undefined]) {
+  for (const wake of [() => room.syncAfter(0), () => void room.written(), () => undefined]) {
     store.fate = () => 'refused';
-    room.doubt(0);
+    room.syncAfter(0);
     await vi.advanceTimersByTimeAsync(writeIntervalMs + 100);
     store.fate = () => 'done';
     const before = store.writesAt.length;
@@ -175,7 +175,7 @@ test.each([1, 2, 3, 4, 5])('whatever happens, the store ends with who is there (
       there.delete(each.connection);
       room.leave(each.connection);
     }
-    if (random.chance(0.02)) room.doubt(random.integer(0, 100));
+    if (random.chance(0.02)) room.syncAfter(random.integer(0, 100));
     if (random.chance(0.3)) await vi.advanceTimersByTimeAsync(random.integer(1, 400));
   }
   store.fate = () => 'done';

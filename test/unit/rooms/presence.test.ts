@@ -57,7 +57,7 @@ async function startNode() {
     id,
     identity: { user, grants: [] } satisfies Identity,
     send: (frame) => void give(id, String(frame)),
-    fannedOut: (frame) => void give(id, String(frame)),
+    sendUnchecked: (frame) => void give(id, String(frame)),
     closing: false,
     dialect,
     topics:
@@ -183,10 +183,10 @@ test('in a drain a connection that ended is there for a moment longer, and the e
   enter('a', 'ann');
   enter('a', 'bob');
   await settle();
-  presence.gone('count', 'ann');
+  presence.disconnected('count', 'ann');
   expect(await present('count')).toEqual([]);
   presence.drain();
-  for (const id of ['ann', 'bob']) presence.gone('a', id);
+  for (const id of ['ann', 'bob']) presence.disconnected('a', id);
   await vi.advanceTimersByTimeAsync(600);
   expect(await present('a')).toEqual(['ann', 'bob']);
   const written = vi.spyOn(store, 'change');

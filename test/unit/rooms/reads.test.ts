@@ -82,14 +82,14 @@ describe('turns', () => {
     const { reads, underWay, ask, settle } = held();
     many(127, () => ask('room'));
     await settle();
-    expect(reads.spare).toBe(true);
+    expect(reads.hasSpare).toBe(true);
     const look = ask('probe');
     await settle();
-    expect(reads.spare).toBe(false);
+    expect(reads.hasSpare).toBe(false);
     expect(await ask('probe')).toBe('unavailable');
     underWay.pop()?.end();
     expect(await look).toBe('read');
-    expect(reads.spare).toBe(true);
+    expect(reads.hasSpare).toBe(true);
   });
 
   test.each(['join', 'history'] as const)(

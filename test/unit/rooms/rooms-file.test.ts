@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
-import { type Member, Memberships } from '../../../gateway/connection/memberships.ts';
+import { Memberships, type MembershipsOwner } from '../../../gateway/connection/memberships.ts';
 import type { ConnectionParts } from '../../../gateway/connection/parts.ts';
 import type { Refusal } from '../../../gateway/operations/refusal.ts';
 import type { Reply } from '../../../gateway/protocol/reply.ts';
@@ -47,7 +47,7 @@ class SlowBackplane extends MemoryBackplane {
 
 type Told = Record<string, unknown>;
 
-class FakeMember implements Member {
+class FakeMember implements MembershipsOwner {
   readonly id = 'member';
   readonly identity = undefined;
   live = true;
@@ -85,7 +85,7 @@ class FakeMember implements Member {
     this.send(frame);
   }
 
-  fannedOut(): void {
+  sendUnchecked(): void {
     throw new Error('this test fans out by itself');
   }
 

@@ -28,7 +28,7 @@ export class SimulatedFeed {
   channel: PlacedMessage[] = [];
   reads: Read[] = [];
   readsAsked = 0;
-  troubled = false;
+  retryWanted = false;
   /** What went wrong first where nobody could be told. */
   fault: Error | undefined;
   /** How often a member pauses after a step. */
@@ -48,10 +48,10 @@ export class SimulatedFeed {
     this.feed = new Feed({
       read: (query) => this.#read(query),
       deliver: (frame) => this.#each((member) => member.take(positionIn(frame))),
-      tell: (hole) => this.#each((member) => member.skip(hole)),
+      gap: (hole) => this.#each((member) => member.skip(hole)),
       healed: () => undefined,
-      troubled: () => {
-        this.troubled = true;
+      retryLater: () => {
+        this.retryWanted = true;
       },
       fault: (error) => {
         this.fault ??= error as Error;
@@ -125,8 +125,8 @@ export class SimulatedFeed {
   }
 
   retry(): void {
-    if (!this.troubled) return;
-    this.troubled = false;
+    if (!this.retryWanted) return;
+    this.retryWanted = false;
     this.feed.retry();
   }
 
@@ -160,7 +160,7 @@ export class SimulatedFeed {
 export class SimulatedMember implements Follower {
   readonly #world: SimulatedFeed;
   readonly #name: string;
-  state: 'resuming' | 'live' | 'behind' | 'paused' | 'ended' = 'live';
+  state: 'resuming' | 'live' | 'catching-up' | 'paused' | 'ended' = 'live';
   cursor: Position;
   taken = 0;
   /** Its position was none when it came; messages may have been published up to it since. */
@@ -184,12 +184,12 @@ export class SimulatedMember implements Follower {
     return this.state === 'resuming';
   }
 
-  receive(steps: readonly Step[], arrived: boolean): void {
+  receive(steps: readonly Step[], caughtUp: boolean): void {
     const world = this.#world;
     if (this.state === 'ended') world.fail(`${this.#name} has left and is given steps`);
     if (this.state === 'paused' || this.state === 'live') world.fail(`${this.#name} is ${this.state} and did not ask`);
     const wasResuming = this.state === 'resuming';
-    this.state = 'behind';
+    this.state = 'catching-up';
     if (wasResuming && steps.some(isHole)) {
       this.#refused();
       return;
@@ -203,7 +203,7 @@ export class SimulatedMember implements Follower {
         return;
       }
     }
-    if (!arrived) world.feed.follow(this);
+    if (!caughtUp) world.feed.follow(this);
     else this.#goLive();
   }
 
@@ -224,7 +224,7 @@ export class SimulatedMember implements Follower {
   drained(): void {
     const { feed } = this.#world;
     if (this.state !== 'paused') return;
-    this.state = 'behind';
+    this.state = 'catching-up';
     if (feed.position !== undefined && samePosition(this.cursor, feed.position)) this.state = 'live';
     else feed.follow(this);
   }
