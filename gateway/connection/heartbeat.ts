@@ -1,8 +1,9 @@
 /**
- * Heartbeats from the gateway: WebSocket pings (RFC 6455 section 5.5.2), spread evenly over the interval.
+ * Heartbeats of the gateway: WebSocket pings (RFC 6455 section 5.5.2), spread evenly over the interval.
  *
- * A wheel: every connection belongs to one of many slots, and one timer goes from slot to slot, so neither a timer nor a
- * burst grows with the connections. The time of the ping is its payload; the pong brings it back.
+ * A timer wheel: each connection is in one slot, and one timer pings slot after slot. So the number of timers and the
+ * size of a burst of pings do not grow with the connections. The payload of a ping is its time, and the pong returns
+ * it.
  */
 
 export interface Pinged {
@@ -20,7 +21,7 @@ export class Heartbeat<Connection extends Pinged> {
   readonly #timeoutMs: number;
   readonly #onTimeout: (connection: Connection) => void;
   readonly #timer: NodeJS.Timeout;
-  /** Slots whose pongs are still to be looked at, the oldest ping first. */
+  /** Slots whose pongs are to be checked, oldest ping first. */
   readonly #awaitingPongs: { slot: number; at: number }[] = [];
   #currentSlot = 0;
   #nextSlot = 0;
@@ -37,7 +38,7 @@ export class Heartbeat<Connection extends Pinged> {
     this.#timer = setInterval(() => this.#tick(performance.now()), this.#tickMs);
   }
 
-  /** Returns the slot, to be given back to `remove`. Slots fill in turn: also a burst of connections is spread. */
+  /** Returns the slot, which `remove` needs. Slots fill in turn, so a burst of connections is spread too. */
   add(connection: Connection): number {
     const slot = this.#nextSlot;
     this.#nextSlot = (slot + 1) % this.#slots.length;
@@ -53,7 +54,7 @@ export class Heartbeat<Connection extends Pinged> {
     clearInterval(this.#timer);
   }
 
-  /** A late timer catches up, but never by more than one round. */
+  /** A late timer catches up, by at most one round. */
   #tick(now: number): void {
     for (let slots = 0; this.#nextTickAt <= now && slots < this.#slots.length; slots++) {
       this.#nextTickAt += this.#tickMs;
@@ -69,7 +70,7 @@ export class Heartbeat<Connection extends Pinged> {
     this.#awaitingPongs.push({ slot: this.#currentSlot, at: now });
   }
 
-  /** By when a slot was really pinged: a late timer must not make its answers seem early, or the round is missed. */
+  /** Measured from the real time of the ping: after a late timer the planned time would end the timeout too early. */
   #checkPongs(now: number): void {
     for (
       let due = this.#awaitingPongs[0];

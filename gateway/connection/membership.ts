@@ -1,10 +1,11 @@
 /**
- * One connection in one room: joining, live, behind, or aside.
+ * One connection in one room: joining, live, catching up, or stalled.
  *
- * The one owner of this state, from the answer to `subscribe` to the last frame of the room. Live: the server fans the
- * room out to it. Behind: it resumes or was too slow, and is given history from its cursor on as it reads, until it has
- * come to the room's position and goes live in the same turn. Aside: it was too slow, and history is not wanted or not
- * there; when it goes on it is told what it missed, or given only the newest. Next: gateway/rooms/feed.ts.
+ * The one owner of this state, from the answer to `subscribe` to the last frame of the room. Live: the room is fanned
+ * out to it. Catching up: it resumes or was too slow, and gets history from its cursor on, as fast as it reads; when it
+ * reaches the room's position it goes live in the same turn. Stalled: it was too slow, and gets no history; once
+ * drained it gets a `gap`, or the latest message, and goes live. In the last two it is detached from the fan-out. Next:
+ * gateway/rooms/feed.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
 import { forbidden } from '../operations/caller.ts';
@@ -19,20 +20,23 @@ import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
 
-/** A connection, as far as one of its memberships goes. */
+/** What a membership needs of its connection. */
 export interface Subscriber {
-  /** False while it is over the soft limit of its outgoing buffer, and when it is closed. */
+  /** False while it is stalled, and once it is closed. */
   readonly live: boolean;
   reply(reply: Reply): void;
   /** A `message` frame of the native dialect. */
   message(frame: Uint8Array): void;
-  /** False if `bytes` more of history would overfill the buffer; when it has read, its memberships go on. */
+  /**
+   * False if `bytes` more of history would overfill the buffer. `drained` of its memberships is called once it has
+   * room.
+   */
   takes(bytes: number): boolean;
   maySubscribe(room: string): boolean;
-  /** Begins to hear what is fanned out to the room, or ends it. */
+  /** Enters or leaves the fan-out of the room. */
   listen(room: Room): void;
   unlisten(room: Room): void;
-  /** A fault of the gateway in what is done for it. */
+  /** Reports a fault of the gateway and closes the connection. */
   fail(error: unknown): void;
 }
 
@@ -43,15 +47,15 @@ export interface MembershipParts {
   faults: Faults;
 }
 
-/** How a joining ends: exactly one of them is called, once. */
+/** A `subscribe` under way. It ends with one call of `joined` or `failed`. */
 export interface Joining {
   request: SubscribeRequest;
   joined(): void;
-  /** The membership is over. */
+  /** The membership has ended. */
   failed(refusal: Refusal): void;
 }
 
-/** One for all: memberships that hold something are rare. */
+/** Shared by all memberships, to save memory: waiting requests are rare. */
 export const noneWaiting: RoomRequest[] = [];
 const nowhere: Position = { epoch: '', offset: 0 };
 
@@ -59,17 +63,16 @@ export class Membership implements Follower {
   readonly room: Room;
   readonly #subscriber: Subscriber;
   readonly #parts: MembershipParts;
-  /** Requests that wait until it is known how the joining ended. */
+  /** Requests for this room that wait for the end of the joining. */
   waiting: RoomRequest[] = noneWaiting;
   #state: 'joining' | 'live' | 'catching-up' | 'stalled' | 'left' = 'joining';
-  /** While history is read for it. */
+  /** Set while the feed reads history for a resume. */
   #resumption: Joining | undefined;
-  /** Where it was put aside or has come to, in a room with history. */
+  /** In a room with history: the position it has reached. Only kept up to date while it is detached. */
   #cursor = nowhere;
-  /** The room's messageCount and backplaneGaps when it was put aside. */
+  // The counters of the room (gateway/rooms/hub.ts) and of its presence when it was detached:
   #messageCount = 0;
   #backplaneGaps = 0;
-  /** Join and leave frames of the room so far, as of when it left the live path. */
   #changesSeen = 0;
 
   constructor(room: Room, subscriber: Subscriber, parts: MembershipParts) {
@@ -90,13 +93,15 @@ export class Membership implements Follower {
     return this.#resumption !== undefined;
   }
 
-  /** The rule by which it is off the live path now, if it is. */
+  /** The slow rule of the room while it is catching up or stalled; otherwise undefined. */
   get slowBy(): SlowPolicy | undefined {
     const { slow } = this.room;
     return (this.#state === 'catching-up' || this.#state === 'stalled') && slow !== 'close' ? slow : undefined;
   }
 
-  /** The room is subscribed: answers, now or when history was read, and goes live or follows. */
+  /**
+   * The room is subscribed: answers the request, after a read of history if it resumes, and goes live or catches up.
+   */
   begin(joining: Joining): void {
     const { id, room, since } = joining.request;
     const { feed } = this.room;
@@ -115,7 +120,7 @@ export class Membership implements Follower {
     joining.joined();
   }
 
-  /** One that fails costs its connection: the feed has others to serve, and would never come back to this one. */
+  /** An exception closes its connection and stays here: the feed has other followers to serve. */
   receive(steps: readonly Step[], caughtUp: boolean): void {
     if (this.#state === 'left') return;
     try {
@@ -142,7 +147,7 @@ export class Membership implements Follower {
     resumption.failed(refusalOf(this.#parts.faults, 'resuming failed', error, { again: 'subscribe again' }));
   }
 
-  /** The connection reads too slowly: no more live messages from here on. */
+  /** The connection reads too slowly: detaches it from the fan-out. */
   stall(): void {
     if (this.#state !== 'live') return;
     this.#subscriber.unlisten(this.room);
@@ -150,13 +155,13 @@ export class Membership implements Follower {
     this.#detach();
   }
 
-  /** The connection has read. */
+  /** The buffer of the connection has room again. */
   drained(): void {
     if (this.#state === 'stalled') this.#goLive();
     else if (this.#state === 'catching-up') this.#catchUp();
   }
 
-  /** No frame of the room follows. */
+  /** No frame of the room is sent after this. */
   leave(): void {
     const { room } = this;
     const state = this.#state;
@@ -168,7 +173,9 @@ export class Membership implements Follower {
     this.#parts.hub.leave(room, state === 'live');
   }
 
-  /** A refresh, or new rules, may have changed everything while the backplane was asked. */
+  /**
+   * Checks again after the wait for the backplane: a new token or new rules may forbid it now. True if it has failed.
+   */
   #refused({ request: { room }, failed }: Joining): boolean {
     if (!this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
     else if (this.room.replaced) {
@@ -196,12 +203,12 @@ export class Membership implements Follower {
     else this.room.feed?.follow(this);
   }
 
-  /** The answer may have been one frame too many, and have closed the connection. */
+  /** Any frame sent may overfill the buffer and close the connection, and so end this membership. */
   #hasLeft(): boolean {
     return this.#state === 'left';
   }
 
-  /** It is where the room is, off the live path, and goes live as soon as it can. */
+  /** Starts at the room's position, detached. Goes live now, or once a stalled connection has drained. */
   #startAt(position: Position | undefined): void {
     if (this.#hasLeft()) return;
     this.#detach();
@@ -225,7 +232,10 @@ export class Membership implements Follower {
     else feed.follow(this);
   }
 
-  /** Gives the connection what it takes. False if that is not all; it goes on from its cursor when it has read. */
+  /**
+   * Sends the steps that the connection takes. False if it took not all: then it catches up from its cursor once
+   * drained.
+   */
   #feed(steps: readonly Step[]): boolean {
     for (const step of steps) {
       if (this.#state !== 'catching-up') return false;
@@ -248,7 +258,7 @@ export class Membership implements Follower {
     room.detached--;
     this.#subscriber.listen(room);
     if (wasStalled) this.#reportMissed();
-    // No message is missing for that, but who is there may have changed.
+    // Frames of presence were missed, which are no messages: a count of 0.
     if (this.#parts.presence.changesSeen(room.name) > this.#changesSeen) this.#gap({ reason: 'slow', count: 0 });
   }
 
@@ -265,7 +275,7 @@ export class Membership implements Follower {
       this.#gap({ reason: 'slow', first: offset + 1, last: here.offset, count: here.offset - offset, ...here });
     } else if (only === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
     if (only !== undefined) this.#subscriber.message(only);
-    // The node has told it to the live members already, and counted it.
+    // The hub has counted this gap when it sent it to the live members.
     if (backplaneGaps > this.#backplaneGaps) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
   }
 

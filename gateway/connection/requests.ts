@@ -1,8 +1,7 @@
 /**
- * Requests of a connection that are operations (gateway/operations): each is performed and answered once.
+ * Requests of a connection that are operations (gateway/operations): performs each, and answers once.
  *
- * Keeps no state and no order: that requests of a connection come here one after the other is
- * gateway/connection/connection.ts.
+ * Keeps no state and no order: gateway/connection/connection.ts calls it once per request, in order.
  */
 import type { FrameId } from '../../shared/protocol.ts';
 import type { Client } from '../operations/caller.ts';
@@ -14,9 +13,9 @@ import type { Reply } from '../protocol/reply.ts';
 import type { HistoryRequest, PresenceRequest, PublishRequest } from '../protocol/request.ts';
 import type { ConnectionParts } from './parts.ts';
 
-/** The connection that asks. */
+/** What an operation needs of the connection that requests it. */
 export interface Requester extends Client {
-  /** Publishes that are not answered yet. */
+  /** Publishes without an answer yet. */
   publishesUnderWay: number;
   reply(reply: Reply): void;
   refuse(id: FrameId | undefined, refusal: Refusal): void;

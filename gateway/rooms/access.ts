@@ -2,8 +2,8 @@
  * Authorisation: who may do what in which room. Deny by default.
  *
  * An action is allowed by the operator's rules (GATEWAY_ROOMS_FILE, the first match wins) or by the grants of the token
- * (gateway/auth/grants.ts). Rules and grants are checked where they enter; every decision here is a pure function. It knows
- * identities and room names, never connections or sockets.
+ * (gateway/auth/grants.ts). Rules and grants are checked where they enter; every decision here is a pure function. It
+ * knows identities and room names, never connections or sockets.
  */
 import { z } from 'zod';
 import { isPersonalRoom, matchesPattern, personalRoom } from '../../shared/room.ts';
@@ -20,8 +20,8 @@ export type AccessLevel = 'anyone' | 'user' | 'token' | 'server';
 export type Reading = 'history' | 'presence';
 
 /**
- * What a member gets while its outgoing buffer is over the soft limit. `catch-up`: messages from history, at its own pace.
- * `drop`: none, and a count of those dropped. `latest`: only the last one. `close`: its connection is closed.
+ * What a member gets while its outgoing buffer is over the soft limit. `catch-up`: messages from history, at its own
+ * pace. `drop`: none, and a count of those dropped. `latest`: only the last one. `close`: its connection is closed.
  */
 export type SlowRule = 'catch-up' | 'drop' | 'latest' | 'close';
 
@@ -152,8 +152,8 @@ export class Access {
   }
 
   /**
-   * True if an identity may read the history or presence of a room. The rule must turn it on. Then members may, and others
-   * with a grant of that name.
+   * True if an identity may read the history or presence of a room. The rule must turn it on. Then members may, and
+   * others with a grant of that name.
    */
   allowsReading(identity: Identity, what: Reading, room: string, isMember: boolean): boolean {
     if (!this.offers(what, room)) return false;

@@ -1,18 +1,20 @@
 /**
  * Backpressure: bounds every outgoing buffer, so that the WebSocket server itself never drops a message.
  *
- * Between two checks a buffer grows by at most the bytes fanned out on this node, and by at most the bytes of the busiest
- * room times the rooms per connection. The smaller of the two is the bound. Whenever it reaches (hard limit - soft limit),
- * all buffers are checked, and readers over the soft limit are stalled: nothing was dropped for them yet, and what they
- * miss from then on is known exactly. The soft limit is half of MAX_BUFFERED_BYTES. It knows buffers, and the bytes
- * fanned out to each room; the reader itself decides what stalling does.
+ * Between two checks a buffer grows by at most the bytes fanned out on this node, and by at most the bytes of the
+ * busiest room times the rooms per connection. The smaller of the two is the bound. Whenever it reaches (hard limit -
+ * soft limit), all buffers are checked, and readers over the soft limit are stalled: nothing was dropped for them yet,
+ * and what they miss from then on is known exactly. The soft limit is half of MAX_BUFFERED_BYTES. It knows buffers, and
+ * the bytes fanned out to each room; the reader itself decides what stalling does.
  */
 
 /** What backpressure needs of a connection. */
 export interface Buffered {
   /** Bytes that wait for the peer to read. */
   bufferedBytes(): number;
-  /** Moves the frames fanned out in this turn of the event loop into the buffer, so that `bufferedBytes` counts them. */
+  /**
+   * Moves the frames fanned out in this turn of the event loop into the buffer, so that `bufferedBytes` counts them.
+   */
   flush(): void;
   /** True while messages are fanned out to it. */
   readonly live: boolean;
@@ -20,7 +22,10 @@ export interface Buffered {
   readonly closing: boolean;
   /** It is over the soft limit: it gets no more messages until it has drained. */
   stall(): void;
-  /** The node is over its total limit, and this buffer is among the fullest: close. Called again: free the buffer at once. */
+  /**
+   * The node is over its total limit, and this buffer is among the fullest: close. Called again: free the buffer at
+   * once.
+   */
   evict(): void;
 }
 
@@ -63,7 +68,9 @@ export class Backpressure {
   #turnBytes = 0;
   #turnBytesOfAll = 0;
 
-  /** A limit of 0 is no limit. `maxRooms` is per connection. `readers` is the live set of all connections of the node. */
+  /**
+   * A limit of 0 is no limit. `maxRooms` is per connection. `readers` is the live set of all connections of the node.
+   */
   constructor(hardBytes: number, totalBytes: number, maxRooms: number, readers: ReadonlySet<Buffered>) {
     this.hardBytes = hardBytes === 0 ? Number.POSITIVE_INFINITY : hardBytes;
     this.softBytes = this.hardBytes / 2;
@@ -74,7 +81,9 @@ export class Backpressure {
     this.#readers = readers;
   }
 
-  /** To be called before a frame is fanned out to at most `members` readers. `room`: the room they are all members of. */
+  /**
+   * To be called before a frame is fanned out to at most `members` readers. `room`: the room they are all members of.
+   */
   beforeFanout(frameBytes: number, members: number, room?: Tally): void {
     const bytes = frameBytes + frameHeaderBytes;
     this.#count(bytes, members, room);
@@ -100,7 +109,9 @@ export class Backpressure {
     if (this.#sentBytes > this.#totalBytes / checksPerTotal) this.check();
   }
 
-  /** Stalls readers over the soft limit, and evicts the fullest while the sum exceeds the total limit. Returns the sum. */
+  /**
+   * Stalls readers over the soft limit, and evicts the fullest while the sum exceeds the total limit. Returns the sum.
+   */
   check(): number {
     this.#checks++;
     this.#fannedOutBytes = 0;

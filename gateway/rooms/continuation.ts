@@ -1,9 +1,10 @@
 /**
- * The continuation of a room from a position: messages from history, then live ones, and a hole wherever any are missing.
+ * The continuation of a room from a position: messages from history, then live ones, and a hole wherever any are
+ * missing.
  *
- * Pure functions, shared by resume, healing and catch-up. The page of history is read after the position is known, and the
- * tail holds every live message since the read began. So the two together are complete. They know no connections and no
- * Redis; test/unit/rooms/continuation.test.ts checks them against a naive oracle.
+ * Pure functions, shared by resume, healing and catch-up. The page of history is read after the position is known, and
+ * the tail holds every live message since the read began. So the two together are complete. They know no connections
+ * and no Redis; test/unit/rooms/continuation.test.ts checks them against a naive oracle.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { HistoryPage } from '../backplane/backplane.ts';
@@ -50,8 +51,8 @@ export function samePosition(one: Position, other: Position): boolean {
 }
 
 /**
- * `page` must be read with a limit above 0, and with `after` at or before `from`, or from the start of the epoch if `from`
- * is of another epoch.
+ * `page` must be read with a limit above 0, and with `after` at or before `from`, or from the start of the epoch if
+ * `from` is of another epoch.
  */
 export function continueFrom(from: Position, page: HistoryPage, tail: readonly PlacedMessage[]): Continuation {
   const steps: Step[] = [];

@@ -1,10 +1,10 @@
 /**
  * Fan-out: sends one frame to every listener of a topic on this node, each in its own dialect.
  *
- * A room has two topics: its messages, and its `join` and `leave` frames. The WebSocket server holds the subscriptions, so
- * a frame costs one call for one listener or ten thousand. This file adds what the server lacks, per topic: the number of
- * WebSockets in each other dialect, and the listeners that are not WebSockets. A node with neither pays one comparison per
- * frame. Every frame is announced to backpressure before it is sent.
+ * A room has two topics: its messages, and its `join` and `leave` frames. The WebSocket server holds the subscriptions,
+ * so a frame costs one call for one listener or ten thousand. This file adds what the server lacks, per topic: the
+ * number of WebSockets in each other dialect, and the listeners that are not WebSockets. A node with neither pays one
+ * comparison per frame. Every frame is announced to backpressure before it is sent.
  */
 import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
@@ -28,8 +28,8 @@ export interface Listener {
   /** Sends a frame of its dialect, then checks its buffer: it may stall or be closed in this call. */
   send(frame: Frame): void;
   /**
-   * Sends a frame of its dialect as part of a fan-out, without checking its buffer: a listener must not change its state in
-   * the middle of a fan-out, and backpressure has counted the frame already.
+   * Sends a frame of its dialect as part of a fan-out, without checking its buffer: a listener must not change its
+   * state in the middle of a fan-out, and backpressure has counted the frame already.
    */
   sendUnchecked(frame: Frame): void;
 }
@@ -49,7 +49,10 @@ interface OtherListeners {
   direct: Set<Listener>;
 }
 
-/** The topic of a room's `join` and `leave` frames. A room name has no line feed, so it clashes with no topic of messages. */
+/**
+ * The topic of a room's `join` and `leave` frames. A room name has no line feed, so it clashes with no topic of
+ * messages.
+ */
 export function presenceTopic(room: string): string {
   return `${room}\n`;
 }
@@ -125,8 +128,8 @@ export class Fanout {
   }
 
   /**
-   * Prepares a frame for at most `listeners` listeners of a topic: encodes it and announces it to backpressure, which may
-   * stall some of them. The returned function sends it.
+   * Prepares a frame for at most `listeners` listeners of a topic: encodes it and announces it to backpressure, which
+   * may stall some of them. The returned function sends it.
    */
   prepare(topic: string, reply: Reply, listeners: number): () => void {
     const frame = roomcast.encode(reply);

@@ -2,10 +2,11 @@
  * The feed of a room with history on this node: its position, and delivery without a hole.
  *
  * The one owner of the room's position, that of the last message delivered to the live members. The feed heals when a
- * message does not follow this position, when the subscription was lost, or when a probe finds a difference: live messages
- * wait, and the feed reads the missing ones and delivers all in order. Members that resume or catch up are followers: they
- * get history from their own cursor until they reach the room's position. A room has one read at a time; followers with
- * cursors close together share it. It knows no connections and no rights. Next: gateway/rooms/continuation.ts.
+ * message does not follow this position, when the subscription was lost, or when a probe finds a difference: live
+ * messages wait, and the feed reads the missing ones and delivers all in order. Members that resume or catch up are
+ * followers: they get history from their own cursor until they reach the room's position. A room has one read at a
+ * time; followers with cursors close together share it. It knows no connections and no rights. Next:
+ * gateway/rooms/continuation.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
 import { BackplaneError, type HistoryPage, type HistoryQuery } from '../backplane/backplane.ts';
@@ -79,7 +80,9 @@ export class Feed {
     return this.#position;
   }
 
-  /** To be called when the room is subscribed. Resolves when the position is known; rejects with the error of the read. */
+  /**
+   * To be called when the room is subscribed. Resolves when the position is known; rejects with the error of the read.
+   */
   open(): Promise<void> {
     if (this.#position !== undefined) return Promise.resolve();
     if (this.#opening === undefined) {

@@ -1,10 +1,10 @@
 /**
  * The flush tick of busy rooms (GATEWAY_FLUSH_MS): trades a few milliseconds of latency for far fewer writes.
  *
- * The WebSocket server writes to a member once per turn of the event loop, so a room costs one write per member for every
- * turn with a message. Here the first message of a room passes at once; later ones within the tick are queued and passed on
- * together. It sits between backplane and hub: to the hub it is a backplane with up to one tick more latency and the same
- * order in each room. It knows neither.
+ * The WebSocket server writes to a member once per turn of the event loop, so a room costs one write per member for
+ * every turn with a message. Here the first message of a room passes at once; later ones within the tick are queued and
+ * passed on together. It sits between backplane and hub: to the hub it is a backplane with up to one tick more latency
+ * and the same order in each room. It knows neither.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { BackplaneListener, PresenceNews } from '../backplane/backplane.ts';

@@ -1,5 +1,6 @@
 /**
- * Detects that the process stood still (SIGSTOP, a paused container or machine), before it acts on any input that waited.
+ * Detects that the process stood still (SIGSTOP, a paused container or machine), before it acts on any input that
+ * waited.
  *
  * After a thaw the event loop reads its sockets before it runs a timer. So a timer alone is too late: everything that
  * takes input calls `check` first, and the first call finds the old mark. It knows only the clock; the caller of the

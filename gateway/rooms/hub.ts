@@ -1,11 +1,11 @@
 /**
- * The hub: the rooms of this node and the number of members in each. It connects rooms to the backplane and fans messages
- * out.
+ * The hub: the rooms of this node and the number of members in each. It connects rooms to the backplane and fans
+ * messages out.
  *
  * Owns the subscriptions: a room is subscribed when its first member joins, and unsubscribed some time after its last
  * member left. It holds no list of members: the WebSocket server has that, so a message costs the hub the same for one
- * member or ten thousand. In a room with history the feed (gateway/rooms/feed.ts) decides what is delivered and when. It
- * never knows Redis, sockets or permissions. Next: gateway/connection/membership.ts.
+ * member or ten thousand. In a room with history the feed (gateway/rooms/feed.ts) decides what is delivered and when.
+ * It never knows Redis, sockets or permissions. Next: gateway/connection/membership.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type {
@@ -29,7 +29,10 @@ import type { Presence } from './presence.ts';
 import { type ReadPurpose, Reads } from './reads.ts';
 
 export interface Room extends Audience {
-  /** The rule at the time the room was created. It fixes the kind of the room; rights and amounts follow the current rules. */
+  /**
+   * The rule at the time the room was created. It fixes the kind of the room; rights and amounts follow the current
+   * rules.
+   */
   readonly rule: RoomRule;
   readonly slow: SlowRule;
   /** Members receive `join` and `leave` frames. */
@@ -112,7 +115,10 @@ export class Hub implements BackplaneListener {
     return false;
   }
 
-  /** Adds a member, detached at first. The caller then waits for `subscribed` and takes the member live, or calls `leave`. */
+  /**
+   * Adds a member, detached at first. The caller then waits for `subscribed` and takes the member live, or calls
+   * `leave`.
+   */
   join(name: string): Room {
     let room = this.#rooms.get(name);
     if (room === undefined) {
@@ -142,8 +148,8 @@ export class Hub implements BackplaneListener {
   }
 
   /**
-   * To be called for each room after the rules have changed. Returns true if the room is of another kind now: a new room
-   * has taken its place, and the members of the old one must leave.
+   * To be called for each room after the rules have changed. Returns true if the room is of another kind now: a new
+   * room has taken its place, and the members of the old one must leave.
    */
   replaceIfKindChanged(old: Room): boolean {
     const { name } = old;
@@ -272,7 +278,9 @@ export class Hub implements BackplaneListener {
     this.#events.delivered(room.members - room.detached, at);
   }
 
-  /** Unsubscribes rooms that have been empty for `lingerMs`, retries failed reads, probes. To be called twice a second. */
+  /**
+   * Unsubscribes rooms that have been empty for `lingerMs`, retries failed reads, probes. To be called twice a second.
+   */
   sweep(): void {
     const now = performance.now();
     for (const room of this.#empty) {

@@ -1,9 +1,9 @@
 /**
  * One room with presence on this node: its own members, and the writes that keep the store equal to them.
  *
- * The one owner of unwritten changes. The list of members is the truth. A write that failed or has an unknown outcome is not
- * repeated: a sync with the list follows, so nothing queues up while the store is away. A room has one write at a time, and
- * writes begin at least `writeIntervalMs` apart. It knows no frames. Next: gateway/backplane/presence.ts.
+ * The one owner of unwritten changes. The list of members is the truth. A write that failed or has an unknown outcome
+ * is not repeated: a sync with the list follows, so nothing queues up while the store is away. A room has one write at
+ * a time, and writes begin at least `writeIntervalMs` apart. It knows no frames. Next: gateway/backplane/presence.ts.
  */
 import { BackplaneError } from '../backplane/backplane.ts';
 import { batchOf, type PresenceStore, type Present, writeIntervalMs } from '../backplane/presence.ts';

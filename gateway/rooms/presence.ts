@@ -1,9 +1,10 @@
 /**
- * Presence on this node: its members of rooms with presence, the `join` and `leave` frames they get, and pages of members.
+ * Presence on this node: its members of rooms with presence, the `join` and `leave` frames they get, and pages of
+ * members.
  *
  * Owns the set of rooms with presence here, and the fan-out of `join` and `leave` frames. Only the store
- * (gateway/backplane/presence.ts) knows the members on all nodes; gateway/rooms/presence-room.ts writes this node's members
- * to it. It knows neither Redis nor sockets.
+ * (gateway/backplane/presence.ts) knows the members on all nodes; gateway/rooms/presence-room.ts writes this node's
+ * members to it. It knows neither Redis nor sockets.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
@@ -39,7 +40,9 @@ interface Parts {
 const maxPageBytes = 262_144;
 /** Sum of the limits of all pages in flight. It bounds the memory of the pages. */
 const maxRequestedMembers = 100_000;
-/** After an outage: rooms per batch of syncs, and ms between batches, so that Redis and the connection to it keep up. */
+/**
+ * After an outage: rooms per batch of syncs, and ms between batches, so that Redis and the connection to it keep up.
+ */
 const syncsPerBatch = 50;
 const syncBatchMs = 10;
 const closeTimeoutMs = 2_000;
@@ -48,7 +51,9 @@ const closeTimeoutMs = 2_000;
  * `writeIntervalMs`; the rest is reserve for a slow Redis and for crowds.
  */
 const movedMs = 1_000;
-/** Audit: every room is synced once per this many intervals, because a failed write may still take effect much later. */
+/**
+ * Audit: every room is synced once per this many intervals, because a failed write may still take effect much later.
+ */
 const auditsPerRound = 60;
 const auditIntervalMs = 1_000;
 
@@ -71,8 +76,8 @@ export class Presence implements PresenceListener {
   }
 
   /**
-   * A counter of the room: `join` and `leave` frames fanned out, plus times that frames may have been missed. A detached
-   * member compares it: if it is unchanged, the member missed no frame.
+   * A counter of the room: `join` and `leave` frames fanned out, plus times that frames may have been missed. A
+   * detached member compares it: if it is unchanged, the member missed no frame.
    */
   changesSeen(room: string): number {
     return this.#rooms.get(room)?.changesSeen ?? 0;
@@ -118,7 +123,9 @@ export class Presence implements PresenceListener {
     this.#draining = true;
   }
 
-  /** A page of the room's members on all nodes, after this node's changes are written. Rejects with a BackplaneError. */
+  /**
+   * A page of the room's members on all nodes, after this node's changes are written. Rejects with a BackplaneError.
+   */
   async page(name: string, { after, limit }: { after: string | undefined; limit: number }): Promise<PresencePage> {
     if (this.#requestedMembers + limit > maxRequestedMembers) {
       throw new BackplaneError('unavailable', 'too many questions about presence are waiting on this node');

@@ -1,15 +1,15 @@
 /**
  * The queue of history reads: bounds the reads of a node in flight, and orders those that wait while Redis is slow.
  *
- * Owns the number of reads in flight and the queues. The order: reads for a join; then for healing and catching up, which
- * get at least every fourth turn; then for `history`. Probes never wait: without a spare turn a probe is skipped. It knows
- * neither rooms nor what is read.
+ * Owns the number of reads in flight and the queues. The order: reads for a join; then for healing and catching up,
+ * which get at least every fourth turn; then for `history`. Probes never wait: without a spare turn a probe is skipped.
+ * It knows neither rooms nor what is read.
  */
 import { BackplaneError } from '../backplane/backplane.ts';
 
 /**
- * `join`: a client waits for the answer to its `subscribe`. `room`: present members wait for messages. `history`: a client
- * waits for a page. `probe`: nobody waits.
+ * `join`: a client waits for the answer to its `subscribe`. `room`: present members wait for messages. `history`: a
+ * client waits for a page. `probe`: nobody waits.
  */
 export type ReadPurpose = 'join' | 'room' | 'history' | 'probe';
 type QueuedPurpose = Exclude<ReadPurpose, 'probe'>;
@@ -21,8 +21,8 @@ const maxHistoryUnderWay = 64;
 /** A probe starts only below this, so half of the turns stay free for reads that somebody waits for. */
 const maxUnderWayForProbes = maxUnderWay / 2;
 /**
- * Waiting reads of `join`, and of `history`. `room` needs no bound: each room waits at most once, and costs more than its
- * place in the queue.
+ * Waiting reads of `join`, and of `history`. `room` needs no bound: each room waits at most once, and costs more than
+ * its place in the queue.
  */
 const maxWaiting = 10_000;
 /** A client that waits longer gets `unavailable`: most clients time out by then, and the turn goes to others. */

@@ -1,6 +1,6 @@
 /**
- * A node without ports: real parts on a backplane and a presence store in memory, and sockets that write down what they are
- * sent and have a buffer of the test's own choosing.
+ * A node without ports: real parts on a backplane and a presence store in memory, and sockets that write down what they
+ * are sent and have a buffer of the test's own choosing.
  *
  * Owns the end of the node's timers. A token is its own identity as JSON: whoever makes it may be anybody.
  */

@@ -1,8 +1,10 @@
 /**
- * A connection can end with any frame it is sent: the one too many for its buffer closes it from within `send`. Whichever it
- * is, and whatever was about to be done next, the connection is then in no room, in no list, and counted for no user.
+ * A connection can end with any frame it is sent: the one too many for its buffer closes it from within `send`.
+ * Whichever it is, and whatever was about to be done next, the connection is then in no room, in no list, and counted
+ * for no user.
  *
- * One client does everything that makes the gateway send, once for each of the frames it is sent, and that one is too many.
+ * One client does everything that makes the gateway send, once for each of the frames it is sent, and that one is too
+ * many.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readGrants } from '../../../gateway/auth/grants.ts';
@@ -35,8 +37,8 @@ const manyBytes = 600_000;
 const turns = () => vi.advanceTimersByTimeAsync(300);
 
 /**
- * What becomes of the frame that is too many: its peer never reads it, or has read it when the close frame is due; or it is
- * over the soft limit only, so the connection goes on a moment later.
+ * What becomes of the frame that is too many: its peer never reads it, or has read it when the close frame is due; or
+ * it is over the soft limit only, so the connection goes on a moment later.
  */
 type Reading = 'never' | 'at once' | 'later';
 

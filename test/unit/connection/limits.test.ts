@@ -1,6 +1,6 @@
 /**
- * gateway/connection/limits.ts: token buckets under a hand-made clock, when a client counts as hopeless, connections by address
- * and by user.
+ * gateway/connection/limits.ts: token buckets under a hand-made clock, when a client counts as hopeless, connections by
+ * address and by user.
  */
 import { describe, expect, test } from 'vitest';
 import { Rates, TokenBucket, UserConnections } from '../../../gateway/connection/limits.ts';
