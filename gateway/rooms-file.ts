@@ -1,10 +1,9 @@
 /**
  * The room rules of a running node, read again from GATEWAY_ROOMS_FILE.
  *
- * New rules hold at once for whatever is asked from then on. Members who have lost the right to their room leave it,
- * and so do those of rooms that have become another kind, who may come back at once: how a room is fed cannot change
- * under a member. Going through rooms and connections takes several turns of the event loop, so that no client waits
- * for it.
+ * New rules hold at once for whatever is asked from then on. Members who have lost the right to their room leave it, and so
+ * do those of rooms that have become another kind, who may come back at once: how a room is fed cannot change under a
+ * member. Going through rooms and connections takes several turns of the event loop, so that no client waits for it.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -47,9 +46,9 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
       current = rules;
       access.replace([...rules, ...behind]);
       const turn = turns();
-      let roomsReplaced = 0;
+      let roomsOpenedAnew = 0;
       for (const room of hub.rooms) {
-        if (hub.replaceIfKindChanged(room)) roomsReplaced++;
+        if (hub.openAnew(room)) roomsOpenedAnew++;
         await turn();
       }
       for (const connection of [...connections]) {
@@ -60,7 +59,7 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
         }
         await turn();
       }
-      return { rules: rules.length, roomsReplaced };
+      return { rules: rules.length, roomsOpenedAnew };
     },
   };
 }
