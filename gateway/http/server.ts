@@ -1,9 +1,8 @@
 /**
  * The public port: HTTP by uWebSockets.js, and the only file that knows it.
  *
- * Which requests become WebSockets, and what the others are answered. Request data is copied before the handler
- * returns, and every handler is wrapped: an exception costs its request. What sockets report goes to
- * gateway/http/websocket.ts.
+ * Which requests become WebSockets, and what the others are answered. Request data is copied before the handler returns, and
+ * every handler is wrapped: an exception costs its request. What sockets report goes to gateway/http/websocket.ts.
  */
 
 import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
