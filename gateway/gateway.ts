@@ -1,5 +1,5 @@
 /**
- * A node: all its parts, put together and taken apart again. What each of them does stands in its own file.
+ * A node: creates all its parts, starts them, and stops them in order. What each part does is in its own file.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -43,7 +43,7 @@ import { version } from './version.ts';
 export interface Gateway {
   port: number;
   adminPort: number;
-  /** Only in development without a key. */
+  /** Set only in development mode without a key. */
   demo: Demo | undefined;
   /** Reads the room rules and the certificate again. */
   reload(): void;
@@ -52,10 +52,10 @@ export interface Gateway {
 }
 
 const sweepIntervalMs = 500;
-/** Close frames are given this long to leave before sockets are cut. */
+/** Time for close frames to be sent before sockets are destroyed. */
 const closingMs = 300;
 
-/** What clients may speak, and by what they may come, beside WebSockets. A new one is added here. */
+/** The dialects of clients, and transports other than WebSockets. A new one is added to `builtIn`. */
 export interface Extensions {
   dialects: readonly Dialect[];
   transports: readonly Transport[];
@@ -63,35 +63,70 @@ export interface Extensions {
 
 const builtIn: Extensions = { dialects: [roomcast], transports: [] };
 
-/** Starts a node. Rejects if a port is taken or a key cannot be used; a Redis that is away does not hinder it. */
+/**
+ * Starts a node. Rejects if a port is taken or a key cannot be used. It starts without Redis, too: it serves clients,
+ * and connects in the background.
+ */
 export async function startGateway(
   config: Config,
   log: Logger,
   { dialects, transports }: Extensions = builtIn,
 ): Promise<Gateway> {
-  const connections = new Set<Connection>();
+  const parts = createParts(config, log, dialects);
+  const { access, connections, demo, demoRules, events, hub, metrics, open, server } = parts;
   let stopping = false;
+  const readiness = () => (stopping ? { ready: false, text: 'draining' } : readinessOf(parts));
+  const admin = new Admin({ metrics, readiness, log });
+  const sweep = setInterval(() => {
+    const now = performance.now();
+    const time = Date.now();
+    for (const connection of open) connection.checkDeadlines(now, time);
+    hub.sweep();
+  }, sweepIntervalMs);
 
+  const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
+  await Promise.all([parts.backplane.start(listener), parts.store.start(parts.presence)]);
+  connections.parts = {
+    ...parts,
+    ...{ config, log, stamper: new MessageStamper() },
+    users: new UserConnections<Connection>(config.maxConnectionsPerUser),
+  };
+  const port = await server.listen();
+  for (const transport of transports) await transport.listen(connections);
+  const adminPort = await admin.listen(config.adminHost, config.adminPort);
+  if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
+  const ruled = { access, hub, connections: open, behind: demoRules };
+  const reload = new Reload(reloadables(config, server, ruled), events, log);
+
+  const stop = async () => {
+    if (stopping) return;
+    stopping = true;
+    reload.close();
+    await drainAndClose(parts, [server, ...transports], sweep, config, log);
+    await Promise.all([parts.backplane.close(), admin.close()]);
+  };
+  return { port, adminPort, demo, reload: () => reload.now(), stop };
+}
+
+/** Creates all parts of a node. Nothing listens yet, and the backplane is not connected. */
+function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) {
+  const open = new Set<Connection>();
   const authenticator = createAuthenticator(config, log);
   const demo = config.demo ? new Demo(config) : undefined;
   const demoRules = demo === undefined ? [] : [demoRule];
   const access = new Access([...config.rules, ...demoRules]);
   const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
   const backplane = createBackplane(config, redis, log);
-  const backpressure = new Backpressure(
-    config.maxBufferedBytes,
-    config.maxBufferedTotalBytes,
-    config.maxRoomsPerConnection,
-    connections,
-  );
+  const { maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection } = config;
+  const backpressure = new Backpressure(maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection, open);
   const metrics: Metrics = new Metrics(
     { version, node: config.nodeId },
     {
-      connections: () => connections.size,
+      connections: () => open.size,
       rooms: () => hub.roomCount,
       subscriptions: () => hub.memberCount,
-      // Hardly ever is anybody slow, and there are fewer rooms than connections.
-      slow: () => slowConnections(hub.hasDetached ? connections : []),
+      // Slow connections are rare, and a node has fewer rooms than connections, so rooms are checked first.
+      slow: () => slowConnections(hub.hasDetached ? open : []),
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.trouble === undefined,
       backplaneShared: () => redis !== undefined,
@@ -103,68 +138,55 @@ export async function startGateway(
     events.heartbeatTimedOut();
     connection.close(closeCode.heartbeatTimeout);
   });
-  // Not the node's name alone: that may be kept through a restart.
+  // Unique per process: a node may keep its name across restarts.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const opened = new Connections(connections, heartbeat);
-  const server = new Server({ config, log, events, connections: opened, dialects, demo });
+  const connections = new Connections(open, heartbeat);
+  const server = new Server({ config, log, events, connections, dialects, demo });
   const fanout = new Fanout(server.publish, backpressure);
   const freeze = new Freeze((stoodStillMs) => {
     events.froze();
     log.error({ stoodStillMs: Math.round(stoodStillMs) }, 'the process stood still; closing every connection');
-    // Their clients are elsewhere by now; what still waits here, from them or for them, is old.
-    for (const connection of connections) connection.close(closeCode.overloaded);
+    // Clients have reconnected elsewhere by now, and all input that still waits here is outdated.
+    for (const connection of open) connection.close(closeCode.overloaded);
     backplane.renew();
   });
   const faults = new Faults(log);
   const store = createPresenceStore(config, redis, instance, access, log);
   const presence = new Presence({ store, access, backpressure, fanout, events, faults });
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
-  const readiness = (): Readiness => {
-    if (stopping) return { ready: false, text: 'draining' };
-    const { trouble } = backplane;
-    if (trouble !== undefined) return { ready: false, text: trouble };
-    return { ready: true, text: redis === undefined ? `ready, but ${alone}` : 'ready' };
+  return {
+    ...{ open, connections, server, heartbeat, metrics, demo, demoRules, redis, backplane, store, hub, presence },
+    ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
   };
-  const admin = new Admin({ metrics, readiness, log });
-  const sweep = setInterval(() => {
-    const now = performance.now();
-    const time = Date.now();
-    for (const connection of connections) connection.checkDeadlines(now, time);
-    hub.sweep();
-  }, sweepIntervalMs);
+}
 
-  const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
-  await Promise.all([backplane.start(listener), store.start(presence)]);
-  opened.parts = {
-    ...{ config, instance, access, authenticator, backpressure, fanout, freeze, hub, presence, events, faults, log },
-    stamper: new MessageStamper(),
-    users: new UserConnections<Connection>(config.maxConnectionsPerUser),
-  };
-  const port = await server.listen();
-  for (const transport of transports) await transport.listen(opened);
-  const adminPort = await admin.listen(config.adminHost, config.adminPort);
-  if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
-  const reload = new Reload(reloadables(config, server, { access, hub, connections, behind: demoRules }), events, log);
+type Parts = ReturnType<typeof createParts>;
 
-  const stop = async () => {
-    if (stopping) return;
-    stopping = true;
-    reload.close();
-    for (const each of [server, ...transports]) each.stopListening();
-    const { drainMs, drainNoticeMs } = config;
-    log.info({ connections: connections.size, drainNoticeMs, drainMs }, 'draining');
-    if (drainMs > 0) presence.drain();
-    await drain(connections, config);
-    clearInterval(sweep);
-    heartbeat.close();
-    freeze.close();
-    await Promise.all([delay(closingMs), presence.close()]);
-    for (const each of [server, ...transports]) each.close();
-    authenticator.close();
-    metrics.close();
-    await Promise.all([backplane.close(), admin.close()]);
-  };
-  return { port, adminPort, demo, reload: () => reload.now(), stop };
+function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
+  if (trouble !== undefined) return { ready: false, text: trouble };
+  return { ready: true, text: redis === undefined ? `ready, but ${alone}` : 'ready' };
+}
+
+/** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
+async function drainAndClose(
+  { authenticator, freeze, heartbeat, metrics, open, presence }: Parts,
+  ports: readonly { stopListening(): void; close(): void }[],
+  sweep: NodeJS.Timeout,
+  config: Config,
+  log: Logger,
+): Promise<void> {
+  for (const port of ports) port.stopListening();
+  const { drainMs, drainNoticeMs } = config;
+  log.info({ connections: open.size, drainNoticeMs, drainMs }, 'draining');
+  if (drainMs > 0) presence.drain();
+  await drain(open, config);
+  clearInterval(sweep);
+  heartbeat.close();
+  freeze.close();
+  await Promise.all([delay(closingMs), presence.close()]);
+  for (const port of ports) port.close();
+  authenticator.close();
+  metrics.close();
 }
 
 function reloadables(config: Config, server: Server, ruled: RuledParts): Reloadable[] {
@@ -177,7 +199,7 @@ function reloadables(config: Config, server: Server, ruled: RuledParts): Reloada
   return all;
 }
 
-/** Of the certificate for new connections, Unix ms. */
+/** End of the certificate for new connections, Unix ms; NaN without one. */
 function notAfter({ certificate }: Server): number {
   return certificate?.notAfter.getTime() ?? Number.NaN;
 }

@@ -47,9 +47,9 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
       current = rules;
       access.replace([...rules, ...behind]);
       const turn = turns();
-      let roomsOpenedAnew = 0;
+      let roomsReplaced = 0;
       for (const room of hub.rooms) {
-        if (hub.openAnew(room)) roomsOpenedAnew++;
+        if (hub.replaceIfKindChanged(room)) roomsReplaced++;
         await turn();
       }
       for (const connection of [...connections]) {
@@ -60,7 +60,7 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
         }
         await turn();
       }
-      return { rules: rules.length, roomsOpenedAnew };
+      return { rules: rules.length, roomsReplaced };
     },
   };
 }

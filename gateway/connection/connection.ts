@@ -1,9 +1,9 @@
 /**
- * One connection, from open to close: what its requests do, what goes out, and its end.
+ * One connection, from open to close: dispatches its requests, and ends it.
  *
- * Owns its end and the close code. It knows a socket only by gateway/connection/socket.ts, and has no timer: heartbeats and a
- * sweep come by. What comes in: inbox.ts. What goes out: outbox.ts. Who it speaks for: session.ts. Its rooms: memberships.ts.
- * What it asks for: requests.ts.
+ * Owns its end and the close code. It knows its socket only as gateway/connection/socket.ts, and has no timer: the
+ * heartbeat and the sweep of the node call it. Its parts: inbox.ts (frames in), outbox.ts (frames out), session.ts
+ * (identity), memberships.ts (rooms), requests.ts (operations).
  */
 import { type CloseCode, closeCode, closeReason } from '../../shared/codes.ts';
 import type { FrameId } from '../../shared/protocol.ts';
@@ -19,17 +19,17 @@ import type { Room } from '../rooms/hub.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
 import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
-import { type Member, Memberships } from './memberships.ts';
+import { Memberships, type MembershipsOwner } from './memberships.ts';
 import { Outbox, type OutboxOwner } from './outbox.ts';
 import type { ConnectionParts } from './parts.ts';
 import { perform } from './requests.ts';
 import { Session, type SessionOwner } from './session.ts';
 import type { Socket } from './socket.ts';
 
-/** A peer has this long to read what is buffered when its connection is closed, and the close frame; then it is cut. */
+/** After `close` the peer has this long to read its buffer and the close frame. Then the socket is destroyed. */
 const closingMs = 10_000;
 
-export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Client, SessionOwner {
+export class Connection implements InboxOwner, OutboxOwner, Buffered, MembershipsOwner, Client, SessionOwner {
   readonly dialect: Dialect;
   /** Kept for gateway/connection/connections.ts. */
   heartbeatSlot = 0;
@@ -43,14 +43,14 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   readonly #openedAt = performance.now();
   readonly #liveness = new Liveness(this.#openedAt);
   publishesUnderWay = 0;
-  /** It takes nothing any more and is in no room; its socket may still hold what its peer has not read. */
-  #closed = false;
-  /** Once we decided to close it. */
+  /** It obeys no more requests and is in no room. Its socket may still hold bytes that the peer has not read. */
+  #closing = false;
+  /** Set if the gateway closed it. */
   #closeCode: CloseCode | undefined;
   #destroyAt = Number.POSITIVE_INFINITY;
-  #socketGone = false;
+  #socketClosed = false;
 
-  /** `number` is its own on this node. */
+  /** `number` is unique on this node. */
   constructor(number: number, socket: Socket, dialect: Dialect, parts: ConnectionParts) {
     this.dialect = dialect;
     this.#number = number;
@@ -62,7 +62,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     this.#outbox = new Outbox(this, socket, parts.backpressure);
   }
 
-  /** Put together when asked for: most connections never are again after `welcome`. */
+  /** Built on demand, to save memory: most connections need it only for `welcome`. */
   get id(): string {
     return `${this.#parts.instance}-${this.#number}`;
   }
@@ -72,18 +72,18 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   get live(): boolean {
-    return !this.#outbox.stalled && !this.#closed;
+    return !this.#outbox.stalled && !this.#closing;
   }
 
   get closing(): boolean {
-    return this.#closed;
+    return this.#closing;
   }
 
   get authenticating(): boolean {
     return this.#session.pending;
   }
 
-  /** The rules by which rooms of this connection are off the live path now. */
+  /** The slow rules of the rooms in which this connection is detached now because it reads too slowly. */
   slowPolicies(): ReadonlySet<SlowPolicy> {
     return this.#memberships.slowPolicies();
   }
@@ -92,24 +92,24 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     return this.#memberships.has(room);
   }
 
-  /** Why we closed it, if we did. */
+  /** Undefined unless the gateway closed it. */
   get closeCode(): CloseCode | undefined {
     return this.#closeCode;
   }
 
-  // What the transport reports
+  // Called by the transport
 
-  /** The first thing after the handshake. `token` is what came with it. */
+  /** To be called first, after the handshake. `token`: the one in the handshake, if any. */
   open(token: string | undefined): void {
     this.#session.begin(token);
   }
 
-  /** One message of the client, whole. The bytes are only used during the call. */
+  /** One whole message of the client. The bytes are only used during the call. */
   receive(message: ArrayBuffer): void {
     const now = performance.now();
     this.#parts.freeze.check(now);
     this.#liveness.sentFrame(now);
-    if (this.#closed || this.#closeIfExpired()) return;
+    if (this.#closing || this.#closeIfExpired()) return;
     this.#inbox.take(message, now);
   }
 
@@ -118,29 +118,30 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     if (!this.#inbox.takeControl(performance.now())) this.close(closeCode.rateLimited);
   }
 
-  /** The socket wrote some of what was buffered. */
+  /** The socket has written some of its buffer. */
   drained(): void {
     this.#liveness.hasRead(performance.now());
-    if (this.#closed) this.#endIfRead();
+    if (this.#closing) this.#endIfRead();
     else if (this.#outbox.drained()) this.#memberships.drained();
   }
 
-  /** The socket is gone, by whichever side. */
-  closed(): void {
-    this.#socketGone = true;
-    if (!this.#closed) this.#leave();
+  /** The socket is closed, by either side. */
+  socketClosed(): void {
+    this.#socketClosed = true;
+    if (!this.#closing) this.#leave();
   }
 
   /**
-   * Leaves everything at once. The close frame follows when the peer has read what is buffered; until then the buffer is
-   * ours to count, and a peer that does not read is cut. The library itself would keep both for 16 s or more, uncounted.
+   * Leaves all rooms at once. The close frame follows when the peer has read its buffer; until then the buffer counts
+   * towards the total limit. After `closingMs` the socket is destroyed. The library alone would keep socket and buffer
+   * for 16 s or more, uncounted.
    */
   close(code: CloseCode): void {
-    if (this.#closed) return;
+    if (this.#closing) return;
     this.#parts.log.debug({ connection: this.id, code }, 'closing a connection');
     this.#parts.events.connectionClosed(code);
     this.#closeCode = code;
-    // What was fanned out in this turn is still the peer's.
+    // Messages fanned out earlier in this turn still belong to the peer.
     if (this.#memberships.size > 0) this.flush();
     this.#leave();
     this.#destroyAt = performance.now() + closingMs;
@@ -148,24 +149,24 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   #leave(): void {
-    this.#closed = true;
+    this.#closing = true;
     this.#memberships.leaveAll();
     const user = this.#session.end();
     if (user !== null) this.#parts.users.remove(user, this);
   }
 
   #endIfRead(): void {
-    if (this.#closeCode === undefined || this.#socketGone || this.bufferedBytes() > 0) return;
+    if (this.#closeCode === undefined || this.#socketClosed || this.bufferedBytes() > 0) return;
     this.#socket.end(this.#closeCode, closeReason[this.#closeCode]);
   }
 
-  /** The node drains. A client that is not welcomed yet has nothing to take along. */
+  /** The node drains. A client without `welcome` has no state to move, so its connection is closed. */
   askToMove(): void {
     if (this.identity === undefined) this.close(closeCode.draining);
     else this.reply({ type: 'reconnect', afterMs: 0, reason: 'draining' });
   }
 
-  /** A fault of the gateway in something this connection asked for: it costs the connection, never the process. */
+  /** A fault of the gateway in a request of this connection: closes the connection, never ends the process. */
   fail(error: unknown): void {
     this.#parts.faults.report('a handler failed', error, { connection: this.id });
     this.close(closeCode.internalError);
@@ -173,24 +174,24 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
 
   // Heartbeats and deadlines
 
-  /** Sends a WebSocket ping, unless one is not answered yet. */
+  /** Sends a WebSocket ping, unless the last one has no pong yet. */
   ping(now: number): void {
-    if (!this.#closed && this.#liveness.mayPing(now)) this.#socket.ping(String(now));
+    if (!this.#closing && this.#liveness.startPing(now)) this.#socket.ping(String(now));
   }
 
-  /** Returns the round trip in ms if this answers the ping that is under way. */
+  /** Returns the round trip in ms if this pong answers the current ping. */
   ponged(payload: string, now: number): number | undefined {
     return this.#liveness.ponged(payload, now);
   }
 
   missesPong(now: number, timeoutMs: number): boolean {
-    return !this.#closed && this.#liveness.missesPong(now, timeoutMs);
+    return !this.#closing && this.#liveness.missesPong(now, timeoutMs);
   }
 
-  /** Closes it if its time for something is over. `time` is Unix ms. */
+  /** Closes it if a deadline has passed: token, `auth`, silence, or reading the close frame. `time` is Unix ms. */
   checkDeadlines(now: number, time: number): void {
     const { config, events } = this.#parts;
-    if (this.#closed) {
+    if (this.#closing) {
       if (now >= this.#destroyAt) this.#socket.destroy();
       return;
     }
@@ -216,7 +217,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   handle(request: Request | Rejected): void {
-    if (this.#closed || this.#closeIfExpired()) return;
+    if (this.#closing || this.#closeIfExpired()) return;
     if (request.type === 'rejected' && request.code === 'bad_request') {
       this.#inbox.malformed(request);
       return;
@@ -224,7 +225,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     this.#inbox.wellFormed();
     const { id } = request;
     if (request.type === 'ping') {
-      this.#liveness.sendsPings();
+      this.#liveness.sentPing();
       this.reply({ type: 'pong', id });
     } else if (request.type === 'auth') {
       this.#session.authenticate(request.token, id, false);
@@ -237,7 +238,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
 
   #handleInRoom(request: RoomRequest): void {
     if (this.#memberships.isJoining(request.room)) {
-      if (this.#inbox.mayWait(request)) this.#memberships.hold(request);
+      if (this.#inbox.mayWait(request)) this.#memberships.enqueue(request);
     } else if (request.type === 'subscribe') {
       this.#memberships.subscribe(request);
     } else if (request.type === 'unsubscribe') {
@@ -245,12 +246,12 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     } else perform(request, this, this.#parts);
   }
 
-  /** Takes it out of a room, by an operator's order. False if it is no member. */
+  /** Removes it from a room, on behalf of an operator. False if it is no member. */
   expel(room: string): boolean {
     return this.#memberships.expel(room);
   }
 
-  // What the session reports
+  // Called by the session
 
   welcomed({ user }: Identity): void {
     if (user !== null) this.#parts.users.add(user, this)?.close(closeCode.connectionLimit);
@@ -262,19 +263,19 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     this.#memberships.reenter();
   }
 
-  settled(): void {
+  verificationEnded(): void {
     this.#inbox.releaseWaiting();
   }
 
-  /** From now on other room rules hold. */
+  /** New room rules apply from now on. */
   rulesReplaced(): void {
     this.#memberships.revoke();
   }
 
-  // Out
+  // Frames out
 
   reply(reply: Reply): void {
-    if (!this.#closed) this.send(this.dialect.encode(reply));
+    if (!this.#closing) this.send(this.dialect.encode(reply));
   }
 
   refuse(id: FrameId | undefined, { code, message }: Refusal): void {
@@ -286,11 +287,11 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   send(frame: Frame): void {
-    if (!this.#closed) this.#outbox.send(frame);
+    if (!this.#closing) this.#outbox.send(frame);
   }
 
-  fannedOut(frame: Frame): void {
-    if (!this.#closed) this.#socket.send(frame);
+  sendUnchecked(frame: Frame): void {
+    if (!this.#closing) this.#socket.send(frame);
   }
 
   takes(bytes: number): boolean {
@@ -311,15 +312,15 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
   }
 
   unlisten({ name, joinLeave }: Room): void {
-    this.#parts.fanout.unlisten(name, this, this.#socketGone);
-    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketGone);
+    this.#parts.fanout.unlisten(name, this, this.#socketClosed);
+    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketClosed);
   }
 
   bufferedBytes(): number {
     return this.#socket.bufferedBytes();
   }
 
-  /** Any frame takes along what was fanned out before it; an empty ping is the smallest. */
+  /** Any frame to the socket flushes the frames fanned out before it. An empty ping is the smallest. */
   flush(): void {
     this.#socket.ping('');
   }
@@ -332,13 +333,13 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Member, Cl
     }
     this.#outbox.stalled = true;
     this.#memberships.stall();
-    this.#parts.log.debug({ connection: this.id }, 'a slow reader was put aside');
+    this.#parts.log.debug({ connection: this.id }, 'stalled a slow reader');
   }
 
   evict(): void {
-    if (this.#socketGone) return;
-    // It was closed before, and has not read since.
-    if (this.#closed) this.#socket.destroy();
+    if (this.#socketClosed) return;
+    // It was closed before, and its peer has not read the buffer since.
+    if (this.#closing) this.#socket.destroy();
     else this.close(closeCode.slowConsumer);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * The open connections of a node, whichever transport they came by.
+ * The open connections of a node, of all transports.
  *
- * Owns the live set, their numbers and their heartbeats. A transport opens one for each client that it accepted, hands on what
- * its socket reports, and says when it is gone.
+ * Owns the live set, the numbers and the heartbeat of connections. A transport calls `open` for each client it accepts,
+ * passes on the events of the socket, and calls `closed` at its end.
  */
 import type { Dialect } from '../protocol/dialect.ts';
 import { Connection } from './connection.ts';
@@ -11,7 +11,7 @@ import type { ConnectionParts } from './parts.ts';
 import type { Socket } from './socket.ts';
 
 export class Connections {
-  /** What connections share; set before the first transport accepts anybody. */
+  /** What connections share. Set before the first transport accepts clients. */
   parts: ConnectionParts | undefined;
   readonly #all: Set<Connection>;
   readonly #heartbeat: Heartbeat<Connection>;
@@ -26,7 +26,7 @@ export class Connections {
     return this.#all.size;
   }
 
-  /** `token` is what came with the handshake. */
+  /** Adds a connection. The transport then calls its `open`. */
   open(socket: Socket, dialect: Dialect): Connection {
     if (this.parts === undefined) throw new Error('no connection can be opened before the node has started');
     this.#count++;
@@ -37,14 +37,14 @@ export class Connections {
     return connection;
   }
 
-  /** The socket is gone. `code` is that of the close frame; 1006 where there was none (RFC 6455 section 7.1.5). */
+  /** The socket is closed. `code` is that of the close frame, or 1006 without one (RFC 6455 section 7.1.5). */
   closed(connection: Connection, code: number): void {
-    // One that we closed was counted then, and its peer may have been too far behind to see the close frame.
+    // If the gateway closed it, `close` has counted it. The peer may never have read that close frame.
     if (connection.closeCode === undefined) this.parts?.events.connectionClosed(code);
     this.#heartbeat.remove(connection, connection.heartbeatSlot);
     this.#all.delete(connection);
     try {
-      connection.closed();
+      connection.socketClosed();
     } catch (error) {
       this.parts?.log.error({ connection: connection.id, error: String(error) }, 'closing a connection failed');
     }

@@ -1,8 +1,9 @@
 /**
- * Heartbeats from the gateway: WebSocket pings (RFC 6455 section 5.5.2), spread evenly over the interval.
+ * Heartbeats of the gateway: WebSocket pings (RFC 6455 section 5.5.2), spread evenly over the interval.
  *
- * A wheel: every connection belongs to one of many slots, and one timer goes from slot to slot, so neither a timer nor a
- * burst grows with the connections. The time of the ping is its payload; the pong brings it back.
+ * A timer wheel: each connection is in one slot, and one timer pings slot after slot. So the number of timers and the
+ * size of a burst of pings do not grow with the connections. The payload of a ping is its time, and the pong returns
+ * it.
  */
 
 export interface Pinged {
@@ -10,9 +11,9 @@ export interface Pinged {
   missesPong(now: number, timeoutMs: number): boolean;
 }
 
-const mostTickMs = 100;
-const leastTickMs = 10;
-const mostSlots = 1_000;
+const maxTickMs = 100;
+const minTickMs = 10;
+const maxSlots = 1_000;
 
 export class Heartbeat<Connection extends Pinged> {
   readonly #slots: Set<Connection>[];
@@ -20,27 +21,27 @@ export class Heartbeat<Connection extends Pinged> {
   readonly #timeoutMs: number;
   readonly #onTimeout: (connection: Connection) => void;
   readonly #timer: NodeJS.Timeout;
-  /** Slots whose pongs are still to be looked at, the oldest ping first. */
-  readonly #pinged: { slot: number; at: number }[] = [];
-  #position = 0;
-  #next = 0;
-  #due: number;
+  /** Slots whose pongs are to be checked, oldest ping first. */
+  readonly #awaitingPongs: { slot: number; at: number }[] = [];
+  #currentSlot = 0;
+  #nextSlot = 0;
+  #nextTickAt: number;
 
   constructor(intervalMs: number, timeoutMs: number, onTimeout: (connection: Connection) => void) {
-    const tickMs = Math.min(mostTickMs, Math.max(leastTickMs, intervalMs / 10));
-    const slots = Math.min(mostSlots, Math.round(intervalMs / tickMs));
+    const tickMs = Math.min(maxTickMs, Math.max(minTickMs, intervalMs / 10));
+    const slots = Math.min(maxSlots, Math.round(intervalMs / tickMs));
     this.#slots = Array.from({ length: slots }, () => new Set<Connection>());
     this.#tickMs = intervalMs / slots;
     this.#timeoutMs = timeoutMs;
     this.#onTimeout = onTimeout;
-    this.#due = performance.now() + this.#tickMs;
+    this.#nextTickAt = performance.now() + this.#tickMs;
     this.#timer = setInterval(() => this.#tick(performance.now()), this.#tickMs);
   }
 
-  /** Returns the slot, to be given back to `remove`. Slots fill in turn: also a burst of connections is spread. */
+  /** Returns the slot, which `remove` needs. Slots fill in turn, so a burst of connections is spread too. */
   add(connection: Connection): number {
-    const slot = this.#next;
-    this.#next = (slot + 1) % this.#slots.length;
+    const slot = this.#nextSlot;
+    this.#nextSlot = (slot + 1) % this.#slots.length;
     this.#slots[slot]?.add(connection);
     return slot;
   }
@@ -53,26 +54,30 @@ export class Heartbeat<Connection extends Pinged> {
     clearInterval(this.#timer);
   }
 
-  /** A late timer catches up, but never by more than one round. */
+  /** A late timer catches up, by at most one round. */
   #tick(now: number): void {
-    for (let steps = 0; this.#due <= now && steps < this.#slots.length; steps++) {
-      this.#due += this.#tickMs;
-      this.#step(now);
+    for (let slots = 0; this.#nextTickAt <= now && slots < this.#slots.length; slots++) {
+      this.#nextTickAt += this.#tickMs;
+      this.#pingNextSlot(now);
     }
-    if (this.#due <= now) this.#due = now + this.#tickMs;
+    if (this.#nextTickAt <= now) this.#nextTickAt = now + this.#tickMs;
     this.#checkPongs(now);
   }
 
-  #step(now: number): void {
-    this.#position = (this.#position + 1) % this.#slots.length;
-    for (const connection of this.#slots[this.#position] ?? []) connection.ping(now);
-    this.#pinged.push({ slot: this.#position, at: now });
+  #pingNextSlot(now: number): void {
+    this.#currentSlot = (this.#currentSlot + 1) % this.#slots.length;
+    for (const connection of this.#slots[this.#currentSlot] ?? []) connection.ping(now);
+    this.#awaitingPongs.push({ slot: this.#currentSlot, at: now });
   }
 
-  /** By when a slot was really pinged: a late timer must not make its answers seem early, or the round is missed. */
+  /** Measured from the real time of the ping: after a late timer the planned time would end the timeout too early. */
   #checkPongs(now: number): void {
-    for (let due = this.#pinged[0]; due !== undefined && now - due.at >= this.#timeoutMs; due = this.#pinged[0]) {
-      this.#pinged.shift();
+    for (
+      let due = this.#awaitingPongs[0];
+      due !== undefined && now - due.at >= this.#timeoutMs;
+      due = this.#awaitingPongs[0]
+    ) {
+      this.#awaitingPongs.shift();
       for (const connection of this.#slots[due.slot] ?? []) {
         if (connection.missesPong(now, this.#timeoutMs)) this.#onTimeout(connection);
       }

@@ -1,8 +1,8 @@
 /**
- * What a client sends, until it takes effect: decoded, held to the rates, and in its order.
+ * Incoming messages of a client: decodes them, applies the rates, and keeps their order.
  *
- * Owns the requests that wait for the result of an `auth`, how much waits in all, and how many malformed messages came in a
- * row. What a request does is its owner's affair: gateway/connection/connection.ts.
+ * Owns the requests that wait for the result of an `auth`, the bound on all that wait, and the count of malformed
+ * messages in a row. Its owner decides what a request does: gateway/connection/connection.ts.
  */
 import { type CloseCode, closeCode, type ErrorCode } from '../../shared/codes.ts';
 import type { FrameId } from '../../shared/protocol.ts';
@@ -11,8 +11,9 @@ import type { Reply } from '../protocol/reply.ts';
 import type { Rejected, Request } from '../protocol/request.ts';
 import { Backlog, type RateSettings, Rates } from './limits.ts';
 
+/** Malformed messages in a row after which the connection is closed. */
 const malformedBeforeClose = 10;
-/** Requests that wait for earlier ones may together be as large as this many of the largest messages. */
+/** Bound on the bytes of waiting requests, in messages of the largest size. */
 const maxWaitingMessages = 4;
 
 export interface InboxSettings extends RateSettings {
@@ -22,11 +23,11 @@ export interface InboxSettings extends RateSettings {
 
 export interface InboxOwner {
   readonly dialect: Dialect;
-  /** True while requests have to wait for the result of an `auth`. */
+  /** True while requests wait for the result of an `auth`. */
   readonly authenticating: boolean;
-  /** True once nothing is obeyed any more. */
+  /** True once requests are ignored. */
   readonly closing: boolean;
-  /** The next request takes effect. */
+  /** Executes a request. */
   handle(request: Request | Rejected): void;
   reply(reply: Reply): void;
   close(code: CloseCode): void;
@@ -36,9 +37,9 @@ export class Inbox {
   readonly #owner: InboxOwner;
   readonly #settings: InboxSettings;
   readonly #rates: Rates;
-  /** Requests that wait for a token to be verified. */
+  /** Requests that wait for the verification of a token. */
   #waiting: (Request | Rejected)[] | undefined;
-  /** These, and the ones that wait for a room to be joined. */
+  /** Counts these requests, and those that wait for a join (gateway/connection/memberships.ts). */
   #backlog: Backlog | undefined;
   #malformedInARow = 0;
 
@@ -48,7 +49,7 @@ export class Inbox {
     this.#rates = new Rates(settings);
   }
 
-  /** One message of the client, at `now` of performance.now(). */
+  /** One message of the client. `now` is performance.now(). */
   take(message: ArrayBuffer, now: number): void {
     const most = this.#settings.maxMessageBytes;
     const bytes = message.byteLength;
@@ -68,7 +69,7 @@ export class Inbox {
     return this.#rates.takeControl(now);
   }
 
-  /** False if too much waits already; the request has been refused then. Otherwise it is counted until `release`. */
+  /** Counts a request that has to wait, until `release`. If too many wait, refuses it and returns false. */
   mayWait(request: Request | Rejected): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
     this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
@@ -77,13 +78,13 @@ export class Inbox {
     return false;
   }
 
-  /** A request that waited takes effect. */
+  /** Executes a request that has waited. */
   release(request: Request | Rejected): void {
     this.#backlog?.remove(request);
     this.#owner.handle(request);
   }
 
-  /** The `auth` has its result: what waited for it goes on, up to the next one. */
+  /** The `auth` has its result: releases the requests that waited for it, up to the next `auth`. */
   releaseWaiting(): void {
     while (this.#waiting !== undefined && !this.#owner.authenticating && !this.#owner.closing) {
       const request = this.#waiting.shift();
@@ -102,12 +103,12 @@ export class Inbox {
     if (this.#malformedInARow >= malformedBeforeClose) this.#owner.close(closeCode.protocolError);
   }
 
-  /** True if the request is over a rate; it has been refused then. */
+  /** If the request exceeds a rate, refuses it and returns true. */
   #overRate(request: Request | Rejected | undefined, message: ArrayBuffer, now: number): boolean {
     const publish = request?.type === 'publish';
     const retryAfterMs = this.#rates.takeFrame(publish, now);
     if (retryAfterMs === 0) return false;
-    if (this.#rates.hopeless) {
+    if (this.#rates.ignoresRefusals) {
       this.#owner.close(closeCode.rateLimited);
       return true;
     }
@@ -117,7 +118,7 @@ export class Inbox {
     return true;
   }
 
-  /** Of a request that is refused undecoded, so that the answer can name it. */
+  /** The id of a request that was refused before decoding, so that the error can carry it. */
   #idOf(message: ArrayBuffer): FrameId | undefined {
     return this.#owner.dialect.decode(message).id;
   }

@@ -1,11 +1,13 @@
 /**
- * Limits on how often and how many: token buckets, frames that wait, and connections by user.
+ * Limits of connections: rates (token buckets), waiting frames, and connections per user.
  *
- * Counts only; what happens to the one over a limit is decided where it is asked.
+ * It only counts. The caller decides what happens over a limit.
  */
 import type { Rejected, Request } from '../protocol/request.ts';
 
-/** Refills at `rate` per second up to `burst`. One number of state and one of time, no timer. */
+/**
+ * Refills at `rate` tokens per second, up to `burst`. It has no timer: `take` adds the tokens of the time that passed.
+ */
 export class TokenBucket {
   readonly #rate: number;
   readonly #burst: number;
@@ -30,8 +32,11 @@ export class TokenBucket {
   }
 }
 
+/** Refused frames in a row after which a connection is closed. */
 const refusalsBeforeClose = 100;
-/** The server answers control frames itself; only a flood of them is cut. */
+/**
+ * WebSocket pings and pongs per second, and in a burst. The WebSocket library answers pings; only a flood is stopped.
+ */
 const controlRate = 1_000;
 const controlBurst = 20_000;
 
@@ -42,20 +47,20 @@ export interface RateSettings {
   maxRoomsPerConnection: number;
 }
 
-/** A client that comes back asks this for each of its rooms, all in one go: `subscribe`, `history`, `presence`. */
+/** A client that reconnects sends these for each of its rooms at once: `subscribe`, `history`, `presence`. */
 const requestsPerRoom = 3;
-/** Where a connection may have any number of rooms, it is taken to have so many. */
-const manyRooms = 10_000;
+/** Rooms per connection, for the bounds here, if MAX_ROOMS_PER_CONNECTION is 0 (no limit). */
+const assumedRooms = 10_000;
 
-/** What a client may ask at once for the rooms that it may have. */
+/** Requests that a client may send at once for all of its rooms. */
 function requestsOfRooms(maxRoomsPerConnection: number): number {
-  return requestsPerRoom * (maxRoomsPerConnection === 0 ? manyRooms : maxRoomsPerConnection);
+  return requestsPerRoom * (maxRoomsPerConnection === 0 ? assumedRooms : maxRoomsPerConnection);
 }
 
 /** The rates of one connection. */
 export class Rates {
   readonly #settings: RateSettings;
-  // Made with the first frame: a bucket that was never used is full, and most connections only listen.
+  // Created on first use, to save memory: an unused bucket is full, and most connections only listen.
   #publishes: TokenBucket | undefined;
   #requests: TokenBucket | undefined;
   #controls: TokenBucket | undefined;
@@ -65,12 +70,12 @@ export class Rates {
     this.#settings = settings;
   }
 
-  /** True once so many frames in a row were refused that the client evidently does not listen. */
-  get hopeless(): boolean {
+  /** True after `refusalsBeforeClose` refused frames in a row: the client does not react to errors. */
+  get ignoresRefusals(): boolean {
     return this.#refusedInARow >= refusalsBeforeClose;
   }
 
-  /** Returns 0 if a frame may pass, or the ms until one may. */
+  /** Returns 0 if the frame may pass, or the ms until the next one may. */
   takeFrame(publish: boolean, now: number): number {
     const retryAfterMs = publish ? this.#takePublish(now) : this.#takeRequest(now);
     this.#refusedInARow = retryAfterMs === 0 ? 0 : this.#refusedInARow + 1;
@@ -99,25 +104,25 @@ export class Rates {
   }
 }
 
-const fewestWaitingFrames = 1_000;
+const minWaitingFrames = 1_000;
 
-/** Frames of one connection that wait for earlier ones, in number and in about the bytes that they hold. */
+/** Frames of one connection that wait for earlier ones: their number and approximate bytes. */
 export class Backlog {
-  readonly #mostFrames: number;
-  readonly #mostBytes: number;
+  readonly #maxFrames: number;
+  readonly #maxBytes: number;
   #frames = 0;
   #bytes = 0;
 
-  /** As many frames may wait as a connection sends at once for all of its rooms. */
-  constructor(maxRoomsPerConnection: number, mostBytes: number) {
-    this.#mostFrames = Math.max(fewestWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
-    this.#mostBytes = mostBytes;
+  /** The bound on frames is what a connection may send at once for all of its rooms. */
+  constructor(maxRoomsPerConnection: number, maxBytes: number) {
+    this.#maxFrames = Math.max(minWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
+    this.#maxBytes = maxBytes;
   }
 
-  /** False if this one would be too many; otherwise it is counted until `remove`. */
+  /** Counts a frame until `remove`. False if it would exceed a bound. */
   add(request: Request | Rejected): boolean {
     const bytes = sizeOf(request);
-    if (this.#frames >= this.#mostFrames || this.#bytes + bytes > this.#mostBytes) return false;
+    if (this.#frames >= this.#maxFrames || this.#bytes + bytes > this.#maxBytes) return false;
     this.#frames++;
     this.#bytes += bytes;
     return true;
@@ -134,26 +139,26 @@ function sizeOf(request: Request | Rejected): number {
   return request.type === 'auth' ? request.token.length : 0;
 }
 
-/** Connections by user, the oldest first. */
+/** Connections by user, oldest first. */
 export class UserConnections<Connection> {
-  readonly #most: number;
+  readonly #max: number;
   readonly #connections = new Map<string, Connection[]>();
 
-  /** `most` 0 is no limit, and then nothing is kept. */
-  constructor(most: number) {
-    this.#most = most;
+  /** `max` per user; 0 is no limit, and nothing is stored. */
+  constructor(max: number) {
+    this.#max = max;
   }
 
-  /** Adds one. Returns the user's oldest connection if there is now one too many: it has to go. */
+  /** Adds a connection. Returns the user's oldest one, to be closed, if the user is over the limit now. */
   add(user: string, connection: Connection): Connection | undefined {
-    if (this.#most === 0) return undefined;
+    if (this.#max === 0) return undefined;
     const connections = this.#connections.get(user);
     if (connections === undefined) {
       this.#connections.set(user, [connection]);
       return undefined;
     }
     connections.push(connection);
-    return connections.length > this.#most ? connections[0] : undefined;
+    return connections.length > this.#max ? connections[0] : undefined;
   }
 
   remove(user: string, connection: Connection): void {

@@ -1,13 +1,13 @@
 /**
- * What is known of a peer's being alive: its answer to our WebSocket pings, and its own `ping` frames.
+ * Liveness of a peer: its pongs to our WebSocket pings, and its own `ping` frames.
  *
- * Holds times only, in ms of one clock that the caller passes. When to ping and what silence costs is decided elsewhere
- * (gateway/connection/heartbeat.ts, gateway/connection/connection.ts).
+ * Holds times only, in ms of the clock that the caller passes. When to ping is decided in
+ * gateway/connection/heartbeat.ts; what happens to a silent peer, in gateway/connection/connection.ts.
  */
 export class Liveness {
   #lastFrameAt: number;
-  /** It has sent a `ping` frame, so it means to go on sending them. */
-  #pings = false;
+  /** It has sent a `ping` frame, so silence is a sign that it is gone. */
+  #sendsPings = false;
   #pingSentAt = 0;
   #readAt = 0;
 
@@ -19,23 +19,23 @@ export class Liveness {
     this.#lastFrameAt = now;
   }
 
-  sendsPings(): void {
-    this.#pings = true;
+  sentPing(): void {
+    this.#sendsPings = true;
   }
 
-  /** It has read some of what was buffered for it. */
+  /** The peer has read some of its buffer. */
   hasRead(now: number): void {
     this.#readAt = now;
   }
 
-  /** False if a ping is not answered yet; otherwise one is under way from now on, with this time as its payload. */
-  mayPing(now: number): boolean {
+  /** Starts a ping, with `now` as its payload. False if the last one has no pong yet. */
+  startPing(now: number): boolean {
     if (this.#pingSentAt !== 0) return false;
     this.#pingSentAt = now;
     return true;
   }
 
-  /** Returns the round trip if this answers the ping that is under way. */
+  /** Returns the round trip in ms if this pong answers the current ping. */
   ponged(payload: string, now: number): number | undefined {
     if (this.#pingSentAt === 0 || payload !== String(this.#pingSentAt)) return undefined;
     const roundTrip = now - this.#pingSentAt;
@@ -43,13 +43,13 @@ export class Liveness {
     return roundTrip;
   }
 
-  /** True if a ping went unanswered. A ping waits behind what is buffered: a reader that reads is alive. */
+  /** True if a ping has no pong in time. A ping waits behind the buffer, so a peer that reads is alive. */
   missesPong(now: number, timeoutMs: number): boolean {
     return this.#pingSentAt !== 0 && now - Math.max(this.#pingSentAt, this.#readAt) >= timeoutMs;
   }
 
-  /** True if it sends `ping` frames and nothing has come for so long; 0 is no limit. */
+  /** True if it sends `ping` frames and no frame came for `timeoutMs`; 0 is no limit. */
   isSilent(now: number, timeoutMs: number): boolean {
-    return this.#pings && timeoutMs > 0 && now - this.#lastFrameAt >= timeoutMs;
+    return this.#sendsPings && timeoutMs > 0 && now - this.#lastFrameAt >= timeoutMs;
   }
 }

@@ -1,17 +1,18 @@
 /**
- * One connection in one room: joining, live, behind, or aside.
+ * One connection in one room: joining, live, catching up, or stalled.
  *
- * The one owner of this state, from the answer to `subscribe` to the last frame of the room. Live: the server fans the
- * room out to it. Behind: it resumes or was too slow, and is given history from its cursor on as it reads, until it has
- * come to the room's position and goes live in the same turn. Aside: it was too slow, and history is not wanted or not
- * there; when it goes on it is told what it missed, or given only the newest. Next: gateway/rooms/feed.ts.
+ * The one owner of this state, from the answer to `subscribe` to the last frame of the room. Live: the room is fanned
+ * out to it. Catching up: it resumes or was too slow, and gets history from its cursor on, as fast as it reads; when it
+ * reaches the room's position it goes live in the same turn. Stalled: it was too slow, and gets no history; once
+ * drained it gets a `gap`, or the latest message, and goes live. In the last two it is detached from the fan-out. Next:
+ * gateway/rooms/feed.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
 import { forbidden } from '../operations/caller.ts';
 import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { GapReply, Reply } from '../protocol/reply.ts';
 import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
-import { isHole, missing, type Step, samePosition } from '../rooms/continuation.ts';
+import { gapFields, isHole, type Step, samePosition } from '../rooms/continuation.ts';
 import type { Follower } from '../rooms/feed.ts';
 import type { Hub, Room } from '../rooms/hub.ts';
 import type { Presence } from '../rooms/presence.ts';
@@ -19,20 +20,23 @@ import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
 
-/** A connection, as far as one of its memberships goes. */
+/** What a membership needs of its connection. */
 export interface Subscriber {
-  /** False while it is over the soft limit of its outgoing buffer, and when it is closed. */
+  /** False while it is stalled, and once it is closed. */
   readonly live: boolean;
   reply(reply: Reply): void;
   /** A `message` frame of the native dialect. */
   message(frame: Uint8Array): void;
-  /** False if `bytes` more of history would overfill the buffer; when it has read, its memberships go on. */
+  /**
+   * False if `bytes` more of history would overfill the buffer. `drained` of its memberships is called once it has
+   * room.
+   */
   takes(bytes: number): boolean;
   maySubscribe(room: string): boolean;
-  /** Begins to hear what is fanned out to the room, or ends it. */
+  /** Enters or leaves the fan-out of the room. */
   listen(room: Room): void;
   unlisten(room: Room): void;
-  /** A fault of the gateway in what is done for it. */
+  /** Reports a fault of the gateway and closes the connection. */
   fail(error: unknown): void;
 }
 
@@ -43,34 +47,33 @@ export interface MembershipParts {
   faults: Faults;
 }
 
-/** How a joining ends: exactly one of them is called, once. */
+/** A `subscribe` under way. It ends with one call of `joined` or `failed`. */
 export interface Joining {
   request: SubscribeRequest;
   joined(): void;
-  /** The membership is over. */
+  /** The membership has ended. */
   failed(refusal: Refusal): void;
 }
 
-/** One for all: memberships that hold something are rare. */
-export const nothingHeld: RoomRequest[] = [];
+/** Shared by all memberships, to save memory: waiting requests are rare. */
+export const noneWaiting: RoomRequest[] = [];
 const nowhere: Position = { epoch: '', offset: 0 };
 
 export class Membership implements Follower {
   readonly room: Room;
   readonly #subscriber: Subscriber;
   readonly #parts: MembershipParts;
-  /** Requests that wait until it is known how the joining ended. */
-  held: RoomRequest[] = nothingHeld;
+  /** Requests for this room that wait for the end of the joining. */
+  waiting: RoomRequest[] = noneWaiting;
   #state: 'joining' | 'live' | 'catching-up' | 'stalled' | 'left' = 'joining';
-  /** While history is read for it. */
+  /** Set while the feed reads history for a resume. */
   #resumption: Joining | undefined;
-  /** Where it was put aside or has come to, in a room with history. */
+  /** In a room with history: the position it has reached. Only kept up to date while it is detached. */
   #cursor = nowhere;
-  /** The room's sequence and interruptions when it was put aside. */
-  #sequence = 0;
-  #interruptions = 0;
-  /** Join and leave frames of the room so far, as of when it left the live path. */
-  #presenceTold = 0;
+  // The counters of the room (gateway/rooms/hub.ts) and of its presence when it was detached:
+  #messageCount = 0;
+  #backplaneGaps = 0;
+  #changesSeen = 0;
 
   constructor(room: Room, subscriber: Subscriber, parts: MembershipParts) {
     this.room = room;
@@ -90,13 +93,15 @@ export class Membership implements Follower {
     return this.#resumption !== undefined;
   }
 
-  /** The rule by which it is off the live path now, if it is. */
+  /** The slow rule of the room while it is catching up or stalled; otherwise undefined. */
   get slowBy(): SlowPolicy | undefined {
     const { slow } = this.room;
     return (this.#state === 'catching-up' || this.#state === 'stalled') && slow !== 'close' ? slow : undefined;
   }
 
-  /** The room is subscribed: answers, now or when history was read, and goes live or follows. */
+  /**
+   * The room is subscribed: answers the request, after a read of history if it resumes, and goes live or catches up.
+   */
   begin(joining: Joining): void {
     const { id, room, since } = joining.request;
     const { feed } = this.room;
@@ -111,26 +116,26 @@ export class Membership implements Follower {
     if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
     this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
-    this.#settle(position);
+    this.#startAt(position);
     joining.joined();
   }
 
-  /** One that fails costs its connection: the feed has others to serve, and would never come back to this one. */
-  receive(steps: readonly Step[], arrived: boolean): void {
+  /** An exception closes its connection and stays here: the feed has other followers to serve. */
+  receive(steps: readonly Step[], caughtUp: boolean): void {
     if (this.#state === 'left') return;
     try {
-      this.#receive(steps, arrived);
+      this.#receive(steps, caughtUp);
     } catch (error) {
       this.#subscriber.fail(error);
     }
   }
 
-  #receive(steps: readonly Step[], arrived: boolean): void {
+  #receive(steps: readonly Step[], caughtUp: boolean): void {
     const resumption = this.#resumption;
     this.#resumption = undefined;
-    if (resumption === undefined) this.#follow(steps, arrived);
+    if (resumption === undefined) this.#follow(steps, caughtUp);
     else if (!this.#refused(resumption)) {
-      this.#resume(resumption.request, steps, arrived);
+      this.#resume(resumption.request, steps, caughtUp);
       resumption.joined();
     }
   }
@@ -142,7 +147,7 @@ export class Membership implements Follower {
     resumption.failed(refusalOf(this.#parts.faults, 'resuming failed', error, { again: 'subscribe again' }));
   }
 
-  /** The connection reads too slowly: no more live messages from here on. */
+  /** The connection reads too slowly: detaches it from the fan-out. */
   stall(): void {
     if (this.#state !== 'live') return;
     this.#subscriber.unlisten(this.room);
@@ -150,13 +155,13 @@ export class Membership implements Follower {
     this.#detach();
   }
 
-  /** The connection has read. */
+  /** The buffer of the connection has room again. */
   drained(): void {
     if (this.#state === 'stalled') this.#goLive();
     else if (this.#state === 'catching-up') this.#catchUp();
   }
 
-  /** No frame of the room follows. */
+  /** No frame of the room is sent after this. */
   leave(): void {
     const { room } = this;
     const state = this.#state;
@@ -164,20 +169,22 @@ export class Membership implements Follower {
     this.#state = 'left';
     room.feed?.unfollow(this);
     if (state === 'live') this.#subscriber.unlisten(room);
-    if (state === 'stalled') this.#parts.events.dropped('slow', room.sequence - this.#sequence);
+    if (state === 'stalled') this.#parts.events.dropped('slow', room.messageCount - this.#messageCount);
     this.#parts.hub.leave(room, state === 'live');
   }
 
-  /** A refresh, or new rules, may have changed everything while the backplane was asked. */
+  /**
+   * Checks again after the wait for the backplane: a new token or new rules may forbid it now. True if it has failed.
+   */
   #refused({ request: { room }, failed }: Joining): boolean {
     if (!this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
-    else if (this.room.outdated) {
+    else if (this.room.replaced) {
       failed(new Refusal('unavailable', 'The rule of this room has changed at this moment; subscribe again.'));
     } else return false;
     return true;
   }
 
-  #resume({ id, room, since }: SubscribeRequest, steps: readonly Step[], arrived: boolean): void {
+  #resume({ id, room, since }: SubscribeRequest, steps: readonly Step[], caughtUp: boolean): void {
     const recovered = !steps.some(isHole);
     this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
     const position = recovered ? since : this.room.feed?.position;
@@ -185,24 +192,24 @@ export class Membership implements Follower {
     if (this.#hasLeft()) return;
     if (recovered) {
       this.#state = 'catching-up';
-      this.#presenceTold = this.#parts.presence.changesSeen(room);
-      this.#follow(steps, arrived);
-    } else this.#settle(position);
+      this.#changesSeen = this.#parts.presence.changesSeen(room);
+      this.#follow(steps, caughtUp);
+    } else this.#startAt(position);
   }
 
-  #follow(steps: readonly Step[], arrived: boolean): void {
+  #follow(steps: readonly Step[], caughtUp: boolean): void {
     if (!this.#feed(steps)) return;
-    if (arrived) this.#goLive();
+    if (caughtUp) this.#goLive();
     else this.room.feed?.follow(this);
   }
 
-  /** The answer may have been one frame too many, and have closed the connection. */
+  /** Any frame sent may overfill the buffer and close the connection, and so end this membership. */
   #hasLeft(): boolean {
     return this.#state === 'left';
   }
 
-  /** It is where the room is, off the live path, and goes live as soon as it can. */
-  #settle(position: Position | undefined): void {
+  /** Starts at the room's position, detached. Goes live now, or once a stalled connection has drained. */
+  #startAt(position: Position | undefined): void {
     if (this.#hasLeft()) return;
     this.#detach();
     this.#cursor = position ?? nowhere;
@@ -210,12 +217,12 @@ export class Membership implements Follower {
   }
 
   #detach(): void {
-    const { feed, slow, sequence, interruptions } = this.room;
+    const { feed, slow, messageCount, backplaneGaps } = this.room;
     this.#state = slow === 'catch-up' ? 'catching-up' : 'stalled';
     this.#cursor = feed?.position ?? nowhere;
-    this.#sequence = sequence;
-    this.#interruptions = interruptions;
-    this.#presenceTold = this.#parts.presence.changesSeen(this.room.name);
+    this.#messageCount = messageCount;
+    this.#backplaneGaps = backplaneGaps;
+    this.#changesSeen = this.#parts.presence.changesSeen(this.room.name);
   }
 
   #catchUp(): void {
@@ -225,12 +232,15 @@ export class Membership implements Follower {
     else feed.follow(this);
   }
 
-  /** Gives the connection what it takes. False if that is not all; it goes on from its cursor when it has read. */
+  /**
+   * Sends the steps that the connection takes. False if it took not all: then it catches up from its cursor once
+   * drained.
+   */
   #feed(steps: readonly Step[]): boolean {
     for (const step of steps) {
       if (this.#state !== 'catching-up') return false;
       if (isHole(step)) {
-        this.#gap(missing(step));
+        this.#gap(gapFields(step));
       } else {
         if (!this.#subscriber.takes(step.frame.length)) return false;
         this.#subscriber.message(step.frame);
@@ -247,26 +257,26 @@ export class Membership implements Follower {
     this.#state = 'live';
     room.detached--;
     this.#subscriber.listen(room);
-    if (wasStalled) this.#tellMissed();
-    // No message is missing for that, but who is there may have changed.
-    if (this.#parts.presence.changesSeen(room.name) > this.#presenceTold) this.#gap({ reason: 'slow', count: 0 });
+    if (wasStalled) this.#reportMissed();
+    // Frames of presence were missed, which are no messages: a count of 0.
+    if (this.#parts.presence.changesSeen(room.name) > this.#changesSeen) this.#gap({ reason: 'slow', count: 0 });
   }
 
-  #tellMissed(): void {
-    const { name, feed, interruptions, newest, sequence, slow } = this.room;
-    const dropped = sequence - this.#sequence;
+  #reportMissed(): void {
+    const { name, feed, backplaneGaps, latestFrame, messageCount, slow } = this.room;
+    const dropped = messageCount - this.#messageCount;
     if (dropped > 0) this.#parts.events.dropped('slow', dropped);
     const here = feed?.position ?? nowhere;
     const { epoch, offset } = this.#cursor;
-    const only = slow === 'latest' && dropped > 0 ? newest : undefined;
+    const only = slow === 'latest' && dropped > 0 ? latestFrame : undefined;
     if (here.epoch !== epoch) {
       this.#gap({ reason: 'epoch', epoch: here.epoch, offset: only === undefined ? here.offset : here.offset - 1 });
     } else if (only === undefined && here.offset > offset) {
       this.#gap({ reason: 'slow', first: offset + 1, last: here.offset, count: here.offset - offset, ...here });
     } else if (only === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
     if (only !== undefined) this.#subscriber.message(only);
-    // The node has told it to the live members already, and counted it.
-    if (interruptions > this.#interruptions) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
+    // The hub has counted this gap when it sent it to the live members.
+    if (backplaneGaps > this.#backplaneGaps) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
   }
 
   #gap(fields: Omit<GapReply, 'type' | 'room'>): void {

@@ -1,8 +1,8 @@
 /**
  * The rooms of one connection.
  *
- * Owns which memberships there are: it makes one for a `subscribe` that is allowed, and ends it. Requests for a room that is
- * being joined are held until it is known how that ended. What happens in between is gateway/connection/membership.ts.
+ * Owns the list of memberships: it creates one for each allowed `subscribe`, and ends it. Requests for a room that is
+ * being joined wait until the joining has ended. The life of one membership is gateway/connection/membership.ts.
  */
 import type { FrameId, UnsubscribedFrame } from '../../shared/protocol.ts';
 import { forbidden } from '../operations/caller.ts';
@@ -10,12 +10,12 @@ import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
 import type { PresenceConnection } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/metrics.ts';
-import { Membership, type MembershipParts, nothingHeld, type Subscriber } from './membership.ts';
+import { Membership, type MembershipParts, noneWaiting, type Subscriber } from './membership.ts';
 
-/** The connection that the memberships are of. */
-export interface Member extends Subscriber, PresenceConnection {
+/** What memberships need of their connection. */
+export interface MembershipsOwner extends Subscriber, PresenceConnection {
   refuse(id: FrameId | undefined, refusal: Refusal): void;
-  /** A request that was held takes effect. */
+  /** Executes a request that has waited. */
   release(request: RoomRequest): void;
 }
 
@@ -23,18 +23,18 @@ export interface MembershipsParts extends MembershipParts {
   config: { maxRoomsPerConnection: number };
 }
 
-/** One for all: each scrape asks every connection, and hardly any is slow. */
+/** Shared by all connections, so that a scrape allocates nothing for a connection that is not slow. */
 const none: ReadonlySet<SlowPolicy> = new Set();
 
 export class Memberships {
-  readonly #member: Member;
+  readonly #owner: MembershipsOwner;
   readonly #parts: MembershipsParts;
-  // Most connections are in one room, and a map is larger than all else that is kept of them.
+  // Most connections are in one room, and a map would be the largest part of their memory.
   #one: Membership | undefined;
   #others: Map<string, Membership> | undefined;
 
-  constructor(member: Member, parts: MembershipsParts) {
-    this.#member = member;
+  constructor(owner: MembershipsOwner, parts: MembershipsParts) {
+    this.#owner = owner;
     this.#parts = parts;
   }
 
@@ -42,13 +42,13 @@ export class Memberships {
     return (this.#one === undefined ? 0 : 1) + (this.#others?.size ?? 0);
   }
 
-  /** True if a room of this connection wants slow readers closed. */
+  /** True if the slow rule of any of its rooms is `close`. */
   get closesSlow(): boolean {
     for (const { room } of this.#all()) if (room.slow === 'close') return true;
     return false;
   }
 
-  /** The rules by which rooms of this connection are off the live path now. */
+  /** The slow rules of the rooms in which this connection is detached now because it reads too slowly. */
   slowPolicies(): ReadonlySet<SlowPolicy> {
     let policies = none;
     for (const { slowBy } of this.#all()) if (slowBy !== undefined) policies = new Set(policies).add(slowBy);
@@ -59,49 +59,49 @@ export class Memberships {
     return this.#of(room) !== undefined;
   }
 
-  /** True while requests for this room have to wait. */
+  /** True while the room is being joined: requests for it have to wait. */
   isJoining(room: string): boolean {
     return this.#of(room)?.joining ?? false;
   }
 
-  /** Keeps a request until the joining of its room has ended. */
-  hold(request: RoomRequest): void {
+  /** Lets a request wait until the joining of its room has ended. */
+  enqueue(request: RoomRequest): void {
     const membership = this.#of(request.room);
     if (membership === undefined) return;
-    if (membership.held === nothingHeld) membership.held = [];
-    membership.held.push(request);
+    if (membership.waiting === noneWaiting) membership.waiting = [];
+    membership.waiting.push(request);
   }
 
   subscribe(request: SubscribeRequest): void {
     const { id, room: name, since } = request;
     const most = this.#parts.config.maxRoomsPerConnection;
-    if (!this.#member.maySubscribe(name)) this.#member.refuse(id, forbidden('subscribe'));
+    if (!this.#owner.maySubscribe(name)) this.#owner.refuse(id, forbidden('subscribe'));
     else if (this.has(name)) {
-      this.#member.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
+      this.#owner.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
     } else if (most > 0 && this.size >= most) {
-      this.#member.refuse(id, new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
+      this.#owner.refuse(id, new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
     } else this.#join(request);
   }
 
   unsubscribe(id: FrameId, name: string): void {
-    // The answer goes first: it takes along what was fanned out in this turn before the member leaves.
-    this.#member.reply({ type: 'ok', id });
+    // The answer goes first: it flushes the frames that were fanned out earlier in this turn.
+    this.#owner.reply({ type: 'ok', id });
     this.#leave(name);
   }
 
   /**
-   * Leaves the rooms that the identity is no longer allowed in, and those whose rule has made them another kind of room.
-   * Those being joined look for themselves.
+   * Leaves rooms that the identity may no longer subscribe to, and rooms that new rules have replaced. A room that is
+   * being joined is checked at the end of the joining.
    */
   revoke(): void {
     for (const { joining, room } of this.#all()) {
-      const allowed = this.#member.maySubscribe(room.name);
-      if (joining || (allowed && !room.outdated)) continue;
+      const allowed = this.#owner.maySubscribe(room.name);
+      if (joining || (allowed && !room.replaced)) continue;
       this.#expel(room.name, allowed ? 'changed' : 'revoked');
     }
   }
 
-  /** Takes the connection out of a room and joinLeave it so. False if it is no member, or only joining. */
+  /** Leaves a room and sends `unsubscribed`. False if the connection is no member, or only joining. */
   expel(room: string): boolean {
     const membership = this.#of(room);
     if (membership === undefined || membership.joining) return false;
@@ -111,34 +111,34 @@ export class Memberships {
 
   #expel(room: string, reason: UnsubscribedFrame['reason']): void {
     this.#leave(room);
-    this.#member.reply({ type: 'unsubscribed', room, reason });
+    this.#owner.reply({ type: 'unsubscribed', room, reason });
   }
 
-  /** Shows in every room who the connection now speaks for. */
+  /** Updates presence in all rooms after a change of identity. */
   reenter(): void {
-    for (const { joining, room } of this.#all()) if (!joining) this.#parts.presence.enter(room.name, this.#member);
+    for (const { joining, room } of this.#all()) if (!joining) this.#parts.presence.enter(room.name, this.#owner);
   }
 
-  /** The connection takes part in nothing any more. */
+  /** The connection has ended: leaves all rooms. */
   leaveAll(): void {
     for (const membership of this.#all()) {
       membership.leave();
-      this.#parts.presence.gone(membership.room.name, this.#member.id);
+      this.#parts.presence.disconnected(membership.room.name, this.#owner.id);
     }
     this.#one = undefined;
     this.#others = undefined;
   }
 
-  /** The reader is too slow: no more messages from here on. */
+  /** The connection reads too slowly: detaches it from the fan-out of all rooms. */
   stall(): void {
     for (const membership of this.#all()) membership.stall();
   }
 
-  /** The reader has read: room by room it goes on where it was. */
+  /** The buffer has room again: continues room by room. */
   drained(): void {
     for (const membership of this.#all()) {
-      // Going on may fill the buffer again; the rest then waits for the next time.
-      if (!this.#member.live) return;
+      // This may fill the buffer again; then the other rooms wait for the next call.
+      if (!this.#owner.live) return;
       membership.drained();
     }
   }
@@ -147,17 +147,17 @@ export class Memberships {
     const { faults, hub } = this.#parts;
     const { id, room: name } = request;
     const room = hub.join(name);
-    const membership = new Membership(room, this.#member, this.#parts);
+    const membership = new Membership(room, this.#owner, this.#parts);
     this.#add(membership);
     const failed = (refusal: Refusal) => {
       if (this.#of(name) !== membership) return;
       this.#leave(name);
-      this.#member.refuse(id, refusal);
+      this.#owner.refuse(id, refusal);
       this.#release(membership);
     };
     const joined = () => {
-      // The answer may have been one frame too many, and have closed the connection.
-      if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#member);
+      // The answer may have overfilled the buffer and closed the connection.
+      if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#owner);
       this.#release(membership);
     };
     hub
@@ -166,13 +166,13 @@ export class Memberships {
         () => membership.begin({ request, joined, failed }),
         (error: unknown) => failed(refusalOf(faults, 'subscribing failed', error, { again: 'subscribe again' })),
       )
-      .catch((error: unknown) => this.#member.fail(error));
+      .catch((error: unknown) => this.#owner.fail(error));
   }
 
   #leave(room: string): void {
     this.#of(room)?.leave();
     this.#remove(room);
-    this.#parts.presence.leave(room, this.#member.id);
+    this.#parts.presence.leave(room, this.#owner.id);
   }
 
   #of(room: string): Membership | undefined {
@@ -192,15 +192,15 @@ export class Memberships {
     else this.#others?.delete(room);
   }
 
-  /** As of now: whoever goes through it may join and leave. */
+  /** A copy, so that a loop over it may add and remove memberships. */
   #all(): Membership[] {
     const one = this.#one === undefined ? [] : [this.#one];
     return this.#others === undefined ? one : [...one, ...this.#others.values()];
   }
 
   #release(membership: Membership): void {
-    const { held } = membership;
-    membership.held = nothingHeld;
-    for (const request of held) this.#member.release(request);
+    const { waiting } = membership;
+    membership.waiting = noneWaiting;
+    for (const request of waiting) this.#owner.release(request);
   }
 }

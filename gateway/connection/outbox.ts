@@ -1,8 +1,8 @@
 /**
- * What goes out to a client: its socket's buffer, and whether the client reads fast enough.
+ * Outgoing frames of a client: checks the buffer of its socket against the limits of backpressure.
  *
- * Owns two states. Stalled: the buffer is over the soft limit, and nothing is fanned out to the client. Full: it takes no more
- * history for now. Both end when it has read.
+ * Owns two states. Stalled: the buffer went over the soft limit, and nothing is fanned out to the client. Full: the
+ * buffer takes no more history. Both end when the buffer has drained.
  */
 import { closeCode } from '../../shared/codes.ts';
 import type { Frame } from '../protocol/dialect.ts';
@@ -10,10 +10,10 @@ import type { Backpressure } from '../rooms/backpressure.ts';
 import type { Socket } from './socket.ts';
 
 export interface OutboxOwner {
-  /** Nothing is sent to it any more. */
+  /** It is closed: no more frames are sent. */
   readonly closing: boolean;
   close(code: typeof closeCode.slowConsumer): void;
-  /** It reads too slowly. */
+  /** The buffer is over the soft limit. */
   stall(): void;
 }
 
@@ -30,7 +30,7 @@ export class Outbox {
     this.#backpressure = backpressure;
   }
 
-  /** Over the soft limit the client is stalled; over the hard one it is closed. */
+  /** Over the soft limit it stalls the client; over the hard limit it closes the connection. */
   send(frame: Frame): void {
     this.#socket.send(frame);
     const buffered = this.#socket.bufferedBytes();
@@ -46,15 +46,15 @@ export class Outbox {
       this.#full = true;
       return false;
     }
-    this.#backpressure.handedOver(bytes);
+    this.#backpressure.beforeHistory(bytes);
     return true;
   }
 
-  /** The client has read. True if it was stalled or full and goes on. */
+  /** The socket has written some of its buffer. True if this ends the stalled or full state. */
   drained(): boolean {
     if (!(this.stalled || this.#full)) return false;
     const { resumeBytes } = this.#backpressure;
-    // A full one still gets live messages: waiting longer costs it nothing, and saves reads.
+    // A full client still gets live messages, so a later end delays only history, and saves reads.
     if (this.#socket.bufferedBytes() > (this.stalled ? resumeBytes : resumeBytes / 2)) return false;
     this.stalled = false;
     this.#full = false;

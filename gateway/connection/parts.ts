@@ -12,7 +12,7 @@ import type { RateSettings, UserConnections } from './limits.ts';
 import type { MembershipsParts } from './memberships.ts';
 import type { SessionParts, SessionSettings } from './session.ts';
 
-/** Of the settings (gateway/settings.ts), those that connections obey. */
+/** The settings (gateway/settings.ts) that connections need. */
 export interface ConnectionSettings extends SessionSettings, RateSettings {
   authTimeoutMs: number;
   clientTimeoutMs: number;

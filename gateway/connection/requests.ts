@@ -1,8 +1,7 @@
 /**
- * Requests of a connection that are operations (gateway/operations): each is performed and answered once.
+ * Requests of a connection that are operations (gateway/operations): performs each, and answers once.
  *
- * Keeps no state and no order: that requests of a connection come here one after the other is
- * gateway/connection/connection.ts.
+ * Keeps no state and no order: gateway/connection/connection.ts calls it once per request, in order.
  */
 import type { FrameId } from '../../shared/protocol.ts';
 import type { Client } from '../operations/caller.ts';
@@ -14,9 +13,9 @@ import type { Reply } from '../protocol/reply.ts';
 import type { HistoryRequest, PresenceRequest, PublishRequest } from '../protocol/request.ts';
 import type { ConnectionParts } from './parts.ts';
 
-/** The connection that asks. */
-export interface Asker extends Client {
-  /** Publishes that are not answered yet. */
+/** What an operation needs of the connection that requests it. */
+export interface Requester extends Client {
+  /** Publishes without an answer yet. */
   publishesUnderWay: number;
   reply(reply: Reply): void;
   refuse(id: FrameId | undefined, refusal: Refusal): void;
@@ -25,44 +24,45 @@ export interface Asker extends Client {
 
 export function perform(
   request: PublishRequest | HistoryRequest | PresenceRequest,
-  asker: Asker,
+  requester: Requester,
   parts: ConnectionParts,
 ): void {
-  if (request.type === 'publish') answerPublish(request, asker, parts);
+  if (request.type === 'publish') answerPublish(request, requester, parts);
   else {
     const { id } = request;
-    const reply = request.type === 'history' ? readHistory(request, asker, parts) : readPresence(request, asker, parts);
+    const reply =
+      request.type === 'history' ? readHistory(request, requester, parts) : readPresence(request, requester, parts);
     reply
       .then(
-        (value) => asker.reply(value),
-        (refusal: Refusal) => asker.refuse(id, refusal),
+        (value) => requester.reply(value),
+        (refusal: Refusal) => requester.refuse(id, refusal),
       )
-      .catch((error: unknown) => asker.fail(error));
+      .catch((error: unknown) => requester.fail(error));
   }
 }
 
-function answerPublish(request: PublishRequest, asker: Asker, parts: ConnectionParts): void {
+function answerPublish(request: PublishRequest, requester: Requester, parts: ConnectionParts): void {
   const { id } = request;
-  asker.publishesUnderWay++;
-  publish(parts, asker, request)
+  requester.publishesUnderWay++;
+  publish(parts, requester, request)
     .then(
       ({ duplicate, position }) => {
-        asker.publishesUnderWay--;
-        if (id !== undefined) asker.reply({ type: 'ok', id, ...position, ...(duplicate ? { duplicate } : {}) });
+        requester.publishesUnderWay--;
+        if (id !== undefined) requester.reply({ type: 'ok', id, ...position, ...(duplicate ? { duplicate } : {}) });
       },
       (refusal: Refusal) => {
-        asker.publishesUnderWay--;
-        asker.refuse(id, refusal);
+        requester.publishesUnderWay--;
+        requester.refuse(id, refusal);
       },
     )
-    .catch((error: unknown) => asker.fail(error));
+    .catch((error: unknown) => requester.fail(error));
 }
 
-async function readHistory(request: HistoryRequest, asker: Asker, parts: ConnectionParts): Promise<Reply> {
-  const answer = await history(parts, asker, request, parts.backpressure.softBytes);
+async function readHistory(request: HistoryRequest, requester: Requester, parts: ConnectionParts): Promise<Reply> {
+  const answer = await history(parts, requester, request, parts.backpressure.softBytes);
   return { type: 'history', id: request.id, ...answer };
 }
 
-async function readPresence(request: PresenceRequest, asker: Asker, parts: ConnectionParts): Promise<Reply> {
-  return { type: 'presence', id: request.id, ...(await presence(parts, asker, request)) };
+async function readPresence(request: PresenceRequest, requester: Requester, parts: ConnectionParts): Promise<Reply> {
+  return { type: 'presence', id: request.id, ...(await presence(parts, requester, request)) };
 }

@@ -1,8 +1,8 @@
 /**
- * The session of a connection: who it speaks for, from the first token through every refresh to the last one's end.
+ * The session of a connection: its identity, from the first token over every refresh to the expiry of the last token.
  *
- * The one owner of the identity. A first token that is bad ends the connection; a bad refresh leaves the old identity in
- * force to its end. It verifies nothing itself (gateway/auth/authenticator.ts does) and knows no rooms.
+ * The one owner of the identity. A bad first token closes the connection; after a bad refresh the old identity stays
+ * valid until it expires. Tokens are verified in gateway/auth/authenticator.ts. It knows no rooms.
  */
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import { type FrameId, protocolVersion } from '../../shared/protocol.ts';
@@ -12,7 +12,7 @@ import type { Reply } from '../protocol/reply.ts';
 import type { Events } from '../telemetry/events.ts';
 import { cut, type Logger } from '../telemetry/log.ts';
 
-/** Of the settings (gateway/settings.ts), those that a session obeys, and those that `welcome` joinLeave. */
+/** The settings (gateway/settings.ts) that a session needs, and those that `welcome` contains. */
 export interface SessionSettings {
   nodeId: string;
   anonymous: boolean;
@@ -33,12 +33,12 @@ export interface SessionOwner {
   reply(reply: Reply): void;
   close(code: CloseCode): void;
   fail(error: unknown): void;
-  /** It has an identity now, for the first time or, after an anonymous one, of a user. */
+  /** It has its first identity now, or became a user after being anonymous. */
   welcomed(identity: Identity): void;
-  /** The identity is of the same user and perhaps grants other rooms. */
+  /** A new token of the same user. Its grants may differ. */
   refreshed(identity: Identity): void;
-  /** Frames that waited for the result may go on. */
-  settled(): void;
+  /** Requests that waited for the result may be executed. */
+  verificationEnded(): void;
 }
 
 export class Session {
@@ -59,17 +59,17 @@ export class Session {
     return this.#identity;
   }
 
-  /** True while a token is being verified; frames behind it wait. */
+  /** True while a token is being verified; later requests wait. */
   get pending(): boolean {
     return this.#pending;
   }
 
-  /** Unix ms. Nothing that comes from then on is obeyed. */
+  /** Unix ms. From then on no request is obeyed. */
   get expiresAt(): number {
     return this.#expiresAt;
   }
 
-  /** `token` is what came with the handshake. */
+  /** `token`: the one in the handshake, if any. */
   begin(token: string | undefined): void {
     if (token !== undefined) this.authenticate(token, undefined, true);
     else if (this.#parts.config.anonymous) this.#welcome(anonymous, Number.POSITIVE_INFINITY, undefined);
@@ -85,12 +85,12 @@ export class Session {
       )
       .then(() => {
         this.#pending = false;
-        if (!this.#ended) this.#owner.settled();
+        if (!this.#ended) this.#owner.verificationEnded();
       })
       .catch((error: unknown) => this.#owner.fail(error));
   }
 
-  /** The connection is gone. Returns the user it spoke for, if any. */
+  /** The connection has ended. Returns its user; null if anonymous or without identity. */
   end(): string | null {
     this.#ended = true;
     return this.#user;
@@ -126,7 +126,7 @@ export class Session {
       return;
     }
     const keysAreAway = error instanceof KeysUnavailableError;
-    // That keys are away, the log says with a bound: any token with a key id of nobody's leads here.
+    // Missing keys are logged elsewhere, with a bound: any client can cause this error with an unknown key id.
     if (!keysAreAway) log.error({ connection, error: String(error) }, 'a token could not be verified');
     else if (atHandshake) events.handshakeRejected('token_unavailable');
     const code = keysAreAway ? 'unavailable' : 'internal';
@@ -158,7 +158,7 @@ export class Session {
       maxRooms: config.maxRoomsPerConnection,
       features: [],
     });
-    // It may have been one frame too many, and have closed the connection, which then counts for nobody any more.
+    // The frame may have overfilled the buffer and closed the connection, which then must not count for its user.
     if (!this.#ended) this.#owner.welcomed(identity);
   }
 }

@@ -1,15 +1,15 @@
 /**
- * A transport: what brings clients to a node, besides the WebSockets of the public port. Types only.
+ * A transport: accepts clients in another way than by the WebSockets of the public port. Types only.
  *
- * For each client that it accepts it opens a connection on a socket of its own making (gateway/connection/socket.ts).
+ * For each client it opens a connection on its own implementation of gateway/connection/socket.ts.
  */
 import type { Connections } from './connections.ts';
 
 export interface Transport {
   /** Accepts clients from now on. Rejects if it cannot. */
   listen(connections: Connections): Promise<void>;
-  /** Accepts nobody new. Connections that are open stay. */
+  /** Accepts no new clients. Open connections stay. */
   stopListening(): void;
-  /** Cuts what is still open. */
+  /** Destroys the sockets that are still open. */
   close(): void;
 }

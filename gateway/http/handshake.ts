@@ -1,7 +1,7 @@
 /**
- * The opening handshake (RFC 6455 section 4.2.1): which requests become connections, and what token came with them.
+ * The opening handshake (RFC 6455 section 4.2.1): accepts or refuses a request, and finds its token.
  *
- * Pure functions over the request's headers. The WebSocket server underneath upgrades on a 24-character key alone, so
+ * Pure functions over the headers of the request. The WebSocket library only checks that the key has 24 characters, so
  * everything else is checked here.
  */
 import { tokenSubprotocolPrefix } from '../../shared/protocol.ts';
@@ -9,7 +9,7 @@ import type { Dialect } from '../protocol/dialect.ts';
 import type { HandshakeRejection } from '../telemetry/events.ts';
 import { isAllowedOrigin, isSameOrigin } from './origin.ts';
 
-/** A request, its header names in lower case; `headers` keeps every line of the request, doubles included. */
+/** Header names are in lower case. `headers` has the value of every header line, also of repeated ones. */
 export interface HandshakeRequest {
   method: string;
   query: string;
@@ -19,44 +19,44 @@ export interface HandshakeRequest {
 export interface HandshakeSettings {
   authCookie: string | undefined;
   authQuery: boolean;
-  /** As browsers write them (gateway/http/origin.ts). */
+  /** In the form that browsers send (gateway/http/origin.ts). Undefined: only the origin of the own host. */
   allowedOrigins: string[] | undefined;
 }
 
-export interface Refusal {
+export interface HandshakeRefusal {
   status: string;
   reason: HandshakeRejection;
-  /** A sentence that says what to do. */
+  /** Tells the client what to do. */
   message: string;
   headers?: Record<string, string>;
 }
 
-export interface Accepted {
+export interface AcceptedHandshake {
   key: string;
   dialect: Dialect;
-  /** Answered only if the client offered it. */
+  /** The subprotocol to answer; empty if the client offered none. */
   subprotocol: string;
-  /** The first token found, good or bad. */
+  /** The first token found, valid or not. */
   token: string | undefined;
 }
 
 /** 16 bytes in base64 (RFC 6455 section 4.1). */
 const keyGrammar = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
 
-/** `dialects` are those that a client may choose; the first one is for a client that chooses none. */
+/** A client chooses one of `dialects` by its subprotocol. Without a subprotocol it gets the first one. */
 export function readHandshake(
   request: HandshakeRequest,
   settings: HandshakeSettings,
   dialects: readonly Dialect[],
-): Accepted | Refusal {
+): AcceptedHandshake | HandshakeRefusal {
   return checkRequest(request) ?? checkOrigin(request, settings.allowedOrigins) ?? accept(request, settings, dialects);
 }
 
-function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefined {
+function checkRequest({ method, headers }: HandshakeRequest): HandshakeRefusal | undefined {
   const one = (name: string) => (headers.get(name)?.length === 1 ? headers.get(name)?.[0] : undefined);
   if (method !== 'GET')
     return refuse('405 Method Not Allowed', 'request', 'Open a WebSocket with GET.', { allow: 'GET' });
-  if (!listed(headers, 'upgrade', 'websocket') || !listed(headers, 'connection', 'upgrade')) {
+  if (!hasItem(headers, 'upgrade', 'websocket') || !hasItem(headers, 'connection', 'upgrade')) {
     return refuse(
       '426 Upgrade Required',
       'request',
@@ -71,8 +71,8 @@ function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefine
   if (!keyGrammar.test(one('sec-websocket-key') ?? '')) {
     return refuse('400 Bad Request', 'request', 'Send one Sec-WebSocket-Key of 16 bytes in base64.');
   }
-  // A length of 0 says that there is none, as some clients and proxies do with every request: whoever reads it ends the
-  // request at the same byte. Other bytes that are announced as a body would be read as frames.
+  // Content-Length 0 is harmless, and some clients and proxies send it with every request. Any other body would be read
+  // as WebSocket frames.
   if ((headers.has('content-length') && one('content-length') !== '0') || headers.has('transfer-encoding')) {
     return refuse('400 Bad Request', 'request', 'A handshake has no body.');
   }
@@ -81,8 +81,8 @@ function checkRequest({ method, headers }: HandshakeRequest): Refusal | undefine
 
 const versions = { 'sec-websocket-version': '13', upgrade: 'websocket', connection: 'Upgrade' };
 
-/** A foreign page must not act for its visitor. Browsers always send Origin; other clients are not bound by it. */
-function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefined): Refusal | undefined {
+/** A foreign page must not act for its visitor. Browsers always send Origin; for other clients it proves nothing. */
+function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefined): HandshakeRefusal | undefined {
   const origins = headers.get('origin');
   if (origins === undefined) return undefined;
   const [origin = ''] = origins;
@@ -97,8 +97,8 @@ function accept(
   request: HandshakeRequest,
   settings: HandshakeSettings,
   dialects: readonly Dialect[],
-): Accepted | Refusal {
-  const offered = values(request.headers, 'sec-websocket-protocol');
+): AcceptedHandshake | HandshakeRefusal {
+  const offered = listItems(request.headers, 'sec-websocket-protocol');
   const names = dialects.map(({ subprotocol }) => subprotocol);
   const name = offered.length > 0 ? offered.find((item) => names.includes(item)) : names[0];
   const dialect = dialects.find(({ subprotocol }) => subprotocol === name);
@@ -113,7 +113,7 @@ function accept(
   };
 }
 
-/** The order of docs/protocol.md; the first one found wins. */
+/** Looks in the order of docs/protocol.md; the first token found wins. */
 function findToken(
   { headers, query }: HandshakeRequest,
   offered: string[],
@@ -135,14 +135,14 @@ function findCookie(headers: Map<string, string[]>, name: string): string | unde
     const equals = pair.indexOf('=');
     if (equals === -1 || pair.slice(0, equals).trim() !== name) continue;
     const value = pair.slice(equals + 1).trim();
-    // A value may stand in quotes (RFC 6265 section 4.1.1), which no token holds.
+    // A cookie value may be quoted (RFC 6265 section 4.1.1). A token contains no quotes.
     return /^".*"$/.test(value) ? value.slice(1, -1) : value;
   }
   return undefined;
 }
 
-/** The items of a comma list that may be spread over several header lines (RFC 9110 section 5.3). */
-function values(headers: Map<string, string[]>, name: string): string[] {
+/** The items of a comma-separated header, which may have several lines (RFC 9110 section 5.3). */
+function listItems(headers: Map<string, string[]>, name: string): string[] {
   return (headers.get(name) ?? [])
     .join(',')
     .split(',')
@@ -150,8 +150,8 @@ function values(headers: Map<string, string[]>, name: string): string[] {
     .filter(Boolean);
 }
 
-function listed(headers: Map<string, string[]>, name: string, token: string): boolean {
-  return values(headers, name).some((item) => item.toLowerCase() === token);
+function hasItem(headers: Map<string, string[]>, name: string, token: string): boolean {
+  return listItems(headers, name).some((item) => item.toLowerCase() === token);
 }
 
 function refuse(
@@ -159,6 +159,6 @@ function refuse(
   reason: HandshakeRejection,
   message: string,
   headers: Record<string, string> = {},
-): Refusal {
+): HandshakeRefusal {
   return { status, reason, message, headers };
 }

@@ -12,7 +12,7 @@ import { type App, type Application, Applications, type CertificateFiles } from 
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Descriptors } from './descriptors.ts';
-import { type HandshakeRequest, type HandshakeSettings, type Refusal, readHandshake } from './handshake.ts';
+import { type HandshakeRefusal, type HandshakeRequest, type HandshakeSettings, readHandshake } from './handshake.ts';
 import { addressAt, whyNot } from './listening.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
@@ -203,7 +203,7 @@ export class Server {
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
   }
 
-  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: Refusal): void {
+  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: HandshakeRefusal): void {
     this.#parts.events.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
     res.cork(() => {
@@ -214,7 +214,7 @@ export class Server {
   }
 
   /** The answer to a request that the library does not see as a handshake: it lacks at least a key of the right length. */
-  #refusalOf(request: HandshakeRequest): Refusal {
+  #refusalOf(request: HandshakeRequest): HandshakeRefusal {
     const handshake = readHandshake(request, this.#parts.config, this.#parts.dialects);
     if ('status' in handshake) return handshake;
     return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
@@ -276,6 +276,6 @@ function readRequest(req: HttpRequest): HandshakeRequest {
   return { method: req.getCaseSensitiveMethod(), query: req.getQuery(), headers };
 }
 
-function busy(status: string, reason: Refusal['reason'], message: string): Refusal {
+function busy(status: string, reason: HandshakeRefusal['reason'], message: string): HandshakeRefusal {
   return { status, reason, message, headers: { 'retry-after': retryAfterSeconds } };
 }

@@ -1,9 +1,9 @@
 /**
- * The WebSocket side of the public port: what the library reports of a socket becomes calls of its Connection.
+ * The WebSockets of the public port: turns events of the library's sockets into calls of their Connection.
  *
- * It guards the library's traps: every handler is wrapped, so that an exception costs one connection, and nothing is ever
- * done inside `dropped`, where touching the socket crashes the process. It knows the library's sockets only by what it
- * needs of them; who makes them is gateway/http/server.ts.
+ * It contains the traps of the library. Every handler is wrapped, so an exception ends one connection instead of the
+ * process. Inside `dropped` it never touches the socket, which would crash the process. It knows the library only by
+ * the interface below; gateway/http/server.ts creates the sockets.
  */
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import type { Connection } from '../connection/connection.ts';
@@ -14,9 +14,9 @@ import type { Topics } from '../rooms/fanout.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Logger } from '../telemetry/log.ts';
 
-/** What the library keeps for us with each socket. */
+/** The data that the library stores with each socket. */
 export interface UserData {
-  /** By which the socket came: gateway/http/applications.ts. */
+  /** The application of the library that accepted the socket: gateway/http/applications.ts. */
   application: unknown;
   dialect: Dialect;
   token: string | undefined;
@@ -24,7 +24,7 @@ export interface UserData {
   connection: Connection | undefined;
 }
 
-/** A WebSocket of the library. */
+/** The parts of the library's WebSocket that are used here. */
 export interface LibrarySocket {
   getUserData(): UserData;
   send(message: Frame, isBinary: boolean, compress: boolean): unknown;
@@ -45,7 +45,7 @@ export interface WebSocketParts {
 
 export interface WebSocketOwner {
   opened(data: UserData): void;
-  /** Exactly once for each that was opened. */
+  /** Called exactly once per opened socket. */
   closed(data: UserData): void;
 }
 
@@ -59,7 +59,7 @@ export class WebSockets {
     this.#owner = owner;
   }
 
-  /** As the library calls them. */
+  /** For the library. */
   readonly handlers = {
     open: (ws: LibrarySocket) => this.#guard(ws, () => this.#open(ws)),
     message: (ws: LibrarySocket, message: ArrayBuffer, isBinary: boolean) =>
@@ -90,7 +90,10 @@ export class WebSockets {
     if (roundTripMs !== undefined) this.#parts.events.pingRoundTrip(roundTripMs / 1000);
   }
 
-  /** Backpressure keeps this from happening; if it does, something is lost, and the end of the connection tells it. */
+  /**
+   * Backpressure prevents this. If it happens, a message is lost, so the connection is closed: the loss must not be
+   * silent.
+   */
   #dropped(ws: LibrarySocket): void {
     const { connection } = ws.getUserData();
     this.#parts.log.error(
@@ -106,7 +109,7 @@ export class WebSockets {
     if (data.connection !== undefined) this.#parts.connections.closed(data.connection, code);
   }
 
-  /** An exception would end the process: it costs its connection instead. */
+  /** An exception in a handler would end the process: it ends the connection instead. */
   #guard(ws: LibrarySocket, handle: (connection: Connection | undefined) => void): void {
     const { connection } = ws.getUserData();
     try {
@@ -121,7 +124,7 @@ export class WebSockets {
   }
 }
 
-/** A WebSocket as connections see it. */
+/** A WebSocket as the socket of a Connection. */
 class ConnectionSocket implements Socket, Topics {
   readonly #ws: LibrarySocket;
   readonly #binary: boolean;

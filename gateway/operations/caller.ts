@@ -1,15 +1,15 @@
 /**
- * Who asks for an operation, and whether it is allowed.
+ * The caller of an operation, and its rights.
  *
- * A client may do what the rules of its room and its token say (gateway/rooms/access.ts). The server is the operator's own
- * backend: it may do everything that the rule of the room makes possible.
+ * A client has the rights that the rule of the room and its token give (gateway/rooms/access.ts). `server` is the
+ * operator's own backend: it needs no right, but the rule of the room must offer what it asks for.
  */
 import type { Identity } from '../auth/grants.ts';
 import type { Access, Action, Reading } from '../rooms/access.ts';
 import { Refusal } from './refusal.ts';
 
 export interface Client {
-  /** Undefined: not authenticated yet. It may do nothing. */
+  /** Undefined before authentication: the client has no rights. */
   readonly identity: Identity | undefined;
   isMember(room: string): boolean;
 }
@@ -18,13 +18,13 @@ export const server = Symbol('server');
 
 export type Caller = Client | typeof server;
 
-/** Says whether the caller may publish to the room, or subscribe to it. */
+/** True if the caller may publish or subscribe to the room. */
 export function may(access: Access, caller: Caller, action: Action, room: string): boolean {
   if (caller === server) return true;
   return caller.identity !== undefined && access.allows(caller.identity, action, room);
 }
 
-/** Says whether the caller may read the history or the presence of the room. */
+/** True if the caller may read the history or the presence of the room. */
 export function mayRead(access: Access, caller: Caller, what: Reading, room: string): boolean {
   if (caller === server) return access.offers(what, room);
   const { identity } = caller;

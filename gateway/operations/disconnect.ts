@@ -2,16 +2,19 @@
 import { closeCode } from '../../shared/codes.ts';
 import type { Identity } from '../auth/grants.ts';
 
-/** A connection, as far as an operator can act on it. */
+/** What an operator's action needs of a connection. */
 export interface Disconnectable {
   readonly id: string;
   readonly identity: Identity | undefined;
   close(code: typeof closeCode.disconnected): void;
-  /** Ends its membership of a room and tells it so. False if it is no member. */
+  /** Removes it from a room and sends it `unsubscribed`. False if it is no member. */
   expel(room: string): boolean;
 }
 
-/** Closes all connections of a user, or one by its id, with 4503. Returns how many. `connections` is the live set. */
+/**
+ * Closes all connections of a user, or the one with an id, with 4503. Returns their number. `connections`: all of the
+ * node.
+ */
 export function disconnect(
   connections: Iterable<Disconnectable>,
   target: { user: string } | { connection: string },
@@ -23,7 +26,7 @@ export function disconnect(
   return meant.length;
 }
 
-/** Takes all connections of a user out of a room. Returns how many were members. */
+/** Removes all connections of a user from a room. Returns the number of those that were members. */
 export function revoke(connections: Iterable<Disconnectable>, user: string, room: string): number {
   const all = [...connections].filter(({ identity }) => identity?.user === user);
   return all.filter((connection) => connection.expel(room)).length;

@@ -1,4 +1,4 @@
-/** History: messages that are kept of a room. */
+/** History: reads the stored messages of a room. */
 import type { HistoryPage, HistoryQuery } from '../backplane/backplane.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Hub } from '../rooms/hub.ts';
@@ -12,34 +12,36 @@ export interface HistoryParts {
   faults: Faults;
 }
 
-/** Offsets are exclusive; without `after` the newest messages are asked for. */
+/** Offsets are exclusive. Without `after`: the newest messages. */
 export interface HistoryQuestion {
   room: string;
   after: number | undefined;
   before: number | undefined;
-  /** The epoch that the offsets belong to; the present one if undefined. */
+  /** The epoch of the offsets; undefined is the current one. */
   epoch: string | undefined;
-  /** Messages in the answer, at most. */
+  /** Maximum number of messages in the answer. */
   limit: number;
 }
 
 export interface HistoryAnswer {
-  /** The present epoch, its newest offset, and the oldest offset that is kept. */
+  /** The current epoch, its newest offset, and the oldest offset in history. */
   epoch: string;
   offset: number;
   first: number;
-  /** `message` frames, ascending. None of another epoch: offsets mean nothing across epochs. */
+  /** `message` frames by ascending offset. Empty if the question names another epoch: its offsets mean nothing here. */
   messages: Uint8Array[];
-  /** There are more than these. */
+  /** More messages match than these. */
   more: boolean;
 }
 
-/** An answer is cut here, or at `maxBytes` if that is less, with `more`; a single message may be larger. */
+/** Bound of an answer, unless `maxBytes` is less. Beyond it `more` is set. A single message may be larger. */
 const maxAnswerBytes = 262_144;
-/** Left for the answer's other fields and the commas. */
+/** Reserved for the other fields of the answer, and commas. */
 const reservedBytes = 2_048;
 
-/** `maxBytes` is what the caller can be given at once. Rejects with a Refusal: `forbidden`, `unavailable`, `timeout`, `internal`. */
+/**
+ * `maxBytes`: what the caller can buffer. Rejects with a Refusal: `forbidden`, `unavailable`, `timeout` or `internal`.
+ */
 export async function history(
   { access, faults, hub }: HistoryParts,
   caller: Caller,
@@ -58,7 +60,7 @@ export async function history(
 function query({ after, before, epoch, limit }: HistoryQuestion, maxBytes: number): HistoryQuery {
   return {
     after: after === undefined ? undefined : { epoch, offset: after },
-    // Below 1 there is as little as below 0, which a query takes for no limit.
+    // Offsets begin at 1, so `before` 0 and 1 alike match nothing. The upper end of a query must be 0 or more.
     before: before === 0 ? 1 : before,
     limit,
     maxBytes: Math.max(1, Math.min(maxAnswerBytes, maxBytes) - reservedBytes),

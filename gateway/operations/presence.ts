@@ -1,4 +1,4 @@
-/** Presence: who is in a room, on all nodes. */
+/** Presence: reads the members of a room on all nodes. */
 import type { PresencePage } from '../backplane/presence.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Presence } from '../rooms/presence.ts';
@@ -14,13 +14,13 @@ export interface PresenceParts {
 
 export interface PresenceQuestion {
   room: string;
-  /** Members in the answer, at most. */
+  /** Maximum number of members in the answer. */
   limit: number;
-  /** Connection id of the last member of the page before. */
+  /** The connection id of the last member of the previous page. */
   after: string | undefined;
 }
 
-/** Rejects with a Refusal: `forbidden`, `unavailable`, `timeout`, `internal`. */
+/** Rejects with a Refusal: `forbidden`, `unavailable`, `timeout` or `internal`. */
 export async function presence(
   { access, faults, presence }: PresenceParts,
   caller: Caller,

@@ -1,4 +1,4 @@
-/** Publish: one message to one room, for all nodes. */
+/** Publish: sends one message to one room, on all nodes. */
 import type { Published } from '../backplane/backplane.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
 import type { Message, MessageStamper } from '../protocol/roomcast/message.ts';
@@ -18,9 +18,9 @@ export interface PublishParts {
 }
 
 /**
- * Resolves when the backplane took the message, with its position in a room with history, or as the duplicate of one with the
- * same key. Rejects with a Refusal: `forbidden` or `unavailable` (certainly not taken), `timeout` or `internal` (unknown).
- * `message` has been checked.
+ * Resolves when the backplane has taken the message, or has found an earlier one with the same key (`duplicate`). A
+ * room with history adds the position. Rejects with a Refusal: `forbidden` or `unavailable` (not published), `timeout`
+ * or `internal` (unknown outcome). The caller has checked the fields of `message`.
  */
 export function publish(parts: PublishParts, caller: Caller, message: Message): Promise<Published> {
   const { access, events, faults, hub, stamper } = parts;

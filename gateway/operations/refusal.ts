@@ -1,8 +1,9 @@
 /**
- * The one error of all operations: what was asked for is not done, and why.
+ * The one error type of all operations.
  *
- * Its code is one of the wire protocol's and its message a sentence for whoever asked, so every transport can hand it on as it
- * is. An unknown error is a fault of the gateway: it is reported here, and told as `internal` without its text.
+ * Its code is a code of the wire protocol, and its message is a sentence for the caller, so a transport can pass both
+ * on unchanged. An unknown error is a fault of the gateway: it is reported here, and becomes `internal` without its
+ * text.
  */
 import type { ErrorCode } from '../../shared/codes.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
@@ -11,7 +12,7 @@ import type { Faults } from '../telemetry/faults.ts';
 export class Refusal extends Error {
   readonly code: ErrorCode;
 
-  /** `message` says what to do. */
+  /** `message` tells the caller what to do. */
   constructor(code: ErrorCode, message: string) {
     super(message);
     this.name = 'Refusal';
@@ -19,15 +20,15 @@ export class Refusal extends Error {
   }
 }
 
-/** What can be done again after an operation failed. */
+/** Words that tell the caller how to retry. */
 export interface Retry {
-  /** As in `publish again`. */
+  /** The verb, for example `publish again`. */
   again: string;
-  /** How, where the outcome is unknown (`timeout`, `internal`). */
+  /** How to retry when the outcome is unknown (`timeout`, `internal`). */
   uncertain?: string;
 }
 
-/** Turns any error into a refusal. `what` failed, in words for the log. */
+/** Turns any error into a Refusal. `what` is the sentence for the log. */
 export function refusalOf(faults: Faults, what: string, error: unknown, retry: Retry): Refusal {
   if (error instanceof Refusal) return error;
   const { again, uncertain = 'in a moment' } = retry;

@@ -1,32 +1,31 @@
 /**
- * A dialect: how one kind of client writes what it asks for, and reads what it is told. Each connection speaks one, chosen
- * at its handshake; members of all dialects are in the same rooms.
+ * A dialect: the encoding of requests and replies on the wire. Each connection has one, chosen in its handshake.
+ * Members of all dialects share the same rooms.
  *
- * Everything else in the gateway handles values (gateway/protocol/request.ts, gateway/protocol/reply.ts). The exception is a
- * message: it travels between nodes as the finished frame of the native dialect (gateway/protocol/roomcast), and reaches the
- * members who speak that one as the bytes it came in. For any other dialect a node encodes it once, whatever the number of
- * members.
+ * The rest of the gateway handles values (gateway/protocol/request.ts, gateway/protocol/reply.ts). The exception is a
+ * message: nodes exchange it as the finished frame of the native dialect (gateway/protocol/roomcast), and members of
+ * that dialect get exactly these bytes. For any other dialect a node encodes a message once, for all of its members.
  */
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
 import type { Reply } from './reply.ts';
 import type { Rejected, Request } from './request.ts';
 
-/** What goes out as one WebSocket message. A string is UTF-8 text. */
+/** The content of one WebSocket message. A string is sent as UTF-8. */
 export type Frame = string | Uint8Array;
 
 export interface Dialect {
-  /** Its WebSocket subprotocol (RFC 6455 section 1.9), by which a client chooses it. Unique on a node. */
+  /** The WebSocket subprotocol (RFC 6455 section 1.9) by which a client chooses it. Unique on a node. */
   readonly subprotocol: string;
-  /** Its WebSocket messages are binary, in both directions; else they are text. */
+  /** True: WebSocket messages are binary in both directions. False: text. */
   readonly binary: boolean;
-  /** Reads one WebSocket message. The bytes are only valid during the call. Never throws. */
+  /** Decodes one WebSocket message. The bytes are only valid during the call. Never throws. */
   decode(message: ArrayBuffer): Request | Rejected;
   encode(reply: Reply): Frame;
-  /** `frame` is a `message` frame of the native dialect. */
+  /** Encodes a message. `frame` is a `message` frame of the native dialect. */
   message(frame: Uint8Array): Frame;
   /**
-   * For those who are among the members of a `join` themselves. Returns a function that encodes the frame without the member
-   * at an index, which is called for many of them.
+   * Encodes a `join` for the members that it names: none of them gets its own name. Returns a function that encodes the
+   * frame without the member at an index; it is called many times.
    */
   joinOfOthers(frame: JoinLeaveFrame): (index: number) => Frame;
 }

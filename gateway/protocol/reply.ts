@@ -1,7 +1,8 @@
 /**
- * What the gateway tells a client, as values. A dialect encodes them. Types only.
+ * The frames from the gateway to a client, as values: answers, and notices such as `gap`, `join` and `reconnect`. A
+ * dialect encodes them. Types only.
  *
- * Messages of a room are not among them: they travel finished (gateway/protocol/dialect.ts).
+ * Messages of a room are not among them: they are encoded once, by their first node (gateway/protocol/dialect.ts).
  */
 import type {
   ErrorFrame,
@@ -16,7 +17,7 @@ import type {
 } from '../../shared/protocol.ts';
 import type { Present } from '../backplane/presence.ts';
 
-/** A field that may be absent may also be undefined; dialects leave it out. */
+/** Optional fields may also be undefined; dialects leave them out. */
 type Fields<Frame> = { [Key in keyof Frame]: undefined extends Frame[Key] ? Frame[Key] | undefined : Frame[Key] };
 
 export type Reply =
@@ -37,13 +38,13 @@ export type GapReply = Fields<GapFrame>;
 export interface HistoryReply {
   type: 'history';
   id: FrameId;
-  /** The present epoch, its newest offset, and the oldest offset that is kept. */
+  /** The current epoch, its newest offset, and the oldest offset in history. */
   epoch: string;
   offset: number;
   first: number;
-  /** As they travel between nodes, ascending. */
+  /** `message` frames of the native dialect, by ascending offset. */
   messages: readonly Uint8Array[];
-  /** There are more than these. */
+  /** More messages match than these. */
   more: boolean;
 }
 
@@ -51,10 +52,10 @@ export interface HistoryReply {
 export interface PresenceReply {
   type: 'presence';
   id: FrameId;
-  /** Connections and users in the room, all of them. */
+  /** All connections and all users in the room. */
   count: number;
   users: number;
   members: readonly Present[];
-  /** There are more than these. */
+  /** The room has more members than these. */
   more: boolean;
 }

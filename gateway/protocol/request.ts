@@ -1,6 +1,6 @@
 /**
- * What a client can ask for, as values. A dialect decodes them from what was sent; sizes, forms and limits of every field are
- * checked there. Types only.
+ * The requests of clients, as values. A dialect decodes them, and checks form, size and limits of every field. Types
+ * only.
  */
 import type { ErrorCode } from '../../shared/codes.ts';
 import type { FrameId, Position } from '../../shared/protocol.ts';
@@ -14,25 +14,25 @@ export type Request =
   | PresenceRequest
   | { type: 'ping'; id: FrameId | undefined };
 
-/** A request that concerns one room. */
+/** A request for one room. */
 export type RoomRequest = Extract<Request, { room: string }>;
 
 export interface SubscribeRequest {
   type: 'subscribe';
   id: FrameId;
   room: string;
-  /** Resumes behind this position. */
+  /** Resumes after this position. */
   since: Position | undefined;
 }
 
 export interface PublishRequest {
   type: 'publish';
-  /** Without one there is no answer but an error. */
+  /** Without an id the only possible answer is an error. */
   id: FrameId | undefined;
   room: string;
   /** JSON text. */
   data: string;
-  /** Makes the publish idempotent, for one publisher and room. */
+  /** Makes the publish idempotent, per publisher and room. */
   key: string | undefined;
 }
 
@@ -40,12 +40,12 @@ export interface HistoryRequest {
   type: 'history';
   id: FrameId;
   room: string;
-  /** Offsets, exclusive. Without `after` the newest messages are asked for. */
+  /** Offsets, exclusive. Without `after`: the newest messages. */
   after: number | undefined;
   before: number | undefined;
-  /** The epoch that the offsets belong to; the present one if undefined. */
+  /** The epoch of the offsets; undefined is the current one. */
   epoch: string | undefined;
-  /** Messages in the answer, at most. */
+  /** Maximum number of messages in the answer. */
   limit: number;
 }
 
@@ -53,17 +53,17 @@ export interface PresenceRequest {
   type: 'presence';
   id: FrameId;
   room: string;
-  /** Members in the answer, at most. */
+  /** Maximum number of members in the answer. */
   limit: number;
-  /** Connection id of the last member of the page before. */
+  /** The connection id of the last member of the previous page. */
   after: string | undefined;
 }
 
-/** What was sent is no request, or none that this gateway offers. */
+/** A message that is not a valid request, or one of an unknown type. */
 export interface Rejected {
   type: 'rejected';
   id: FrameId | undefined;
   code: Extract<ErrorCode, 'bad_request' | 'unsupported'>;
-  /** A sentence that says what to do. */
+  /** Tells the client what to do. */
   message: string;
 }

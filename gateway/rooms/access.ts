@@ -1,9 +1,9 @@
 /**
  * Authorisation: who may do what in which room. Deny by default.
  *
- * Two sources add up: the rules of the operator (GATEWAY_ROOMS_FILE, the first that matches wins) and the grants of the
- * token (gateway/auth/grants.ts). Both are compiled and checked where they enter; afterwards every question is a pure
- * function. It knows identities and room names, never connections or sockets.
+ * An action is allowed by the operator's rules (GATEWAY_ROOMS_FILE, the first match wins) or by the grants of the token
+ * (gateway/auth/grants.ts). Rules and grants are checked where they enter; every decision here is a pure function. It
+ * knows identities and room names, never connections or sockets.
  */
 import QuickLRU from 'quick-lru';
 import { z } from 'zod';
@@ -14,15 +14,15 @@ import type { HistoryRule } from '../backplane/backplane.ts';
 /** What a client can ask for in a room. */
 export type Action = 'subscribe' | 'publish';
 
-/** `anyone`; `user`: any authenticated; `token`: only by the token's `rooms` claim; `server`: no client at all. */
+/** `anyone`; `user`: any authenticated user; `token`: only with a grant of the token; `server`: no client at all. */
 export type AccessLevel = 'anyone' | 'user' | 'token' | 'server';
 
-/** What a member may read of a room beside its messages. */
+/** What a member may read besides live messages. */
 export type Reading = 'history' | 'presence';
 
 /**
- * What becomes of messages for a member whose outgoing buffer is over the soft limit: fed from history at its own pace;
- * dropped and counted; dropped but for the newest; or the member's connection is closed.
+ * What a member gets while its outgoing buffer is over the soft limit. `catch-up`: messages from history, at its own
+ * pace. `drop`: none, and a count of those dropped. `latest`: only the last one. `close`: its connection is closed.
  */
 export type SlowRule = 'catch-up' | 'drop' | 'latest' | 'close';
 
@@ -33,9 +33,9 @@ export interface RoomRule {
   slow: SlowRule;
   /** Undefined in a plain room. */
   history: HistoryRule | undefined;
-  /** Members may ask who is there. */
+  /** Members may ask for `presence`. */
   presence: boolean;
-  /** Members are told who comes and goes. */
+  /** Members receive `join` and `leave` frames. */
   joinLeave: boolean;
 }
 
@@ -98,7 +98,7 @@ export function readRules(json: unknown): { rules: RoomRule[] } | { mistakes: st
 /** The rules of the rooms asked for last are remembered: of so many at least, of twice as many at most. */
 const maxRemembered = 20_000;
 
-/** True if a room that was opened under one rule can go on under the other: they differ in rights and in amounts only. */
+/** True if a room created under one rule can stay under the other: they differ only in rights and amounts. */
 export function isSameKind(one: RoomRule, other: RoomRule): boolean {
   return (
     one.slow === other.slow &&
@@ -118,7 +118,7 @@ export class Access {
     this.#rules = rules;
   }
 
-  /** From now on these rules hold. What was opened under the old ones is for others to look at: gateway/rooms-file.ts. */
+  /** These rules apply from now on. gateway/rooms-file.ts applies them to open rooms and connections. */
   replace(rules: readonly RoomRule[]): void {
     this.#rules = rules;
     this.#remembered.clear();
@@ -133,7 +133,7 @@ export class Access {
     return rule;
   }
 
-  /** Says whether an identity may do `action` in `room`. The room name has been checked. */
+  /** True if an identity may do `action` in `room`. The caller has checked the room name. */
   allows(identity: Identity, action: Action, room: string): boolean {
     if (isPersonalRoom(room)) {
       return action === 'subscribe' && identity.user !== null && room === personalRoom(identity.user);
@@ -145,15 +145,15 @@ export class Access {
     return grants(identity, action, room);
   }
 
-  /** Says whether the rule of the room turns it on. */
+  /** True if the rule of the room turns it on. */
   offers(what: Reading, room: string): boolean {
     const { history, presence } = this.rule(room);
     return what === 'history' ? history !== undefined : presence;
   }
 
   /**
-   * Says whether an identity may read the history or presence of a room. Members may where the rule turns it on; a grant
-   * of that name stands for membership, not for the rule.
+   * True if an identity may read the history or presence of a room. The rule must turn it on. Then members may, and
+   * others with a grant of that name.
    */
   allowsReading(identity: Identity, what: Reading, room: string, isMember: boolean): boolean {
     if (!this.offers(what, room)) return false;

@@ -1,68 +1,76 @@
 /**
- * Keeps every outgoing buffer bounded, so that the WebSocket server never has to drop a message behind our back.
+ * Backpressure: bounds every outgoing buffer, so that the WebSocket server itself never drops a message.
  *
- * Between two looks a buffer grows by at most the bytes fanned out on this node, and by at most what the busiest room got
- * times the rooms that a connection may be in. So all buffers are looked at once per (hard limit - soft limit) of the
- * smaller sum, and readers over the soft limit are put aside: nothing of theirs was dropped, and what they miss from there
- * on is known exactly. Half of MAX_BUFFERED_BYTES is the soft limit. It knows buffers, and of rooms only how much they
- * got; what being put aside means is the reader's own affair.
+ * Between two checks a buffer grows by at most the bytes fanned out on this node, and by at most the bytes of the
+ * busiest room times the rooms per connection. The smaller of the two is the bound. Whenever it reaches (hard limit -
+ * soft limit), all buffers are checked, and readers over the soft limit are stalled: nothing was dropped for them yet,
+ * and what they miss from then on is known exactly. The soft limit is half of MAX_BUFFERED_BYTES. It knows buffers, and
+ * the bytes fanned out to each room; the reader itself decides what stalling does.
  */
 
-/** A connection, as far as its outgoing buffer goes. */
+/** What backpressure needs of a connection. */
 export interface Buffered {
   /** Bytes that wait for the peer to read. */
   bufferedBytes(): number;
-  /** Puts what was fanned out in this turn of the event loop into the buffer, where `bufferedBytes` sees it. */
+  /**
+   * Moves the frames fanned out in this turn of the event loop into the buffer, so that `bufferedBytes` counts them.
+   */
   flush(): void;
   /** True while messages are fanned out to it. */
   readonly live: boolean;
-  /** It was closed, and only holds what its peer has not read. */
+  /** It was closed, and only holds bytes that its peer has not read. */
   readonly closing: boolean;
-  /** It is over the soft limit: no more messages to it until it has read. */
+  /** It is over the soft limit: it gets no more messages until it has drained. */
   stall(): void;
-  /** The node is over its total limit, and this one holds most. Still so at the next look: it has to let go at once. */
+  /**
+   * The node is over its total limit, and this buffer is among the fullest: close. Called again: free the buffer at
+   * once.
+   */
   evict(): void;
 }
 
-/** What a room got since a look, in bytes; for Backpressure alone. Begins as `{ fannedOut: 0, sinceCheck: 0 }`. */
+/** The bytes fanned out to a room, kept by Backpressure alone. Starts as `{ fannedOutBytes: 0, checkNumber: 0 }`. */
 export interface Tally {
-  fannedOut: number;
-  sinceCheck: number;
+  fannedOutBytes: number;
+  /** The check since which `fannedOutBytes` counts. */
+  checkNumber: number;
 }
 
-/** A full WebSocket frame header from the server (RFC 6455 section 5.2). */
+/** The largest frame header that a server sends (RFC 6455 section 5.2). */
 const frameHeaderBytes = 10;
 /**
- * Looks in the time in which as much is handed over as all buffers may hold. A reader that is shed may hold its buffer
- * to the next look, so at the most two of these shares are over the limit.
+ * Checks per total limit of bytes sent. An evicted reader may keep its buffer until the next check, so the node exceeds
+ * the limit by at most two of these shares.
  */
 const checksPerTotal = 8;
 
 export class Backpressure {
   readonly hardBytes: number;
   readonly softBytes: number;
-  /** A reader put aside goes on below this. */
+  /** A stalled reader goes live again at or below this. */
   readonly resumeBytes: number;
-  /** History is handed to a reader up to this: live messages still fit below the soft limit. */
+  /** History fills a buffer up to this only, so that live messages still fit below the soft limit. */
   readonly feedBytes: number;
   readonly #totalBytes: number;
   readonly #maxRooms: number;
   readonly #readers: ReadonlySet<Buffered>;
-  /** So many times it was looked. */
   #checks = 0;
-  /** Since the last look: all together, which is the most that one connection may have got; */
-  #fannedOut = 0;
-  /** the most in one room; */
-  #mostInARoom = 0;
-  /** and what a connection may have got beside the rooms that it is in now. */
-  #elsewhere = 0;
-  /** By all connections together at the most, since the last look. */
-  #handedOver = 0;
-  /** Fanned out in this turn: perhaps not in any buffer yet. Per connection, and by all together. */
-  #thisTurn = 0;
-  #thisTurnByAll = 0;
+  // Since the last check:
+  /** Bytes fanned out, each frame counted once: one connection got at most these. */
+  #fannedOutBytes = 0;
+  /** The largest share of one room in `#fannedOutBytes`. */
+  #busiestRoomBytes = 0;
+  /** Bytes that one connection may have got outside of its current rooms: rooms it left, and frames of no room. */
+  #otherBytes = 0;
+  /** Upper bound of the bytes sent to all connections together. */
+  #sentBytes = 0;
+  // In this turn of the event loop, so perhaps not in a buffer yet: bytes per connection, and to all together.
+  #turnBytes = 0;
+  #turnBytesOfAll = 0;
 
-  /** 0 is no limit. `maxRooms` is for one connection. `readers` is the live set of all connections of the node. */
+  /**
+   * A limit of 0 is no limit. `maxRooms` is per connection. `readers` is the live set of all connections of the node.
+   */
   constructor(hardBytes: number, totalBytes: number, maxRooms: number, readers: ReadonlySet<Buffered>) {
     this.hardBytes = hardBytes === 0 ? Number.POSITIVE_INFINITY : hardBytes;
     this.softBytes = this.hardBytes / 2;
@@ -73,44 +81,48 @@ export class Backpressure {
     this.#readers = readers;
   }
 
-  /** To be called before each frame that is fanned out to `members` readers. `room`: where all of them are in. */
+  /**
+   * To be called before a frame is fanned out to at most `members` readers. `room`: the room they are all members of.
+   */
   beforeFanout(frameBytes: number, members: number, room?: Tally): void {
     const bytes = frameBytes + frameHeaderBytes;
     this.#count(bytes, members, room);
-    const forOne = Math.min(this.#fannedOut, this.#maxRooms * this.#mostInARoom + this.#elsewhere);
-    if (forOne > this.hardBytes - this.softBytes || this.#handedOver > this.#totalBytes / checksPerTotal) {
+    const perConnection = Math.min(this.#fannedOutBytes, this.#maxRooms * this.#busiestRoomBytes + this.#otherBytes);
+    if (perConnection > this.hardBytes - this.softBytes || this.#sentBytes > this.#totalBytes / checksPerTotal) {
       this.check();
       this.#count(bytes, members, room);
     }
-    // The server flushes between the Redis callbacks of a turn and its immediates.
-    if (this.#thisTurn === 0) setImmediate(() => this.#endTurn());
-    this.#thisTurn += bytes;
-    this.#thisTurnByAll += bytes * members;
+    // The WebSocket server flushes after the Redis callbacks of a turn and before its immediates.
+    if (this.#turnBytes === 0) setImmediate(() => this.#endTurn());
+    this.#turnBytes += bytes;
+    this.#turnBytesOfAll += bytes * members;
   }
 
   /** To be called when a reader leaves a room. */
-  left(room: Tally): void {
-    if (room.sinceCheck === this.#checks) this.#elsewhere += room.fannedOut;
+  memberLeft(room: Tally): void {
+    if (room.checkNumber === this.#checks) this.#otherBytes += room.fannedOutBytes;
   }
 
-  /** To be called before bytes are sent to one reader from history. */
-  handedOver(bytes: number): void {
-    this.#handedOver += bytes + frameHeaderBytes;
-    if (this.#handedOver > this.#totalBytes / checksPerTotal) this.check();
+  /** To be called before a message from history is sent to one reader. */
+  beforeHistory(bytes: number): void {
+    this.#sentBytes += bytes + frameHeaderBytes;
+    if (this.#sentBytes > this.#totalBytes / checksPerTotal) this.check();
   }
 
-  /** Looks at every buffer: puts slow readers aside, sheds the fullest when all are too many. Returns their sum. */
+  /**
+   * Stalls readers over the soft limit, and evicts the fullest while the sum exceeds the total limit. Returns the sum.
+   */
   check(): number {
     this.#checks++;
-    this.#fannedOut = 0;
-    this.#mostInARoom = 0;
-    this.#elsewhere = 0;
-    this.#handedOver = 0;
+    this.#fannedOutBytes = 0;
+    this.#busiestRoomBytes = 0;
+    this.#otherBytes = 0;
+    this.#sentBytes = 0;
     let sum = 0;
     for (const reader of this.#readers) sum += this.#checkOne(reader);
-    if (sum + this.#thisTurnByAll > this.#totalBytes) {
+    if (sum + this.#turnBytesOfAll > this.#totalBytes) {
       for (const reader of this.#readers) reader.flush();
-      this.#thisTurnByAll = 0;
+      this.#turnBytesOfAll = 0;
       sum = this.sum();
     }
     if (sum > this.#totalBytes) this.#evictFullest(sum - this.#totalBytes);
@@ -125,26 +137,26 @@ export class Backpressure {
   }
 
   #count(bytes: number, members: number, room: Tally | undefined): void {
-    this.#fannedOut += bytes;
-    this.#handedOver += bytes * members;
-    if (room === undefined) this.#elsewhere += bytes;
+    this.#fannedOutBytes += bytes;
+    this.#sentBytes += bytes * members;
+    if (room === undefined) this.#otherBytes += bytes;
     else {
-      room.fannedOut = room.sinceCheck === this.#checks ? room.fannedOut + bytes : bytes;
-      room.sinceCheck = this.#checks;
-      this.#mostInARoom = Math.max(this.#mostInARoom, room.fannedOut);
+      room.fannedOutBytes = room.checkNumber === this.#checks ? room.fannedOutBytes + bytes : bytes;
+      room.checkNumber = this.#checks;
+      this.#busiestRoomBytes = Math.max(this.#busiestRoomBytes, room.fannedOutBytes);
     }
   }
 
   #checkOne(reader: Buffered): number {
     const bytes = reader.bufferedBytes();
-    if (!reader.live || bytes + this.#thisTurn <= this.softBytes) return bytes;
+    if (!reader.live || bytes + this.#turnBytes <= this.softBytes) return bytes;
     reader.flush();
     const flushed = reader.bufferedBytes();
     if (flushed > this.softBytes) reader.stall();
     return flushed;
   }
 
-  /** Those that were closed before go first: their buffers were to be free by now. */
+  /** Closed ones go first: they had until this check to free their buffers. */
   #evictFullest(excess: number): void {
     const fullest = [...this.#readers]
       .map((reader) => ({ reader, bytes: reader.bufferedBytes() }))
@@ -159,9 +171,9 @@ export class Backpressure {
   }
 
   #endTurn(): void {
-    this.#thisTurn = 0;
-    this.#thisTurnByAll = 0;
-    // One message to very many may alone be more than what may be handed over between two looks.
-    if (this.#handedOver > this.#totalBytes / checksPerTotal) this.check();
+    this.#turnBytes = 0;
+    this.#turnBytesOfAll = 0;
+    // A single message to very many members may exceed the share on its own.
+    if (this.#sentBytes > this.#totalBytes / checksPerTotal) this.check();
   }
 }

@@ -1,35 +1,37 @@
 /**
- * How a room goes on from a position: what was kept, then what came live meanwhile, without a hole that is not told.
+ * The continuation of a room from a position: messages from history, then live ones, and a hole wherever any are
+ * missing.
  *
- * Pure functions, the heart of resume, healing and catching up alike. A page of history was read after the position was
- * known, and every live message since the read was asked for is in the tail; so together they hold all there is. They
- * know no connections and no Redis; test/unit/rooms/continuation.test.ts holds them against a naive oracle.
+ * Pure functions, shared by resume, healing and catch-up. The page of history is read after the position is known, and
+ * the tail holds every live message since the read began. So the two together are complete. They know no connections
+ * and no Redis; test/unit/rooms/continuation.test.ts checks them against a naive oracle.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { HistoryPage } from '../backplane/backplane.ts';
 
-/** A message in its place. */
+/** A message with its position. */
 export interface PlacedMessage {
   position: Position;
   frame: Uint8Array;
 }
 
-/** Messages that cannot be had any more, in their place; `position` is where it goes on behind them. */
+/** Messages that are lost for good, in order with the others. `position` is the position after them. */
 export interface Hole {
   reason: 'trimmed' | 'epoch';
-  /** The missing offsets, inclusive. Unknown where another epoch began. */
+  /** The missing offsets, inclusive. Undefined where a new epoch began. */
   first?: number;
   last?: number;
   position: Position;
 }
 
+/** What moves a position forward: one message, or one hole. */
 export type Step = PlacedMessage | Hole;
 
 export interface Continuation {
   steps: Step[];
-  /** Behind the last step. */
+  /** The position after the last step. */
   position: Position;
-  /** False: there is more, to be read from `position`. */
+  /** False: there may be more; read again from `position`. */
   complete: boolean;
 }
 
@@ -37,8 +39,8 @@ export function isHole(step: Step): step is Hole {
   return 'reason' in step;
 }
 
-/** What a `gap` frame tells of a hole. */
-export function missing({ reason, first, last, position }: Hole) {
+/** The fields of a `gap` frame for a hole. */
+export function gapFields({ reason, first, last, position }: Hole) {
   return first === undefined || last === undefined
     ? { reason, ...position }
     : { reason, first, last, count: last - first + 1, ...position };
@@ -48,7 +50,10 @@ export function samePosition(one: Position, other: Position): boolean {
   return one.offset === other.offset && one.epoch === other.epoch;
 }
 
-/** `page` was read with `after` at or before `from` (or, from another epoch, from the start), and with a limit above 0. */
+/**
+ * `page` must be read with a limit above 0, and with `after` at or before `from`, or from the start of the epoch if
+ * `from` is of another epoch.
+ */
 export function continueFrom(from: Position, page: HistoryPage, tail: readonly PlacedMessage[]): Continuation {
   const steps: Step[] = [];
   const { epoch } = page;
@@ -74,7 +79,7 @@ export function continueFrom(from: Position, page: HistoryPage, tail: readonly P
   for (const message of tail) {
     const { position } = message;
     if (position.epoch === epoch && position.offset <= offset) continue;
-    // Another epoch, or a hole: only a new read tells which.
+    // A new epoch or a hole: only another read can tell which.
     if (position.epoch !== epoch || position.offset > offset + 1) {
       return { steps, position: { epoch, offset }, complete: false };
     }
@@ -84,7 +89,7 @@ export function continueFrom(from: Position, page: HistoryPage, tail: readonly P
   return { steps, position: { epoch, offset }, complete: true };
 }
 
-/** The steps up to an offset of their epoch. A hole that reaches beyond it ends there. */
+/** The steps up to `limit`. A hole that reaches beyond it is shortened to end there. */
 export function upTo(steps: readonly Step[], limit: Position): Step[] {
   const within: Step[] = [];
   for (const step of steps) {

@@ -1,10 +1,10 @@
 /**
- * Fan-out: hands one frame to everybody on this node who listens to a topic, in each listener's dialect.
+ * Fan-out: sends one frame to every listener of a topic on this node, each in its own dialect.
  *
- * A topic is the messages of a room, or its `join` and `leave` frames. The WebSocket server keeps who listens to what, so
- * that a frame costs one call for one listener or ten thousand. What it cannot do alone is kept here, by topic: how many
- * WebSockets speak another dialect than the native one, and the listeners that are no WebSockets. Nodes that have neither
- * pay one comparison for each frame. Backpressure is told of every frame before it goes out.
+ * A room has two topics: its messages, and its `join` and `leave` frames. The WebSocket server holds the subscriptions,
+ * so a frame costs one call for one listener or ten thousand. This file adds what the server lacks, per topic: the
+ * number of WebSockets in each other dialect, and the listeners that are not WebSockets. A node with neither pays one
+ * comparison per frame. Every frame is announced to backpressure before it is sent.
  */
 import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
@@ -23,40 +23,43 @@ export interface Topics {
 
 export interface Listener {
   readonly dialect: Dialect;
-  /** Undefined: it is no WebSocket, and is sent each frame by itself. */
+  /** Undefined if it is not a WebSocket: it is sent each frame on its own. */
   readonly topics: Topics | undefined;
-  /** By itself: a frame of its dialect. */
+  /** Sends a frame of its dialect, then checks its buffer: it may stall or be closed in this call. */
   send(frame: Frame): void;
   /**
-   * As one of many: the same without a look at its buffer, which may not change its state in the middle of a fan-out.
-   * Backpressure has been told.
+   * Sends a frame of its dialect as part of a fan-out, without checking its buffer: a listener must not change its
+   * state in the middle of a fan-out, and backpressure has counted the frame already.
    */
-  fannedOut(frame: Frame): void;
+  sendUnchecked(frame: Frame): void;
 }
 
-/** A room, as far as fan-out goes. */
+/** What fan-out needs of a room. */
 export interface Audience extends Tally {
   readonly name: string;
-  /** Members on this node, and those of them that get no live message now. */
+  /** Members on this node, and how many of them are detached from the fan-out. */
   readonly members: number;
   readonly detached: number;
 }
 
-/** Those who listen to a topic and are not served by the native publish. */
-interface Others {
-  /** WebSockets by dialect; their topic carries its name. */
+/** The listeners of a topic that the native publish does not reach. */
+interface OtherListeners {
+  /** The number of WebSockets per dialect. They subscribe to a topic of that dialect. */
   sockets: Map<Dialect, number>;
   direct: Set<Listener>;
 }
 
-/** The topic of a room's `join` and `leave` frames; that of its messages is its name. No room has such a name. */
+/**
+ * The topic of a room's `join` and `leave` frames. A room name has no line feed, so it clashes with no topic of
+ * messages.
+ */
 export function presenceTopic(room: string): string {
   return `${room}\n`;
 }
 
-/** A frame in the dialects of `Others`. */
+/** A frame in the dialects of `OtherListeners`. */
 interface Encoded {
-  /** Of the largest, the native one included. */
+  /** Size of the largest of them and of the native frame. */
   bytes: number;
   send(): void;
 }
@@ -68,7 +71,7 @@ function topicIn(dialect: Dialect, topic: string): string {
 export class Fanout {
   readonly #publish: PublishToTopic;
   readonly #backpressure: Backpressure;
-  readonly #others = new Map<string, Others>();
+  readonly #others = new Map<string, OtherListeners>();
 
   constructor(publish: PublishToTopic, backpressure: Backpressure) {
     this.#publish = publish;
@@ -88,10 +91,10 @@ export class Fanout {
     else others.sockets.set(dialect, (others.sockets.get(dialect) ?? 0) + 1);
   }
 
-  /** `gone`: its socket is, and the WebSocket server has forgotten it. */
-  unlisten(topic: string, listener: Listener, gone = false): void {
+  /** `socketClosed`: the WebSocket server has dropped its subscriptions, and its socket must not be touched. */
+  unlisten(topic: string, listener: Listener, socketClosed = false): void {
     const { dialect, topics } = listener;
-    if (!gone) topics?.unsubscribe(topicIn(dialect, topic));
+    if (!socketClosed) topics?.unsubscribe(topicIn(dialect, topic));
     if (topics !== undefined && dialect === roomcast) return;
     const others = this.#others.get(topic);
     if (others === undefined) return;
@@ -104,19 +107,19 @@ export class Fanout {
     if (others.sockets.size === 0 && others.direct.size === 0) this.#others.delete(topic);
   }
 
-  /** Its socket is open. */
+  /** Its socket must be open. */
   isListening(topic: string, listener: Listener): boolean {
     const { dialect, topics } = listener;
     if (topics !== undefined) return topics.isSubscribed(topicIn(dialect, topic));
     return this.#others.get(topic)?.direct.has(listener) ?? false;
   }
 
-  /** A `message` frame, to the live members of a room. Backpressure may put some of them aside first: they do not get it. */
+  /** Sends a `message` frame to the live members of a room. Members that backpressure stalls first do not get it. */
   message(room: Audience, frame: Uint8Array): void {
     this.#toLive(room, frame, this.#others.size === 0 ? undefined : this.#encodeMessage(room.name, frame));
   }
 
-  /** Anything else, to the live members of a room. */
+  /** Sends any other frame to the live members of a room. */
   reply(room: Audience, reply: Reply): void {
     const frame = roomcast.encode(reply);
     const others = this.#others.size === 0 ? undefined : this.#encode(room.name, frame, (to) => to.encode(reply));
@@ -124,8 +127,8 @@ export class Fanout {
   }
 
   /**
-   * To those who listen to a topic; `listeners` is how many, at most. Backpressure is told now, and may put some aside. The
-   * frame goes out when the function that is returned is called.
+   * Prepares a frame for at most `listeners` listeners of a topic: encodes it and announces it to backpressure, which
+   * may stall some of them. The returned function sends it.
    */
   prepare(topic: string, reply: Reply, listeners: number): () => void {
     const frame = roomcast.encode(reply);
@@ -144,12 +147,12 @@ export class Fanout {
     others?.send();
   }
 
-  /** Apart from `message`, which would allocate for the function even where nobody needs it. */
+  /** Separate from `message`, whose every call would allocate for the function. */
   #encodeMessage(topic: string, frame: Uint8Array): Encoded | undefined {
     return this.#encode(topic, frame, (dialect) => dialect.message(frame));
   }
 
-  /** Once for each dialect that somebody listens in, besides WebSockets of the native one. Undefined where nobody does. */
+  /** Encodes once per dialect of the other listeners. Undefined if there are none. */
   #encode(topic: string, native: Frame, encode: (dialect: Dialect) => Frame): Encoded | undefined {
     const others = this.#others.get(topic);
     if (others === undefined) return undefined;
@@ -160,7 +163,7 @@ export class Fanout {
     const send = () => {
       for (const [dialect, frame] of frames) {
         if (others.sockets.has(dialect)) this.#publish(topicIn(dialect, topic), frame, dialect.binary);
-        for (const listener of [...others.direct]) if (listener.dialect === dialect) listener.fannedOut(frame);
+        for (const listener of [...others.direct]) if (listener.dialect === dialect) listener.sendUnchecked(frame);
       }
     };
     return { bytes: Math.max(...[...frames.values()].map((frame) => Buffer.byteLength(frame))), send };

@@ -1,11 +1,12 @@
 /**
- * The feed of a room with history on this node: where the room is, and how it gets there without a hole.
+ * The feed of a room with history on this node: its position, and delivery without a hole.
  *
- * The one owner of the room's position here, which is that of the last message handed to the live members. A message that
- * does not follow on it, a subscription that was lost, or a check that finds more in history makes the feed heal: live
- * messages wait, what is missing is read and handed on in order. Members that are behind (they resume, or read slowly)
- * follow: they are given history from their own place until they have come to the room's. There is one read at a time, and
- * everybody waiting near by shares it. It knows no connections and no rights. Next: gateway/rooms/continuation.ts.
+ * The one owner of the room's position, that of the last message delivered to the live members. The feed heals when a
+ * message does not follow this position, when the subscription was lost, or when a probe finds a difference: live
+ * messages wait, and the feed reads the missing ones and delivers all in order. Members that resume or catch up are
+ * followers: they get history from their own cursor until they reach the room's position. A room has one read at a
+ * time; followers with cursors close together share it. It knows no connections and no rights. Next:
+ * gateway/rooms/continuation.ts.
  */
 import { type Deferred, deferred } from '../../shared/deferred.ts';
 import type { Position } from '../../shared/protocol.ts';
@@ -13,15 +14,15 @@ import { BackplaneError, type HistoryPage, type HistoryQuery } from '../backplan
 import { continueFrom, type Hole, isHole, type PlacedMessage, type Step, samePosition, upTo } from './continuation.ts';
 import type { ReadPurpose } from './reads.ts';
 
-/** A member that is behind. */
+/** A member that resumes or catches up. */
 export interface Follower {
-  /** Behind the last step it took. */
+  /** The position of the last step it took. */
   readonly cursor: Position;
-  /** It comes back with a position of its own: a hole means refusal, and trouble is told. */
+  /** It resumes from a position of the client: a hole refuses the resume, and a failed read fails it. */
   readonly resuming: boolean;
-  /** Steps from its cursor on. `arrived`: they end where the room is, and it may go live, now. */
-  receive(steps: readonly Step[], arrived: boolean): void;
-  /** Its read failed. Only called while it is resuming; others wait until there is an answer. */
+  /** The steps after its cursor. `caughtUp`: they end at the room's position, so it has to go live in this call. */
+  receive(steps: readonly Step[], caughtUp: boolean): void;
+  /** Its read failed. Only called while it resumes; one that catches up waits for the retry. */
   failed(error: unknown): void;
 }
 
@@ -29,23 +30,23 @@ export interface Follower {
 export interface FeedOwner {
   /** Rejects with a BackplaneError. */
   read(query: HistoryQuery, purpose: ReadPurpose): Promise<HistoryPage>;
-  /** Hands a message to the live members. `at` is undefined for one from history. */
+  /** Delivers a message to the live members. `at` is undefined for a message from history. */
   deliver(frame: Uint8Array, at: number | undefined): void;
-  /** Tells the live members of a hole. */
-  tell(hole: Hole): void;
-  /** Messages that had not come have been delivered from history, all of them. */
+  /** Sends the live members a `gap` for the hole. */
+  gap(hole: Hole): void;
+  /** Healing is complete, and it delivered messages from history. */
   healed(): void;
-  /** Call `retry` in a moment. */
-  troubled(): void;
+  /** A read failed: call `retry` within a second. */
+  retryLater(): void;
   fault(error: unknown): void;
 }
 
-/** One read. Enough to catch up quickly, not so much that Redis or this node is held up. */
+/** One page of history: large enough to catch up quickly, small enough not to block Redis or this node. */
 const pageMessages = 500;
 const pageBytes = 262_144;
-/** A follower that is so many messages further back than the one whose turn it is shares its read. */
+/** A read begins at the lowest cursor at most this many messages before that of the first follower. */
 const sharedDistance = 250;
-/** Live messages that are kept during a read; beyond, they are read too. */
+/** Live messages kept during a read. Beyond either bound they are read from history instead. */
 const maxTailMessages = 1_000;
 const maxTailBytes = 1_048_576;
 
@@ -56,30 +57,33 @@ export class Feed {
   #opening: Deferred | undefined;
   #healing = false;
   #reading = false;
-  /** Something was missed since the read under way was asked for, which may be behind its answer. */
-  #missedMore = false;
-  /** Since it began to heal, messages were delivered from history. */
-  #filled = false;
-  /** The last read failed; nothing is read before the next call from outside. */
-  #troubled = false;
-  /** Live messages since the read under way was asked for. */
+  /** `heal` was called after the current read began, so the page may lack what was missed. */
+  #healAgain = false;
+  /** This healing has delivered messages from history. */
+  #deliveredFromHistory = false;
+  /** The last read failed: no read begins before the next call from outside. */
+  #waitsForRetry = false;
+  /** Live messages since the current read began. */
   #tail: PlacedMessage[] = [];
   #tailBytes = 0;
-  #tailCut = false;
-  /** Where the room was when it was last looked after. */
-  #seen: Position | undefined;
-  #suspect: Position | undefined;
+  #tailOverflowed = false;
+  /** The position at the last probe. */
+  #lastProbedAt: Position | undefined;
+  /** The position at which the last probe differed from Redis. */
+  #differedAt: Position | undefined;
 
   constructor(owner: FeedOwner) {
     this.#owner = owner;
   }
 
-  /** Undefined before it is open. */
+  /** Undefined until `open` has resolved. */
   get position(): Position | undefined {
     return this.#position;
   }
 
-  /** To be called when the room is subscribed. Resolves with the position; rejects with what the read was rejected with. */
+  /**
+   * To be called when the room is subscribed. Resolves when the position is known; rejects with the error of the read.
+   */
   open(): Promise<void> {
     if (this.#position !== undefined) return Promise.resolve();
     if (this.#opening === undefined) {
@@ -101,14 +105,14 @@ export class Feed {
     } else this.heal();
   }
 
-  /** Messages may be missing: reads and delivers them. Until then live ones wait. */
+  /** Messages may be missing: reads and delivers them. Live messages wait until that is done. */
   heal(): void {
     this.#healing = true;
-    this.#missedMore = true;
+    this.#healAgain = true;
     this.#next();
   }
 
-  /** Gives the member history from its cursor on. */
+  /** Reads history after the follower's cursor and calls its `receive` once. */
   follow(follower: Follower): void {
     this.#followers.add(follower);
     this.#next();
@@ -118,32 +122,33 @@ export class Feed {
     this.#followers.delete(follower);
   }
 
-  /** Goes on after trouble. */
+  /** Reads again after a failed read. */
   retry(): void {
     this.#next();
   }
 
   /**
-   * To be called every few seconds: a message that was lost without a trace, with none behind it to show the hole, is
-   * found by the second look in a row at a room where nothing else happens. Returns true if it reads.
+   * Compares an idle room with Redis; to be called every few seconds. It finds a lost message that no later message
+   * reveals. Two consecutive probes of an idle room must differ from Redis before it heals: after one, the message may
+   * still be on its way. Returns true if it reads.
    */
   probe(): boolean {
     const here = this.#position;
     if (here === undefined || this.#healing || this.#reading) return false;
-    if (this.#seen !== here) {
-      this.#seen = here;
+    if (this.#lastProbedAt !== here) {
+      this.#lastProbedAt = here;
       return false;
     }
     this.#owner
       .read({ after: here, limit: 0, maxBytes: 0, lastSeen: here }, 'probe')
       .then(({ epoch, top }) => {
         if (this.#position !== here || this.#healing) return;
-        if (epoch === here.epoch && top === here.offset) this.#suspect = undefined;
-        else if (this.#suspect === here) this.heal();
-        else this.#suspect = here;
+        if (epoch === here.epoch && top === here.offset) this.#differedAt = undefined;
+        else if (this.#differedAt === here) this.heal();
+        else this.#differedAt = here;
       })
       .catch((error: unknown) => {
-        // Trouble with the backplane shows elsewhere, and the room is looked after again.
+        // A backplane error is reported elsewhere, and the next round probes again.
         if (!(error instanceof BackplaneError)) this.#owner.fault(error);
       });
     return true;
@@ -151,42 +156,42 @@ export class Feed {
 
   #keepInTail(message: PlacedMessage): void {
     this.#tailBytes += message.frame.length;
-    if (this.#tail.length >= maxTailMessages || this.#tailBytes > maxTailBytes) this.#tailCut = true;
-    if (!this.#tailCut) this.#tail.push(message);
+    if (this.#tail.length >= maxTailMessages || this.#tailBytes > maxTailBytes) this.#tailOverflowed = true;
+    if (!this.#tailOverflowed) this.#tail.push(message);
   }
 
-  /** The next read, if one is wanted and none is under way. */
+  /** Begins the next read if one is needed and none is under way. */
   #next(): void {
-    this.#troubled = false;
+    this.#waitsForRetry = false;
     if (this.#reading) return;
     const healing = this.#healing;
     const query = healing ? this.#healingQuery() : this.#followersQuery();
     if (query === undefined) return;
     this.#reading = true;
-    this.#missedMore = false;
+    this.#healAgain = false;
     this.#tail = [];
     this.#tailBytes = 0;
-    this.#tailCut = false;
-    // Of those who come later, the page may be too old to say that their position is no good.
-    const asking = new Set(this.#followers);
+    this.#tailOverflowed = false;
+    // For a follower that comes later the page may be too old to prove its position invalid.
+    const following = new Set(this.#followers);
     this.#owner
       .read(query, this.#purpose())
       .then(
         (page) => {
-          // What is called here may ask for the next read, which would take the tail away.
-          if (healing) this.#heal(page);
-          else this.#serve(query, page, asking);
+          // Calls in here may ask for the next read. It begins in `finally`, because it clears the tail.
+          if (healing) this.#healFrom(page);
+          else this.#serveFollowers(query, page, following);
         },
         (error: unknown) => this.#fail(error),
       )
       .catch((error: unknown) => {
         this.#owner.fault(error);
-        this.#troubled = true;
-        this.#owner.troubled();
+        this.#waitsForRetry = true;
+        this.#owner.retryLater();
       })
       .finally(() => {
         this.#reading = false;
-        if (!this.#troubled) this.#next();
+        if (!this.#waitsForRetry) this.#next();
       });
   }
 
@@ -207,7 +212,7 @@ export class Feed {
     if (leader === undefined) return undefined;
     const lastSeen = this.#position;
     let after = leader.cursor;
-    // Whoever resumes from another epoch is refused anyway, once it is sure which one is the present.
+    // A resume from another epoch is refused. The read only confirms the current epoch, so it asks for no messages.
     if (leader.resuming && after.epoch !== lastSeen?.epoch) return { after, limit: 0, maxBytes: 0, lastSeen };
     const least = after.offset - sharedDistance;
     for (const { cursor } of this.#followers) {
@@ -216,33 +221,33 @@ export class Feed {
     return { after, limit: pageMessages, maxBytes: pageBytes, lastSeen };
   }
 
-  #heal(page: HistoryPage): void {
+  #healFrom(page: HistoryPage): void {
     const from = this.#position ?? { epoch: page.epoch, offset: page.top };
     const { steps, position, complete } = continueFrom(from, page, this.#tail);
-    // Nobody is live before it is open.
+    // No member is live before the feed is open.
     if (this.#position !== undefined) this.#deliver(steps);
     this.#position = position;
-    if (!complete || this.#tailCut || this.#missedMore) return;
+    if (!complete || this.#tailOverflowed || this.#healAgain) return;
     this.#healing = false;
-    if (this.#filled) this.#owner.healed();
-    this.#filled = false;
+    if (this.#deliveredFromHistory) this.#owner.healed();
+    this.#deliveredFromHistory = false;
     this.#opening?.resolve();
     this.#opening = undefined;
   }
 
   #deliver(steps: readonly Step[]): void {
     for (const step of steps) {
-      if (isHole(step)) this.#owner.tell(step);
+      if (isHole(step)) this.#owner.gap(step);
       else {
         this.#owner.deliver(step.frame, undefined);
-        this.#filled = true;
+        this.#deliveredFromHistory = true;
       }
-      // Whoever is put aside by the next step was given this one.
+      // Set per step: a member that stalls at the next step has received this one.
       this.#position = step.position;
     }
   }
 
-  #serve(query: HistoryQuery, page: HistoryPage, asking: ReadonlySet<Follower>): void {
+  #serveFollowers(query: HistoryQuery, page: HistoryPage, following: ReadonlySet<Follower>): void {
     const here = this.#position;
     if (here === undefined) return;
     if (page.epoch !== here.epoch) {
@@ -253,27 +258,27 @@ export class Feed {
       const { cursor } = follower;
       const known = cursor.epoch === here.epoch && cursor.offset <= page.top;
       if (known && cursor.offset > here.offset) {
-        // It comes from a node that was quicker than this one.
+        // The client was on a node that is ahead of this one.
         this.heal();
       } else if (!known && follower.resuming) {
-        if (!asking.has(follower)) continue;
+        if (!following.has(follower)) continue;
         this.#followers.delete(follower);
         follower.receive([{ reason: 'epoch', position: here }], true);
       } else if (query.limit > 0 && covers(query, page, cursor)) {
-        this.#give(follower, page, here);
+        this.#serve(follower, page, here);
       }
     }
   }
 
-  #give(follower: Follower, page: HistoryPage, here: Position): void {
+  #serve(follower: Follower, page: HistoryPage, here: Position): void {
     const { cursor } = follower;
     const steps = upTo(continueFrom(cursor, page, this.#tail).steps, here);
     const end = steps.at(-1)?.position ?? cursor;
-    const arrived = samePosition(end, here);
-    // It is beyond this page: its turn comes.
-    if (steps.length === 0 && !arrived) return;
+    const caughtUp = samePosition(end, here);
+    // Its cursor is past this page: it waits for a later read.
+    if (steps.length === 0 && !caughtUp) return;
     this.#followers.delete(follower);
-    follower.receive(steps, arrived);
+    follower.receive(steps, caughtUp);
   }
 
   #fail(error: unknown): void {
@@ -285,13 +290,13 @@ export class Feed {
       this.#followers.delete(follower);
       follower.failed(error);
     }
-    this.#troubled = true;
-    // A room that could not be opened is opened by the next one who joins it.
-    if (this.#position !== undefined && (this.#healing || this.#followers.size > 0)) this.#owner.troubled();
+    this.#waitsForRetry = true;
+    // A feed that failed to open needs no retry: the next member that joins opens it.
+    if (this.#position !== undefined && (this.#healing || this.#followers.size > 0)) this.#owner.retryLater();
   }
 }
 
-/** Says whether a page that was asked for one follower begins early enough for another one. */
+/** True if the page, read for one follower, begins early enough for another one at `cursor`. */
 function covers({ after }: HistoryQuery, page: HistoryPage, cursor: Position): boolean {
   if (after?.epoch !== page.epoch) return cursor.epoch !== page.epoch || cursor.offset >= page.base;
   return cursor.epoch === page.epoch && cursor.offset >= after.offset;

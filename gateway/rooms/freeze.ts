@@ -1,13 +1,14 @@
 /**
- * Notices that the process stood still (SIGSTOP, a paused container or machine), before anything that waited is obeyed.
+ * Detects that the process stood still (SIGSTOP, a paused container or machine), before it acts on any input that
+ * waited.
  *
- * After a thaw the event loop reads its sockets before it runs a timer. So besides a timer that marks the time, whoever
- * takes something in asks here first, and the first one to ask finds that the mark is old. It knows only the clock; what
- * a thaw means is told to it. A machine whose monotonic clock stood still as well cannot be noticed this way.
+ * After a thaw the event loop reads its sockets before it runs a timer. So a timer alone is too late: everything that
+ * takes input calls `check` first, and the first call finds the old mark. It knows only the clock; the caller of the
+ * constructor decides what a thaw does. It cannot detect a pause that stops the monotonic clock too.
  */
 
 const beatMs = 500;
-/** No load keeps the event loop from its timers for so long; other nodes and clients have given this one up by then. */
+/** No load blocks the event loop this long, and other nodes and clients treat this node as dead by then. */
 export const frozenAfterMs = 5_000;
 
 export class Freeze {
@@ -15,7 +16,7 @@ export class Freeze {
   readonly #timer: NodeJS.Timeout;
   #markedAt = performance.now();
 
-  /** `onThaw` is called from within `look`, once for each time the process stood still. */
+  /** `onThaw` is called from within `check`, once for each time the process stood still. */
   constructor(onThaw: (stoodStillMs: number) => void) {
     this.#onThaw = onThaw;
     this.#timer = setInterval(() => {
@@ -25,7 +26,7 @@ export class Freeze {
     }, beatMs);
   }
 
-  /** To be called before anything that comes from outside is acted on. `now` is performance.now(). */
+  /** To be called before acting on any input. `now` is performance.now(). */
   check(now: number): void {
     const stoodStillMs = now - this.#markedAt;
     if (stoodStillMs <= frozenAfterMs) return;

@@ -1,10 +1,11 @@
 /**
- * The hub: a node's rooms and how many members each has here. It ties rooms to the backplane and fans messages out.
+ * The hub: the rooms of this node and the number of members in each. It connects rooms to the backplane and fans
+ * messages out.
  *
- * Owns when a room is subscribed (its first member joins) and left (some time after the last). It holds no list of
- * members: the WebSocket server keeps who listens to what, so a message costs the hub the same for one member or ten
- * thousand. Where a room keeps history, its feed (gateway/rooms/feed.ts) decides what is handed out and when. It never knows
- * Redis, sockets or permissions. Next: gateway/connection/membership.ts.
+ * Owns the subscriptions: a room is subscribed when its first member joins, and unsubscribed some time after its last
+ * member left. It holds no list of members: the WebSocket server has that, so a message costs the hub the same for one
+ * member or ten thousand. In a room with history the feed (gateway/rooms/feed.ts) decides what is delivered and when.
+ * It never knows Redis, sockets or permissions. Next: gateway/connection/membership.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type {
@@ -20,7 +21,7 @@ import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import { type Access, isSameKind, type RoomRule, type SlowRule } from './access.ts';
 import type { Backpressure } from './backpressure.ts';
-import { missing } from './continuation.ts';
+import { gapFields } from './continuation.ts';
 import type { Audience, Fanout } from './fanout.ts';
 import { Feed } from './feed.ts';
 import type { Freeze } from './freeze.ts';
@@ -28,31 +29,34 @@ import type { Presence } from './presence.ts';
 import { type ReadPurpose, Reads } from './reads.ts';
 
 export interface Room extends Audience {
-  /** The rule that it was opened under: its kind stays, while rights and amounts follow the rules of the moment. */
+  /**
+   * The rule at the time the room was created. It fixes the kind of the room; rights and amounts follow the current
+   * rules.
+   */
   readonly rule: RoomRule;
   readonly slow: SlowRule;
-  /** Members are told who comes and goes. */
+  /** Members receive `join` and `leave` frames. */
   readonly joinLeave: boolean;
-  /** By its rule it is another kind of room now: it is no longer the hub's, and its members have to leave it. */
-  outdated: boolean;
-  /** Members on this node, those that are joining included. */
+  /** New rules made it another kind of room: the hub has a new room in its place, and its members must leave it. */
+  replaced: boolean;
+  /** Members on this node, including those that are joining. */
   members: number;
   /** Undefined in a plain room. */
   feed: Feed | undefined;
-  /** Of the members, the ones that get no live message now: joining, behind, or too slow. */
+  /** Members detached from the fan-out: joining, catching up, or stalled. */
   detached: number;
-  /** The last message, kept while somebody is aside who wants only that. */
-  newest: Uint8Array | undefined;
-  /** Messages fanned out so far; a member put aside remembers it, to know later how many it missed. */
-  sequence: number;
-  /** Times that messages were missed by the whole node. */
-  interruptions: number;
+  /** The last message. Kept only while members are detached and the slow rule is `latest`. */
+  latestFrame: Uint8Array | undefined;
+  /** Messages fanned out so far. A stalled member remembers it, to know later how many messages it missed. */
+  messageCount: number;
+  /** Gaps of reason `backplane` so far: the node itself missed messages. */
+  backplaneGaps: number;
   emptySince: number;
 }
 
-/** A room is left this long after its last member: a client that flaps does not become Redis traffic. */
+/** A room stays subscribed this long after its last member left: a flapping client causes no Redis traffic. */
 const lingerMs = 2_000;
-/** How often a quiet room with history is looked after; how many rooms one sweep passes, and for how many it reads. */
+/** Probe: minimum interval; rooms per sweep; reads per sweep. */
 const probeIntervalMs = 2_000;
 const probedRoomsPerSweep = 10_000;
 const probeReadsPerSweep = 250;
@@ -68,12 +72,13 @@ export class Hub implements BackplaneListener {
   readonly #faults: Faults;
   readonly #rooms = new Map<string, Room>();
   readonly #empty = new Set<Room>();
-  /** Their last read failed. */
-  readonly #troubled = new Set<Feed>();
+  /** Feeds that wait for `retry`, because their last read failed. */
+  readonly #toRetry = new Set<Feed>();
   readonly #reads = new Reads();
   #members = 0;
-  #round: Iterator<Room> | undefined;
-  #roundBeganAt = 0;
+  /** The rest of the current round of probes; undefined between two rounds. A round takes one sweep or more. */
+  #probeRound: Iterator<Room> | undefined;
+  #probeRoundStartedAt = 0;
 
   constructor(parts: {
     backplane: Backplane;
@@ -99,18 +104,21 @@ export class Hub implements BackplaneListener {
     return this.#rooms.size - this.#empty.size;
   }
 
-  /** Over all rooms. */
+  /** In all rooms together. */
   get memberCount(): number {
     return this.#members;
   }
 
-  /** False if every member gets live messages now. */
+  /** True if any member of any room is detached from the fan-out. */
   get hasDetached(): boolean {
     for (const { detached } of this.#rooms.values()) if (detached > 0) return true;
     return false;
   }
 
-  /** Counts a member in, aside at first. The caller waits for `subscribed`, then takes it live, or leaves again. */
+  /**
+   * Adds a member, detached at first. The caller then waits for `subscribed` and takes the member live, or calls
+   * `leave`.
+   */
   join(name: string): Room {
     let room = this.#rooms.get(name);
     if (room === undefined) {
@@ -126,7 +134,7 @@ export class Hub implements BackplaneListener {
   }
 
   /**
-   * Resolves when whatever is published to the room from now on reaches this node, or is told as missed; with history,
+   * Resolves when every later message of the room reaches this node or is reported as missed. In a room with history
    * its position is known then.
    */
   async subscribed(room: Room): Promise<void> {
@@ -134,36 +142,36 @@ export class Hub implements BackplaneListener {
     await room.feed?.open();
   }
 
-  /** As they are while somebody goes through them. */
+  /** A live view: rooms may come and go during the iteration. */
   get rooms(): Iterable<Room> {
     return this.#rooms.values();
   }
 
   /**
-   * To be called for each room when the rules have changed. Returns true if the room is of another kind now: then a new one
-   * is in its place, and whoever is in the old one has to leave it.
+   * To be called for each room after the rules have changed. Returns true if the room is of another kind now: a new
+   * room has taken its place, and the members of the old one must leave.
    */
-  openAnew(old: Room): boolean {
+  replaceIfKindChanged(old: Room): boolean {
     const { name } = old;
     if (isSameKind(old.rule, this.#access.rule(name))) return false;
-    old.outdated = true;
+    old.replaced = true;
     this.#empty.delete(old);
     const room = this.#create(name);
     this.#rooms.set(name, room);
-    // Subscribed it is already, so it is left like any other that is empty.
+    // The name is still subscribed, so the new room has to linger and be unsubscribed like any empty room.
     this.#events.roomVacated(room.name);
     room.emptySince = performance.now();
     this.#empty.add(room);
     return true;
   }
 
-  /** Counts a member out. `live`: it was not aside. */
+  /** Removes a member. `live`: it was not detached. */
   leave(room: Room, live: boolean): void {
     room.members--;
     this.#members--;
-    this.#backpressure.left(room);
+    this.#backpressure.memberLeft(room);
     if (!live) room.detached--;
-    if (room.members > 0 || room.outdated) return;
+    if (room.members > 0 || room.replaced) return;
     this.#events.roomVacated(room.name);
     room.emptySince = performance.now();
     this.#empty.add(room);
@@ -174,7 +182,7 @@ export class Hub implements BackplaneListener {
     return this.#backplane.publish(publication);
   }
 
-  /** What is kept of a room, for a client that asks. Rejects with a BackplaneError. */
+  /** A page of history for a client. Rejects with a BackplaneError. */
   history(room: string, query: HistoryQuery): Promise<HistoryPage> {
     return this.#read(room, query, 'history');
   }
@@ -192,11 +200,11 @@ export class Hub implements BackplaneListener {
     if (why === 'unreadable') this.#events.dropped('unreadable', 1);
     if (room?.feed !== undefined) {
       room.feed.heal();
-      // No message will be missing, but join and leave frames are not kept.
+      // The feed recovers all messages; `join` and `leave` frames are not in history.
       this.#missedPresence(room);
     } else if (room !== undefined && room.members > 0) {
       this.#fanout.reply(room, { type: 'gap', room: name, reason: 'backplane' });
-      room.interruptions++;
+      room.backplaneGaps++;
       this.#events.gapTold('backplane');
     }
   }
@@ -214,12 +222,12 @@ export class Hub implements BackplaneListener {
     this.#events.backplaneReconnected();
   }
 
-  /** Join and leave frames may not have come. */
+  /** `join` and `leave` frames may be missing: tells the live members, and the detached ones later. */
   #missedPresence(room: Room | undefined): void {
     if (room === undefined || room.members === 0 || !room.joinLeave) return;
     this.#fanout.reply(room, { type: 'gap', room: room.name, reason: 'backplane', count: 0 });
-    // Behind it, so that whoever was put aside just now is told later, as are those who were aside before.
-    this.#presence.missed(room.name);
+    // After the fan-out: a member that stalls in it misses this gap, and gets one when it goes live again.
+    this.#presence.changesMissed(room.name);
   }
 
   #create(name: string): Room {
@@ -229,16 +237,16 @@ export class Hub implements BackplaneListener {
       rule,
       slow: rule.slow,
       joinLeave: rule.joinLeave,
-      outdated: false,
+      replaced: false,
       feed: undefined,
       members: 0,
       detached: 0,
-      newest: undefined,
-      sequence: 0,
-      interruptions: 0,
+      latestFrame: undefined,
+      messageCount: 0,
+      backplaneGaps: 0,
       emptySince: 0,
-      fannedOut: 0,
-      sinceCheck: 0,
+      fannedOutBytes: 0,
+      checkNumber: 0,
     };
     if (rule.history !== undefined) room.feed = this.#feed(room);
     return room;
@@ -248,12 +256,12 @@ export class Hub implements BackplaneListener {
     const feed: Feed = new Feed({
       read: (query, purpose) => this.#read(room.name, query, purpose),
       deliver: (frame, at) => this.#deliver(room, frame, at),
-      tell: (hole) => {
-        this.#fanout.reply(room, { type: 'gap', room: room.name, ...missing(hole) });
+      gap: (hole) => {
+        this.#fanout.reply(room, { type: 'gap', room: room.name, ...gapFields(hole) });
         this.#events.gapTold(hole.reason);
       },
       healed: () => this.#events.gapHealed(),
-      troubled: () => void this.#troubled.add(feed),
+      retryLater: () => void this.#toRetry.add(feed),
       fault: (error) => this.#faults.report('a feed failed', error),
     });
     return feed;
@@ -265,12 +273,14 @@ export class Hub implements BackplaneListener {
 
   #deliver(room: Room, frame: Uint8Array, at: number | undefined): void {
     this.#fanout.message(room, frame);
-    room.sequence++;
-    if (room.slow === 'latest') room.newest = room.detached > 0 ? frame : undefined;
+    room.messageCount++;
+    if (room.slow === 'latest') room.latestFrame = room.detached > 0 ? frame : undefined;
     this.#events.delivered(room.members - room.detached, at);
   }
 
-  /** Leaves the rooms that have been empty for a while, and looks after the others. To be called about twice a second. */
+  /**
+   * Unsubscribes rooms that have been empty for `lingerMs`, retries failed reads, probes. To be called twice a second.
+   */
   sweep(): void {
     const now = performance.now();
     for (const room of this.#empty) {
@@ -279,26 +289,26 @@ export class Hub implements BackplaneListener {
       this.#rooms.delete(room.name);
       this.#backplane.unsubscribe(room.name);
     }
-    const troubled = [...this.#troubled];
-    this.#troubled.clear();
-    for (const feed of troubled) feed.retry();
+    const toRetry = [...this.#toRetry];
+    this.#toRetry.clear();
+    for (const feed of toRetry) feed.retry();
     if (this.#backplane.up) this.#probe(now);
   }
 
   #probe(now: number): void {
-    if (this.#round === undefined) {
-      if (now - this.#roundBeganAt < probeIntervalMs) return;
-      this.#roundBeganAt = now;
-      this.#round = this.#rooms.values();
+    if (this.#probeRound === undefined) {
+      if (now - this.#probeRoundStartedAt < probeIntervalMs) return;
+      this.#probeRoundStartedAt = now;
+      this.#probeRound = this.#rooms.values();
     }
     for (
       let passed = 0, reads = 0;
-      passed < probedRoomsPerSweep && reads < probeReadsPerSweep && this.#reads.spare;
+      passed < probedRoomsPerSweep && reads < probeReadsPerSweep && this.#reads.hasSpare;
       passed++
     ) {
-      const { value: room, done } = this.#round.next();
+      const { value: room, done } = this.#probeRound.next();
       if (done) {
-        this.#round = undefined;
+        this.#probeRound = undefined;
         return;
       }
       if (room.members > 0 && room.feed?.probe()) reads++;

@@ -1,19 +1,20 @@
 /**
- * One room with presence, as far as this node's own members go: who they are, and bringing the store up to that.
+ * One room with presence on this node: its own members, and the writes that keep the store equal to them.
  *
- * The one owner of what is not written yet. The list of members is the truth; a write that fails, or whose outcome is not
- * known, is not repeated but followed by a sync with that list, so that nothing piles up while the store is away. Writes of
- * a room follow one another, at least `writeIntervalMs` apart. It knows no frames. Next: gateway/backplane/presence.ts.
+ * The one owner of unwritten changes. The list of members is the truth. A write that failed or has an unknown outcome
+ * is not repeated: a sync with the list follows, so nothing queues up while the store is away. A room has one write at
+ * a time, and writes begin at least `writeIntervalMs` apart. It knows no frames. Next: gateway/backplane/presence.ts.
  */
 import { BackplaneError } from '../backplane/backplane.ts';
 import { batchOf, type PresenceStore, type Present, writeIntervalMs } from '../backplane/presence.ts';
 import type { Faults } from '../telemetry/faults.ts';
 
-/** After a failed write; sooner when the store says that it is back, or when somebody asks. */
+/** Delay of the sync after a failed write. It comes sooner when the store is back, or when a client asks. */
 const retryMs = 5_000;
 
+/** A caller of `written`. */
 interface Waiting {
-  /** What it waits for: the number of changes that have to be written. */
+  /** It waits until this many changes are written. */
   changes: number;
   resolve(): void;
   reject(error: unknown): void;
@@ -21,26 +22,26 @@ interface Waiting {
 
 export class PresenceRoom<Member> {
   readonly name: string;
-  /** By connection. */
+  /** By connection id. */
   readonly members = new Map<string, { present: Present; member: Member }>();
-  /** Counted by who tells. */
+  /** See `Presence.changesSeen`, which counts it. */
   changesSeen = 0;
   readonly #store: PresenceStore;
   readonly #faults: Faults;
   readonly #onIdle: () => void;
-  /** Entered or left, as `members` says, since they were last written. */
+  /** Connections that entered or left since the last write; `members` says which of the two. */
   readonly #changed = new Set<Present>();
   #changes = 0;
   #changesWritten = 0;
-  /** The store may hold anything of this node: only a sync helps. Until then `#changed` is of no use. */
-  #doubtful = false;
+  /** The store may hold any members of this node, so the next write is a sync. */
+  #needsSync = false;
   #writing = false;
   #lastWriteAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #waiting: Waiting[] = [];
   #ended = false;
 
-  /** `onIdle`: it has no members and nothing to write, and has ended. */
+  /** `onIdle` is called when it has no members and nothing to write; it has ended then. */
   constructor(name: string, store: PresenceStore, faults: Faults, onIdle: () => void) {
     this.name = name;
     this.#store = store;
@@ -48,7 +49,7 @@ export class PresenceRoom<Member> {
     this.#onIdle = onIdle;
   }
 
-  /** Also when what is known of the connection has changed. */
+  /** Also to be called when user or info of the connection have changed. */
   enter(present: Present, member: Member): void {
     const before = this.members.get(present.connection);
     if (before !== undefined && isSame(before.present, present)) return;
@@ -64,23 +65,23 @@ export class PresenceRoom<Member> {
     this.#change(gone.present);
   }
 
-  /** What the store holds of this node is in doubt. It is synced after `delayMs`. */
-  doubt(delayMs: number): void {
+  /** The store may differ from the list of members: syncs it after `delayMs`. */
+  syncAfter(delayMs: number): void {
     if (this.#ended) return;
-    this.#doubtful = true;
+    this.#needsSync = true;
     this.#schedule(delayMs);
   }
 
-  /** Resolves when everything up to now is written; rejects when the write fails. */
+  /** Resolves when all changes so far are written; rejects when the write fails. */
   written(): Promise<void> {
-    if (this.#changed.size === 0 && !this.#doubtful && !this.#writing) return Promise.resolve();
+    if (this.#changed.size === 0 && !this.#needsSync && !this.#writing) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#waiting.push({ changes: this.#changes, resolve, reject });
       this.#schedule(0);
     });
   }
 
-  /** Writes nothing any more. */
+  /** Nothing is written from now on. */
   end(): void {
     this.#ended = true;
     clearTimeout(this.#timer);
@@ -108,15 +109,15 @@ export class PresenceRoom<Member> {
 
   async #write(): Promise<void> {
     const changes = this.#changes;
-    const synced = this.#doubtful;
-    const batch = synced ? [...this.#changed] : batchOf(this.#changed);
+    const syncs = this.#needsSync;
+    const batch = syncs ? [...this.#changed] : batchOf(this.#changed);
     for (const present of batch) this.#changed.delete(present);
     const complete = this.#changed.size === 0;
-    if (synced) {
-      this.#doubtful = false;
+    if (syncs) {
+      this.#needsSync = false;
       await this.#store.sync(this.name, () => this.#presents());
     } else if (batch.length > 0) {
-      // One that left and came back as it was has not left.
+      // A connection that left and came back unchanged has not left.
       const isMember = (each: Present) => isSame(this.members.get(each.connection)?.present, each);
       const left = batch.filter((each) => !isMember(each));
       await this.#store.change(this.name, batch.filter(isMember), left);
@@ -134,9 +135,9 @@ export class PresenceRoom<Member> {
     const waiting = this.#waiting;
     this.#waiting = waiting.filter(({ changes }) => changes > this.#changesWritten);
     for (const each of waiting) if (each.changes <= this.#changesWritten) each.resolve();
-    if (this.#changed.size > 0 || this.#doubtful) this.#schedule(0);
+    if (this.#changed.size > 0 || this.#needsSync) this.#schedule(0);
     else if (this.members.size === 0) {
-      // Another one may take its place; from here on it must not write what it holds to be true.
+      // A new PresenceRoom may take its place, so this one must not write any more.
       this.end();
       this.#onIdle();
     }
@@ -145,10 +146,10 @@ export class PresenceRoom<Member> {
   #failed(error: unknown): void {
     this.#writing = false;
     if (!(error instanceof BackplaneError)) this.#faults.report('writing presence failed', error, { room: this.name });
-    // The store may have said in the meantime that it is back.
-    const isBack = this.#doubtful;
+    // Someone asked for a sync during the write: the store may be back, so do not wait.
+    const isBack = this.#needsSync;
     this.#changed.clear();
-    this.#doubtful = true;
+    this.#needsSync = true;
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const { reject } of waiting) reject(error);

@@ -1,10 +1,10 @@
 /**
- * Presence on this node: its members of rooms that have presence, what they are told about who comes and goes, and what
- * they are answered.
+ * Presence on this node: its members of rooms with presence, the `join` and `leave` frames they get, and pages of
+ * members.
  *
- * Owns which rooms have presence and the topic of their `join` and `leave` frames. Who is there on all nodes is known to
- * the store alone (gateway/backplane/presence.ts); bringing it up to this node's members is gateway/rooms/presence-room.ts. It
- * knows neither Redis nor sockets.
+ * Owns the set of rooms with presence here, and the fan-out of `join` and `leave` frames. Only the store
+ * (gateway/backplane/presence.ts) knows the members on all nodes; gateway/rooms/presence-room.ts writes this node's
+ * members to it. It knows neither Redis nor sockets.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
@@ -19,15 +19,15 @@ import type { Backpressure } from './backpressure.ts';
 import { type Fanout, type Listener, presenceTopic } from './fanout.ts';
 import { PresenceRoom } from './presence-room.ts';
 
-/** A connection, as far as presence goes. */
+/** What presence needs of a connection. */
 export interface PresenceConnection extends Listener {
   readonly id: string;
   readonly identity: Identity | undefined;
-  /** It takes part in nothing any more. */
+  /** It is closed and in no room. */
   readonly closing: boolean;
 }
 
-export interface PresenceParts {
+interface Parts {
   store: PresenceStore;
   access: Access;
   backpressure: Backpressure;
@@ -36,53 +36,60 @@ export interface PresenceParts {
   faults: Faults;
 }
 
-/** An answer, and what it takes of the asking connection's buffer. */
-const maxAnswerBytes = 262_144;
-/** Members that all questions under way together may ask for: it bounds the memory of their answers. */
-const maxAskedFor = 100_000;
-/** After an outage rooms are synced at this pace, so that Redis and the connection to it keep up. */
-const syncsPerStep = 50;
-const syncStepMs = 10;
+/** One page of members. It must fit into the buffer of the connection that asked. */
+const maxPageBytes = 262_144;
+/** Sum of the limits of all pages in flight. It bounds the memory of the pages. */
+const maxRequestedMembers = 100_000;
+/**
+ * After an outage: rooms per batch of syncs, and ms between batches, so that Redis and the connection to it keep up.
+ */
+const syncsPerBatch = 50;
+const syncBatchMs = 10;
 const closeTimeoutMs = 2_000;
-/** The node that a client has moved to writes so within `writeIntervalMs`; the rest is for Redis, and for crowds. */
+/**
+ * While this node drains, an ended connection stays present this long. Its client's new node writes it within
+ * `writeIntervalMs`; the rest is reserve for a slow Redis and for crowds.
+ */
 const movedMs = 1_000;
-/** Every room is synced about once in so many steps, whatever is known: a write may take effect long after it failed. */
-const auditSteps = 60;
-const auditStepMs = 1_000;
+/**
+ * Audit: every room is synced once per this many intervals, because a failed write may still take effect much later.
+ */
+const auditsPerRound = 60;
+const auditIntervalMs = 1_000;
 
 export class Presence implements PresenceListener {
-  readonly #parts: PresenceParts;
+  readonly #parts: Parts;
   readonly #rooms = new Map<string, PresenceRoom<PresenceConnection>>();
   readonly #audit: NodeJS.Timeout;
-  /** Rooms that this round of audits has still to come to. */
+  /** Rooms left in the current round of audits. */
   #toAudit: PresenceRoom<PresenceConnection>[] = [];
-  #auditStep = 0;
-  #askedFor = 0;
+  #auditNumber = 0;
+  #requestedMembers = 0;
   #draining = false;
-  /** Resolves when everybody who is gone is taken out. */
-  #takenOut = Promise.resolve();
+  /** Resolves when every connection that ended during the drain has left its room. */
+  #lastDeparture = Promise.resolve();
   #closed = false;
 
-  constructor(parts: PresenceParts) {
+  constructor(parts: Parts) {
     this.#parts = parts;
-    this.#audit = setInterval(() => this.#auditSome(), auditStepMs).unref();
+    this.#audit = setInterval(() => this.#auditSome(), auditIntervalMs).unref();
   }
 
   /**
-   * How many join and leave frames of the room this node has handed out since it has members there, or how often it may
-   * have missed some. For one that was away: if it is the same as before, nothing passed by.
+   * A counter of the room: `join` and `leave` frames fanned out, plus times that frames may have been missed. A
+   * detached member compares it: if it is unchanged, the member missed no frame.
    */
   changesSeen(room: string): number {
     return this.#rooms.get(room)?.changesSeen ?? 0;
   }
 
-  /** Join and leave frames of the room may not have reached this node. Its live members have been told. */
-  missed(name: string): void {
+  /** `join` and `leave` frames of the room may not have reached this node. The live members have got a `gap`. */
+  changesMissed(name: string): void {
     const room = this.#rooms.get(name);
     if (room !== undefined) room.changesSeen++;
   }
 
-  /** The member is in the room now, or its identity has changed. */
+  /** The connection has joined the room, or its identity has changed. */
   enter(name: string, member: PresenceConnection): void {
     const { identity, id: connection } = member;
     const { presence, joinLeave } = this.#parts.access.rule(name);
@@ -95,36 +102,41 @@ export class Presence implements PresenceListener {
     this.#rooms.get(name)?.leave(connection);
   }
 
-  /** The connection has ended. In a drain its client has probably moved, and must not seem to have left in between. */
-  gone(name: string, connection: string): void {
+  /**
+   * The connection has ended. During a drain its client has probably moved to another node: it stays present for
+   * `movedMs`, so that no `leave` is sent in between.
+   */
+  disconnected(name: string, connection: string): void {
     const room = this.#rooms.get(name);
     if (room === undefined) return;
     if (!this.#draining) room.leave(connection);
     else {
-      // Timers of equal length fire in the order in which they were set: the last one is the last.
-      this.#takenOut = new Promise((resolve) => {
+      // Timers of equal length fire in the order they were set, so the last departure is enough to wait for.
+      this.#lastDeparture = new Promise((resolve) => {
         setTimeout(() => resolve(room.leave(connection)), movedMs);
       });
     }
   }
 
-  /** From now on clients move to other nodes, and leave this one when they are there. */
+  /** The node drains: from now on `disconnected` means that the client has probably moved. */
   drain(): void {
     this.#draining = true;
   }
 
-  /** What all nodes together hold of the room, this node's last changes included. Rejects with a BackplaneError. */
+  /**
+   * A page of the room's members on all nodes, after this node's changes are written. Rejects with a BackplaneError.
+   */
   async page(name: string, { after, limit }: { after: string | undefined; limit: number }): Promise<PresencePage> {
-    if (this.#askedFor + limit > maxAskedFor) {
+    if (this.#requestedMembers + limit > maxRequestedMembers) {
       throw new BackplaneError('unavailable', 'too many questions about presence are waiting on this node');
     }
-    this.#askedFor += limit;
+    this.#requestedMembers += limit;
     try {
       await this.#rooms.get(name)?.written();
-      const maxBytes = Math.min(maxAnswerBytes, this.#parts.backpressure.softBytes);
+      const maxBytes = Math.min(maxPageBytes, this.#parts.backpressure.softBytes);
       return await this.#parts.store.page(name, { after, limit, maxBytes });
     } finally {
-      this.#askedFor -= limit;
+      this.#requestedMembers -= limit;
     }
   }
 
@@ -133,24 +145,24 @@ export class Presence implements PresenceListener {
     if (room === undefined || room.members.size === 0) return;
     const send = this.#parts.fanout.prepare(presenceTopic(frame.room), frame, room.members.size);
     room.changesSeen++;
-    if (frame.type === 'join') this.#tellJoin(room, frame, send);
+    if (frame.type === 'join') this.#fanOutJoin(room, frame, send);
     else send();
   }
 
   outOfSync(): void {
     let count = 0;
-    for (const room of this.#rooms.values()) room.doubt(Math.floor(count++ / syncsPerStep) * syncStepMs);
+    for (const room of this.#rooms.values()) room.syncAfter(Math.floor(count++ / syncsPerBatch) * syncBatchMs);
   }
 
   reaped(members: number): void {
     this.#parts.events.membersReaped(members);
   }
 
-  /** To be called when no member is left. What cannot be written within two seconds is reaped by other nodes. */
+  /** To be called when no member is left. Other nodes reap whatever is not written within `closeTimeoutMs`. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#audit);
-    await this.#takenOut;
+    await this.#lastDeparture;
     const written = Promise.allSettled([...this.#rooms.values()].map((room) => room.written()));
     await Promise.race([written, delay(closeTimeoutMs, undefined, { ref: false })]);
     for (const room of this.#rooms.values()) room.end();
@@ -158,10 +170,10 @@ export class Presence implements PresenceListener {
   }
 
   #auditSome(): void {
-    if (this.#auditStep === 0) this.#toAudit = [...this.#rooms.values()];
-    const share = Math.ceil(this.#toAudit.length / (auditSteps - this.#auditStep));
-    this.#auditStep = (this.#auditStep + 1) % auditSteps;
-    for (const room of this.#toAudit.splice(0, share)) room.doubt(0);
+    if (this.#auditNumber === 0) this.#toAudit = [...this.#rooms.values()];
+    const share = Math.ceil(this.#toAudit.length / (auditsPerRound - this.#auditNumber));
+    this.#auditNumber = (this.#auditNumber + 1) % auditsPerRound;
+    for (const room of this.#toAudit.splice(0, share)) room.syncAfter(0);
   }
 
   #open(name: string): PresenceRoom<PresenceConnection> | undefined {
@@ -172,8 +184,8 @@ export class Presence implements PresenceListener {
     return room;
   }
 
-  /** Who joined is not told so, but told of the others in the same frame. */
-  #tellJoin(room: PresenceRoom<PresenceConnection>, frame: JoinLeaveFrame, send: () => void): void {
+  /** A member that the frame names gets the frame without itself, or none if it is the only one named. */
+  #fanOutJoin(room: PresenceRoom<PresenceConnection>, frame: JoinLeaveFrame, send: () => void): void {
     const { fanout } = this.#parts;
     const topic = presenceTopic(room.name);
     const indexOf = new Map(frame.members.map((member, index) => [keyOf(member), index]));

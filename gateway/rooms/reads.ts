@@ -1,37 +1,38 @@
 /**
- * Whose turn it is to read history, so that a Redis that answers slowly is asked first for what somebody waits for.
+ * The queue of history reads: bounds the reads of a node in flight, and orders those that wait while Redis is slow.
  *
- * Owns how many reads of a node are under way, who waits for a turn, and for how long. Those come first who join a room;
- * then rooms that heal, whose members wait without having asked, with every fourth turn at the least; then answers to
- * `history`. A look at a quiet room is for nobody in particular: it never waits, and is left out where there is no turn to
- * spare. It knows neither rooms nor what is read.
+ * Owns the number of reads in flight and the queues. The order: reads for a join; then for healing and catching up,
+ * which get at least every fourth turn; then for `history`. Probes never wait: without a spare turn a probe is skipped.
+ * It knows neither rooms nor what is read.
  */
 import { BackplaneError } from '../backplane/backplane.ts';
 
 /**
- * `join`: a client waits for the answer to its `subscribe`. `room`: members that are there already wait for messages.
- * `history`: a client waits for a page. `look`: nobody waits.
+ * `join`: a client waits for the answer to its `subscribe`. `room`: present members wait for messages. `history`: a
+ * client waits for a page. `probe`: nobody waits.
  */
 export type ReadPurpose = 'join' | 'room' | 'history' | 'probe';
-type Waits = Exclude<ReadPurpose, 'probe'>;
+type QueuedPurpose = Exclude<ReadPurpose, 'probe'>;
 
-/** Reads under way at once. */
+/** Reads in flight at once. */
 const maxUnderWay = 256;
-/** Of these, answers to `history`: with 256 KiB for each, 16 MiB. */
+/** Reads for `history` among them: at 256 KiB each, 16 MiB. */
 const maxHistoryUnderWay = 64;
-/** A look leaves half of the turns to those who come next. */
+/** A probe starts only below this, so half of the turns stay free for reads that somebody waits for. */
 const maxUnderWayForProbes = maxUnderWay / 2;
 /**
- * Of each kind where a client waits. Rooms that heal need no bound: each waits once, and its place costs less than the room.
+ * Waiting reads of `join`, and of `history`. `room` needs no bound: each room waits at most once, and costs more than
+ * its place in the queue.
  */
 const maxWaiting = 10_000;
-/** Most clients give up sooner than they are answered that way; they are told, and make room for others. */
+/** A client that waits longer gets `unavailable`: most clients time out by then, and the turn goes to others. */
 const maxWaitMs = 5_000;
+/** Every fourth turn goes to `room` first. */
 const turnsPerRoomTurn = 4;
 
 interface Waiting {
-  since: number;
-  begin(): void;
+  queuedAt: number;
+  start(): void;
   reject(error: BackplaneError): void;
 }
 
@@ -39,20 +40,20 @@ export class Reads {
   #underWay = 0;
   #historyUnderWay = 0;
   #turns = 0;
-  /** The one that waits longest is the first. */
-  readonly #waiting: Record<Waits, Set<Waiting>> = { join: new Set(), room: new Set(), history: new Set() };
+  /** Oldest first. */
+  readonly #waiting: Record<QueuedPurpose, Set<Waiting>> = { join: new Set(), room: new Set(), history: new Set() };
 
-  /** There is a turn for a look. */
-  get spare(): boolean {
+  /** True if a probe may start. */
+  get hasSpare(): boolean {
     return this.#underWay < maxUnderWayForProbes && this.#waiting.join.size + this.#waiting.room.size === 0;
   }
 
-  /** Reads when it is its turn. Rejects with a BackplaneError `unavailable` when that does not come. */
+  /** Calls `read` in its turn. Rejects with a BackplaneError `unavailable` if it gets none in time. */
   async run<Page>(purpose: ReadPurpose, read: () => Promise<Page>): Promise<Page> {
     if (purpose === 'probe') {
-      if (!this.spare) throw busy();
-      this.#begin(purpose);
-    } else if (this.#isFree(purpose) && this.#waiting[purpose].size === 0) this.#begin(purpose);
+      if (!this.hasSpare) throw busy();
+      this.#start(purpose);
+    } else if (this.#isFree(purpose) && this.#waiting[purpose].size === 0) this.#start(purpose);
     else await this.#wait(purpose);
     try {
       return await read();
@@ -68,44 +69,44 @@ export class Reads {
     return this.#underWay < maxUnderWay;
   }
 
-  #begin(purpose: ReadPurpose): void {
+  #start(purpose: ReadPurpose): void {
     this.#underWay++;
     if (purpose === 'history') this.#historyUnderWay++;
   }
 
-  /** Resolves in its turn, which has begun then. */
-  #wait(purpose: Waits): Promise<void> {
+  /** Resolves when its turn has started. */
+  #wait(purpose: QueuedPurpose): Promise<void> {
     const waiting = this.#waiting[purpose];
     if (purpose !== 'room' && waiting.size >= maxWaiting) return Promise.reject(busy());
-    return new Promise((begin, reject) => waiting.add({ since: performance.now(), begin, reject }));
+    return new Promise((start, reject) => waiting.add({ queuedAt: performance.now(), start, reject }));
   }
 
   #next(): void {
-    this.#giveUp(this.#waiting.join);
-    this.#giveUp(this.#waiting.history);
-    for (let purpose = this.#whoIsNext(); purpose !== undefined; purpose = this.#whoIsNext()) {
+    this.#rejectExpired(this.#waiting.join);
+    this.#rejectExpired(this.#waiting.history);
+    for (let purpose = this.#nextPurpose(); purpose !== undefined; purpose = this.#nextPurpose()) {
       const [first] = this.#waiting[purpose];
       if (first === undefined) return;
       this.#waiting[purpose].delete(first);
       this.#turns++;
-      this.#begin(purpose);
-      first.begin();
+      this.#start(purpose);
+      first.start();
     }
   }
 
-  /** Tells those who have waited for too long. */
-  #giveUp(waiting: Set<Waiting>): void {
+  /** Rejects reads that have waited longer than `maxWaitMs`. */
+  #rejectExpired(waiting: Set<Waiting>): void {
     const before = performance.now() - maxWaitMs;
     for (const each of waiting) {
-      if (each.since > before) return;
+      if (each.queuedAt > before) return;
       waiting.delete(each);
       each.reject(busy());
     }
   }
 
-  #whoIsNext(): Waits | undefined {
+  #nextPurpose(): QueuedPurpose | undefined {
     const isRoomTurn = this.#turns % turnsPerRoomTurn === 0;
-    const order: Waits[] = isRoomTurn ? ['room', 'join', 'history'] : ['join', 'room', 'history'];
+    const order: QueuedPurpose[] = isRoomTurn ? ['room', 'join', 'history'] : ['join', 'room', 'history'];
     return order.find((purpose) => this.#waiting[purpose].size > 0 && this.#isFree(purpose));
   }
 }

@@ -1,14 +1,14 @@
 /**
- * Subscribing while others publish, 10,000 times, over a real Redis and over memory: hubs of two nodes, memberships as
- * connections have them, rooms that nobody was in before and rooms that are busy already. Each member's story begins at
- * the position of its `ok` and has every message from there on, once, in order, to the last one.
+ * Subscribing while others publish, 10,000 times, over a real Redis and over memory: the hubs of two nodes with real
+ * memberships, in new rooms and in busy ones. Each member gets every message after the position of its `ok`, once and
+ * in order, to the last one.
  */
 import { randomBytes } from 'node:crypto';
 import { expect, inject, test } from 'vitest';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
-import { type Member, Memberships } from '../../gateway/connection/memberships.ts';
+import { Memberships, type MembershipsOwner } from '../../gateway/connection/memberships.ts';
 import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Refusal } from '../../gateway/operations/refusal.ts';
 import type { Reply } from '../../gateway/protocol/reply.ts';
@@ -39,8 +39,8 @@ interface RacingNode {
   listeners: Map<string, Set<RacingMember>>;
 }
 
-/** A member that checks its story as it comes. */
-class RacingMember implements Member {
+/** A member that checks each message when it comes. */
+class RacingMember implements MembershipsOwner {
   readonly id = 'member';
   readonly identity = undefined;
   readonly live = true;
@@ -87,7 +87,7 @@ class RacingMember implements Member {
     this.send(frame);
   }
 
-  fannedOut(): void {
+  sendUnchecked(): void {
     throw new Error('this test fans out by itself');
   }
 
@@ -135,7 +135,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   const fanout = new Fanout((room, frame) => {
     for (const member of [...(listeners.get(room) ?? [])]) member.send(frame);
   }, backpressure);
-  // No rule turns presence on.
+  // No rule enables presence.
   const presence = new Presence({
     store: new MemoryPresence(() => false),
     access,
@@ -151,7 +151,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
     await Promise.all([backplane.close(), presence.close()]);
   });
   await backplane.start(hub);
-  // Connections need more of a node than memberships do.
+  // Memberships need only these parts of a node.
   const node = {
     hub,
     access,
@@ -164,14 +164,14 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   return { node, listeners };
 }
 
-/** Members come to a room, at any moment of the life that its publishers give it. Returns the members and the top. */
+/** Members join a room at random moments while publishers publish. Returns the members and the last offset. */
 async function race(random: Random, nodes: readonly RacingNode[], room: string, members: number, messages: number) {
   const came: RacingMember[] = [];
   const published: Promise<Position | undefined>[] = [];
   let seen: Position | undefined;
   while (came.length < members || published.length < messages) {
     const known = came.find(({ position }) => position !== undefined)?.position ?? seen;
-    // The second half can resume, however slow Redis is.
+    // Members of the second half can resume even if Redis is slow.
     if (known === undefined && came.length >= members / 2) {
       await turn();
       continue;

@@ -1,7 +1,7 @@
 /**
  * Who may do what in which room: rules of the operator, grants of the token, personal rooms. Deny by default.
  *
- * Each row of the tables is asked of a live connection, so that what is answered is also what is enforced.
+ * Each row of the tables is tested on a live connection, so it is not only answered but enforced.
  */
 import { describe, expect, test } from 'vitest';
 import { personalRoom } from '../../shared/room.ts';
@@ -27,7 +27,7 @@ const ruled = await startNode({
 
 type Outcome = 'both' | 'subscribe' | 'publish' | 'neither';
 
-/** What a connection can really do in a room. */
+/** The actions that a connection can really perform in a room. */
 async function outcome(client: Client, room: string): Promise<Outcome> {
   const answers = [
     await client.request({ type: 'subscribe', room }),
@@ -74,7 +74,7 @@ describe('without rules', () => {
     expect(await outcome(await user(bare, 'user', grants), room)).toBe(expected);
   });
 
-  test('a pattern that a backtracking matcher would choke on is answered at once', async () => {
+  test('a pattern on which a backtracking matcher would hang is answered at once', async () => {
     const client = await user(bare, 'user', {
       [`*${'a'.repeat(40)}*${'a'.repeat(40)}*${'a'.repeat(40)}*b`]: ['subscribe'],
     });
@@ -102,7 +102,7 @@ describe('with rules', () => {
     expect(await outcome(await user(ruled, 'granted', everything), room)).toBe(granted);
   });
 
-  test('what is forbidden to publish reaches nobody, and its sender stays connected', async () => {
+  test('a forbidden publish reaches nobody, and its sender stays connected', async () => {
     const room = randomRoom('news');
     const reader = await user(ruled, 'reader');
     const writer = await user(ruled, 'writer', { 'news:*': ['publish'] });
@@ -114,7 +114,7 @@ describe('with rules', () => {
     expect(dataOf(reader, room)).toEqual(['news']);
   });
 
-  test('nobody can publish as somebody else: sender, id and time are stamped by the node', async () => {
+  test('no client can publish as another user: the node stamps sender, id and time', async () => {
     const room = randomRoom('chat');
     const client = await user(ruled, 'mallory');
     await client.subscribe(room);
@@ -153,7 +153,7 @@ describe('the personal room of a user', () => {
     expect(await outcome(stranger, room)).toBe('neither');
   });
 
-  test('spelled otherwise it is nobody’s room', async () => {
+  test('in another spelling belongs to nobody', async () => {
     const owner = await user(bare, 'a b');
     for (const room of ['@a%20B', '@A%20b', '@a%2', '@', '@a+b']) expect(await outcome(owner, room)).toBe('neither');
   });

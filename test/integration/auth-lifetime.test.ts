@@ -1,7 +1,7 @@
 /**
- * A token on a live connection: its end, and every kind of refresh.
+ * A token on a live connection: its expiry, and every kind of refresh.
  *
- * Each test knows the end of the token to the millisecond, as `expiresAt` of `welcome` says it.
+ * Each test takes the expiry of the token, to the millisecond, from `expiresAt` of `welcome`.
  */
 import { describe, expect, test } from 'vitest';
 import { type Client, connect, connectWelcomed, errorOf, okOf } from '../support/client.ts';
@@ -12,7 +12,7 @@ import { carrying, dataOf, enter, everywhere, join, randomRoom, tokenOf } from '
 
 const node = await startNode();
 
-/** A token that ends so many seconds from now. */
+/** A token that expires after the given seconds. */
 function ending(seconds: number, sub = 'user'): Promise<string> {
   return mintToken({ sub, rooms: everywhere, exp: Date.now() / 1000 + seconds });
 }
@@ -27,11 +27,11 @@ describe('the end of a token', () => {
     const { expiresAt } = await client.next('welcome');
     expect(await client.closed).toMatchObject({ code: 4002 });
     expect(Date.now()).toBeGreaterThanOrEqual(expiresAt ?? Number.POSITIVE_INFINITY);
-    // The sweep comes by twice a second; the rest is patience with a busy machine.
+    // The sweep runs twice a second; the rest is reserve for a busy machine.
     expect(Date.now()).toBeLessThan((expiresAt ?? 0) + 1_500);
   });
 
-  test('nothing sent after it is obeyed, also before the close', async () => {
+  test('no frame sent after it is obeyed, even before the close', async () => {
     const room = randomRoom();
     const member = await join(node, 'member', room);
     const clients = await Promise.all(
@@ -86,7 +86,7 @@ describe('a refresh', () => {
     expect(await client.closed).toMatchObject({ code: 4002 });
   });
 
-  test('with a token of another user is forbidden, and the old one goes on', async () => {
+  test('with a token of another user is forbidden, and the old one stays valid', async () => {
     const client = await enter(node, 'user');
     expect(errorOf(await refresh(client, await tokenOf('somebody-else'))).code).toBe('forbidden');
     const room = randomRoom();
@@ -95,7 +95,7 @@ describe('a refresh', () => {
     expect(await client.next(carrying(room, 'hello'))).toMatchObject({ from: 'user' });
   });
 
-  test('with a bad token is unauthorized, and the old one goes on to its end', async () => {
+  test('with a bad token is unauthorized, and the old one stays valid until it expires', async () => {
     const client = await connectWelcomed(node.url, await ending(0.8));
     expect(errorOf(await refresh(client, 'bad')).code).toBe('unauthorized');
     expect(errorOf(await refresh(client, await ending(-60))).code).toBe('unauthorized');
@@ -103,7 +103,7 @@ describe('a refresh', () => {
     expect(await client.closed).toMatchObject({ code: 4002 });
   });
 
-  test('with fewer rooms leaves those no longer granted, and only those', async () => {
+  test('with fewer rooms leaves exactly the rooms that are no longer granted', async () => {
     const [kept, lost] = [randomRoom('kept'), randomRoom('lost')];
     const client = await join(node, 'user', kept, lost);
     const publisher = await enter(node, 'publisher');

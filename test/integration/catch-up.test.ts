@@ -1,9 +1,9 @@
 /**
- * Readers that stop in rooms with history, by the room's rule: they leave the live path, cost nobody else anything, and
- * when they read again they get what the rule promises, to the offset.
+ * Readers that stop reading in rooms with history, for each slow rule: they are detached from the fan-out, others
+ * notice nothing, and when they read again they get exactly what the rule promises.
  *
- * Nodes are processes. The kernel takes some megabytes for each reader before the gateway's own buffer begins to fill, so
- * each test publishes until the metric shows that the readers have left the live path.
+ * Nodes are processes. The kernel buffers some megabytes per reader before the buffer of the gateway fills, so each
+ * test publishes until the metric shows that the readers are detached.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
@@ -29,7 +29,7 @@ const settings = (): NodeSettings => ({
   MAX_BUFFERED_BYTES: hardLimit,
   MAX_MESSAGE_BYTES: 16_384,
   PUBLISH_RATE: 0,
-  // A stopped reader answers no ping either, and the first one may come at once.
+  // A stopped reader answers no pings, and the first ping may come at once.
   PING_INTERVAL_MS: 600_000,
   PONG_TIMEOUT_MS: 300_000,
   ROOMS_FILE: roomsFile(
@@ -41,7 +41,7 @@ const settings = (): NodeSettings => ({
     { match: 'strict:*', slow: 'close', history: long },
   ),
 });
-/** Far more than the kernel may still take of what waits: readers that stand still stay put aside. */
+/** Far more than the kernel may still take from a buffer, so stopped readers stay stalled. */
 const roomy = 4_194_304;
 const catchingUpMs = 30_000;
 const slow = (policy: string) => `gateway_slow_connections{policy="${policy}"}`;
@@ -58,7 +58,7 @@ async function joinStopped(node: SpawnedNode, users: string[], rooms: string[]):
   );
 }
 
-/** Publishes numbers to a room, from where `next` left off; watches that no buffer grows beyond its limit. */
+/** Publishes numbers to a room, from `next` on, and checks that no buffer exceeds its limit. */
 class Load {
   next = 0;
   mostBuffered = 0;
@@ -97,7 +97,7 @@ async function untilNobodyIsSlow(node: SpawnedNode): Promise<void> {
   }
 }
 
-/** The way to a node by a line that takes only so much; what is beyond waits. */
+/** A TCP proxy before a node, with limited throughput. */
 async function narrowLine(node: SpawnedNode, bytesPerMs: number): Promise<{ url: string }> {
   const server = createServer((client) => {
     const target = connect(node.port, '127.0.0.1');
@@ -120,14 +120,14 @@ async function narrowLine(node: SpawnedNode, bytesPerMs: number): Promise<{ url:
   return { url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}/ws` };
 }
 
-/** Where a room is when so many numbers were published, in its first epoch. */
+/** The position at an offset, in the epoch that the member is in. */
 const at = (member: PlacedMember, room: string, offset: number) => ({
   epoch: member.story(room).answer.epoch ?? '',
   offset,
 });
 
 describe('catch-up', () => {
-  test('stopped readers leave the live path, others miss nothing, and all catch up in order, then go live', async () => {
+  test('stopped readers are detached, others miss nothing, and all catch up in order, then go live', async () => {
     const node = await spawnNode(settings());
     const room = randomRoom('patient');
     const good = await PlacedMember.join(node, 'good', room);
@@ -153,7 +153,7 @@ describe('catch-up', () => {
     expect(await metric(node, closedSlow)).toBe(0);
   }, 90_000);
 
-  test('where history is too short for it, they are told exactly what is missing, and get the rest', async () => {
+  test('if history is too short, readers get a gap with exactly the missing messages, then the rest', async () => {
     const node = await spawnNode(settings());
     const room = randomRoom('short');
     const good = await PlacedMember.join(node, 'good', room);
@@ -173,7 +173,7 @@ describe('catch-up', () => {
       expect(gaps.map(({ reason }) => reason)).toEqual(['trimmed']);
       const { first = 0, last = 0 } = gaps[0] ?? {};
       expect(reader.numbers(room)).toEqual([...range(0, first - 1), ...range(last, load.next)]);
-      // Of the 50 that were kept nothing is withheld.
+      // The reader gets all of the 50 messages in history.
       expect(last - first + 1).toBeLessThanOrEqual(load.next - 50 - (first - 1));
     }
     await untilNobodyIsSlow(node);
@@ -183,7 +183,7 @@ describe('catch-up', () => {
     ['all else is well', 0],
     ['the node loses its subscription again and again', 0.15],
   ])(
-    'readers that stop and go on at random under load, while %s: no hole, nothing twice',
+    'readers that stop and drain at random under load, while %s: no hole, no duplicate',
     async (_, losses) => {
       const redis = await ownRedis();
       const admin = new Redis(redis.url);
@@ -222,7 +222,7 @@ describe('catch-up', () => {
 });
 
 test.each([['patient'], ['drop'], ['latest'], ['strict']])(
-  'who comes back with since to far more than a buffer holds gets all of it, in order, whatever the rule (%s)',
+  'a client that resumes far more messages than its buffer holds gets all of them in order, under any rule (%s)',
   async (topic) => {
     const node = await spawnNode(settings());
     const room = randomRoom(topic);
@@ -245,7 +245,7 @@ test.each([['patient'], ['drop'], ['latest'], ['strict']])(
 );
 
 test.each([['drop'], ['strict']])(
-  'a long history on a narrow line does not make its reader a slow one in its other rooms (%s)',
+  'a long history over a slow network does not stall its reader in other rooms (%s)',
   async (topic) => {
     const node = await spawnNode(settings());
     const [room, side] = [randomRoom('patient'), randomRoom(topic)];
@@ -274,7 +274,7 @@ test.each([
   ['with history', 'latest'],
   ['without history', 'newest'],
 ])(
-  'latest, %s: a stopped reader that goes on gets only the newest, without a gap, then live messages',
+  'latest, %s: a stopped reader that drains gets only the newest message, without a gap, then live ones',
   async (_, topic) => {
     const node = await spawnNode(settings());
     const room = randomRoom(topic);
@@ -295,7 +295,7 @@ test.each([
     expect(numbers).toEqual([...range(0, jump), ...range(newest, load.next)]);
     expect(jump).toBeLessThan(newest - 100);
     expect(reader.story(room).gaps).toEqual([]);
-    // The jump in the offsets is what this rule is about; there is no other.
+    // This rule causes one jump in the offsets; there is no other.
     expect(reader.faults).toHaveLength(topic === 'latest' ? 1 : 0);
     expect(good.numbers(room)).toEqual(range(0, load.next));
     expect(await metric(node, 'gateway_messages_dropped_total{reason="slow"}')).toBe(newest + 1 - jump);
@@ -303,7 +303,7 @@ test.each([
   60_000,
 );
 
-test('drop, with history: a gap tells the exact offsets that were missed', async () => {
+test('drop, with history: a gap has the exact offsets that were missed', async () => {
   const node = await spawnNode(settings());
   const room = randomRoom('drop');
   const good = await PlacedMember.join(node, 'good', room);
@@ -328,7 +328,7 @@ test('drop, with history: a gap tells the exact offsets that were missed', async
   expect(good.numbers(room)).toEqual(range(0, load.next));
 }, 60_000);
 
-test('close, with history: a stopped reader gets 4003, and comes back to where it was with since', async () => {
+test('close, with history: a stopped reader gets 4003, and resumes its position with since', async () => {
   const node = await spawnNode(settings());
   const room = randomRoom('strict');
   const good = await PlacedMember.join(node, 'good', room);
@@ -346,7 +346,7 @@ test('close, with history: a stopped reader gets 4003, and comes back to where i
   expect([reader.faults, again.faults, good.faults]).toEqual([[], [], []]);
 }, 60_000);
 
-test('rooms of different rules on one connection: each goes on by its own', async () => {
+test('rooms of different rules on one connection: each follows its own rule', async () => {
   const node = await spawnNode({ ...settings(), MAX_BUFFERED_BYTES: roomy });
   const [patient, drop, latest, plain] = ['patient', 'drop', 'latest', 'plain'].map((topic) => randomRoom(topic)) as [
     string,
@@ -378,7 +378,7 @@ test('rooms of different rules on one connection: each goes on by its own', asyn
   expect(reader.story(plain).gaps).toMatchObject([{ reason: 'slow', count: 50 }]);
 }, 60_000);
 
-test('a new epoch while readers stand still: each is told of it, with what its rule gives, before the first message', async () => {
+test('a new epoch while readers are stopped: each gets a gap for it, as its rule says, before the first message', async () => {
   const redis = await ownRedis();
   const admin = new Redis(redis.url);
   onCleanup(() => admin.disconnect());

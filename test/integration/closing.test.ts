@@ -1,6 +1,6 @@
 /**
- * The end of a connection whose peer is behind: what it holds is counted to its end, which comes soon, and a
- * peer that reads on gets everything that was sent before the close frame.
+ * Closing a connection with a full buffer: the buffer is counted until the socket ends, which is soon; a peer that
+ * keeps reading gets everything that was sent before the close frame.
  */
 import { expect, test } from 'vitest';
 import type { Client } from '../support/client.ts';
@@ -11,25 +11,25 @@ import { CountingMember, publishNumbers, range } from './counting-member.ts';
 import { roomsFile } from './files.ts';
 import { enter, join, names, randomRoom } from './people.ts';
 
-// Megabytes, because the kernel may still take some hundred KiB from a buffer that looks settled.
+// Megabytes, because the kernel may still take some hundred KiB from a buffer that no longer shrinks.
 const settings = { MAX_BUFFERED_BYTES: 4_194_304, PUBLISH_RATE: 0 };
 const closedSlow = 'gateway_connections_closed_total{code="4003"}';
 
-/** Publishes to the room until the condition holds; it is asked after every half megabyte. */
+/** Publishes to the room until the condition holds; checks it after every half megabyte. */
 async function publishUntil(publisher: Client, room: string, condition: () => Promise<boolean>): Promise<void> {
   let end = 0;
   let held = 0;
   const published = async () => {
     await publishNumbers(publisher, room, end, end + 40, 12_000);
     end += 40;
-    // Twice in a row: the kernel takes nothing more either.
+    // Twice in a row, so that the kernel takes no more.
     held = (await condition()) ? held + 1 : 0;
     return held === 2;
   };
-  await until(published, 20_000, 'the readers are far enough behind');
+  await until(published, 20_000, 'the buffers of the readers are full');
 }
 
-test('who is closed with 4003 and reads on gets all that was sent, and the close frame', async () => {
+test('a client that is closed with 4003 and keeps reading gets all that was sent, and the close frame', async () => {
   const node = await spawnNode({ ...settings, ROOMS_FILE: roomsFile({ match: 'strict:*', slow: 'close' }) });
   const room = randomRoom('strict');
   const publisher = await enter(node, 'publisher');
@@ -47,14 +47,14 @@ test('who is closed with 4003 and reads on gets all that was sent, and the close
   expect(heard).toEqual(range(0, heard.length));
 }, 40_000);
 
-test('who is closed with 4003 and does not read is cut, and its memory is free', async () => {
+test('a client that is closed with 4003 and does not read is disconnected, and its memory is freed', async () => {
   const node = await spawnNode({ ...settings, ROOMS_FILE: roomsFile({ match: 'strict:*', slow: 'close' }) });
   const room = randomRoom('strict');
   const publisher = await enter(node, 'publisher');
   const readers = await Promise.all(names('stopped', 8).map((user) => CountingMember.join(node, user, [room])));
   for (const reader of readers) reader.stopReading();
   await publishUntil(publisher, room, async () => (await metric(node, closedSlow)) === readers.length);
-  await until(async () => (await metric(node, 'gateway_connections')) === 1, 20_000, 'all of them are cut');
+  await until(async () => (await metric(node, 'gateway_connections')) === 1, 20_000, 'all of them are disconnected');
   const series = await scrape(node);
   expect(series.get('gateway_buffered_bytes')).toBe(0);
   expect(series.get(closedSlow)).toBe(readers.length);

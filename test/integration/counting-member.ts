@@ -1,16 +1,16 @@
 /**
- * Members that only count: for crowds and floods in which keeping every frame would cost more than the gateway does.
+ * Members that only count: for crowds and floods in which recording every frame would cost more than the gateway
+ * itself.
  *
- * Messages carry `[number, padding]`. Of each room a member keeps the numbers and the gaps, in the order in which they
- * came, and nothing else. It can stop reading, as a phone in a tunnel does: the bytes then wait in the kernel and in the
- * gateway.
+ * Messages carry `[number, padding]`. A member records only the numbers and gaps of each room, in order. It can stop
+ * reading, like a phone in a tunnel: the bytes then wait in the kernel and in the gateway.
  */
 import type { GapFrame } from '../../shared/protocol.ts';
 import { type Client, type Closed, connectWelcomed } from '../support/client.ts';
 import { until } from '../support/until.ts';
 import { tokenOf } from './people.ts';
 
-/** A message's number, or a gap in its place. */
+/** The number of a message, or a gap. */
 export type Heard = number | Pick<GapFrame, 'reason' | 'count'>;
 
 export class CountingMember {
@@ -28,12 +28,12 @@ export class CountingMember {
     this.#client = client;
     this.closed = client.closed;
     for (const room of rooms) this.#heard.set(room, []);
-    // From here on the client's own way of keeping every frame is not wanted.
+    // From here on the client must not record every frame itself.
     client.socket.removeAllListeners('message');
     client.socket.on('message', (bytes) => this.#take(String(bytes)));
   }
 
-  /** What came in a room so far. */
+  /** Everything received in a room so far. */
   heard(room: string): Heard[] {
     return this.#heard.get(room) ?? [];
   }

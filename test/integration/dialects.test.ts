@@ -1,6 +1,6 @@
 /**
- * The seams for what is not the native protocol: a toy dialect and a toy transport are added to a node, beside the built-in
- * ones, and their clients are members like all others.
+ * The seams for other protocols: a node gets a toy dialect and a toy transport besides the built-in ones, and their
+ * clients are members like all others.
  */
 import { expect, test } from 'vitest';
 import { roomcast } from '../../gateway/protocol/roomcast/dialect.ts';
@@ -55,7 +55,7 @@ test.each(['room', 'kept'])(
   },
 );
 
-test('a message is encoded once for a dialect, whatever the number of members; not at all where nobody speaks it', async () => {
+test('a message is encoded once per dialect for any number of members, and never for a dialect without members', async () => {
   const { toy, node } = await start();
   const [spoken, native] = [randomRoom(), randomRoom()];
   const publisher = await join(node, 'publisher', native);
@@ -72,7 +72,7 @@ test('a message is encoded once for a dialect, whatever the number of members; n
   expect(toy.encoded).toBe(10);
 });
 
-test('history, presence, joins, refusals and a resume are told in every dialect', async () => {
+test('history, presence, joins, refusals and a resume work in every dialect', async () => {
   const { node } = await start();
   const room = randomRoom('kept');
   const toy = await ToyClient.connect(node.url, await mintToken({ sub: 'toy', rooms: all }));
@@ -101,7 +101,7 @@ test('history, presence, joins, refusals and a resume are told in every dialect'
   ]);
 });
 
-test('a reader that is no WebSocket and falls behind is told how many messages it missed, and goes on', async () => {
+test('a slow reader that is not a WebSocket gets a gap with the number of missed messages, and goes live again', async () => {
   const { lines, node } = await start({ match: 'dropping:*', slow: 'drop' });
   const room = randomRoom('dropping');
   const line = await LineClient.connect(lines.port, await tokenOf('line'));
@@ -117,7 +117,7 @@ test('a reader that is no WebSocket and falls behind is told how many messages i
       return (await metric(node, 'gateway_slow_connections{policy="drop"}')) === 1;
     },
     20_000,
-    'the reader is behind',
+    'the reader is stalled',
   );
   for (let more = 0; more < 5; more++) await publisher.publish(room, { number: sent++ });
   line.tcp.resume();
@@ -128,17 +128,17 @@ test('a reader that is no WebSocket and falls behind is told how many messages i
   expect(heard.length + ((gap as { count?: number }).count ?? 0)).toBe(sent + 1);
 }, 40_000);
 
-test('a client that offers no dialect of this node is refused by name', async () => {
+test('a client that offers no dialect of this node is refused with 400', async () => {
   const { node } = await start();
   await expect(connect(node.url, { protocols: ['other.v1'] })).rejects.toMatchObject({ status: 400 });
 });
 
-test('a drain asks clients of every dialect and transport to move, and ends those that stay', async () => {
+test('a drain asks clients of every dialect and transport to move, and closes those that stay', async () => {
   const { lines, node } = await start();
   const toy = await ToyClient.connect(node.url, await tokenOf('toy'));
   const line = await LineClient.connect(lines.port, await tokenOf('line'));
   await node.stop();
   expect(await toy.next('reconnect')).toEqual(['reconnect', 'draining']);
   expect(await line.next((frame) => frame.type === 'reconnect')).toMatchObject({ reason: 'draining' });
-  await until(() => toy.closed && line.tcp.readableEnded, 5_000, 'both are ended');
+  await until(() => toy.closed && line.tcp.readableEnded, 5_000, 'both are closed');
 });

@@ -1,6 +1,6 @@
 /**
- * SIGTERM to a node that has clients: they are asked to move one after the other, are served until they have, and lose
- * nothing on the way; the node ends as soon as it can, and in its time at the latest.
+ * SIGTERM to a node with clients: it asks them to move one after the other, serves them until they have moved, and
+ * loses no message; it ends as soon as all have moved, and when the drain time is over at the latest.
  */
 import { connect as connectTcp } from 'node:net';
 import { describe, expect, inject, test } from 'vitest';
@@ -36,11 +36,11 @@ async function expectExit(node: SpawnedNode, deadlineMs: number): Promise<void> 
   expect(await within(node.exited, deadlineMs, 'the node ends')).toEqual({ code: 0, signal: null });
 }
 
-test('at once: not ready, no new connections, 503 for a handshake that is under way; clients hear nothing before the notice is over', async () => {
+test('at once: not ready, no new connections, 503 for a pending handshake; clients get no frame during the notice', async () => {
   const node = await spawnNode({ DRAIN_NOTICE_MS: 2_000, DRAIN_MS: 900 });
   const client = await join(node, 'user', 'room');
   const late = await RawSocket.connect(node.port);
-  // The kernel's handshake is done; this shows that the node has taken the connection, too.
+  // The kernel has accepted the connection; this shows that the node has, too.
   await late.write(Buffer.from('GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n'));
   expect((await late.response()).status).toBe(200);
   const began = performance.now();
@@ -52,7 +52,7 @@ test('at once: not ready, no new connections, 503 for a handshake that is under 
   await until(() => refusesTcp(node.port), 1_000, 'the public port is closed');
   await late.write(handshake());
   const refusal = await late.response();
-  // The body of the first answer stands before it.
+  // The body of the first answer comes before it.
   expect(refusal.head).toContain('HTTP/1.1 503 ');
   expect(valuesOf(refusal, 'retry-after')).toHaveLength(1);
   expect(await metric(node, 'gateway_handshakes_rejected_total{reason="draining"}')).toBe(1);
@@ -64,7 +64,7 @@ test('at once: not ready, no new connections, 503 for a handshake that is under 
   await expectExit(node, 3_000);
 });
 
-test('clients have a slot each, evenly spread, and are closed with 4001 a third of the time after theirs; until then they are served', async () => {
+test('each client has a slot, evenly spread; it is closed with 4001 a third of the time later, and served until then', async () => {
   const drainMs = 6_000;
   const node = await spawnNode({ ...redis(), DRAIN_MS: drainMs });
   const [room, count] = [randomRoom(), 40];
@@ -76,7 +76,7 @@ test('clients have a slot each, evenly spread, and are closed with 4001 a third 
   const stays = clients.map(async (client) => {
     await client.next('reconnect', 2 * drainMs);
     const askedAt = sinceThen();
-    // Served as always, the last one of all too.
+    // Every client is still served, also the last one.
     okOf(await client.request({ type: 'subscribe', room: randomRoom() }));
     await client.publish(room, 'still here');
     expect(await client.closed).toMatchObject({ code: 4001 });
@@ -96,7 +96,7 @@ test('clients have a slot each, evenly spread, and are closed with 4001 a third 
   }
 }, 30_000);
 
-test('it ends as soon as the last client has moved, and at once where there is none', async () => {
+test('it ends as soon as the last client has moved, and at once without clients', async () => {
   const settings = { DRAIN_NOTICE_MS: 300, DRAIN_MS: longMs };
   const node = await spawnNode(settings);
   const client = await enter(node, 'user');
@@ -110,7 +110,7 @@ test('it ends as soon as the last client has moved, and at once where there is n
   await expectExit(empty, 5_000);
 });
 
-test('members that move, and leave when both nodes have told them the same, receive every message of a plain room', async () => {
+test('members that leave the old node once both nodes sent the same message miss nothing in a plain room', async () => {
   const leaving = await spawnNode({ ...redis(), DRAIN_NOTICE_MS: 200, DRAIN_MS: 3_000 });
   const staying = await spawnNode({ ...redis(), PUBLISH_RATE: 0 });
   const room = randomRoom();
@@ -124,9 +124,9 @@ test('members that move, and leave when both nodes have told them the same, rece
   const members = before.map(async (old, index) => {
     await old.next('reconnect', 10_000);
     const client = await join(staying, `user${index}`, room);
-    // Until then the old node may be a moment behind the new one.
+    // Until then the new node may be ahead of the old one.
     const idsOf = (each: Client) => messagesOf(each, room).map(({ id }) => id);
-    await until(() => idsOf(old).some((id) => idsOf(client).includes(id)), 10_000, 'both tell the same message');
+    await until(() => idsOf(old).some((id) => idsOf(client).includes(id)), 10_000, 'both nodes sent the same message');
     await old.close();
     moved++;
     await client.next(carrying(room, 'last'), 10_000);
@@ -158,7 +158,7 @@ describe('a publish under way', () => {
     await expectExit(node, 5_000);
   });
 
-  test('that Redis never answers is told, and holds nothing up', async () => {
+  test('without an answer of Redis gets its error, and does not delay the end', async () => {
     const { proxy, node, client } = await behindProxy();
     proxy.mode = 'blackhole';
     const answer = client.request({ type: 'publish', room: 'room', data: 1 });
@@ -170,8 +170,9 @@ describe('a publish under way', () => {
   });
 });
 
-test('readers that have stopped reading do not hold it up, and those that read get all that was theirs before 4001', async () => {
-  // Far more waits for each than the kernel may still take: with less, it may take all, and the close frame too.
+test('stopped readers do not delay it, and readers that read get all their messages before 4001', async () => {
+  // Each buffer holds far more than the kernel may still take; otherwise the kernel might take all, and the close frame
+  // too.
   const node = await spawnNode({ PUBLISH_RATE: 0, MAX_BUFFERED_BYTES: 16_777_216 });
   const room = randomRoom();
   const readers = await Promise.all(names('stopped', 6).map((user) => CountingMember.join(node, user, [room])));
@@ -183,7 +184,7 @@ test('readers that have stopped reading do not hold it up, and those that read g
     end += 40;
     return (await metric(node, 'gateway_slow_connections{policy="drop"}')) === readers.length;
   };
-  await until(allWait, 15_000, 'all readers are put aside');
+  await until(allWait, 15_000, 'all readers are stalled');
   const began = performance.now();
   await drainBegins(node);
   const [deaf = [], reading = []] = [readers.slice(0, 3), readers.slice(3)];

@@ -1,7 +1,7 @@
 /**
- * One room, many nodes: what is published anywhere reaches every member everywhere, once and in one order.
+ * One room on many nodes: a message published on any node reaches every member on every node, once and in one order.
  *
- * Nodes are processes of their own where the promise is about processes, else they run in this one.
+ * Nodes are separate processes if the promise is about processes; otherwise they run in this process.
  */
 import { describe, expect, inject, test } from 'vitest';
 import { spawnNode, startNode } from '../support/node.ts';
@@ -32,7 +32,7 @@ describe('nodes on one Redis', () => {
     expect(new Set(members[0] && dataOf(members[0], room))).toEqual(new Set([...users.flat(), 'last']));
   });
 
-  test('a process that is killed takes its own clients with it, and the others notice nothing', async () => {
+  test('a killed process disconnects its own clients, and others notice nothing', async () => {
     const [dies, stays] = await Promise.all([spawnNode(redis), spawnNode(redis)]);
     const room = randomRoom();
     const lost = await joinAll(dies, names('lost', 10), room);
@@ -81,7 +81,7 @@ describe('nodes on one Redis', () => {
     expect(await here?.next('message')).toEqual(message);
   });
 
-  test('rooms are apart: names that differ in one character share nothing', async () => {
+  test('rooms whose names differ in one character share no message', async () => {
     const room = randomRoom();
     const near = [`${room}0`, room.slice(0, -1), room.toUpperCase(), `${room}:`];
     const members = await Promise.all(near.map((name, index) => join(node, `member${index}`, name)));
@@ -94,7 +94,7 @@ describe('nodes on one Redis', () => {
     expect(members.flatMap(({ frames }) => frames.filter(({ type }) => type === 'message'))).toHaveLength(4);
   });
 
-  test('two deployments on one Redis with different prefixes hear nothing of each other', async () => {
+  test('two deployments on one Redis with different prefixes share no message', async () => {
     const other = await startNode({ ...redis, REDIS_PREFIX: `${inject('redisPrefix')}-other` });
     const room = randomRoom();
     const stranger = await join(other, 'stranger', room);
@@ -134,7 +134,7 @@ describe.each([
     expect(dataOf(publisher, room)).toEqual(['after']);
   });
 
-  test('a member that left, and a connection that ended, leave the others undisturbed', async () => {
+  test('other members notice nothing when a member leaves or a connection ends', async () => {
     const room = randomRoom();
     const [stays, leaves, ends] = await joinAll(node, ['stays', 'leaves', 'ends'], room);
     await leaves?.request({ type: 'unsubscribe', room });

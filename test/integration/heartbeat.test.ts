@@ -1,5 +1,5 @@
 /**
- * Heartbeats both ways: pings of the gateway with the time as payload, and clients that fall silent.
+ * Heartbeats in both directions: pings of the gateway with the time as payload, and clients that fall silent.
  */
 import { describe, expect, test } from 'vitest';
 import { connect } from '../support/client.ts';
@@ -25,7 +25,7 @@ describe('pings of the gateway', () => {
     await until(() => payloads.length >= 5, 5_000, 'five pings');
     expect(Math.min(...payloads.map(({ length }) => length))).toBeGreaterThan(0);
     expect(new Set(payloads).size).toBe(payloads.length);
-    // Four intervals; a busy machine only makes them longer.
+    // Four intervals; a busy machine can only make them longer.
     expect((times[4] ?? 0) - (times[0] ?? 0)).toBeGreaterThan(600);
     await until(async () => (await metric(node, 'gateway_ping_rtt_seconds_count')) >= 5, 5_000, 'five round trips');
     const series = await scrape(node);
@@ -41,14 +41,14 @@ describe('pings of the gateway', () => {
       client.socket.on('ping', (payload) => first.has(index) || first.set(index, String(payload)));
     });
     await until(() => first.size === clients.length, 5_000, 'a ping for each');
-    // The payload is the time of the tick that sent it: what belongs to one burst has one payload.
+    // The payload is the time of the tick that sent it, so all pings of one burst have the same payload.
     const bursts = new Map<string, number>();
     for (const payload of first.values()) bursts.set(payload, (bursts.get(payload) ?? 0) + 1);
     expect(bursts.size).toBeGreaterThanOrEqual(4);
     expect(Math.max(...bursts.values())).toBeLessThanOrEqual(50);
   });
 
-  test('a pong that answers no ping, or another one, is no round trip', async () => {
+  test('a pong that answers no ping, or an older one, is no round trip', async () => {
     const node = await startNode({ PING_INTERVAL_MS: 60_000 });
     const client = await enter(node, 'user');
     for (const payload of ['', '0', '1e999', 'x'.repeat(125)]) client.socket.pong(payload);
@@ -73,7 +73,7 @@ describe('a peer that does not answer them', () => {
     expect(await alive.request({ type: 'ping' })).toMatchObject({ type: 'pong' });
   });
 
-  test('is not saved by sending frames of its own: only the pong shows that the way out is open', async () => {
+  test('is closed even if it sends frames: only a pong shows that it receives', async () => {
     const node = await startNode({ PING_INTERVAL_MS: 200, PONG_TIMEOUT_MS: 300 });
     const talking = await RawSocket.connect(node.port);
     await talking.write(handshake({ headers: { Authorization: `Bearer ${await tokenOf('user')}` } }));
@@ -98,7 +98,7 @@ describe('GATEWAY_CLIENT_TIMEOUT_MS', () => {
     ];
     await fellSilent.request({ type: 'ping' });
     await goesOn.request({ type: 'ping' });
-    // Any frame will do; WebSocket pings of its own will not.
+    // Any frame resets the timeout; WebSocket pings of the client do not.
     const frames = setInterval(() => goesOn.send({ type: 'unsubscribe', id: 1, room: 'r' }), 100);
     const controls = setInterval(() => fellSilent.socket.ping(), 100);
     const began = performance.now();

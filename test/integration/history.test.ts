@@ -1,6 +1,6 @@
 /**
- * Rooms with history: the positions in answers, and the `history` frame: which messages it answers, who may ask, and what
- * is refused. Over memory and Redis alike.
+ * Rooms with history: the positions in answers; and the `history` frame: the messages it returns, who may send it, and bad
+ * requests. Over memory and over Redis.
  */
 import { describe, expect, inject, test } from 'vitest';
 import type { GatewayFrame, MessageFrame, OkFrame } from '../../shared/protocol.ts';
@@ -59,7 +59,7 @@ describe.each([
     expect(await bob.next('message')).toMatchObject({ offset: 16 });
   });
 
-  test('a duplicate gets the position of the first one, is heard once and kept once', async () => {
+  test('a duplicate gets the position of the first one, and is delivered once and kept once', async () => {
     const room = randomRoom('kept');
     const [ann, bob] = [await enter(node, 'ann'), await join(node, 'bob', room)];
     const first = await ann.publish(room, 'once', { key: 'k' });
@@ -69,7 +69,7 @@ describe.each([
       const again = await client.publish(room, 'once more', { key: 'k' });
       expect(again).toEqual({ type: 'ok', id: expect.anything(), epoch, offset, duplicate: true });
     }
-    // Of somebody else, the same key is another one.
+    // The same key of another user is another message.
     expect(await bob.publish(room, 'of bob', { key: 'k' })).toMatchObject({ epoch, offset: 3 });
     const { messages } = await read(bob, room);
     expect(messages?.map(({ data, key }) => [data, key])).toEqual([
@@ -91,7 +91,7 @@ describe.each([
   });
 
   describe('history', () => {
-    test('answers messages as members got them, byte for byte', async () => {
+    test('returns messages as members got them, byte for byte', async () => {
       const room = randomRoom('kept');
       const ann = await join(node, 'ann', room);
       const texts: string[] = [];
@@ -160,7 +160,7 @@ describe.each([
       for (const other of ['another', '']) expect(await read(ann, room, { ...query, epoch: other })).toEqual(answer);
     });
 
-    test('answers 100 without a limit, and a thousand at the most', async () => {
+    test('returns 100 messages without a limit, and a thousand at most', async () => {
       const room = randomRoom('long');
       const ann = await join(node, 'ann', room);
       await publishNumbers(ann, room, 0, 1_200);
@@ -169,7 +169,7 @@ describe.each([
       expect(errorOf(await ask(ann, room, { limit: 1_001 })).code).toBe('bad_request');
     });
 
-    test('is cut at 256 KiB with more, and page by page everything is there, upwards and downwards', async () => {
+    test('ends a page at 256 KiB with more, and the pages are complete, upwards and downwards', async () => {
       const room = randomRoom('long');
       const ann = await join(node, 'ann', room);
       await publishNumbers(ann, room, 0, 40, 30_000);
@@ -199,7 +199,7 @@ describe.each([
       expect(bytes).toHaveLength(10);
     });
 
-    test('answers a message that alone is larger', async () => {
+    test('returns a single message that is larger', async () => {
       const room = randomRoom('long');
       const ann = await join(node, 'ann', room);
       for (const number of [0, 1]) await ann.publish(room, [number, 'x'.repeat(300_000)]);
@@ -209,7 +209,7 @@ describe.each([
       expect([offsetsOf(newest), newest.more]).toEqual([[2], true]);
     });
 
-    test('of messages that have expired: none, and the offsets go on', async () => {
+    test('returns no expired messages, and the offsets continue', async () => {
       const room = randomRoom('fleeting');
       const ann = await join(node, 'ann', room);
       await publishNumbers(ann, room, 0, 3);
@@ -226,7 +226,7 @@ describe.each([
       });
     });
 
-    test('asked in one go with subscribe and unsubscribe takes effect between them', async () => {
+    test('sent together with subscribe and unsubscribe takes effect between them', async () => {
       const room = randomRoom('kept');
       const [ann, bob] = [await enter(node, 'ann'), await enter(node, 'bob')];
       await publishNumbers(ann, room, 0, 5);
@@ -276,7 +276,7 @@ describe.each([
       expect(errorOf(await ask(other, room)).code).toBe('forbidden');
     });
 
-    test('nobody any more whose membership ended with a refresh', async () => {
+    test('not any more to a client whose membership ended with a refresh', async () => {
       const room = randomRoom('kept');
       const client = await connectWelcomed(node.url, await mintToken({ sub: 'user', rooms: everywhere }));
       await client.subscribe(room);
@@ -295,7 +295,7 @@ describe.each([
   ])('a bad %s is bad_request, whatever it is', async (field, values) => {
     const room = randomRoom('kept');
     for (const value of values) {
-      // Ten of them in a row would end a connection.
+      // Ten of them in a row would close the connection.
       const ann = await join(node, `${name}${field}`, room);
       expect(errorOf(await ask(ann, room, { [field]: value })).code).toBe('bad_request');
       await ann.close();
@@ -303,7 +303,7 @@ describe.each([
   });
 });
 
-test('an answer is cut at half of MAX_BUFFERED_BYTES where that is less than 256 KiB, and page by page everything is there', async () => {
+test('a page ends at half of MAX_BUFFERED_BYTES if that is less than 256 KiB, and the pages are complete', async () => {
   const node = await startNode({ ...settings, MAX_BUFFERED_BYTES: 65_536, MAX_MESSAGE_BYTES: 32_768 });
   const room = randomRoom('long');
   const ann = await join(node, 'ann', room);

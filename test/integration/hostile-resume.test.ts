@@ -1,6 +1,6 @@
 /**
- * Positions that somebody made up to do harm, by the ten thousand: each is answered, none moves the room, and neither the
- * other members nor Redis notice much of it.
+ * Ten thousand forged positions: each is answered, none changes the position of the room, and the load on other members
+ * and on Redis stays low.
  */
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
@@ -19,7 +19,7 @@ import { SteadyPublisher } from './steady-publisher.ts';
 const questions = 10_000;
 const batch = 200;
 
-test('10,000 made-up positions from one connection: all are answered, none recovered, and others hear every message in time', async () => {
+test('10,000 forged positions from one connection: all are answered, none is recovered, and others get every message in time', async () => {
   const redis = await ownRedis();
   const rooms = roomsFile({ match: 'long:*', history: { size: 100_000 } });
   const settings = { REDIS_URL: redis.url, ROOMS_FILE: rooms, REQUEST_RATE: 0, PUBLISH_RATE: 0 };
@@ -31,7 +31,7 @@ test('10,000 made-up positions from one connection: all are answered, none recov
   const publisher = await enter(node, 'publisher');
   await publishNumbers(publisher, room, 1_000_000, 1_000_050);
   const { epoch = '' } = await publisher.publish(room, [1_000_050]);
-  // The asked rooms are three: one with members and load, one that is quiet, one that nobody ever used.
+  // Three rooms: a busy one with members, an idle one, and one that was never used.
   const asked = [room, randomRoom('long'), randomRoom('long')];
   await publishNumbers(publisher, asked[1] ?? '', 0, 5);
   const admin = new Redis(redis.url);
@@ -70,7 +70,7 @@ test('10,000 made-up positions from one connection: all are answered, none recov
   for (let sent = 0; sent < questions; sent += batch) {
     for (let index = sent; index < sent + batch; index++) {
       const name = asked[index % asked.length];
-      // The tenth malformed frame in a row would end it.
+      // The tenth malformed frame in a row would close the connection.
       const bad = index % 2 === 0;
       const since = bad ? malformed[(index / 2) % malformed.length] : wellFormed[index % wellFormed.length];
       abuser.send({ type: 'subscribe', id: `${bad ? 'bad' : 'well'} ${index}`, room: name, since });
@@ -90,7 +90,7 @@ test('10,000 made-up positions from one connection: all are answered, none recov
   expect(new Set(of('well').map((frame) => (frame as OkFrame).recovered))).toEqual(new Set([false]));
   expect(new Set(of('out').map(({ type }) => type))).toEqual(new Set(['ok']));
   process.stdout.write(`resume abuse: ${reads} reads for ${questions / 2} positions, ${during} messages meanwhile\n`);
-  // At most one for each that could be a position, and what nodes read anyway.
+  // At most one read per well-formed position, plus the other reads of the nodes.
   expect(reads).toBeLessThan(questions / 2 + 500);
   expect(subscribes).toBeLessThan(20);
   expect(steady.slowestMs).toBeLessThan(1_000);

@@ -1,7 +1,7 @@
 /**
- * How many connections: of a node, of a user, of a client address, and whose word about that address is believed.
+ * Limits on connections: per node, per user, and per client address, including which proxies may report that address.
  *
- * Sources other than 127.0.0.1 are other addresses of the loopback network, so no trust has to be assumed.
+ * Clients other than 127.0.0.1 use other addresses of the loopback network, so these tests need no trusted proxy.
  */
 import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
@@ -18,7 +18,7 @@ interface Origin {
   /** The address of the TCP connection. */
   from?: string;
   forwardedFor?: string | string[];
-  /** Says a PROXY v2 header before the handshake. */
+  /** Sends a PROXY v2 header before the handshake. */
   proxied?: string;
 }
 
@@ -41,7 +41,7 @@ function proxyHeader(address: string): Buffer {
 }
 
 describe('GATEWAY_MAX_CONNECTIONS', () => {
-  test('one too many gets HTTP 503 with Retry-After, and comes in when another has left', async () => {
+  test('a connection over the limit gets HTTP 503 with Retry-After, and is accepted when another has left', async () => {
     const node = await startNode({ MAX_CONNECTIONS: 2 });
     const [first, second] = [await enter(node, 'first'), await enter(node, 'second')];
     const refused = await connect(node.url, { token: await tokenOf('third') }).catch((error: unknown) => error);
@@ -85,7 +85,7 @@ describe('GATEWAY_MAX_CONNECTIONS_PER_USER', () => {
 });
 
 describe('GATEWAY_MAX_CONNECTIONS_PER_IP', () => {
-  test('one too many of an address gets HTTP 429 with Retry-After; other addresses and later ones come in', async () => {
+  test('a connection over the limit gets HTTP 429 with Retry-After; other addresses and later ones are accepted', async () => {
     const node = await startNode({ MAX_CONNECTIONS_PER_IP: 2 });
     const first = await enter(node, 'first');
     await enter(node, 'second');
@@ -97,7 +97,7 @@ describe('GATEWAY_MAX_CONNECTIONS_PER_IP', () => {
     expect(await metric(node, 'gateway_handshakes_rejected_total{reason="address"}')).toBeGreaterThanOrEqual(1);
   });
 
-  test('without trusted proxies nobody is believed: neither X-Forwarded-For nor a PROXY header', async () => {
+  test('without trusted proxies X-Forwarded-For and PROXY headers are ignored', async () => {
     const node = await startNode({ MAX_CONNECTIONS_PER_IP: 3 });
     expect(await status(node, { forwardedFor: '6.6.6.1' })).toBe(101);
     expect(await status(node, { proxied: '6.6.6.2' })).toBe(101);
@@ -114,15 +114,15 @@ describe('GATEWAY_MAX_CONNECTIONS_PER_IP', () => {
     }
     expect(await status(node, { proxied: '6.6.6.3' })).toBe(101);
     expect(await status(node, { proxied: '6.6.6.3', from: '127.1.2.3' })).toBe(429);
-    // Not trusted: counted as itself, whatever it says.
+    // Not trusted: counted by its own address.
     expect(await status(node, { from: '127.2.0.1', forwardedFor: '6.6.6.4' })).toBe(101);
     expect(await status(node, { from: '127.2.0.1', forwardedFor: '6.6.6.5' })).toBe(429);
     expect(await status(node, { from: '127.2.0.1', proxied: '6.6.6.7' })).toBe(429);
-    // Nor did it use up what it claimed to be.
+    // The address it claimed is not counted.
     expect(await status(node, { forwardedFor: '6.6.6.5' })).toBe(101);
   });
 
-  test('of a chain of hops the last one that is no proxy counts: what a client wrote before it does not', async () => {
+  test('in a chain of hops the last one that is not a proxy counts; entries that a client wrote before it do not', async () => {
     const node = await startNode({ MAX_CONNECTIONS_PER_IP: 1, TRUSTED_PROXIES: '127.0.0.1, 10.0.0.0/8' });
     expect(await status(node, { forwardedFor: '1.1.1.1, 7.7.7.7' })).toBe(101);
     expect(await status(node, { forwardedFor: '2.2.2.2, 7.7.7.7' })).toBe(429);
@@ -132,7 +132,7 @@ describe('GATEWAY_MAX_CONNECTIONS_PER_IP', () => {
     expect(await status(node, { forwardedFor: 'unknown, 8.8.8.8' })).toBe(101);
   });
 
-  test('clients are told apart however a proxy writes them, and all of an IPv6 /64 count together', async () => {
+  test('clients are distinguished in any notation of the proxy, and an IPv6 /64 counts as one', async () => {
     const node = await startNode({ MAX_CONNECTIONS_PER_IP: 1, TRUSTED_PROXIES: '127.0.0.1' });
     expect(await status(node, { forwardedFor: '7.7.7.7:50001' })).toBe(101);
     expect(await status(node, { forwardedFor: '7.7.7.7:50002' })).toBe(429);
@@ -142,7 +142,7 @@ describe('GATEWAY_MAX_CONNECTIONS_PER_IP', () => {
     expect(await status(node, { forwardedFor: '2001:db8:1:3::3' })).toBe(101);
   });
 
-  test('a thousand refused handshakes use nothing up', async () => {
+  test('a thousand refused handshakes leave nothing counted', async () => {
     const node = await startNode({ MAX_CONNECTIONS_PER_IP: 1 });
     const client = await enter(node, 'user');
     for (const round of names('', 10)) {

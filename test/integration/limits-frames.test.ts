@@ -1,6 +1,6 @@
 /**
- * How much one connection may send: size, rate, malformed frames, rooms, control frames. What is refused says why, and
- * whoever goes on regardless is closed; nobody else notices.
+ * Limits on the frames of one connection: size, rate, malformed frames, rooms, control frames. A refusal gives its
+ * reason; a client that ignores refusals is closed; others notice nothing.
  */
 import { describe, expect, inject, test } from 'vitest';
 import { connect, errorOf, okOf } from '../support/client.ts';
@@ -16,7 +16,7 @@ const paced = await startNode({ PUBLISH_RATE: 20, PUBLISH_BURST: 5, REQUEST_RATE
 const unpaced = await startNode({ PUBLISH_RATE: 0, REQUEST_RATE: 0 });
 
 describe('GATEWAY_MAX_MESSAGE_BYTES', () => {
-  /** A publish of exactly so many bytes in UTF-8. */
+  /** A publish of exactly the given size in UTF-8 bytes. */
   function publishOf(bytes: number, room: string, filler = 'x'): string {
     const [before = '', after = ''] = JSON.stringify({ type: 'publish', id: 'big', room, data: '|' }).split('|');
     const left = bytes - Buffer.byteLength(before + after);
@@ -43,7 +43,7 @@ describe('GATEWAY_MAX_MESSAGE_BYTES', () => {
     },
   );
 
-  test('up to twice as much is answered by too_large, beyond the transport cuts', async () => {
+  test('up to twice the limit is answered with too_large, beyond that the transport closes', async () => {
     const client = await enter(node, 'user');
     for (const bytes of [1025, 1500, 2048]) {
       client.send(publishOf(bytes, 'room'));
@@ -53,7 +53,7 @@ describe('GATEWAY_MAX_MESSAGE_BYTES', () => {
     expect(await client.closed).toMatchObject({ code: 1006 });
   });
 
-  test('a frame that is too large counts as no malformed one', async () => {
+  test('a frame that is too large does not count as malformed', async () => {
     const client = await enter(node, 'user');
     for (let index = 0; index < 15; index++) client.send(publishOf(2000, 'room'));
     expect(await client.request({ type: 'ping' })).toMatchObject({ type: 'pong' });
@@ -62,7 +62,7 @@ describe('GATEWAY_MAX_MESSAGE_BYTES', () => {
 });
 
 describe('GATEWAY_MAX_ROOMS_PER_CONNECTION', () => {
-  test('one room too many is limit_exceeded, until another one is left', async () => {
+  test('a room over the limit is limit_exceeded, until another one is left', async () => {
     const rooms = names(randomRoom(), 4);
     const client = await enter(node, 'user');
     for (const room of rooms.slice(0, 3)) await client.subscribe(room);
@@ -83,7 +83,7 @@ describe('GATEWAY_MAX_ROOMS_PER_CONNECTION', () => {
 });
 
 describe('GATEWAY_PUBLISH_RATE', () => {
-  test('the burst passes, the next is rate_limited with a time after which it works, and was not delivered', async () => {
+  test('the burst passes; the next one is rate_limited with the time to wait, and is not delivered', async () => {
     const room = randomRoom();
     const member = await join(paced, 'member', room);
     const client = await enter(paced, 'user');
@@ -103,7 +103,7 @@ describe('GATEWAY_PUBLISH_RATE', () => {
     expect(dataOf(member, room)).toHaveLength(taken + 1);
   });
 
-  test('a hundred refusals in a row close with 4007, and only the one that caused them', async () => {
+  test('a hundred refusals in a row close with 4007, and only that connection', async () => {
     const room = randomRoom();
     const [client, other] = [await enter(paced, 'user'), await join(paced, 'other', room)];
     for (let index = 0; index < 1000; index++) client.send({ type: 'publish', room, data: index });
@@ -127,22 +127,25 @@ describe('GATEWAY_REQUEST_RATE', () => {
   test.each([
     [128, {}],
     [1_000, { MAX_ROOMS_PER_CONNECTION: 1_000 }],
-  ])('what a client with %i rooms asks in one go when it comes back is answered', async (rooms, settings) => {
-    const keeping = await startNode({
-      REDIS_URL: inject('redisUrl'),
-      REDIS_PREFIX: inject('redisPrefix'),
-      ROOMS_FILE: roomsFile({ match: 'room:*', presence: true, history: {} }),
-      ...settings,
-    });
-    const client = await connect(keeping.url);
-    client.send({ type: 'auth', token: await tokenOf('user') });
-    const types = ['subscribe', 'history', 'presence'];
-    const requests = names(randomRoom(), rooms).flatMap((room) => types.map((type) => ({ type, room })));
-    const answers = await Promise.all(requests.map((frame) => client.request(frame, 15_000)));
-    for (const answer of answers) okOf(answer);
-  });
+  ])(
+    'all requests that a client with %i rooms sends at once when it reconnects are answered',
+    async (rooms, settings) => {
+      const keeping = await startNode({
+        REDIS_URL: inject('redisUrl'),
+        REDIS_PREFIX: inject('redisPrefix'),
+        ROOMS_FILE: roomsFile({ match: 'room:*', presence: true, history: {} }),
+        ...settings,
+      });
+      const client = await connect(keeping.url);
+      client.send({ type: 'auth', token: await tokenOf('user') });
+      const types = ['subscribe', 'history', 'presence'];
+      const requests = names(randomRoom(), rooms).flatMap((room) => types.map((type) => ({ type, room })));
+      const answers = await Promise.all(requests.map((frame) => client.request(frame, 15_000)));
+      for (const answer of answers) okOf(answer);
+    },
+  );
 
-  test('ten thousand pings in one go close with 4007 after a hundred refusals', async () => {
+  test('ten thousand pings at once close with 4007 after a hundred refusals', async () => {
     const [client, other] = [await enter(paced, 'user'), await enter(paced, 'other')];
     for (let id = 0; id < 10_000; id++) client.send({ type: 'ping', id });
     expect(await client.closed).toMatchObject({ code: 4007 });
@@ -161,7 +164,7 @@ describe('malformed frames', () => {
     expect(client.frames.filter(({ type }) => type === 'error')).toHaveLength(10);
   });
 
-  test('nine and a good one, over and over, never close; nor do unknown types', async () => {
+  test('nine malformed frames and a good one, repeated, never close; nor do unknown types', async () => {
     const client = await enter(unpaced, 'user');
     for (let round = 0; round < 5; round++) {
       for (let index = 0; index < 9; index++) client.send('nonsense');
@@ -192,7 +195,7 @@ describe('control frames', () => {
     return socket;
   }
 
-  /** The next frame that is no heartbeat of the gateway. */
+  /** The next frame that is not a heartbeat of the gateway. */
   async function answerTo(socket: RawSocket): Promise<ReceivedFrame> {
     const frame = await socket.frame();
     return frame.opcode === opcode.ping ? answerTo(socket) : frame;
@@ -211,7 +214,7 @@ describe('control frames', () => {
   });
 
   test.each(['ping', 'pong'] as const)(
-    'a hundred thousand %ss at once are cut, and nobody else notices',
+    'a hundred thousand %ss at once close the connection, and others notice nothing',
     async (kind) => {
       const [socket, other] = [await rawUser(), await enter(unpaced, 'other')];
       const flood = Buffer.concat(

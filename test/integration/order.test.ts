@@ -1,7 +1,7 @@
 /**
- * The order of frames of one connection: per room they take effect as they were sent, however fast they come.
+ * The order of frames of one connection: per room they take effect in the order they were sent, at any speed.
  *
- * Everything here is sent in one go, without waiting for an answer in between. Both backplanes are held to it.
+ * Each test sends all its frames without waiting for answers. It runs on both backplanes.
  */
 import { describe, expect, inject, test } from 'vitest';
 import { connect, okOf } from '../support/client.ts';
@@ -17,7 +17,7 @@ describe.each([
   ['memory', await startNode(fast)],
   ['Redis', await startNode({ ...redis, ...fast })],
 ])('backplane %s', (_name, node) => {
-  test('a publish right behind a subscribe is received by its own publisher, after the ok', async () => {
+  test('a publish right after a subscribe is received by its own publisher, after the ok', async () => {
     const room = randomRoom();
     const client = await enter(node, 'user');
     client.send({ type: 'subscribe', id: 'join', room });
@@ -37,7 +37,7 @@ describe.each([
     expect(dataOf(member, room)).toEqual(sent);
   });
 
-  test('after the ok to unsubscribe no frame of the room follows, while it goes on for others', async () => {
+  test('after the ok to unsubscribe no frame of the room follows, while others keep receiving', async () => {
     const room = randomRoom();
     const [leaves, stays] = [await join(node, 'leaves', room), await join(node, 'stays', room)];
     const publisher = await enter(node, 'publisher');
@@ -65,7 +65,7 @@ describe.each([
     for (const answer of await Promise.all(answers)) okOf(answer);
   });
 
-  test('subscribe, unsubscribe, subscribe, publish in one go end as a member with its own message once', async () => {
+  test('after subscribe, unsubscribe, subscribe, publish at once the client is a member and gets its message once', async () => {
     const room = randomRoom();
     const client = await enter(node, 'user');
     for (const id of names('round', 50)) {
@@ -91,12 +91,12 @@ describe.each([
     expect(dataOf(client, room)).toEqual(['once', 'end']);
   });
 
-  test('unsubscribing from a room one is not in is ok', async () => {
+  test('unsubscribing without being a member is ok', async () => {
     const client = await enter(node, 'user');
     expect(await client.request({ type: 'unsubscribe', id: 7, room: randomRoom() })).toEqual({ type: 'ok', id: 7 });
   });
 
-  test('frames behind the first auth wait for its result and then take effect in order', async () => {
+  test('frames after the first auth wait for its result and then take effect in order', async () => {
     const room = randomRoom();
     const client = await connect(node.url);
     client.send({ type: 'auth', id: 'a', token: await tokenOf('user') });
@@ -113,7 +113,7 @@ describe.each([
     expect(client.frames.filter(({ type }) => type === 'error')).toEqual([]);
   });
 
-  test('frames behind a refresh are judged by the new token', async () => {
+  test('frames after a refresh have the rights of the new token', async () => {
     const room = randomRoom();
     const client = await enter(node, 'user');
     const narrow = await mintToken({ sub: 'user', rooms: { [room]: ['subscribe'] } });
@@ -154,7 +154,7 @@ describe.each([
     }
   });
 
-  test('a publish without an id is not acknowledged, but refused aloud', async () => {
+  test('a publish without an id gets no ok, but gets errors', async () => {
     const room = randomRoom();
     const member = await join(node, 'member', room);
     const client = await enter(node, 'user');

@@ -1,21 +1,21 @@
 /**
- * Who takes part in the integration tests: users whose token grants every room, and rooms that no other test uses.
+ * The clients of the integration tests: users whose token grants every room, and rooms that no other test uses.
  *
- * Owns no state. A test about permissions mints its own tokens and does not come here for them.
+ * Owns no state. Tests of permissions make their own tokens.
  */
 import { randomBytes } from 'node:crypto';
 import type { GatewayFrame, MessageFrame } from '../../shared/protocol.ts';
 import { type Client, connectWelcomed } from '../support/client.ts';
 import { mintToken } from '../support/token.ts';
 
-/** A `rooms` claim: everything, in every room that is nobody's own. */
+/** A `rooms` claim that grants everything in every room except personal ones. */
 export const everywhere = { '*': ['subscribe', 'publish'] };
 
 export function randomRoom(topic = 'room'): string {
   return `${topic}:${randomBytes(6).toString('hex')}`;
 }
 
-/** A token that grants every room; in an hour it expires. */
+/** A token that grants every room and expires in an hour. */
 export function tokenOf(user: string): Promise<string> {
   return mintToken({ sub: user, rooms: everywhere });
 }
@@ -32,7 +32,7 @@ export async function join(node: { url: string }, user: string, ...rooms: string
   return client;
 }
 
-/** As many members of one room as there are users, connected at the same time. */
+/** One member of the room per user, connected at the same time. */
 export function joinAll(node: { url: string }, users: string[], room: string): Promise<Client[]> {
   return Promise.all(users.map((user) => join(node, user, room)));
 }
@@ -47,7 +47,7 @@ export function messagesOf(client: Client, room: string): MessageFrame[] {
   return client.frames.filter((frame): frame is MessageFrame => frame.type === 'message' && frame.room === room);
 }
 
-/** What was published, in the order in which it came. */
+/** The data of these messages, in order. */
 export function dataOf(client: Client, room: string): unknown[] {
   return messagesOf(client, room).map(({ data }) => data);
 }

@@ -1,9 +1,9 @@
 /**
- * A member of rooms with history that holds every frame against the protocol: each offset follows on the one before, or a
- * `gap` in its place says exactly which are missing. What breaks that stands in `faults`.
+ * A member of rooms with history that checks every frame against the protocol: each offset follows the one before, or a
+ * `gap` has exactly the missing ones. `faults` collects the violations.
  *
- * Messages carry `[number, padding]`; only the numbers and their places are kept. It can stop reading. Plain rooms are
- * kept too, without places. What was published it does not know: see `expectWhole`.
+ * Messages carry `[number, padding]`; it records only numbers and offsets. It can stop reading. Plain rooms are
+ * recorded too, without offsets. It does not know what was published: see `expectWhole`.
  */
 import { expect } from 'vitest';
 import type { GapFrame, GatewayFrame, OkFrame, Position } from '../../shared/protocol.ts';
@@ -12,12 +12,12 @@ import { until } from '../support/until.ts';
 import { tokenOf } from './people.ts';
 import type { SteadyPublisher } from './steady-publisher.ts';
 
-/** A message in its place. */
+/** A message with its offset. */
 export interface Placed extends Position {
   number: number;
 }
 
-/** What was told of one room since the last `subscribe`. */
+/** Everything received of one room since the last `subscribe`. */
 export interface Story {
   answer: OkFrame;
   position: Position;
@@ -49,7 +49,7 @@ export class PlacedMember {
   private constructor(client: Client) {
     this.#client = client;
     this.closed = client.closed;
-    // From here on the client's own way of keeping every frame is not wanted.
+    // From here on the client must not record every frame itself.
     client.socket.removeAllListeners('message');
     client.socket.on('message', (bytes: Buffer) => this.#take(String(bytes)));
   }
@@ -92,7 +92,7 @@ export class PlacedMember {
     this.#client.socket.terminate();
   }
 
-  /** Resolves when the room is there, by messages or gaps. */
+  /** Resolves when messages or gaps of the room have reached the offset. */
   async untilAt(room: string, { epoch, offset }: Position, deadlineMs: number): Promise<void> {
     const there = () => {
       const { position } = this.story(room);
@@ -153,8 +153,8 @@ export class PlacedMember {
 }
 
 /**
- * Checks that everything acknowledged since the story began was heard in its place, or told as missing there, and nothing
- * twice. What was not acknowledged may be there.
+ * Checks that every message acknowledged since the first recorded one was received at its offset or is in a gap, and
+ * none twice. Messages without acknowledgement may be missing.
  */
 export function expectWhole(
   { messages, gaps, answer }: Omit<Story, 'position'>,

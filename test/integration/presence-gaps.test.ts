@@ -1,8 +1,8 @@
 /**
- * What members are told when join and leave frames passed them by, which are not kept, or may never have been sent: one
- * `gap` with a count of 0, so that they ask who is there, and all messages in order as if nothing had been.
+ * Members that may have missed `join` or `leave` frames get one `gap` with a count of 0, so that they ask for
+ * `presence` again. Such frames are not in history, and may never have been sent. All messages come in order as usual.
  *
- * Whole nodes that die, and questions: presence.test.ts in test/chaos. Messages that were missed: healing.test.ts, there.
+ * Dying nodes: presence.test.ts in test/chaos. Missed messages: healing.test.ts there.
  */
 import { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
@@ -51,12 +51,12 @@ async function untilAt(client: Client, room: string, offset: number): Promise<vo
   await until(() => offsetsOf(client, room).at(-1) === offset, 10_000, `offset ${offset}`);
 }
 
-test('a lost subscription is told once where join and leave are told, and not at all where they are not', async () => {
+test('a lost subscription causes one gap in a room with joinLeave, and none in a room without it', async () => {
   const [team, silent] = [randomRoom('team'), randomRoom('silent')];
   const members = await Promise.all(names('m', 3).map((user) => join(node, user, team, silent)));
   for (let round = 1; round <= 3; round++) {
     for (const room of [team, silent]) await publishNumbers(publisher, room, 0, 5);
-    // Under way while there is no subscription.
+    // Sent while there is no subscription.
     await Promise.all([interrupt(), ...[team, silent].map((room) => publishNumbers(publisher, room, 0, 40))]);
     for (const room of [team, silent]) await publishNumbers(publisher, room, 0, 5);
     for (const member of members) {
@@ -77,7 +77,7 @@ describe.each(['team', 'plain'])('Redis, in a room of kind %s', (kind) => {
     return [count, users];
   };
 
-  test('refuses a command in the middle of a write: presence is unavailable, then exact, and members are told to ask', async () => {
+  test('refuses a command in the middle of a write: presence is unavailable, then exact, and members get a gap', async () => {
     const room = randomRoom(kind);
     const watcher = await join(node, 'watcher', room);
     await untilCounted(watcher, room, [1, 1]);
@@ -89,7 +89,7 @@ describe.each(['team', 'plain'])('Redis, in a room of kind %s', (kind) => {
     await admin.call('ACL', 'SETUSER', 'default', '+hincrby');
     await untilCounted(watcher, room, [25, 14]);
     const gap = { type: 'gap', room, reason: 'backplane', count: 0 };
-    await until(() => gapsOf(watcher, room).length > 0, 5_000, 'it is told to ask again');
+    await until(() => gapsOf(watcher, room).length > 0, 5_000, 'the gap');
     expect(gapsOf(watcher, room)).toEqual([gap]);
     await join(node, 'late', room);
     await until(() => story(watcher, room).at(-1) === 'join late', 5_000, 'all goes on');
@@ -103,7 +103,7 @@ describe.each(['team', 'plain'])('Redis, in a room of kind %s', (kind) => {
     await admin.del(`rc:{${room}}:users`);
     expect(await countOf(watcher, room)).toEqual([24, 5]);
     const gap = { type: 'gap', room, reason: 'backplane', count: 0 };
-    await until(() => gapsOf(watcher, room).length > 0, 5_000, 'it is told to ask again');
+    await until(() => gapsOf(watcher, room).length > 0, 5_000, 'the gap');
     expect(gapsOf(watcher, room)).toEqual([gap]);
   });
 
@@ -113,8 +113,8 @@ describe.each(['team', 'plain'])('Redis, in a room of kind %s', (kind) => {
   }
 });
 
-describe('a member that is behind', () => {
-  /** In a side room, stops reading, and is off the live path. */
+describe('a detached member', () => {
+  /** Stops reading in a side room until it is stalled. */
   async function stoppedReader(user: string): Promise<Client> {
     const side = randomRoom('side');
     const reader = await join(node, user, side);
@@ -137,19 +137,19 @@ describe('a member that is behind', () => {
     ['the subscription is lost', 'is refused', (at) => ({ ...at, epoch: 'another' })],
     ['nothing happens', 'is recovered', (at) => ({ ...at, offset: 2 })],
   ])(
-    'while %s, and that %s: before it goes live it is told to ask again, unless nothing passed by',
+    'while %s, and that %s: before it goes live it gets a gap with count 0, unless it missed no frame',
     async (passes, comesBack, since) => {
       const room = randomRoom('team');
       await publishNumbers(publisher, room, 0, 10);
       const watcher = await join(node, 'watcher', room);
       const { epoch = '' } = await publisher.publish(room, 'the eleventh');
-      // Its user is there already, so its own coming is not told.
+      // Its user is present already, so it causes no join.
       const reader = await stoppedReader('watcher');
       const answer = reader.request({ type: 'subscribe', room, since: since({ epoch, offset: 0 }) }, 15_000);
-      await until(behind, 5_000, 'the reader is behind');
+      await until(behind, 5_000, 'the reader is stalled');
       if (passes === 'the subscription is lost') {
         await interrupt();
-        await until(() => gapsOf(watcher, room).length === 1, 5_000, 'the live member is told');
+        await until(() => gapsOf(watcher, room).length === 1, 5_000, 'the gap of the live member');
       }
       if (passes === 'a user joins') {
         await join(node, 'ann', room);

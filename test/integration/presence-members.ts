@@ -1,5 +1,5 @@
 /**
- * Who is there, as clients see it: the rules of rooms with presence, questions, and what join and leave frames add up to.
+ * Presence as clients see it: the rules of rooms with presence, requests, and the sum of `join` and `leave` frames.
  */
 import type { JoinLeaveFrame, OkFrame } from '../../shared/protocol.ts';
 import { type Client, connectWelcomed, okOf } from '../support/client.ts';
@@ -48,19 +48,19 @@ export function joinLeaveFrames(client: Client, room: string): JoinLeaveFrame[] 
   );
 }
 
-/** What a client was told of a room, one line for each: `join ann`. */
+/** The join and leave frames that a client got of a room, one line each: `join ann`. */
 export function story(client: Client, room: string): string[] {
   return joinLeaveFrames(client, room).flatMap(({ type, members }) =>
     members.map((each) => `${type} ${'user' in each ? each.user : each.connection}`),
   );
 }
 
-/** Resolves when the client was told of this, and no more than that. */
+/** Resolves when the client got exactly these frames. */
 export async function untilTold(client: Client, room: string, lines: string[], deadlineMs = 5_000): Promise<void> {
   const wanted = JSON.stringify(lines);
-  await until(() => JSON.stringify(story(client, room)) === wanted, deadlineMs, `${wanted}, told in ${room}`).catch(
+  await until(() => JSON.stringify(story(client, room)) === wanted, deadlineMs, `${wanted} in ${room}`).catch(
     (error: Error) => {
-      throw new Error(`${error.message}; told was ${JSON.stringify(story(client, room))}`);
+      throw new Error(`${error.message}; it got ${JSON.stringify(story(client, room))}`);
     },
   );
 }

@@ -1,6 +1,6 @@
 /**
- * Presence as members see it, over two nodes and over one without Redis: who comes and goes, each told once, cluster-wide,
- * and the answers to `presence`. What becomes of it when nodes and Redis fail: test/chaos/presence.test.ts.
+ * Presence as members see it, on two nodes and on one without Redis: `join` and `leave` frames, once each and
+ * cluster-wide, and the answers to `presence`. For failures of nodes and Redis see test/chaos/presence.test.ts.
  */
 import { Redis } from 'ioredis';
 import { describe, expect, inject, test } from 'vitest';
@@ -24,7 +24,7 @@ const clusters: [string, TestNode[]][] = [
 describe.each(clusters)('%s', (_, nodes) => {
   const [one, other] = [nodes[0], nodes.at(-1)] as [TestNode, TestNode];
 
-  test('a user who joins and leaves is told once to all other members, with info, and never to itself', async () => {
+  test('all other members get one join and one leave for a user, with info; the user never gets its own', async () => {
     const room = randomRoom('team');
     const first = await member(one, 'first', room);
     await presenceOf(first, room);
@@ -41,7 +41,7 @@ describe.each(clusters)('%s', (_, nodes) => {
     expect(story(ann, room)).toEqual([]);
   });
 
-  test('two tabs of a user are one: the second is not told, and only the end of the last one is', async () => {
+  test('two tabs are one user: the second causes no join, and only the end of the last one causes a leave', async () => {
     const room = randomRoom('team');
     const watcher = await member(one, 'watcher', room);
     const first = await member(one, 'ann', room);
@@ -54,11 +54,11 @@ describe.each(clusters)('%s', (_, nodes) => {
     expect(story(watcher, room)).toEqual(['join ann']);
     second.socket.terminate();
     await untilTold(watcher, room, ['join ann', 'leave ann']);
-    // A join that was under way when it subscribed may reach it, but never its own.
+    // A join that was in flight when it subscribed may reach it, but never its own.
     for (const tab of [first, second]) expect(story(tab, room)).not.toContain('join ann');
   });
 
-  test('each anonymous connection is told for itself, and becomes a user by auth', async () => {
+  test('each anonymous connection has its own join and leave, and becomes a user by auth', async () => {
     const room = randomRoom('team');
     const watcher = await member(one, 'watcher', room);
     const ghosts = await Promise.all([one, other].map((node) => connect(node.url)));
@@ -85,7 +85,7 @@ describe.each(clusters)('%s', (_, nodes) => {
     expect(await usersIn(watcher, room)).toEqual(['ann', 'watcher']);
   });
 
-  test('the answer holds connections, users and info, page by page, the asking one and its last change included', async () => {
+  test('the answer has connections, users and info, page by page, and includes the requester and its last change', async () => {
     const room = randomRoom('count');
     const members: Client[] = [];
     for (let index = 0; index < 25; index++) {
@@ -127,7 +127,7 @@ describe.each(clusters)('%s', (_, nodes) => {
     expect(story(watcher, room)).toEqual(['join ann']);
   });
 
-  test('members may ask where the rule has presence, others only by a grant, and frames come only with joinLeave', async () => {
+  test('presence needs the rule, and membership or a grant; join and leave frames come only with joinLeave', async () => {
     const [team, bell, plain] = [randomRoom('team'), randomRoom('bell'), randomRoom('plain')];
     const ann = await member(one, 'ann', team);
     await ann.subscribe(bell);
@@ -149,7 +149,7 @@ describe.each(clusters)('%s', (_, nodes) => {
     expect(errorOf(await ann.request({ type: 'presence', room: team })).code).toBe('forbidden');
   });
 
-  test('frames are gathered: 200 users who come and go cause at most one join and one leave per node and 250 ms', async () => {
+  test('frames are batched: 200 users who come and go cause at most one join and one leave per node and 250 ms', async () => {
     const room = randomRoom('team');
     const watcher = await member(other, 'watcher', room);
     const startedAt = performance.now();
@@ -168,7 +168,7 @@ describe.each(clusters)('%s', (_, nodes) => {
         users.toSorted(),
       );
     }
-    // Those who came together are told of each other, and nobody of himself.
+    // Users who came in one batch get each other, and never themselves.
     for (const [index, client] of clients.entries()) {
       expect(story(client, room)).not.toContain(`join u${index}`);
       const heard = new Set(story(client, room));
@@ -176,7 +176,7 @@ describe.each(clusters)('%s', (_, nodes) => {
     }
   }, 30_000);
 
-  test('every member that stays hears the same: what is told adds up to who is there (300 comings and goings)', async () => {
+  test('for every member that stays, the joins and leaves add up to the users present (300 changes)', async () => {
     const room = randomRoom('team');
     const stays = await Promise.all([one, other].map((node, index) => member(node, `stays${index}`, room)));
     const clients = await Promise.all(
@@ -207,13 +207,13 @@ describe.each(clusters)('%s', (_, nodes) => {
       await until(
         () => [...others].every((user) => adding().has(user)) && adding().size === others.size,
         5_000,
-        'all is told',
+        'all joins and leaves came',
       );
     }
   });
 });
 
-test('a slow reader whom join frames passed by is told so when it goes on, though no message is missing', async () => {
+test('a slow reader that missed join frames gets a gap with count 0 when it drains, as no message is missing', async () => {
   const [room, side] = [randomRoom('team'), randomRoom('side')];
   const node = await startNode({ ...settings, MAX_BUFFERED_BYTES: 65_536, MAX_MESSAGE_BYTES: 16_384, PUBLISH_RATE: 0 });
   const reader = await member(node, 'reader', room);
@@ -227,8 +227,8 @@ test('a slow reader whom join frames passed by is told so when it goes on, thoug
     await Promise.all(Array.from({ length: 40 }, () => watcher.publish(side, 'x'.repeat(12_000))));
   }
   const ann = await member(node, 'ann', room);
-  // Perhaps behind `join reader`: who is written late is told late.
-  await until(() => story(watcher, room).includes('join ann'), 5_000, 'ann is told');
+  // It may come after `join reader`, because writes to the store may be late.
+  await until(() => story(watcher, room).includes('join ann'), 5_000, 'the join of ann');
   reader.socket.resume();
   const gap = await reader.next((frame) => frame.type === 'gap' && frame.room === room, 10_000);
   expect(gap).toEqual({ type: 'gap', room, reason: 'slow', count: 0 });
@@ -237,7 +237,7 @@ test('a slow reader whom join frames passed by is told so when it goes on, thoug
   await untilTold(reader, room, ['join watcher', 'leave ann']);
 }, 30_000);
 
-test('a node that stops takes its members along, and the last one leaves nothing in Redis', async () => {
+test('a node that stops removes its members, and the last node leaves nothing in Redis', async () => {
   const prefix = `${inject('redisPrefix')}:stop`;
   const [node, rest] = (await Promise.all(
     [0, 1].map(() => startNode({ ...settings, REDIS_URL: inject('redisUrl'), REDIS_PREFIX: prefix })),
@@ -252,7 +252,7 @@ test('a node that stops takes its members along, and the last one leaves nothing
   await rest.stop();
   const admin = new Redis(inject('redisUrl'));
   onCleanup(() => admin.disconnect());
-  // What stays is of no node: the line of writes, and what shows that Redis takes them.
+  // Keys that belong to no node stay: the line of writes, and the canary's.
   const left = (await admin.keys(`${prefix}:*`)).filter((key) => !/:(line|canary:\w+)$/.test(key));
   expect(left).toEqual([]);
 });

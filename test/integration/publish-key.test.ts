@@ -1,8 +1,7 @@
 /**
- * Publishing with a `key`: a retry, on whichever node, is delivered once.
+ * Publishing with a `key`: a retry on any node is delivered once.
  *
- * What a key is deduplicated by (room, user) and what it is not is shown here; what an outage does to it stands in
- * redis-network.test.ts.
+ * These tests show the scope of a key (room and user). For outages see redis-network.test.ts.
  */
 import { describe, expect, inject, test } from 'vitest';
 import { errorOf, okOf } from '../support/client.ts';
@@ -30,7 +29,7 @@ describe.each([
     expect(member.frames.find(({ type }) => type === 'message')).toMatchObject({ key: 'k', data: 'once' });
   });
 
-  test('of fifty attempts with one key at the same time exactly one is delivered', async () => {
+  test('of fifty simultaneous attempts with one key exactly one is delivered', async () => {
     const room = randomRoom();
     const member = await join(here, 'member', room);
     const [left, right] = [await enter(here, 'user'), await enter(there, 'user')];

@@ -1,9 +1,9 @@
 /**
- * Redis dies, hangs, or was never there: connections stay, publishes fail fast, everybody is told what may be missing, and
- * all comes back by itself.
+ * Redis dies, hangs, or never starts: connections stay open, publishes fail fast, every member gets a gap if messages
+ * may be missing, and everything recovers without help.
  *
- * Each test has a Redis of its own and nodes as processes. How long nodes may take is part of the promise: two seconds
- * for an answer, five for everything to work again.
+ * Each test has its own Redis, and nodes as processes. The times are part of the promise: two seconds for an answer,
+ * five until everything works again.
  */
 import { expect, test } from 'vitest';
 import { errorOf } from '../support/client.ts';
@@ -19,7 +19,7 @@ const answerMs = 2_000;
 const recoveryMs = 5_000;
 const settings = { PUBLISH_RATE: 0 };
 
-/** Resolves when a message published on each node is heard on each, in a room that nobody has seen before. */
+/** Resolves when a message published on any node reaches every node, in a new room. */
 async function untilWorking(nodes: SpawnedNode[], deadlineMs: number): Promise<void> {
   const works = async () => {
     const room = randomRoom('probe');
@@ -33,8 +33,8 @@ async function untilWorking(nodes: SpawnedNode[], deadlineMs: number): Promise<v
 }
 
 /**
- * Checks that a member heard everything acknowledged, in order and once, or a gap of the backplane in its place; returns
- * the number of gaps. What was answered by `timeout` may be there or not.
+ * Checks that a member got every acknowledged message, in order and once, or a gap of reason `backplane` in its place.
+ * Returns the number of gaps. A message answered with `timeout` may be missing.
  */
 function gapsIn(heard: Heard[], acknowledged: number[]): number {
   const stretches: number[][] = [[]];
@@ -56,7 +56,7 @@ function gapsIn(heard: Heard[], acknowledged: number[]): number {
   return stretches.length - 1;
 }
 
-test('Redis killed under load and started again: nobody is cut off, and every member of every room is told once', async () => {
+test('Redis killed under load and restarted: no client is disconnected, and every member of every room gets one gap', async () => {
   const redis = await ownRedis();
   const nodes = await Promise.all([0, 1].map(() => spawnNode({ ...settings, REDIS_URL: redis.url })));
   const [left, right, quiet] = [randomRoom('left'), randomRoom('right'), randomRoom('quiet')];
@@ -87,7 +87,7 @@ test('Redis killed under load and started again: nobody is cut off, and every me
   await untilWorking(nodes, recoveryMs);
   const counts = publishers.map(({ acknowledged }) => acknowledged.length);
   const more = () => publishers.every(({ acknowledged }, index) => acknowledged.length > (counts[index] ?? 0) + 50);
-  await until(more, 5_000, 'the load goes on');
+  await until(more, 5_000, 'the load continues');
   const lasts = await Promise.all(publishers.map((publisher) => publisher.stop()));
 
   for (const publisher of publishers) {
@@ -109,7 +109,7 @@ test('Redis killed under load and started again: nobody is cut off, and every me
   }
 }, 60_000);
 
-test('what is under way when Redis dies is answered by timeout at once, as nobody knows its outcome', async () => {
+test('publishes in flight when Redis dies are answered with timeout at once, because their outcome is unknown', async () => {
   const redis = await ownRedis();
   const node = await spawnNode({ ...settings, REDIS_URL: redis.url });
   const room = randomRoom();
@@ -126,7 +126,7 @@ test('what is under way when Redis dies is answered by timeout at once, as nobod
   expect(errorOf(await client.request({ type: 'publish', room, data: 1 })).code).toBe('unavailable');
 });
 
-test('Redis hangs: publishes are answered within two seconds, and all works again when it goes on', async () => {
+test('Redis hangs: publishes are answered within two seconds, and all works again when it continues', async () => {
   const redis = await ownRedis();
   const nodes = await Promise.all([0, 1].map(() => spawnNode({ ...settings, REDIS_URL: redis.url })));
   const room = randomRoom();
@@ -142,19 +142,19 @@ test('Redis hangs: publishes are answered within two seconds, and all works agai
   await redis.resume();
   await untilWorking(nodes, recoveryMs);
   const count = publisher.acknowledged.length;
-  await until(() => publisher.acknowledged.length > count + 50, 5_000, 'the load goes on');
+  await until(() => publisher.acknowledged.length > count + 50, 5_000, 'the load continues');
   const last = await publisher.stop();
 
   expect(publisher.slowestMs).toBeLessThan(answerMs);
   for (const answer of new Set(publisher.answers)) expect(['ok', 'timeout', 'unavailable']).toContain(answer);
   for (const member of members) {
     await member.untilHeard(room, last, 5_000);
-    // None, where the node had not yet given the hung connection up: then nothing is missing.
+    // No gap if the node had not yet closed the hung connection: then no message is missing.
     expect(gapsIn(member.heard(room), publisher.acknowledged)).toBeLessThanOrEqual(1);
   }
 }, 40_000);
 
-test('a hiccup of Redis costs nothing: what waited is taken, and nobody is told of a gap', async () => {
+test('a short pause of Redis loses nothing: waiting publishes are taken, and no member gets a gap', async () => {
   const redis = await ownRedis();
   const node = await spawnNode({ ...settings, REDIS_URL: redis.url });
   const room = randomRoom();
@@ -169,7 +169,7 @@ test('a hiccup of Redis costs nothing: what waited is taken, and nobody is told 
   expect(member.heard(room)).toEqual([0, 1, 2]);
 });
 
-test('a node that starts without Redis serves what it can, and everything once Redis is there', async () => {
+test('a node that starts without Redis serves what it can, and everything once Redis is up', async () => {
   const redis = await ownRedis();
   await redis.kill();
   const node = await spawnNode({ ...settings, REDIS_URL: redis.url });

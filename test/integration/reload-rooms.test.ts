@@ -41,7 +41,7 @@ async function enter(node: SpawnedNode, user: string): Promise<Client> {
   return connectWelcomed(node.url, await mintToken({ sub: user }));
 }
 
-test('new rights hold at once; who has lost the right to a room leaves it, and the others notice nothing', async () => {
+test('new rights apply at once; clients without the right to a room leave it, and others notice nothing', async () => {
   const { nodes, change } = await startNodes(open);
   const [ann, bob] = [await enter(nodes[0], 'ann'), await enter(nodes[1], 'bob')];
   const [kept, lost, later] = [randomRoom('kept'), randomRoom('lost'), randomRoom('later')];
@@ -67,7 +67,7 @@ test('new rights hold at once; who has lost the right to a room leaves it, and t
   await ann.next(carrying(lost, 'again'));
 });
 
-test('a room that becomes another kind is left with `changed`, and is what the new rule says for whoever comes back', async () => {
+test('members leave a room that becomes another kind with `changed`, and find the new kind when they come back', async () => {
   const { nodes, change } = await startNodes(open);
   const [ann, bob] = [await enter(nodes[0], 'ann'), await enter(nodes[1], 'bob')];
   const [room, other] = [randomRoom('turned'), randomRoom('other')];
@@ -99,7 +99,7 @@ test('a room that becomes another kind is left with `changed`, and is what the n
 
   await change(open);
   const since = { epoch: position?.epoch, offset: 1 };
-  // Whoever had a position is told that it is of no use here, so that it takes the break for a gap.
+  // A resume gets recovered: false, so that the client treats the break as a gap.
   for (const answer of await everybodyComesBack(since)) {
     expect(answer).toMatchObject({ recovered: false });
     expect(answer).not.toHaveProperty('epoch');
@@ -113,7 +113,7 @@ test('a room that becomes another kind is left with `changed`, and is what the n
   expect([ann, bob].map(({ frames }) => frames.filter(({ type }) => type === 'unsubscribed').length)).toEqual([2, 2]);
 }, 30_000);
 
-test('who has left a room while it told nobody who comes and goes hears nothing of it when it tells so again', async () => {
+test('a client that left a room while joinLeave was off gets no frames when it is on again', async () => {
   const telling = { ...open, presence: true, joinLeave: true };
   const { nodes, change } = await startNodes(telling);
   const [ann, bob] = [await enter(nodes[0], 'ann'), await enter(nodes[0], 'bob')];
@@ -131,7 +131,7 @@ test('who has left a room while it told nobody who comes and goes hears nothing 
   expect(ann.frames.filter(cleoJoins)).toEqual([]);
 });
 
-test('what is kept of a room follows the new rule, and its members stay', async () => {
+test('the history of a room follows the new rule, and its members stay', async () => {
   const rule = (size: number) => ({ ...open, history: { size } });
   const { nodes, change } = await startNodes(rule(10));
   const ann = await enter(nodes[0], 'ann');
@@ -148,7 +148,7 @@ test('what is kept of a room follows the new rule, and its members stay', async 
   expect(ann.frames.some(({ type }) => type === 'unsubscribed')).toBe(false);
 });
 
-test('a file with mistakes changes nothing, and every mistake is told', async () => {
+test('a file with mistakes changes nothing, and every mistake is logged', async () => {
   const { nodes, file } = await startNodes(open);
   const [node] = nodes;
   const ann = await enter(node, 'ann');
@@ -169,7 +169,7 @@ test('a file with mistakes changes nothing, and every mistake is told', async ()
   expect(ann.frames.some(({ type }) => type === 'unsubscribed')).toBe(false);
 });
 
-test('a change is noticed without a signal, and told once', async () => {
+test('a change is noticed without a signal, and logged once', async () => {
   const { nodes, file } = await startNodes(open);
   const clients = await Promise.all(nodes.map((node) => enter(node, 'ann')));
   write(file);
@@ -184,7 +184,7 @@ test('a change is noticed without a signal, and told once', async () => {
   }
 });
 
-test('the demo rooms of development mode stay behind the new rules', async () => {
+test('the demo rooms of development mode stay after the new rules', async () => {
   const file = roomsFile();
   const program = run({ GATEWAY_PORT: '0', GATEWAY_ADMIN_PORT: '0', GATEWAY_ROOMS_FILE: file });
   const printed = (pattern: RegExp) => until(() => pattern.exec(program.output())?.[1], 10_000, `${pattern}`);

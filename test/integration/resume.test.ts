@@ -1,7 +1,8 @@
 /**
- * Coming back with `since`, on any node: everything missed, in order and once, or `recovered: false`; never a hole.
+ * Resuming with `since` on any node: every missed message, in order and once, or `recovered: false`; never a silent
+ * hole.
  *
- * Two nodes as processes share one Redis of this file, which counts what it is asked.
+ * Two nodes, as processes, share a Redis of this file, which counts its commands.
  */
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
@@ -50,7 +51,7 @@ async function roomWith(count: number, topic = 'long', paddingBytes = 0): Promis
 test.each([
   ['the same node', one],
   ['another node', other],
-])('what was missed comes in order from %s, then what is live', async (_, node) => {
+])('missed messages come in order from %s, then live ones', async (_, node) => {
   const { room, epoch } = await roomWith(1_700);
   const member = await PlacedMember.join(node, 'member', room, { epoch, offset: 30 });
   expect(member.story(room).answer).toMatchObject({ room, epoch, offset: 30, recovered: true });
@@ -61,7 +62,7 @@ test.each([
   expect(member.faults).toEqual([]);
 });
 
-test('since 0 is the start of the epoch; since the newest is nothing missed', async () => {
+test('since 0 is the start of the epoch; since the newest offset replays nothing', async () => {
   const { room, epoch } = await roomWith(40);
   for (const node of [one, other]) {
     const [fromStart, fromTop] = [
@@ -90,20 +91,20 @@ test.each<[what: string, topic: string, since: (epoch: string) => { epoch: strin
   ['of another epoch, its start', 'short', () => ({ epoch: '', offset: 0 })],
   ['above the newest offset', 'short', (epoch) => ({ epoch, offset: 21 })],
   ['far above it', 'short', (epoch) => ({ epoch, offset: Number.MAX_SAFE_INTEGER })],
-])('what is %s is recovered: false, at the newest offset, and nothing is replayed', async (_, topic, since) => {
+])('since an offset %s: recovered: false, at the newest offset, and nothing is replayed', async (_, topic, since) => {
   const { room, epoch } = await roomWith(20, topic);
   for (const node of [one, other]) {
     const member = await PlacedMember.join(node, 'member', room, since(epoch));
     expect(member.story(room).answer).toMatchObject({ room, epoch, offset: 20, recovered: false });
-    // Its answer would come behind what is replayed.
+    // Replayed messages would come before this answer.
     await member.request({ type: 'unsubscribe', room });
     expect(member.numbers(room)).toEqual([]);
   }
-  // Nobody who asks for what is not there moves the room into a new epoch.
+  // A position that does not exist starts no new epoch.
   expect(await publisher.publish(room, [20])).toMatchObject({ epoch, offset: 21 });
 });
 
-test('the last that is kept is the edge: one more back is refused', async () => {
+test('the oldest kept message is the limit: one offset further back is refused', async () => {
   const { room, epoch } = await roomWith(25, 'short');
   const [kept, gone] = await Promise.all(
     [15, 14].map((offset) => PlacedMember.join(other, 'member', room, { epoch, offset })),
@@ -113,7 +114,7 @@ test('the last that is kept is the edge: one more back is refused', async () => 
   await kept?.untilAt(room, { epoch, offset: 25 }, 5_000);
 });
 
-test('when all messages have expired, only who has missed none is recovered', async () => {
+test('when all messages have expired, only a client that missed none is recovered', async () => {
   const { room, epoch } = await roomWith(5, 'fleeting');
   const asker = await enter(one, 'asker');
   await asker.subscribe(room);
@@ -134,7 +135,7 @@ test('500 clients that resume a room at once all get everything, and share a few
     return Number(/cmdstat_evalsha:calls=(\d+)/.exec(statistics)?.[1] ?? 0);
   };
   const before = await reads();
-  // As clients do that were cut off together: most at the end, some a little behind.
+  // Like clients that were disconnected together: most are at the end, some slightly before it.
   await Promise.all(crowd.map((member, index) => member.subscribe(room, { epoch, offset: 200 + (index % 100) })));
   await Promise.all(crowd.map((member) => member.untilAt(room, { epoch, offset: 400 }, 15_000)));
   expect((await reads()) - before).toBeLessThanOrEqual(50);
@@ -146,7 +147,7 @@ test('500 clients that resume a room at once all get everything, and share a few
   expect(await metric(other, 'gateway_resumes_total{result="recovered"}')).toBeGreaterThanOrEqual(500);
 }, 60_000);
 
-/** Joins until the nodes let it: while a subscription is lost they answer `unavailable`. */
+/** Retries to join: while a subscription is lost, nodes answer `unavailable`. */
 async function comeBack(member: PlacedMember, room: string, since: Position): Promise<OkFrame> {
   return until(async () => okOf(await member.request({ type: 'subscribe', room, since })), 10_000, 'the answer ok');
 }
@@ -155,7 +156,7 @@ test.each([
   ['all else is well', false],
   ['subscriptions are killed', true],
 ])(
-  'resuming again and again on both nodes at full speed, while %s: no hole, nothing twice',
+  'resuming again and again on both nodes at full speed, while %s: no hole, no duplicate',
   async (_, kills) => {
     const { room } = await roomWith(1);
     const steady = new SteadyPublisher(publisher, room);
@@ -163,7 +164,7 @@ test.each([
     const killer = async () => {
       while (kills && wandering) {
         const count = steady.acknowledged.length;
-        await until(() => steady.acknowledged.length > count + 300, 10_000, 'the load goes on');
+        await until(() => steady.acknowledged.length > count + 300, 10_000, 'the load continues');
         await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
       }
     };
@@ -201,7 +202,7 @@ test.each([
   90_000,
 );
 
-test('resuming where history is short, at full speed: complete, told what is missing, or refused', async () => {
+test('resuming with a short history at full speed: complete, a gap for what is missing, or refused', async () => {
   const { room, epoch } = await roomWith(1, 'short');
   const steady = new SteadyPublisher(publisher, room);
   const seen = { recovered: 0, refused: 0 };
@@ -227,7 +228,7 @@ function soFar(steady: SteadyPublisher, offset: number): Pick<SteadyPublisher, '
   return { outcomes: steady.outcomes.filter(({ position }) => (position?.offset ?? 0) <= offset) };
 }
 
-test('a client that is ahead of a node that lags is recovered there, and hears nothing twice when the node’s line wakes up', async () => {
+test('a client ahead of a lagging node is recovered there, and gets no duplicate when the node catches up', async () => {
   const line = await halfOpenProxy(redis.url);
   const lagging = await spawnNode({ ...settings, REDIS_URL: line.url });
   const { room, epoch } = await roomWith(10);
@@ -249,7 +250,7 @@ test('a client that is ahead of a node that lags is recovered there, and hears n
   expect(traveller.numbers(room)).toEqual(range(30, 40));
 }, 30_000);
 
-test('a history that cannot be read is an error, not a refusal; asked again, all is recovered', async () => {
+test('an unreadable history is an error, not a refusal; a retry recovers all', async () => {
   const line = await halfOpenProxy(redis.url);
   const node = await spawnNode({ ...settings, REDIS_URL: line.url });
   const { room, epoch } = await roomWith(5);
@@ -268,7 +269,7 @@ test('a history that cannot be read is an error, not a refusal; asked again, all
   expect(member.faults).toEqual([]);
 }, 30_000);
 
-test('rights are asked at every resume: a position of a room that one may no longer read is worth nothing', async () => {
+test('every resume checks rights: without the right to subscribe a position gives nothing', async () => {
   const { room, epoch } = await roomWith(5);
   const token = await mintToken({ sub: 'stranger', rooms: { 'other:*': ['subscribe'] } });
   const stranger = await connectWelcomed(other.url, token);
@@ -279,11 +280,11 @@ test('rights are asked at every resume: a position of a room that one may no lon
   expect(stranger.frames.some(({ type }) => type === 'message')).toBe(false);
 });
 
-test('a refresh that takes the right away while the history is read ends in forbidden, and nothing is replayed', async () => {
+test('a refresh that removes the right during the read of history ends in forbidden, and nothing is replayed', async () => {
   const line = await halfOpenProxy(redis.url);
   const node = await spawnNode({ ...settings, REDIS_URL: line.url });
   const { room, epoch } = await roomWith(5);
-  // The room is open on this node: only the history is read for who comes.
+  // The room is open on this node, so a resume only has to read history.
   await PlacedMember.join(node, 'local', room);
   const member = await connectWelcomed(node.url, await mintToken({ sub: 'member', rooms: everywhere }));
   line.silenceOthers();

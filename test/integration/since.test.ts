@@ -1,12 +1,12 @@
 /**
- * What a client is told that asks a plain room to go on where it had been.
+ * Resuming in a plain room, which has no history.
  */
 import { expect, test } from 'vitest';
 import { errorOf, okOf } from '../support/client.ts';
 import { startNode } from '../support/node.ts';
 import { enter, randomRoom } from './people.ts';
 
-test('subscribe with since to a plain room is recovered: false, without a position; without since it says nothing', async () => {
+test('subscribe with since to a plain room is recovered: false, without a position; without since it has no `recovered`', async () => {
   const client = await enter(await startNode(), 'ann');
   const [one, other] = [randomRoom(), randomRoom()];
   const since = { epoch: 'e', offset: 7 };

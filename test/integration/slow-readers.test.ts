@@ -1,9 +1,9 @@
 /**
- * Readers that stop reading: they cost themselves messages or their connection, as the room's rule says, and nobody else
- * anything. What they miss is told to the message.
+ * Readers that stop reading lose messages or their connection, as the rule of the room says; others notice nothing. A
+ * gap counts exactly what they missed.
  *
- * Nodes are processes, because a mistake here has been a crash elsewhere. The kernel takes some megabytes for each
- * reader before the gateway's own buffer begins to fill, so each test first publishes until that shows.
+ * Nodes are processes, because a mistake here can crash one. The kernel buffers some megabytes per reader before the
+ * buffer of the gateway fills, so each test publishes until that shows.
  */
 import { describe, expect, inject, test } from 'vitest';
 import { type Client, okOf } from '../support/client.ts';
@@ -45,7 +45,9 @@ async function publishUntil(
   throw new Error('4000 messages did not fill a stopped reader');
 }
 
-/** Checks that messages and gaps, in their order, account for every number up to `end`; returns how many were missed. */
+/**
+ * Checks that messages and gaps, in their order, account for every number up to `end`; returns how many were missed.
+ */
 function missedOf(reader: CountingMember, room: string, end: number): number {
   let next = 0;
   let missed = 0;
@@ -63,7 +65,7 @@ function missedOf(reader: CountingMember, room: string, end: number): number {
   return missed;
 }
 
-test('fifty stopped readers: buffers stay bounded, others miss nothing, and each is told exactly what it missed', async () => {
+test('fifty stopped readers: buffers stay bounded, others miss nothing, and each gets a gap with exactly what it missed', async () => {
   const redis = { REDIS_URL: inject('redisUrl'), REDIS_PREFIX: inject('redisPrefix') };
   const node = await spawnNode({ ...settings, ...redis });
   const [room, side] = [randomRoom(), randomRoom()];
@@ -88,7 +90,11 @@ test('fifty stopped readers: buffers stay bounded, others miss nothing, and each
   await good.untilHeard(room, end - 1, 10_000);
 
   for (const reader of readers) reader.readAgain();
-  await until(async () => (await metric(node, 'gateway_slow_connections{policy="drop"}')) === 0, 15_000, 'all go on');
+  await until(
+    async () => (await metric(node, 'gateway_slow_connections{policy="drop"}')) === 0,
+    15_000,
+    'all are live again',
+  );
   await publishNumbers(publisher, side, 30, 31);
   await publishNumbers(publisher, room, end, end + 1);
   await Promise.all([good, ...readers].map((member) => member.untilHeard(room, end, 15_000)));
@@ -107,7 +113,7 @@ test('fifty stopped readers: buffers stay bounded, others miss nothing, and each
 }, 60_000);
 
 describe('slow: close', () => {
-  test('ends stopped readers with 4003, behind what they had received, and nobody else notices', async () => {
+  test('closes stopped readers with 4003, after all that they had received, and others notice nothing', async () => {
     const rules = roomsFile({ match: 'strict:*', slow: 'close' });
     const node = await spawnNode({ ...settings, ROOMS_FILE: rules });
     const room = randomRoom('strict');
@@ -140,7 +146,7 @@ describe('slow: close', () => {
     await publishNumbers(publisher, lenient, end, end + 40, padding);
     dropped?.readAgain();
     const untilLive = async () => (await metric(node, 'gateway_slow_connections{policy="drop"}')) === 0;
-    await until(untilLive, 10_000, 'the dropped one goes on');
+    await until(untilLive, 10_000, 'the stalled reader is live again');
     await publishNumbers(publisher, lenient, end + 40, end + 41);
     await dropped?.untilHeard(lenient, end + 40, 5_000);
     expect(dropped && missedOf(dropped, lenient, end + 41)).toBeGreaterThan(0);
@@ -179,7 +185,7 @@ describe('answers that nobody reads', async () => {
 
 test('over GATEWAY_MAX_BUFFERED_TOTAL_BYTES the fullest are closed with 4003, and those that read miss nothing', async () => {
   const total = 196_608;
-  // One message to all members is less than an eighth of the total, the share between two looks.
+  // One message to all members is less than an eighth of the total limit, the share between two checks.
   const small = 2_500;
   const node = await spawnNode({ ...settings, MAX_BUFFERED_TOTAL_BYTES: total });
   const room = randomRoom();
@@ -196,7 +202,8 @@ test('over GATEWAY_MAX_BUFFERED_TOTAL_BYTES the fullest are closed with 4003, an
   const end = await publishUntil(publisher, room, settled, small);
   await publishNumbers(publisher, room, end, end + 20, small);
   expect(await settled()).toBe(true);
-  // Between two looks at most an eighth more is handed over, and who is closed at one is cut at the next.
+  // Between two checks at most an eighth of the limit is sent, and a reader evicted at one check is destroyed at the
+  // next.
   expect(most).toBeLessThanOrEqual(1.25 * total);
   expect(most).toBeGreaterThan(0);
   expect(await metric(node, closedSlow)).toBeLessThan(readers.length);

@@ -1,8 +1,8 @@
 /**
- * A publisher that goes on whatever happens: numbered messages to one room, some under way at any time, and what became
- * of each.
+ * A publisher that continues through all faults: numbered messages to one room, several in flight at any time, and the
+ * outcome of each.
  *
- * Owns the record. It neither retries nor judges.
+ * Owns the record of outcomes. It neither retries nor checks.
  */
 import type { GatewayFrame, Position } from '../../shared/protocol.ts';
 import type { Client } from '../support/client.ts';
@@ -11,9 +11,9 @@ export interface Outcome {
   number: number;
   /** `ok`, or the code of the error. */
   answer: string;
-  /** Where it was put, in a room with history. */
+  /** Its position in a room with history. */
   position: Position | undefined;
-  /** From sent to answered. */
+  /** Time from sending to the answer. */
   ms: number;
 }
 
@@ -48,7 +48,7 @@ export class SteadyPublisher {
     return Math.max(...this.outcomes.map(({ ms }) => ms));
   }
 
-  /** Sends no more; resolves when all are answered, with the number of the last one. */
+  /** Stops sending. Resolves when all are answered, with the number of the last one. */
   async stop(): Promise<number> {
     this.#stopping = true;
     await Promise.all(this.#lanes);
@@ -62,7 +62,7 @@ export class SteadyPublisher {
       const answer = await this.#client.request({ type: 'publish', room: this.#room, data: [number] }, 10_000);
       const code = answer.type === 'error' ? answer.code : answer.type;
       this.outcomes.push({ number, answer: code, position: positionOf(answer), ms: performance.now() - sentAt });
-      // A refusal comes at once: without a breath between them there would be nothing else.
+      // A refusal comes at once. Without a pause the loop would block everything else.
       if (code !== 'ok') await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

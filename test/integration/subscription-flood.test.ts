@@ -1,7 +1,7 @@
 /**
- * Subscriptions by the thousand: what one connection may cost Redis and the metrics, and that nothing of it stays.
+ * Thousands of subscriptions: the bounds on what one connection costs Redis and the metrics, and that nothing is left.
  *
- * Redis itself is asked what is subscribed (PUBSUB), under a prefix that only this file uses.
+ * PUBSUB of Redis lists the subscriptions, under a prefix that only this file uses.
  */
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
@@ -20,13 +20,13 @@ const roomy = await startNode({ ...settings, MAX_ROOMS_PER_CONNECTION: 0 });
 const redis = new Redis(settings.REDIS_URL);
 onCleanup(() => redis.disconnect());
 
-/** Channels of rooms whose names begin like this. */
+/** Channels of rooms with this prefix. */
 async function channels(room: string): Promise<string[]> {
   const all = (await redis.pubsub('CHANNELS', `${prefix}*`)) as string[];
   return all.filter((channel) => channel.includes(room));
 }
 
-/** Subscribers of the one channel of a room, over all nodes. */
+/** Subscribers of the channel of a room, on all nodes. */
 async function subscribers(room: string): Promise<number> {
   const [channel] = await channels(room);
   if (channel === undefined) return 0;
@@ -34,12 +34,12 @@ async function subscribers(room: string): Promise<number> {
   return Number(count);
 }
 
-/** Those of the gateway; what prom-client says of Node comes and goes with the garbage collector. */
+/** Only the gateway's own series; prom-client's series of Node change with the garbage collector. */
 async function ownSeries(node: TestNode): Promise<string[]> {
   return [...(await scrape(node)).keys()].filter((name) => name.startsWith('gateway_')).sort();
 }
 
-test('a hundred thousand rooms asked for on one socket: as many as allowed, each other one is refused', async () => {
+test('a hundred thousand subscribes on one socket: as many as allowed succeed, each other one is refused', async () => {
   const [room, elsewhere] = [randomRoom(), randomRoom()];
   const [client, other] = [await enter(node, 'user'), await join(node, 'other', elsewhere)];
   let [joined, refused] = [0, 0];
@@ -49,7 +49,7 @@ test('a hundred thousand rooms asked for on one socket: as many as allowed, each
   });
   for (let index = 0; index < 100_000; index++) {
     client.send(`{"type":"subscribe","id":${index},"room":"${room}${index}"}`);
-    // As fast as the answers are read: this is no test of slow readers.
+    // Waits for the answers: this is not a test of slow readers.
     if (index % 2_000 === 0) await until(() => joined + refused === index + 1, 10_000, 'the answers so far');
   }
   await until(() => joined + refused === 100_000, 20_000, 'all answers');
@@ -61,7 +61,7 @@ test('a hundred thousand rooms asked for on one socket: as many as allowed, each
   await other.next(carrying(elsewhere, 'undisturbed'));
 }, 60_000);
 
-test('subscribing and leaving over and over, on two nodes, ends as it was last said', async () => {
+test('repeated subscribes and unsubscribes on two nodes end in the state of the last one', async () => {
   const room = randomRoom();
   const members = await Promise.all(nodes.map((each, index) => enter(each, `member${index}`)));
   for (let round = 0; round < 500; round++) {
@@ -69,7 +69,7 @@ test('subscribing and leaving over and over, on two nodes, ends as it was last s
       member.send({ type: 'subscribe', id: round, room });
       if (round % 3 === 0) member.send({ type: 'subscribe', id: round, room });
       member.send({ type: 'unsubscribe', id: round, room });
-      // Frames may wait for a subscription, but not without end.
+      // The number of frames that may wait for a subscription is bounded.
       if (round % 50 === 0) await member.subscribe(room);
     }
   }
@@ -83,7 +83,7 @@ test('subscribing and leaving over and over, on two nodes, ends as it was last s
   for (const member of members) okOf(await member.request({ type: 'unsubscribe', room }));
 });
 
-test('a room is one subscription of its node, however many members it has, as long as one is left', async () => {
+test('a room is one subscription of its node, with any number of members, until the last one leaves', async () => {
   const room = randomRoom();
   const members = await Promise.all(names('member', 30).map((user) => join(node, user, room)));
   expect(await subscribers(room)).toBe(1);
@@ -95,7 +95,7 @@ test('a room is one subscription of its node, however many members it has, as lo
   expect(await subscribers(room)).toBe(1);
 });
 
-test('ten thousand rooms, users and refusals add not one series to the metrics', async () => {
+test('ten thousand rooms, users and refusals add no series to the metrics', async () => {
   const go = async (user: string, rooms: string[]) => {
     const client = await enter(roomy, user);
     for (let start = 0; start < rooms.length; start += 50) {
@@ -119,8 +119,8 @@ test('ten thousand rooms, users and refusals add not one series to the metrics',
   expect(await ownSeries(roomy)).toEqual(before);
 }, 60_000);
 
-test('when all members are gone, so are all subscriptions in Redis and all rooms of the nodes', async () => {
-  // The tests above have left rooms in every way: unsubscribed, closed, cut off.
+test('when all members have left, Redis has no subscriptions and the nodes have no rooms', async () => {
+  // The tests above have left rooms in every way: unsubscribed, closed, disconnected.
   await until(async () => (await channels('room')).length === 0, 10_000, 'Redis holds no room');
   for (const each of [...nodes, roomy]) {
     expect(await metric(each, 'gateway_rooms')).toBe(0);

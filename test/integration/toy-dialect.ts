@@ -1,7 +1,8 @@
 /**
- * A dialect as unlike the native one as it can be: binary messages, whose fields are parted by a control character.
+ * A dialect as different from the native one as possible: binary messages, with fields separated by a control
+ * character.
  *
- * Owns the count of the messages that it encoded. `ToyClient` speaks it over `ws` from npm.
+ * Owns the count of encoded messages. `ToyClient` speaks it over `ws` from npm.
  */
 import { WebSocket } from 'ws';
 import type { Dialect } from '../../gateway/protocol/dialect.ts';
@@ -76,7 +77,7 @@ const encodeReply: Dialect['encode'] = (reply) => {
   }
 };
 
-/** Writes down what it is sent, each message as a list of its fields. */
+/** Records each received message as a list of its fields. */
 export class ToyClient {
   readonly heard: string[][] = [];
   closed = false;
@@ -104,7 +105,7 @@ export class ToyClient {
     this.#socket.send(bytesOf(...fields));
   }
 
-  /** The first message with these fields at its beginning, once it is there. */
+  /** Resolves with the first message that begins with these fields. */
   next(...fields: string[]): Promise<string[]> {
     const find = () => this.heard.find((heard) => fields.every((field, index) => heard[index] === field));
     return until(() => find() as string[], 5_000, `${fields.join()} comes; ${JSON.stringify(this.heard)} did`);

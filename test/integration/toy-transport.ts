@@ -1,7 +1,8 @@
 /**
- * A transport that is no WebSocket: lines over TCP. No server fans out to its connections, so each is sent every frame.
+ * A transport other than WebSockets: lines over TCP. It has no topics, so each connection is sent every frame on its
+ * own.
  *
- * The first line of a client is its token; each line after it is a message of the dialect, as is each line it is sent.
+ * The first line of a client is its token. All other lines, in both directions, are messages of the dialect.
  */
 import { connect, createServer, type Server, type Socket as TcpSocket } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -73,7 +74,7 @@ class LineSocket implements Socket {
   }
 
   ping(): void {
-    // TCP has no ping, and what is sent is in the buffer at once.
+    // TCP has no ping, and a frame sent is in the buffer at once, so there is nothing to flush.
   }
 
   end(): void {
@@ -91,7 +92,7 @@ class LineSocket implements Socket {
   }
 }
 
-/** Speaks the native dialect, one JSON object to a line. */
+/** Speaks the native dialect, one JSON object per line. */
 export class LineClient {
   readonly frames: GatewayFrame[] = [];
   readonly tcp: TcpSocket;
@@ -114,7 +115,7 @@ export class LineClient {
     this.tcp.write(`${JSON.stringify(frame)}\n`);
   }
 
-  /** The first frame that matches, once it is there. */
+  /** Resolves with the first frame that matches. */
   next(matches: (frame: GatewayFrame) => boolean): Promise<GatewayFrame> {
     return until(() => this.frames.find(matches) as GatewayFrame, 10_000, 'the frame comes');
   }

@@ -1,5 +1,5 @@
 /**
- * gateway/drain.ts: when each client's slot comes, and what happens to clients that move, stay, or wait for an answer.
+ * gateway/drain.ts: the slots of clients, and clients that move, stay, or wait for an answer.
  */
 import { describe, expect, test } from 'vitest';
 import { type DrainSettings, drain, type Movable, slotsBegun } from '../../gateway/drain.ts';
@@ -17,7 +17,7 @@ describe('the schedule', () => {
     }
   });
 
-  test('begins nothing before its time, and everything by its end', () => {
+  test('begins no slot early, and all by the end of the window', () => {
     expect(slotsBegun(5, 1_000, -0.001)).toBe(0);
     expect(slotsBegun(5, 1_000, 0)).toBe(1);
     expect(slotsBegun(5, 1_000, 999.999)).toBe(5);
@@ -84,14 +84,14 @@ test.concurrent('a client that stays is asked once, and closed with 4001 a third
   expect(clients.every(({ code }) => code === 4001)).toBe(true);
 });
 
-test.concurrent('the order is not that in which clients came', async () => {
+test.concurrent('the order is random, not that of the connections', async () => {
   const { connections, clients } = crowd(50, { moves: false });
   await durationOf(connections, { drainNoticeMs: 0, drainMs: 300 });
   const inOrder = [...clients].sort((one, other) => (one.askedAt ?? 0) - (other.askedAt ?? 0));
   expect(inOrder).not.toEqual(clients);
 });
 
-test.concurrent('it ends with the last client, in the notice, too', async () => {
+test.concurrent('it ends when the last client leaves, also during the notice', async () => {
   const { connections } = crowd(1, { moves: true });
   expect(await durationOf(connections, { drainNoticeMs: 0, drainMs: 600_000 })).toBeLessThan(5_000);
   expect(await durationOf(new Set(), { drainNoticeMs: 600_000, drainMs: 600_000 })).toBeLessThan(5_000);
@@ -103,7 +103,7 @@ test.concurrent('with no time to drain, all are closed at once and nobody is ask
   expect(clients.every(({ askedAt, code }) => askedAt === undefined && code === 4001)).toBe(true);
 });
 
-test.concurrent('a client that waits for an answer is closed when it has it, and does not wait for ever', async () => {
+test.concurrent('a client that waits for an answer is closed when it has it, or after a bounded time', async () => {
   const { connections, clients } = crowd(2, { moves: false });
   const [answered, unanswered] = clients as [FakeClient, FakeClient];
   answered.publishesUnderWay = 1;
@@ -119,7 +119,7 @@ test.concurrent('a client that waits for an answer is closed when it has it, and
   expect(lastedMs).toBeGreaterThanOrEqual(1_999);
 });
 
-test.concurrent('a connection that never goes does not hold it up for more than a few seconds', async () => {
+test.concurrent('a connection that never closes delays the end by a few seconds at most', async () => {
   const { connections, clients } = crowd(1, { moves: false });
   const [stuck] = clients as [FakeClient];
   stuck.close = () => undefined;

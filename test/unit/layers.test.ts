@@ -1,6 +1,6 @@
 /**
- * The structure of gateway/ and shared/, read from their import statements: one table of folders, dependencies that point one
- * way, libraries that one file each knows, and files and folders that stay small.
+ * The structure of gateway/ and shared/, read from their import statements: the allowed imports of each folder,
+ * dependencies in one direction, one importing file per library, and the size of files and folders.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -12,7 +12,7 @@ interface Import {
   typesOnly: boolean;
 }
 
-/** Imports by file, `gateway/rooms/hub.ts`; the file that a relative import names, or the name of a package. */
+/** Imports by file, for example `gateway/rooms/hub.ts`. An import is the path of a file or the name of a package. */
 const imports = new Map<string, Import[]>(
   ['gateway', 'shared'].flatMap((folder) =>
     readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
@@ -47,7 +47,7 @@ function resolve(file: string, from: string): string {
   return from.startsWith('.') ? new URL(from, new URL(file, root)).href.slice(root.href.length) : from;
 }
 
-/** Everything that `file` reaches by imports of any kind, packages included. */
+/** Everything that `file` imports directly or indirectly, including packages and types. */
 function reach(file: string, seen = new Set<string>()): Set<string> {
   for (const { from } of imports.get(file) ?? []) {
     if (seen.has(from)) continue;
@@ -58,8 +58,8 @@ function reach(file: string, seen = new Set<string>()): Set<string> {
 }
 
 /**
- * What the files of a folder may import, types included: their own folder, those within it, and these. A folder that is not
- * named belongs to the one that it lies in; `gateway` stands for the files that lie in gateway/ itself.
+ * The folders that the files of a folder may import from, types included, besides their own. A folder that is not
+ * listed belongs to its parent. `gateway` stands for the files directly in gateway/.
  */
 const mayImport: Record<string, string[]> = {
   shared: [],
@@ -88,7 +88,7 @@ function folderOf(file: string): string {
   return folder in mayImport ? folder : folderOf(folder);
 }
 
-test('the reading of imports is right: it finds what is known to be there', () => {
+test('imports are read correctly: known ones are found', () => {
   expect(imports.size).toBeGreaterThan(60);
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: true });
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: false });
@@ -102,7 +102,7 @@ test('the reading of imports is right: it finds what is known to be there', () =
   expect(folderOf('gateway/redis/history/queue.ts')).toBe('gateway/redis');
 });
 
-test('every folder imports what lies below it, and nothing else', () => {
+test('every folder imports only from the folders below it', () => {
   const foreign = [...imports].flatMap(([file, list]) => {
     const own = folderOf(file);
     const allowed = new Set([own, ...(mayImport[own] ?? [])]);
@@ -110,11 +110,11 @@ test('every folder imports what lies below it, and nothing else', () => {
       .filter(({ from }) => imports.has(from) && !allowed.has(folderOf(from)))
       .map(({ from }) => `${file} imports ${from}`);
   });
-  // The command line tells the version of the program, and knows nothing else of it.
+  // The command line prints the version, and imports nothing else of the gateway.
   expect(foreign).toEqual(['gateway/cli/main.ts imports gateway/version.ts']);
 });
 
-test('of two folders one may import the other, never both each other', () => {
+test('no two folders may import each other', () => {
   for (const [folder, others] of Object.entries(mayImport)) {
     for (const other of others) expect(mayImport[other], `${folder} and ${other}`).not.toContain(folder);
   }
@@ -126,14 +126,14 @@ test.each([
   ['prom-client', 'gateway/telemetry/metrics.ts'],
   ['jose', 'gateway/auth/authenticator.ts'],
   ['commander', 'gateway/cli/main.ts'],
-])('%s is imported by %s alone, for types too', (library, owner) => {
+])('%s is imported only by %s, types included', (library, owner) => {
   const importers = [...imports].filter(([, list]) =>
     list.some(({ from }) => from === library || from.startsWith(`${library}/`)),
   );
   expect(importers.map(([file]) => file)).toEqual([owner]);
 });
 
-test('shared/ imports nothing but shared/, no library either, so it runs in browsers', () => {
+test('shared/ imports only from shared/ and no library, so it runs in browsers', () => {
   const foreign = [...imports]
     .filter(([file]) => file.startsWith('shared/'))
     .flatMap(([file, list]) =>
@@ -142,20 +142,20 @@ test('shared/ imports nothing but shared/, no library either, so it runs in brow
   expect(foreign).toEqual([]);
 });
 
-test('gateway/ imports nothing of the tests, and nothing that is not there', () => {
+test('gateway/ imports nothing from the tests, and no missing file', () => {
   const files = [...imports.values()].flat().map(({ from }) => from);
   const inside = files.filter((from) => from.includes('/') && from.endsWith('.ts'));
   expect(inside.filter((from) => !imports.has(from))).toEqual([]);
 });
 
-test('rooms reach neither sockets nor Redis, not even by types', () => {
+test('rooms import neither sockets nor Redis, not even indirectly or for types', () => {
   const reached = reach('gateway/rooms/hub.ts');
   expect(reached).toContain('gateway/backplane/backplane.ts');
   const forbidden = ['uWebSockets.js', 'ioredis', 'ws', 'jose', 'node:net', 'node:tls', 'node:http', 'node:https'];
   expect(forbidden.filter((name) => reached.has(name))).toEqual([]);
 });
 
-test('there is no circle of imports, except by types alone', () => {
+test('there is no import cycle, except of types', () => {
   const circles: string[] = [];
   const done = new Set<string>();
   const visit = (file: string, path: string[]) => {

@@ -1,5 +1,5 @@
 /**
- * gateway/operations, asked by the server itself and by clients, on a node in memory: plain values in, and values or one typed
+ * gateway/operations, called by the server and by clients, on a node in memory: plain values in, values or one typed
  * error out.
  */
 import { beforeEach, expect, test } from 'vitest';
@@ -32,7 +32,7 @@ const client = (grants: object, isMember = false): Caller => ({
 const ask = { after: undefined, before: undefined, epoch: undefined, limit: 10 };
 const maxBytes = 100_000;
 
-test('the server may do everything that the rule of a room makes possible', async () => {
+test('the server needs no right, but the rule of the room must offer what it asks for', async () => {
   const message = { room: 'closed', data: '7', key: 'once' };
   const first = await publish(world.node, server, message);
   expect(first).toMatchObject({ duplicate: false, position: { offset: 1 } });
@@ -57,7 +57,7 @@ test.each<[string, Caller]>([
     client({ '*': ['subscribe', 'publish', 'history', 'presence'] }),
   ],
   ['a client that is not authenticated', { identity: undefined, isMember: () => false }],
-])('%s gets a Refusal `forbidden` where the rule is for the server', async (_, caller) => {
+])('%s gets a Refusal `forbidden` in a room of level `server`', async (_, caller) => {
   const question = { room: 'closed', ...ask };
   for (const asked of [
     publish(world.node, caller, { room: 'closed', data: '1', key: undefined }),
@@ -80,7 +80,7 @@ test('disconnect closes the connections of one user, or one connection, with 450
   expect(disconnect(all(), { user: 'nobody' })).toBe(0);
 });
 
-test('revoke takes a user out of a room on all connections, tells each, and counts those that were members', async () => {
+test('revoke removes all connections of a user from a room, notifies each, and counts those that were members', async () => {
   const [member, idle, other] = await Promise.all(['ann', 'ann', 'bob'].map(connected));
   for (const each of [member, other]) {
     each?.connection.receive(bytesOf({ type: 'subscribe', id: 1, room: 'open' }));

@@ -1,6 +1,6 @@
 /**
- * Random JSON text of every kind of value, written as nobody's serializer would write it: white space, escapes that need
- * not be, numbers in odd forms, strings full of braces, quotes and backslashes. Parsed and written again it differs.
+ * Random JSON text of every kind of value, in a form that no serializer writes: white space, unnecessary escapes,
+ * unusual numbers, strings full of braces, quotes and backslashes. Parsing and serializing it changes the text.
  */
 import type { Random } from './random.ts';
 

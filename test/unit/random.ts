@@ -1,7 +1,7 @@
 /**
  * Random input that is the same in every run: a seeded generator (mulberry32) and the few draws that tests need.
  *
- * Owns nothing but its state. A test that fails prints its input; the seed stands in the test.
+ * Owns only its state. A failing test prints its input; its seed is in the test.
  */
 
 export class Random {

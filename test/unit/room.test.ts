@@ -8,14 +8,14 @@ import { Random } from './random.ts';
 
 const grammar = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:@/#$~=+%|,!';
 
-/** The sentence of the protocol, character by character and segment by segment. */
+/** The grammar of docs/protocol.md, checked character by character and segment by segment. */
 function naiveIsRoomName(name: string): boolean {
   if (name.length < 1 || name.length > 200) return false;
   for (const character of name) if (!grammar.includes(character)) return false;
   return name.split('/').every((segment) => segment !== '.' && segment !== '..');
 }
 
-/** Tries every way to spread the room over the pattern. */
+/** Tries every split of the room over the pattern. */
 function naiveMatches(pattern: string, room: string): boolean {
   if (room.startsWith('@') && !pattern.startsWith('@')) return false;
   const spread = (p: number, r: number): boolean => {
@@ -28,7 +28,7 @@ function naiveMatches(pattern: string, room: string): boolean {
 
 test('every single character is in the grammar or not, as the protocol lists them (all of Unicode up to U+FFFF)', () => {
   const all = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code));
-  // A lone dot is in the grammar and still no room.
+  // A single dot is in the grammar, but is not a room.
   expect(all.filter((character) => isRoomName(`x${character}`)).sort()).toEqual([...grammar].sort());
   expect(isRoomName('x😀')).toBe(false);
 });
@@ -74,7 +74,7 @@ test.each([undefined, null, 5, {}, ['chat:1'], { toString: () => 'chat:1' }])('%
   expect(isRoomName(value)).toBe(false);
 });
 
-test('random names are rooms exactly when the naive reading says so', () => {
+test('random names are rooms exactly if the naive check says so', () => {
   const random = new Random(10);
   const alphabet = ['a', 'Z', '0', '.', '.', '/', '/', '@', '%', '*', ' ', 'é', '\n', '~', '|'];
   const names = Array.from({ length: 20_000 }, () => random.text(alphabet, random.integer(0, 8)));
@@ -90,7 +90,7 @@ test('a pattern is 1 to 200 characters of the grammar or *, with at most four *'
   }
 });
 
-test('* matches any run of characters, as the naive search finds it', () => {
+test('* matches any run of characters, as in the naive search', () => {
   const random = new Random(11);
   const matched = { yes: 0, no: 0 };
   for (let round = 0; round < 30_000; round++) {
@@ -106,7 +106,7 @@ test('* matches any run of characters, as the naive search finds it', () => {
   expect(Math.min(matched.yes, matched.no)).toBeGreaterThan(5_000);
 });
 
-test('characters that mean something in a regular expression match only themselves', () => {
+test('special characters of regular expressions match only themselves', () => {
   for (const special of '.$+|^') {
     expect(matchesPattern(`a${special}b*`, `a${special}bc`)).toBe(true);
     expect(matchesPattern(`a${special}b*`, 'axbc')).toBe(false);
@@ -114,11 +114,11 @@ test('characters that mean something in a regular expression match only themselv
   }
 });
 
-test('a match of four stars in the longest room is quick: no backtracking', () => {
+test('matching four stars against the longest room is fast: no backtracking', () => {
   const room = 'a'.repeat(200);
   const startedAt = performance.now();
   for (let round = 0; round < 10_000; round++) matchesPattern('a*a*a*a*b', room);
-  // Backtracking would need some 10^7 steps for each of them.
+  // Backtracking would need about 10^7 steps for each.
   expect(performance.now() - startedAt).toBeLessThan(2_000);
   expect(matchesPattern('a*a*a*a*b', room)).toBe(false);
 });
@@ -150,7 +150,7 @@ test.each([
   expect(isRoomName(room)).toBe(true);
 });
 
-test('no two users share a personal room, and every one that is short enough is a room (20,000 random users)', () => {
+test('no two users share a personal room, and each personal room that is short enough is valid (20,000 random users)', () => {
   const random = new Random(12);
   const alphabet = [
     'a',

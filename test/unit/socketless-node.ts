@@ -1,8 +1,8 @@
 /**
- * A node without ports: real parts on a backplane and a presence store in memory, and sockets that write down what they are
- * sent and have a buffer of the test's own choosing.
+ * A node without ports: real parts on a backplane and a presence store in memory. Its sockets record the frames they
+ * get, and the test sets the size of their buffers.
  *
- * Owns the end of the node's timers. A token is its own identity as JSON: whoever makes it may be anybody.
+ * Owns the end of the node's timers. A token is its identity as JSON, so a test can be any user.
  */
 
 import type { Authenticator, Verified } from '../../gateway/auth/authenticator.ts';
@@ -39,7 +39,7 @@ export function tokenOf(identity: Identity): string {
   return JSON.stringify(identity);
 }
 
-/** A frame of the native dialect, as a transport hands it on. */
+/** A frame of the native dialect, as a transport passes it on. */
 export function bytesOf(frame: object): ArrayBuffer {
   return new TextEncoder().encode(JSON.stringify(frame)).buffer;
 }
@@ -100,14 +100,14 @@ export class SocketlessNode {
     return this;
   }
 
-  /** A connection that is open and has sent nothing yet. `shape` is given its socket before the first frame is sent. */
+  /** Opens a connection. `shape` gets its socket before the first frame is sent. */
   connect(shape: (socket: FakeSocket) => void = () => undefined): { connection: Connection; socket: FakeSocket } {
     const socket = new FakeSocket();
     const connection = new Connection(++this.#count, socket, roomcast, this.node);
     socket.onGone = () => {
       this.#connections.delete(connection);
       this.#sockets.delete(socket);
-      connection.closed();
+      connection.socketClosed();
     };
     this.#connections.add(connection);
     this.#sockets.add(socket);
@@ -122,11 +122,11 @@ export class SocketlessNode {
   }
 }
 
-/** Whoever uses it after its end is told so: the WebSocket server would crash. */
+/** Throws if it is used after its end, where the WebSocket library would crash the process. */
 export class FakeSocket implements Socket, Topics {
   readonly frames: GatewayFrame[] = [];
   readonly listensTo = new Set<string>();
-  /** Bytes that its peer has not read. */
+  /** Bytes that the peer has not read. */
   buffered = 0;
   /** Called after each frame. */
   onSent: () => void = () => undefined;
@@ -147,7 +147,7 @@ export class FakeSocket implements Socket, Topics {
     this.take(text);
   }
 
-  /** By the fan-out. */
+  /** Called by the fan-out. */
   take(frame: string | Uint8Array): void {
     this.frames.push(JSON.parse(Buffer.from(frame as Uint8Array).toString()) as GatewayFrame);
     this.onSent();

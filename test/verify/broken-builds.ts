@@ -23,11 +23,11 @@ export const brokenBuilds: BrokenBuild[] = [
     expected: ['LOST_GAP'],
     make: broken({
       file: 'rooms/hub.js',
-      place: '        this.#fanout.message(room, frame);\n        room.sequence++;',
+      place: '        this.#fanout.message(room, frame);\n        room.messageCount++;',
       change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.detached;
         if (globalThis.due >= 1000) globalThis.due -= 1000;
         else this.#fanout.message(room, frame);
-        room.sequence++;`,
+        room.messageCount++;`,
     }),
   },
   {
@@ -46,8 +46,8 @@ export const brokenBuilds: BrokenBuild[] = [
     make: broken(
       {
         file: 'rooms/hub.js',
-        place: 'tell: (hole) => {',
-        change: "tell: (hole) => { if (hole.reason === 'epoch') return;",
+        place: 'gap: (hole) => {',
+        change: "gap: (hole) => { if (hole.reason === 'epoch') return;",
       },
       {
         file: 'rooms/feed.js',

@@ -1,24 +1,25 @@
 /**
- * Reads the frames of clients in the native dialect. Pure functions: text in, a checked request or what is wrong with it out.
+ * Decodes the frames of clients in the native dialect. Pure functions: they turn text into a checked request, or a
+ * rejection.
  *
- * The value of `data` is never built up again from what was parsed: its text is cut out of the frame, so that members
- * get it byte for byte. A hand-written check of seven frame types is the quick way on this path; test/unit/protocol/decode.test.ts
- * holds it against schemas with random input.
+ * `data` is not serialized again after parsing: its text is sliced from the frame, so members get it byte for byte. The
+ * check of the seven frame types is written by hand because it is faster than a schema;
+ * test/unit/protocol/decode.test.ts compares it with schemas on random input.
  */
 import type { FrameId, Position } from '../../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
 import type { Rejected, Request } from '../request.ts';
 
-/** Levels of objects and arrays in a frame, the frame itself included. */
+/** Nested objects and arrays, including the frame itself. */
 export const maxDepth = 64;
 const maxKeyBytes = 128;
 const maxIdCharacters = 64;
-/** Messages or members in one answer. */
+/** Messages, or members, in one answer. */
 const maxLimit = 1000;
 const defaultLimit = 100;
 const maxConnectionIdCharacters = 200;
 
-/** Checks one text message. Rejected ones are refused with `bad_request`, unknown types with `unsupported`. */
+/** Decodes one text message. A bad frame is rejected as `bad_request`, an unknown type as `unsupported`. */
 export function readFrame(text: string): Request | Rejected {
   let value: unknown;
   try {
@@ -124,7 +125,7 @@ function bad(id: FrameId | undefined, message: string): Rejected {
 
 function isFrameId(id: unknown): id is FrameId {
   if (typeof id === 'number') return Number.isSafeInteger(id) && id >= 0;
-  // A character beyond the basic plane has a length of two.
+  // `length` counts a character beyond the basic plane as two.
   return typeof id === 'string' && (id.length <= maxIdCharacters || [...id.slice(0, 129)].length <= maxIdCharacters);
 }
 
@@ -155,13 +156,13 @@ function isPublishKey(key: unknown): key is string {
 }
 
 interface Scan {
-  /** Top-level keys as written, doubles counted. */
+  /** Number of top-level keys in the text, duplicates included. */
   keys: number;
   /** The JSON text of the value of `data`. */
   data: string | undefined;
 }
 
-/** Walks the text of an object that is known to be valid JSON. Returns undefined if it is nested too deep. */
+/** Scans the text of an object, which must be valid JSON. Returns undefined if it is nested too deep. */
 function scanObject(text: string): Scan | undefined {
   let depth = 0;
   let keys = 0;
@@ -215,12 +216,12 @@ const closeBracket = 0x5d;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
 
-/** A key may be written with escapes: "\u0064ata" is data. */
+/** A key may contain escapes: "\u0064ata" is data. */
 function isDataKey(token: string): boolean {
   return token === '"data"' || (token.includes('\\') && JSON.parse(token) === 'data');
 }
 
-/** Index of the quote that ends the string which begins at `from`. */
+/** Index of the closing quote of the string that begins at `from`. */
 function endOfString(text: string, from: number): number {
   let at = text.indexOf('"', from + 1);
   while (isEscaped(text, at)) at = text.indexOf('"', at + 1);

@@ -4,7 +4,7 @@ import type { Dialect } from '../dialect.ts';
 import { readFrame } from './decode.ts';
 import { encode, joinOfOthers } from './encode.ts';
 
-/** A byte order mark is part of the text, which then is no JSON. */
+/** Keeps a byte order mark in the text, which makes it invalid JSON. */
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
 export const roomcast: Dialect = {

@@ -1,4 +1,4 @@
-/** Writes what clients are told, in the native dialect. Pure functions; a field that is undefined is left out. */
+/** Encodes replies in the native dialect. Pure functions. Undefined fields are left out. */
 import type { JoinLeaveFrame, OkFrame, PresentMember } from '../../../shared/protocol.ts';
 import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
 
@@ -8,7 +8,7 @@ export function encode(reply: Reply): string {
   return JSON.stringify(reply);
 }
 
-/** Messages are put into the page as the bytes that every member got; nothing is parsed. */
+/** Inserts the finished frames of the messages into the page, without parsing them. */
 function historyPage({ id, epoch, offset, first, messages, more }: HistoryReply): string {
   const head = JSON.stringify({ type: 'ok', id, epoch, offset, first } satisfies OkFrame).slice(0, -1);
   const list = messages.map((frame) => Buffer.from(frame).toString()).join(',');
@@ -24,14 +24,14 @@ function presencePage({ id, count, users, members, more }: PresenceReply): strin
   return `${head},"members":[${list.join(',')}]${more ? ',"more":true' : ''}}`;
 }
 
-/** Each member is encoded once, and each frame is cut out of the list of all. */
+/** Encodes each member once. Each frame then is the list of all members without one. */
 export function joinOfOthers({ room, members }: JoinLeaveFrame): (index: number) => string {
   const parts = members.map((member) => JSON.stringify(member));
   const list = parts.join(',');
   return (index) => `{"type":"join","room":"${room}","members":[${without(list, parts, index)}]}`;
 }
 
-/** `parts`, joined by commas in `list`, but for one. */
+/** `list` is `parts` joined by commas; returns it without the part at `index`. */
 function without(list: string, parts: string[], index: number): string {
   let from = 0;
   for (let before = 0; before < index; before++) from += (parts[before]?.length ?? 0) + 1;

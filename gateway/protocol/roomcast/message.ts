@@ -1,8 +1,8 @@
 /**
- * Turns what is published into the finished `message` frame of the native dialect, in which every message travels.
+ * Turns a publish into the finished `message` frame of the native dialect, the form in which nodes exchange messages.
  *
- * The frame is put together from text, once, on the node that accepts the publish; no node parses it again. Sender, id and
- * time are stamped here and nowhere else, so no client can forge them.
+ * The node that accepts the publish builds the frame once, from text; no node parses it again. Sender, id and time are
+ * stamped only here, so no client can forge them.
  */
 import { randomBytes } from 'node:crypto';
 import type { HistoryRule, Publication } from '../../backplane/backplane.ts';
@@ -13,25 +13,27 @@ export interface Message {
   room: string;
   /** JSON text. */
   data: string;
-  /** Makes it idempotent, for one sender and room. */
+  /** Makes the publish idempotent, per sender and room. */
   key: string | undefined;
 }
 
-/** One per node and run. */
+/** One per process. */
 export class MessageStamper {
   /**
-   * Random for each run, so that ids stay unique even where a node keeps its name through a restart. 48 bits: among 1,000
-   * nodes two are alike with a chance of 2 in 10^9, and every byte goes to every member.
+   * Prefix of all message ids of this process: random, so that ids stay unique across restarts. 48 bits: among 1,000
+   * nodes two collide with a probability of 2 in 10^9. It is short because every member receives it with every message.
    */
   readonly #run = randomBytes(6).toString('base64url');
   #count = 0;
 
-  /** `from` null is an anonymous sender. The message is checked and allowed. `history`: how its room keeps it, if it does. */
+  /**
+   * `from` null is an anonymous sender. The caller has checked fields and rights. `history`: undefined in a plain room.
+   */
   stamp({ room, data, key }: Message, from: string | null, history: HistoryRule | undefined): Publication {
     const at = Date.now();
     const sender = from === null ? '' : `,"from":${JSON.stringify(from)}`;
     const tail = key === undefined ? '}' : `,"key":${JSON.stringify(key)}}`;
-    // A room name and an id need no escaping: their grammars hold neither quotes nor backslashes.
+    // Room names and ids need no escaping: their grammars allow neither quotes nor backslashes.
     const head = `{"type":"message","room":"${room}"`;
     return {
       room,

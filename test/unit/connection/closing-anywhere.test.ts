@@ -1,8 +1,9 @@
 /**
- * A connection can end with any frame it is sent: the one too many for its buffer closes it from within `send`. Whichever it
- * is, and whatever was about to be done next, the connection is then in no room, in no list, and counted for no user.
+ * Any frame sent to a connection may overfill its buffer, which closes it from within `send`. Whatever the gateway was
+ * about to do next, the connection is then in no room and in no list, and counts for no user.
  *
- * One client does everything that makes the gateway send, once for each of the frames it is sent, and that one is too many.
+ * One client triggers every type of frame. The scenario runs once for each frame of it, and that frame overfills the
+ * buffer.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readGrants } from '../../../gateway/auth/grants.ts';
@@ -35,8 +36,9 @@ const manyBytes = 600_000;
 const turns = () => vi.advanceTimersByTimeAsync(300);
 
 /**
- * What becomes of the frame that is too many: its peer never reads it, or has read it when the close frame is due; or it is
- * over the soft limit only, so the connection goes on a moment later.
+ * What the peer does with the frame that overfills the buffer. `never`: it does not read it. `at once`: it has read it
+ * when the close frame is due. `later`: the frame exceeds only the soft limit, and the connection drains a moment
+ * later.
  */
 type Reading = 'never' | 'at once' | 'later';
 
@@ -69,7 +71,7 @@ async function live(reading: Reading, tooMany: number) {
   const { epoch } = await world.hub.history('kept', { limit: 0, maxBytes: 0 });
   await say({ type: 'subscribe', id: 1, room: 'plain' });
   await say({ type: 'auth', id: 2, token: token({ granted: ['subscribe'] }) });
-  // Told to each other, in one frame.
+  // One `join` frame names both users.
   world.presence.enter('kept', { ...nobody, id: 'other' });
   await say(
     { type: 'subscribe', id: 3, room: 'kept', since: { epoch, offset: 1 } },
@@ -83,7 +85,7 @@ async function live(reading: Reading, tooMany: number) {
     { type: 'presence', id: 10, room: 'plain' },
     { type: 'ping', id: 11 },
   );
-  // It reads too slowly, and goes on.
+  // It stalls, and drains.
   if (!socket.gone && socket.buffered === 0) {
     connection.stall();
     world.presence.leave('kept', 'other');
@@ -110,7 +112,7 @@ async function live(reading: Reading, tooMany: number) {
 const nobody = {
   identity: { user: 'bob', grants: [] },
   send: () => undefined,
-  fannedOut: () => undefined,
+  sendUnchecked: () => undefined,
   closing: false,
   dialect: roomcast,
   topics: undefined,
@@ -119,17 +121,17 @@ const nobody = {
 function overrun(socket: FakeSocket, reading: Reading): void {
   socket.buffered = reading === 'later' ? manyBytes : hugeBytes;
   if (reading !== 'at once') return;
-  // What `send` looks at is too much; what is looked at behind it is read.
-  let looks = 0;
-  socket.bufferedBytes = () => (socket.gone || looks++ > 0 ? 0 : hugeBytes);
+  // The check in `send` sees a full buffer, every later check an empty one.
+  let checks = 0;
+  socket.bufferedBytes = () => (socket.gone || checks++ > 0 ? 0 : hugeBytes);
 }
 
 test.each<Reading>(['never', 'at once', 'later'])(
-  'whichever frame is one too many, whose peer reads it %s, nothing of the connection is left',
+  'any frame may overfill the buffer, with a peer that reads it %s: nothing of the connection is left',
   async (reading) => {
     const whole = await live(reading, Number.POSITIVE_INFINITY);
     const frames = whole.socket.frames.length;
-    // Everything it can be sent was sent.
+    // The run sends every type of frame.
     const types = new Set(
       whole.socket.frames.map((frame) => ('reason' in frame ? `${frame.type} ${frame.reason}` : frame.type)),
     );
@@ -151,14 +153,14 @@ test.each<Reading>(['never', 'at once', 'later'])(
     for (let tooMany = 1; tooMany <= frames; tooMany++) {
       const { world, connection, socket } = await live(reading, tooMany);
       const which = `frame ${tooMany}: ${JSON.stringify(socket.frames[tooMany - 1])}`;
-      // By the fan-out nothing is closed.
+      // A fan-out never closes a connection.
       if (!connection.closing) connection.close(4003);
       await turns();
       expect(world.hub.memberCount, which).toBe(0);
       expect(world.hub.hasDetached, which).toBe(false);
       expect([...connection.slowPolicies()], which).toEqual([]);
       expect([...socket.listensTo], which).toEqual([]);
-      // One connection a user: whoever is still counted would have to go.
+      // At one connection per user, a connection that is still counted would be returned.
       expect(world.users.add('ann', connection), which).toBeUndefined();
       for (const room of rooms) {
         const page = await world.store.page(room, { after: undefined, limit: 10, maxBytes: 10_000 });

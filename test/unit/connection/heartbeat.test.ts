@@ -1,12 +1,12 @@
 /**
- * gateway/connection/heartbeat.ts under a hand-moved clock: pings spread evenly, silence found out in time though timers are late,
- * and no burst after the process was held up.
+ * gateway/connection/heartbeat.ts with a simulated clock: pings are spread evenly, missing pongs are detected in time
+ * even if timers are late, and there is no burst after the event loop was blocked.
  */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Heartbeat, type Pinged } from '../../../gateway/connection/heartbeat.ts';
 import { Random } from '../random.ts';
 
-/** Answers after `answersAfterMs`, or never; like a connection it has one ping under way at the most. */
+/** Answers after `answersAfterMs`, or never. Like a connection it has at most one ping in flight. */
 class FakeConnection implements Pinged {
   readonly pings: number[] = [];
   slot = 0;
@@ -39,7 +39,7 @@ const silent = Number.POSITIVE_INFINITY;
 let heartbeat: Heartbeat<FakeConnection>;
 let timedOut: { connection: FakeConnection; at: number }[];
 
-/** Like the server, it takes a connection that timed out from the wheel. */
+/** Like the node, it removes a connection that timed out. */
 function start(intervalMs: number, timeoutMs: number): void {
   timedOut = [];
   heartbeat = new Heartbeat<FakeConnection>(intervalMs, timeoutMs, (connection) => {
@@ -108,7 +108,7 @@ describe('pings', () => {
     expect(Math.max(...perTick)).toBeLessThan(40);
   });
 
-  test('no longer reach a connection that was removed, nor any after the end', () => {
+  test('do not reach a removed connection, nor any after `close`', () => {
     start(1_000, 500);
     const [one, other] = add(2);
     if (one === undefined || other === undefined) throw new Error('two were added');
@@ -128,7 +128,7 @@ describe('pings', () => {
   });
 });
 
-describe('silence', () => {
+describe('a missing pong', () => {
   const cases: [intervalMs: number, timeoutMs: number][] = [
     [25_000, 10_000],
     [1_000, 500],
@@ -138,7 +138,7 @@ describe('silence', () => {
     [2_500, 300],
   ];
 
-  test.each(cases)('is found out: interval %i ms, timeout %i ms', (intervalMs, timeoutMs) => {
+  test.each(cases)('is detected: interval %i ms, timeout %i ms', (intervalMs, timeoutMs) => {
     start(intervalMs, timeoutMs);
     const connections = add(50, silent);
     vi.advanceTimersByTime(intervalMs + timeoutMs + 300);
@@ -152,7 +152,7 @@ describe('silence', () => {
   });
 
   test.each(cases)(
-    'is found out as quickly when timers are late: interval %i ms, timeout %i ms',
+    'is detected as fast when timers are late: interval %i ms, timeout %i ms',
     (intervalMs, timeoutMs) => {
       const random = new Random(61);
       const exact = performance.now.bind(performance);
@@ -173,7 +173,7 @@ describe('silence', () => {
     },
   );
 
-  test('is not what a connection that answers within the time is taken for', () => {
+  test('is never reported for a connection that answers in time', () => {
     start(1_000, 500);
     const connections = [...add(100, 0), ...add(100, 450)];
     vi.advanceTimersByTime(60_000);
@@ -182,15 +182,15 @@ describe('silence', () => {
   });
 });
 
-test('after the process was held up for ten intervals each connection gets one ping, not ten', () => {
+test('after the event loop was blocked for ten intervals each connection gets one ping, not ten', () => {
   const exact = performance.now.bind(performance);
-  let heldUp = 0;
-  vi.spyOn(performance, 'now').mockImplementation(() => exact() + heldUp);
+  let blockedMs = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => exact() + blockedMs);
   start(10_000, 5_000);
   const connections = add(500);
   vi.advanceTimersByTime(10_000);
   const before = connections.map(({ pings }) => pings.length);
-  heldUp = 100_000;
+  blockedMs = 100_000;
   vi.advanceTimersByTime(100);
   expect(Math.max(...connections.map(({ pings }, index) => pings.length - (before[index] ?? 0)))).toBe(1);
   vi.advanceTimersByTime(200);

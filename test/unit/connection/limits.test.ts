@@ -1,6 +1,6 @@
 /**
- * gateway/connection/limits.ts: token buckets under a hand-made clock, when a client counts as hopeless, connections by address
- * and by user.
+ * gateway/connection/limits.ts: token buckets with a simulated clock, clients that ignore refusals, connections per
+ * address and per user.
  */
 import { describe, expect, test } from 'vitest';
 import { Rates, TokenBucket, UserConnections } from '../../../gateway/connection/limits.ts';
@@ -8,7 +8,7 @@ import { AddressCount } from '../../../gateway/http/client-address.ts';
 import { Random } from '../random.ts';
 
 describe('a token bucket', () => {
-  test('lets the burst through at once, then says how long until the next one', () => {
+  test('lets the burst through at once, then returns the time until the next token', () => {
     const bucket = new TokenBucket(10, 3, 1_000);
     expect([1, 2, 3].map(() => bucket.take(1_000))).toEqual([0, 0, 0]);
     expect(bucket.take(1_000)).toBe(100);
@@ -17,7 +17,7 @@ describe('a token bucket', () => {
     expect(bucket.take(1_100)).toBe(100);
   });
 
-  test('takes one exactly when the time it named has passed', () => {
+  test('has a token exactly when the returned time has passed', () => {
     const random = new Random(30);
     for (let round = 0; round < 500; round++) {
       const bucket = new TokenBucket(random.pick([0.5, 1, 3, 7, 50, 999]), 1, 0);
@@ -33,12 +33,12 @@ describe('a token bucket', () => {
     }
   });
 
-  test('never holds more than its burst, however long nobody asks', () => {
+  test('never holds more than its burst, after any pause', () => {
     const bucket = new TokenBucket(10, 3, 0);
     expect([1, 2, 3, 4].map(() => bucket.take(86_400_000) === 0)).toEqual([true, true, true, false]);
   });
 
-  test('lets through at most burst + rate x time, and no less than that, by whatever rhythm', () => {
+  test('lets through exactly burst + rate x time, in any rhythm', () => {
     const random = new Random(31);
     for (let round = 0; round < 50; round++) {
       const [rate, burst] = [random.integer(1, 100), random.integer(1, 50)];
@@ -50,7 +50,7 @@ describe('a token bucket', () => {
       }
       const most = burst + (rate * now) / 1000;
       expect(passed).toBeLessThanOrEqual(most);
-      // It was asked about 100 times a second: a lower rate is used up.
+      // About 100 calls of `take` per second use up any lower rate.
       if (rate <= 40 && burst >= 3) expect(passed).toBeGreaterThan(most - 3);
     }
   });
@@ -61,7 +61,7 @@ describe('the rates of a connection', () => {
   const take = (rates: Rates, times: number, publish: boolean, now: number) =>
     Array.from({ length: times }, () => rates.takeFrame(publish, now));
 
-  test('let the burst of messages and twice the request rate through, each for itself', () => {
+  test('let the burst of messages and twice the request rate through, independently', () => {
     const rates = new Rates(settings);
     expect(take(rates, 100, true, 0).every((wait) => wait === 0)).toBe(true);
     expect(rates.takeFrame(true, 0)).toBe(20);
@@ -74,29 +74,29 @@ describe('the rates of a connection', () => {
     [1_000, 100 + 3 * 1_000],
     [1, 200],
     [0, 100 + 3 * 10_000],
-  ])('let through at once what is asked for %i rooms (0: no limit), and no more', (maxRoomsPerConnection, burst) => {
+  ])('let the requests for %i rooms (0: no limit) through at once, and no more', (maxRoomsPerConnection, burst) => {
     const rates = new Rates({ ...settings, maxRoomsPerConnection });
     expect(take(rates, burst, false, 0).every((wait) => wait === 0)).toBe(true);
     expect(rates.takeFrame(false, 0)).toBe(10);
   });
 
-  test('are hopeless after 100 refusals in a row, and not one earlier', () => {
+  test('report a client that ignores refusals after exactly 100 refusals in a row', () => {
     const rates = new Rates(settings);
     take(rates, 100, true, 0);
     take(rates, 99, true, 0);
-    expect(rates.hopeless).toBe(false);
+    expect(rates.ignoresRefusals).toBe(false);
     take(rates, 1, true, 0);
-    expect(rates.hopeless).toBe(true);
+    expect(rates.ignoresRefusals).toBe(true);
   });
 
-  test('forget the refusals with the first frame that may pass', () => {
+  test('reset the refusals with the first frame that passes', () => {
     const rates = new Rates(settings);
     take(rates, 199, true, 0);
     expect(rates.takeFrame(false, 0)).toBe(0);
     take(rates, 99, true, 0);
-    expect(rates.hopeless).toBe(false);
+    expect(rates.ignoresRefusals).toBe(false);
     take(rates, 1, true, 0);
-    expect(rates.hopeless).toBe(true);
+    expect(rates.ignoresRefusals).toBe(true);
   });
 
   test('that are off never refuse', () => {
@@ -104,18 +104,18 @@ describe('the rates of a connection', () => {
     expect([...take(rates, 1_000, true, 0), ...take(rates, 1_000, false, 0)].every((wait) => wait === 0)).toBe(true);
   });
 
-  test('cut a flood of control frames, not 10,000 pings', () => {
+  test('stop a flood of control frames, but not 10,000 pings', () => {
     const rates = new Rates(settings);
     const passed = Array.from({ length: 30_000 }, () => rates.takeControl(0));
     expect(passed.slice(0, 10_000).every(Boolean)).toBe(true);
     expect(passed.at(-1)).toBe(false);
     expect(rates.takeControl(1_000)).toBe(true);
-    expect(rates.hopeless).toBe(false);
+    expect(rates.ignoresRefusals).toBe(false);
   });
 });
 
 describe('connections by address', () => {
-  test('are counted up to the limit, each address for itself, and down again', () => {
+  test('are counted up to the limit and down again, for each address on its own', () => {
     const addresses = new AddressCount(2);
     expect([addresses.add('a'), addresses.add('a'), addresses.add('a'), addresses.add('b')]).toEqual([
       true,
@@ -127,7 +127,7 @@ describe('connections by address', () => {
     expect([addresses.add('a'), addresses.add('a')]).toEqual([true, false]);
   });
 
-  test('are counted by /64 where they are IPv6: a host has all of it', () => {
+  test('are counted per /64 for IPv6, because one host has all of it', () => {
     const addresses = new AddressCount(2);
     expect(addresses.add('2001:db8:1:2::1')).toBe(true);
     expect(addresses.add('2001:db8:1:2:ffff:ffff:ffff:ffff')).toBe(true);
@@ -148,7 +148,7 @@ describe('connections by address', () => {
       true,
       false,
     ]);
-    // Which address of the block leaves does not matter.
+    // Any address of the block may leave.
     addresses.remove('2001:db8:1:2::1');
     expect([addresses.add('2001:db8:1:2::7'), addresses.add('2001:db8:1:2::8')]).toEqual([true, false]);
   });
@@ -159,7 +159,7 @@ describe('connections by address', () => {
     ['1::2:3:4:5:6:7', '1:0:2:3::'],
     ['1:2:3:4:5:6:7::', '1:2:3:4::'],
     ['::2:3:4:5:6:7:8', '0:2:3:4::'],
-  ])('of one /64 are counted together, wherever zeros are left out: %s and %s', (one, other) => {
+  ])('of one /64 are counted together in any notation: %s and %s', (one, other) => {
     const addresses = new AddressCount(1);
     expect([addresses.add(one), addresses.add(other)]).toEqual([true, false]);
   });
@@ -171,7 +171,7 @@ describe('connections by address', () => {
     expect(addresses.add('a')).toBe(true);
   });
 
-  test('never count below none: one removed too often does not buy a place', () => {
+  test('never count below 0: a second removal frees no place', () => {
     const addresses = new AddressCount(1);
     addresses.remove('a');
     addresses.remove('__proto__');
@@ -183,7 +183,7 @@ describe('connections by address', () => {
 });
 
 describe('connections by user', () => {
-  test('beyond the limit name the oldest that is still there', () => {
+  test('beyond the limit return the oldest open one', () => {
     const users = new UserConnections<string>(2);
     expect([users.add('ann', 'a1'), users.add('ann', 'a2'), users.add('bob', 'b1')]).toEqual([
       undefined,
@@ -197,7 +197,7 @@ describe('connections by user', () => {
     expect(users.add('ann', 'a5')).toBe('a3');
   });
 
-  test('never exceed the limit when the one that is named goes (random users)', () => {
+  test('never exceed the limit when the returned one is closed (random users)', () => {
     const random = new Random(32);
     const users = new UserConnections<number>(3);
     const open = new Map<string, number[]>();
@@ -220,7 +220,7 @@ describe('connections by user', () => {
     }
   });
 
-  test('are unlimited with 0, and unknown ones are not missed', () => {
+  test('are unlimited with 0, and removing an unknown one does nothing', () => {
     const users = new UserConnections<number>(0);
     for (let round = 0; round < 100; round++) expect(users.add('ann', round)).toBeUndefined();
     const limited = new UserConnections<number>(1);

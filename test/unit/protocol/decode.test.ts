@@ -1,6 +1,6 @@
 /**
- * gateway/protocol/roomcast/decode.ts: the hand-written check of client frames, held against zod schemas with random input, and the cutting
- * out of `data`, held against frames whose `data` text is known because they were put together from it.
+ * gateway/protocol/roomcast/decode.ts: the hand-written check of client frames, compared with zod schemas on random
+ * input; and the slicing of `data`, compared with the text from which the frame was built.
  */
 import { expect, test } from 'vitest';
 import { z } from 'zod';
@@ -113,7 +113,7 @@ const schemas: Record<string, z.ZodType> = Object.assign(Object.create(null), {
 
 type Outcome = 'frame' | 'bad_request' | 'unsupported';
 
-/** What the schemas say about a frame that is JSON, shallow and holds no key twice. */
+/** The result of the schemas for a frame that is valid JSON, not too deep, and without duplicate keys. */
 function expectedOutcome(value: object): Outcome {
   const head = anyFrame.safeParse(value);
   if (!head.success) return 'bad_request';
@@ -126,7 +126,7 @@ function outcomeOf(frame: ReturnType<typeof readFrame>): Outcome {
   return frame.type === 'rejected' ? frame.code : 'frame';
 }
 
-/** A key in one of its spellings: any of its characters may be written as an escape. */
+/** A key in a random spelling: any character may be an escape. */
 function spell(random: Random, name: string): string {
   const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   return `"${[...name].map((character) => (random.chance(0.1) ? escaped(character) : character)).join('')}"`;
@@ -136,7 +136,7 @@ function space(random: Random): string {
   return random.chance(0.3) ? random.text([' ', '\t', '\n', '\r'], random.integer(1, 3)) : '';
 }
 
-/** Puts a frame together from the texts of its fields, with random order, white space and spelling of the keys. */
+/** Builds a frame from the texts of its fields, with random order, white space and spelling of keys. */
 function assemble(random: Random, fields: [name: string, value: string][]): string {
   const s = () => space(random);
   const members = random
@@ -160,7 +160,7 @@ function randomFields(random: Random): [string, string][] {
   maybe('room', 0.85, () => mostlyGood(roomTexts, 6));
   maybe('token', 0.5, () => mostlyGood(tokenTexts, 2));
   maybe('data', 0.8, () => randomJsonText(random));
-  // The type is known by now or never: `after` of one is not that of the other.
+  // Depends on the type: `after` of `history` is an offset, `after` of `presence` a connection.
   const isPresence = fields.some(([, value]) => value === text('presence'));
   maybe('after', 0.3, () => (isPresence ? mostlyGood(connectionTexts, 2) : mostlyGood(offsetTexts, 3)));
   maybe('before', 0.3, () => mostlyGood(offsetTexts, 3));
@@ -171,7 +171,7 @@ function randomFields(random: Random): [string, string][] {
   return fields;
 }
 
-test('a frame is taken exactly when its schema takes it, and every field arrives as it was sent (6,000 frames)', () => {
+test('a frame is accepted exactly if its schema accepts it, with every field unchanged (6,000 frames)', () => {
   const random = new Random(1);
   const seen: Record<string, number> = {};
   for (let round = 0; round < 6_000; round++) {
@@ -199,7 +199,7 @@ test('a frame is taken exactly when its schema takes it, and every field arrives
     };
     expect(frame, wire).toEqual({ type, id, ...sent[frame.type] });
   }
-  // The input reached every answer there is.
+  // The input produced every possible result.
   const kinds = ['auth', 'subscribe', 'unsubscribe', 'publish', 'ping', 'history', 'presence'].map(
     (type) => `frame ${type}`,
   );
@@ -210,7 +210,7 @@ test.each([
   ['a brace in a string', '"}{"'],
   ['a quote and a backslash', '"\\"\\\\"'],
   ['a backslash before the closing quote', '"a\\\\"'],
-  ['something that looks like the end of the frame', '"\\"},\\"data\\":1"'],
+  ['a string like the end of the frame', '"\\"},\\"data\\":1"'],
   ['a nested key data', '{"data":{"data":[1,{"data":2}]},"type":"ping"}'],
   ['a number that would be written differently', '1.50e+2'],
   ['a number beyond any double', '1e999'],
@@ -220,7 +220,7 @@ test.each([
   ['null', 'null'],
   ['false', 'false'],
   ['an empty string', '""'],
-])('data is cut out byte for byte: %s', (_, data) => {
+])('data is kept byte for byte: %s', (_, data) => {
   const head = '"type":"publish","room":"r"';
   for (const wire of [
     `{${head},"data":${data}}`,
@@ -231,7 +231,7 @@ test.each([
   }
 });
 
-test('a top-level key twice is bad_request, in whatever spelling and wherever; further down it is data', () => {
+test('a duplicate top-level key is bad_request in any spelling and place; nested duplicates are data', () => {
   const random = new Random(2);
   for (let round = 0; round < 2_000; round++) {
     const fields = new Map(randomFields(random))
@@ -295,7 +295,7 @@ test.each([
   expect(readFrame(wire)).toMatchObject({ type: 'rejected', code: 'bad_request', id: undefined });
 });
 
-test('fields are read from the frame itself, never from a prototype, and no prototype changes', () => {
+test('fields are read from the frame, never from a prototype, and no prototype changes', () => {
   expect(readFrame('{"type":"subscribe","id":1,"__proto__":{"room":"r"}}')).toMatchObject({ code: 'bad_request' });
   expect(readFrame('{"__proto__":{"type":"ping"}}')).toMatchObject({ code: 'bad_request' });
   expect(readFrame('{"type":"publish","room":"r","constructor":{"prototype":{"data":1}}}').type).toBe('rejected');
@@ -305,7 +305,7 @@ test('fields are read from the frame itself, never from a prototype, and no prot
   expect(Object.keys(Object.prototype)).toEqual([]);
 });
 
-test('mutated frames never make it throw, and only JSON becomes a frame', () => {
+test('mutated frames never make it throw, and only valid JSON becomes a request', () => {
   const random = new Random(3);
   let taken = 0;
   const parts = ['{', '}', '[', ']', '"', '\\', ',', ':', '0', ' ', '\u0000', '\ud800', emoji, 'data', '\\u0064'];

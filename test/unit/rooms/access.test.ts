@@ -1,6 +1,6 @@
 /**
- * gateway/rooms/access.ts: who may do what where. The whole table of levels, identities and grants, the absolute rules
- * (`server`, personal rooms), and what an operator or an issuer is told about a mistake.
+ * gateway/rooms/access.ts: who may do what in which room. The whole table of levels, identities and grants, the
+ * absolute rules (`server`, personal rooms), and the errors that operators and issuers get.
  */
 import { describe, expect, test } from 'vitest';
 import { anonymous, type Identity, readGrants } from '../../../gateway/auth/grants.ts';
@@ -67,13 +67,13 @@ test('a grant holds for its own actions and its own rooms, and grants of several
   expect([may('subscribe', 'news:1'), may('publish', 'other')]).toEqual([false, false]);
 });
 
-test('a level says nothing about the other action', () => {
+test('the level of one action does not affect the other action', () => {
   const access = new Access(rulesOf({ match: 'ticker:*', subscribe: 'anyone' }));
   expect(access.allows(anonymous, 'subscribe', 'ticker:1')).toBe(true);
   expect(access.allows(user('ann'), 'publish', 'ticker:1')).toBe(false);
 });
 
-test('the first rule that matches wins, also when a later one would allow more', () => {
+test('the first matching rule wins, even if a later one allows more', () => {
   const access = new Access(
     rulesOf(
       { match: 'chat:staff', slow: 'close' },
@@ -88,7 +88,7 @@ test('the first rule that matches wins, also when a later one would allow more',
   expect(access.rule('elsewhere')).toMatchObject({ match: '*', slow: 'close', subscribe: 'token', publish: 'token' });
 });
 
-test('the rule of a room is the same however many rooms were asked for in between', () => {
+test('a room keeps its rule, whatever number of other rooms is asked for in between', () => {
   const access = new Access(rulesOf({ match: 'chat:*', slow: 'close' }, { match: '*', slow: 'latest' }));
   const rules = new Set<string>();
   for (const _ of [1, 2]) {
@@ -128,7 +128,7 @@ describe('personal rooms', () => {
     expect(new Access([]).allows(user(name), 'subscribe', personalRoom(name))).toBe(true);
   });
 
-  test('nobody else subscribes and no client publishes, whatever rules and grants say', () => {
+  test('no other user can subscribe and no client can publish, whatever rules and grants say', () => {
     const access = new Access(rulesOf(openPersonal, open));
     const grants = { '@*': ['subscribe', 'publish'], '@ann': ['subscribe', 'publish'] };
     for (const identity of [anonymous, user('bob'), user('bob', grants), user('Ann', grants)]) {
@@ -141,7 +141,7 @@ describe('personal rooms', () => {
     expect(access.allows(user('ann', grants), 'subscribe', '@ann/sub')).toBe(false);
   });
 
-  test('an encoded name opens no second door', () => {
+  test('an encoded name gives no access', () => {
     expect(new Access([]).allows(user('a b'), 'subscribe', '@a b')).toBe(false);
     expect(new Access([]).allows(user('ann'), 'subscribe', '@%61nn')).toBe(false);
     expect(new Access([]).allows(user('%61nn'), 'subscribe', '@ann')).toBe(false);
@@ -185,7 +185,7 @@ describe('a rooms file', () => {
     expect(mistakesOf({ match })).toEqual([expect.stringMatching(/^rooms\.0\.match: /)]);
   });
 
-  test('tells every mistake at once, with the place of each', () => {
+  test('reports all mistakes at once, each with its place', () => {
     const mistakes = mistakesOf({ match: 'a', presence: 1 }, { match: 'b' }, { match: 'c d', slow: 'last' });
     expect(mistakes.map((mistake) => mistake.split(':')[0])).toEqual([
       'rooms.0.presence',
@@ -289,7 +289,7 @@ describe('reading history and presence', () => {
   const read = (identity: Identity, room: string, isMember: boolean) =>
     (['history', 'presence'] as const).map((what) => access.allowsReading(identity, what, room, isMember));
 
-  test('is for members, and without membership for whom the token says so, where the rule turns it on', () => {
+  test('needs a rule that turns it on, and membership or a grant of that name', () => {
     expect(read(user('ann'), 'kept:1', true)).toEqual([true, true]);
     expect(read(user('ann'), 'kept:1', false)).toEqual([false, false]);
     expect(read(granted, 'kept:1', false)).toEqual([true, true]);
@@ -299,7 +299,7 @@ describe('reading history and presence', () => {
     expect(read(granted, 'elsewhere', true)).toEqual([false, false]);
   });
 
-  test('of a server room or of a personal one no grant opens', () => {
+  test('of server rooms and personal rooms cannot be granted', () => {
     expect(read(granted, 'kept:server', false)).toEqual([false, false]);
     expect(read(granted, '@bob', false)).toEqual([false, false]);
     expect(read(user('bob'), '@bob', true)).toEqual([true, true]);

@@ -1,7 +1,7 @@
 /**
- * gateway/rooms/backpressure.ts against simulated readers: what is fanned out in a turn of the event loop reaches the buffers
- * at its end, as in the WebSocket server; readers read at random paces. No live reader's buffer ever exceeds the hard
- * limit, so the server never has a reason to drop anything.
+ * gateway/rooms/backpressure.ts against simulated readers: frames reach the buffers at the end of a turn of the event
+ * loop, as in the WebSocket server, and readers read at random speeds. The buffer of a live reader never exceeds the
+ * hard limit, so the server never drops a message.
  */
 import { describe, expect, test } from 'vitest';
 import { Backpressure, type Buffered, type Tally } from '../../../gateway/rooms/backpressure.ts';
@@ -16,7 +16,7 @@ class SimulatedReader implements Buffered {
   /** Fanned out in this turn, not in the buffer yet. */
   pending = 0;
   stalls = 0;
-  wasShed = false;
+  wasEvicted = false;
   #softBytes: number;
 
   constructor(softBytes = Number.POSITIVE_INFINITY, buffered = 0) {
@@ -34,19 +34,19 @@ class SimulatedReader implements Buffered {
   }
 
   stall(): void {
-    if (this.buffered <= this.#softBytes) throw new Error(`put aside with only ${this.buffered} bytes`);
-    if (this.pending > 0) throw new Error('put aside before it was known what it gets');
+    if (this.buffered <= this.#softBytes) throw new Error(`stalled with only ${this.buffered} bytes`);
+    if (this.pending > 0) throw new Error('stalled with bytes outside of its buffer');
     this.live = false;
     this.stalls += 1;
   }
 
   evict(): void {
-    this.wasShed = true;
+    this.wasEvicted = true;
     this.live = false;
   }
 }
 
-/** RFC 6455 section 5.2: what the server puts before a frame of so many bytes. */
+/** Size of a frame with its header (RFC 6455 section 5.2). */
 function wireBytes(frameBytes: number): number {
   return frameBytes + (frameBytes < 126 ? 2 : frameBytes < 65_536 ? 4 : 10);
 }
@@ -56,7 +56,7 @@ interface SimulatedRoom extends Tally {
 }
 
 function newRoom(): SimulatedRoom {
-  return { members: new Set(), fannedOut: 0, sinceCheck: 0 };
+  return { members: new Set(), fannedOutBytes: 0, checkNumber: 0 };
 }
 
 const maxRooms = 3;
@@ -89,7 +89,7 @@ function isIn(rooms: SimulatedRoom[], reader: SimulatedReader): SimulatedRoom[] 
 function fanOut({ backpressure, rooms, random }: World, frameBytes: number): void {
   const room = random.pick(rooms);
   const members = [...room.members];
-  // Some frames are told of no room, as those of presence are.
+  // Some frames are counted without a room, like those of presence.
   const counted = random.chance(0.8) ? room : undefined;
   backpressure.beforeFanout(frameBytes, members.filter(({ live }) => live).length, counted);
   for (const member of members) if (member.live) member.pending += wireBytes(frameBytes);
@@ -99,11 +99,11 @@ function move({ backpressure, rooms, readers, random }: World): void {
   const reader = random.pick(readers);
   const room = random.pick(isIn(rooms, reader));
   room.members.delete(reader);
-  backpressure.left(room);
+  backpressure.memberLeft(room);
   while (isIn(rooms, reader).length < maxRooms) random.pick(rooms).members.add(reader);
 }
 
-/** The first readers are quick, the last never read; one that was put aside goes on below the limit for that. */
+/** The first readers read fast, the last ones never. A stalled reader goes live again at or below `resumeBytes`. */
 function read({ backpressure, readers, random }: World): void {
   for (const [index, reader] of readers.entries()) {
     const pace = 1 - index / (readers.length - 1);
@@ -138,14 +138,14 @@ describe('no live reader exceeds the hard limit', () => {
         await turn();
         read(simulated);
       }
-      // It was put to the test: those that never read were put aside, the quickest seldom.
+      // The run was hard enough: the reader that never reads was stalled, and some others more than once.
       expect(readers.at(-1)?.stalls).toBe(1);
       expect(readers.some(({ stalls }) => stalls > 1)).toBe(true);
     }
   });
 });
 
-test('a reader that never reads is put aside in time, though it gets a little in each of many rooms that it leaves', () => {
+test('a reader that never reads is stalled in time, even if it gets a few bytes in each of many rooms and leaves them', () => {
   const reader = new SimulatedReader(5_000);
   const backpressure = new Backpressure(10_000, 0, 1, new Set([reader]));
   for (let message = 0; message < 20; message++) {
@@ -153,13 +153,13 @@ test('a reader that never reads is put aside in time, though it gets a little in
     backpressure.beforeFanout(900, 1, room);
     if (reader.live) reader.pending += wireBytes(900);
     reader.flush();
-    backpressure.left(room);
+    backpressure.memberLeft(room);
   }
   expect(reader.live).toBe(false);
   expect(reader.buffered).toBeLessThanOrEqual(10_000);
 });
 
-test('readers that read everything in each turn are never put aside, however much is fanned out', async () => {
+test('readers that read everything in each turn never stall, at any load', async () => {
   const simulated = world(80, 65_536, 10);
   for (let round = 0; round < 300; round++) {
     fanOut(simulated, 20_000);
@@ -172,24 +172,24 @@ test('readers that read everything in each turn are never put aside, however muc
   expect(simulated.readers.every(({ live, stalls }) => live && stalls === 0)).toBe(true);
 });
 
-test('a look puts aside exactly the live readers over half of the hard limit', () => {
+test('a check stalls exactly the live readers over half of the hard limit', () => {
   const readers = [0, 500, 501, 900].map((buffered) => new SimulatedReader(500, buffered));
-  const aside = new SimulatedReader(500, 800);
-  aside.live = false;
-  const backpressure = new Backpressure(1_000, 0, 0, new Set([...readers, aside]));
+  const stalled = new SimulatedReader(500, 800);
+  stalled.live = false;
+  const backpressure = new Backpressure(1_000, 0, 0, new Set([...readers, stalled]));
   expect([backpressure.softBytes, backpressure.resumeBytes]).toEqual([500, 250]);
   expect(backpressure.check()).toBe(2_701);
   expect(readers.map(({ live }) => live)).toEqual([true, true, false, false]);
-  expect(aside.stalls).toBe(0);
+  expect(stalled.stalls).toBe(0);
   expect(backpressure.sum()).toBe(2_701);
 });
 
-describe('looks come', () => {
-  function looksOf(messages: number, roomCount: number): number {
-    let looks = 0;
+describe('checks come', () => {
+  function checksOf(messages: number, roomCount: number): number {
+    let checks = 0;
     const reader = new SimulatedReader();
     reader.bufferedBytes = () => {
-      looks += 1;
+      checks += 1;
       return 0;
     };
     const backpressure = new Backpressure(1_048_576, 0, 10, new Set([reader]));
@@ -197,23 +197,23 @@ describe('looks come', () => {
     for (let message = 0; message < messages; message++) {
       backpressure.beforeFanout(500, 1, rooms[message % roomCount]);
     }
-    return looks;
+    return checks;
   }
 
-  // 10,000 x 510 bytes are nearly ten times 524,288; the last of each look may ask twice.
+  // 10,000 x 510 bytes are nearly ten times 524,288; a check may read the buffer twice.
   test('once per half of the hard limit, not once per message', () => {
-    expect(looksOf(10_000, 1)).toBeGreaterThanOrEqual(9);
-    expect(looksOf(10_000, 1)).toBeLessThanOrEqual(20);
+    expect(checksOf(10_000, 1)).toBeGreaterThanOrEqual(9);
+    expect(checksOf(10_000, 1)).toBeLessThanOrEqual(20);
   });
 
-  test('as seldom where a thousand rooms share a hundred times as much, of which a connection may be in ten', () => {
-    expect(looksOf(1_000_000, 1_000)).toBeGreaterThanOrEqual(9);
-    expect(looksOf(1_000_000, 1_000)).toBeLessThanOrEqual(20);
+  test('no more often when 1,000 rooms share a hundred times the bytes and a connection may be in ten of them', () => {
+    expect(checksOf(1_000_000, 1_000)).toBeGreaterThanOrEqual(9);
+    expect(checksOf(1_000_000, 1_000)).toBeLessThanOrEqual(20);
   });
 });
 
 describe('over the total limit', () => {
-  test('the fullest go, and no more of them than needed (random readers)', () => {
+  test('the fullest are evicted, and no more of them than needed (random readers)', () => {
     const random = new Random(81);
     for (let round = 0; round < 300; round++) {
       const readers = Array.from(
@@ -222,34 +222,34 @@ describe('over the total limit', () => {
       );
       const total = random.integer(1, 12_000);
       new Backpressure(0, total, 0, new Set(readers)).check();
-      const left = readers.filter(({ wasShed }) => !wasShed).map(({ buffered }) => buffered);
-      const shed = readers.filter(({ wasShed }) => wasShed).map(({ buffered }) => buffered);
+      const left = readers.filter(({ wasEvicted }) => !wasEvicted).map(({ buffered }) => buffered);
+      const evicted = readers.filter(({ wasEvicted }) => wasEvicted).map(({ buffered }) => buffered);
       const sum = left.reduce((one, other) => one + other, 0);
       expect(sum).toBeLessThanOrEqual(total);
-      if (shed.length === 0) continue;
-      expect(Math.min(...shed)).toBeGreaterThanOrEqual(Math.max(0, ...left));
-      expect(sum + Math.min(...shed)).toBeGreaterThan(total);
+      if (evicted.length === 0) continue;
+      expect(Math.min(...evicted)).toBeGreaterThanOrEqual(Math.max(0, ...left));
+      expect(sum + Math.min(...evicted)).toBeGreaterThan(total);
     }
   });
 
-  test('also readers that were put aside go', () => {
-    const aside = new SimulatedReader(1e9, 900);
-    aside.live = false;
+  test('stalled readers are evicted too', () => {
+    const stalled = new SimulatedReader(1e9, 900);
+    stalled.live = false;
     const other = new SimulatedReader(1e9, 200);
-    new Backpressure(0, 1_000, 0, new Set([aside, other])).check();
-    expect([aside.wasShed, other.wasShed]).toEqual([true, false]);
+    new Backpressure(0, 1_000, 0, new Set([stalled, other])).check();
+    expect([stalled.wasEvicted, other.wasEvicted]).toEqual([true, false]);
   });
 
-  test('who was closed before and has not read since goes first, though others hold more', () => {
+  test('a closed connection that still holds bytes is evicted first, even if others hold more', () => {
     const readers = [900, 100, 300].map((bytes) => new SimulatedReader(1e9, bytes));
     const [, closed] = readers as [SimulatedReader, SimulatedReader];
     closed.live = false;
     closed.closing = true;
     new Backpressure(0, 1_250, 0, new Set(readers)).check();
-    expect(readers.map(({ wasShed }) => wasShed)).toEqual([false, true, false]);
+    expect(readers.map(({ wasEvicted }) => wasEvicted)).toEqual([false, true, false]);
   });
 
-  test('many readers are looked at before they have taken a quarter of it, whatever each one may have', () => {
+  test('many readers together exceed it by at most a quarter, whatever the limit of each', () => {
     const readers = Array.from({ length: 100 }, () => new SimulatedReader(1e9));
     const set = new Set(readers);
     const backpressure = new Backpressure(1e9, 100_000, 0, set);
@@ -259,7 +259,7 @@ describe('over the total limit', () => {
       for (const reader of set) {
         reader.pending += wireBytes(90);
         reader.flush();
-        if (reader.wasShed) set.delete(reader);
+        if (reader.wasEvicted) set.delete(reader);
       }
       most = Math.max(most, backpressure.sum());
     }
@@ -267,7 +267,7 @@ describe('over the total limit', () => {
     expect(most).toBeLessThanOrEqual(125_000);
   });
 
-  test('a reader that leaves the set when it is shed harms nothing', () => {
+  test('a reader may leave the set while it is evicted', () => {
     const set = new Set<SimulatedReader>();
     for (let index = 0; index < 5; index++) {
       const reader = new SimulatedReader(1e9, 100);
@@ -279,7 +279,7 @@ describe('over the total limit', () => {
   });
 });
 
-test('0 is no limit: nobody is put aside and nobody goes', async () => {
+test('0 is no limit: no reader is stalled or evicted', async () => {
   const reader = new SimulatedReader();
   const backpressure = new Backpressure(0, 0, 0, new Set([reader]));
   for (let message = 0; message < 1_000; message++) {
@@ -289,5 +289,5 @@ test('0 is no limit: nobody is put aside and nobody goes', async () => {
   reader.flush();
   await turn();
   backpressure.check();
-  expect([reader.live, reader.wasShed, reader.stalls]).toEqual([true, false, 0]);
+  expect([reader.live, reader.wasEvicted, reader.stalls]).toEqual([true, false, 0]);
 });

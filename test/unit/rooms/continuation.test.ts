@@ -1,7 +1,7 @@
 /**
- * gateway/rooms/continuation.ts against a naive room that remembers everything: it publishes, trims, expires and begins new
- * epochs at random; a page is taken at a random moment, and the tail holds what came live since the page was asked for,
- * late, twice, or not at all. Whatever is told of it must be true of the room.
+ * gateway/rooms/continuation.ts against a naive room that remembers everything. The room publishes, trims, expires and
+ * begins new epochs at random. The page is read at a random moment, and the tail holds live messages since then, some
+ * late, some twice, some lost. Every step must be true of the room.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
@@ -9,8 +9,8 @@ import type { HistoryPage } from '../../../gateway/backplane/backplane.ts';
 import {
   type Continuation,
   continueFrom,
+  gapFields,
   isHole,
-  missing,
   type PlacedMessage,
   type Step,
   samePosition,
@@ -21,7 +21,7 @@ import { Random } from '../random.ts';
 
 const frameOf = ({ epoch, offset }: Position) => new TextEncoder().encode(`${epoch} ${offset}`);
 
-/** Every message has its position as its frame, so a frame in a wrong place shows. */
+/** The frame of a message holds its position, so a frame in a wrong place shows. */
 class NaiveRoom {
   readonly random: Random;
   epoch = 'e0';
@@ -48,7 +48,7 @@ class NaiveRoom {
     else if (chance < 0.95) this.first = this.top + 1;
     else {
       this.epoch = `e${Number(this.epoch.slice(1)) + 1}`;
-      // All is lost, or the newest messages are, and the epoch begins behind what is left.
+      // All messages or the newest ones are lost. The epoch begins after those that are left.
       this.top = random.chance(0.5) ? 0 : Math.max(0, this.top - random.integer(0, 3));
       this.base = this.top;
       this.first = Math.min(this.first, this.top + 1);
@@ -77,7 +77,7 @@ interface Case {
   result: Continuation;
 }
 
-/** A read of a random room: asked for at one moment, carried out at a later one, answered at a still later one. */
+/** A read of a random room. It is requested, carried out and answered at three different moments. */
 function randomCase(seed: number): Case {
   const room = new NaiveRoom(seed);
   const { random } = room;
@@ -91,7 +91,7 @@ function randomCase(seed: number): Case {
   const after = { epoch: from.epoch, offset: Math.max(0, from.offset - (random.chance(0.3) ? 3 : 0)) };
   const page = room.page(after, random.chance(0.3) ? random.integer(1, 5) : 1_000);
   for (let acts = random.integer(0, 4); acts > 0; acts--) room.act();
-  // Some that were published before the read was asked for come late.
+  // Some messages published before the request come late.
   const late = Math.max(live, asked - random.integer(0, 4), 0);
   const lossy = random.chance(0.2);
   const tail = room.published.slice(late).flatMap((message) => {
@@ -107,12 +107,12 @@ const told = ({ seed, from, page, tail, result }: Case) =>
     key === 'frame' ? undefined : value,
   );
 
-/** Puts a case into words only where it fails: there are 20,000. */
+/** Describes a case only if it fails: there are 20,000. */
 function check(actual: unknown, expected: unknown, each: Case): void {
   if (!isDeepStrictEqual(actual, expected)) expect(actual, told(each)).toEqual(expected);
 }
 
-/** Walks the steps as a member does; returns what is wrong with them. */
+/** Takes the steps as a member does; returns the first mistake in them. */
 function untrue({ from, page, result }: Pick<Case, 'from' | 'page' | 'result'>): string | undefined {
   let at = from;
   for (const step of result.steps) {
@@ -135,12 +135,12 @@ function untrue({ from, page, result }: Pick<Case, 'from' | 'page' | 'result'>):
   return samePosition(at, result.position) ? undefined : `ends at ${at.offset}, says ${result.position.offset}`;
 }
 
-test('every message comes in its place, once, and every hole is told exactly (20,000 random reads)', () => {
+test('every message comes once and in order, and every hole is exact (20,000 random reads)', () => {
   for (const each of cases) {
     const wrong = untrue(each);
     if (wrong !== undefined) expect.fail(`${wrong}: ${told(each)}`);
   }
-  // The cases reached what they are about.
+  // The random cases covered everything that they are meant to.
   const count = (holds: (each: Case) => boolean) => cases.filter(holds).length;
   const hasHole = (reason: string) => (each: Case) =>
     each.result.steps.some((step) => isHole(step) && step.reason === reason);
@@ -150,11 +150,11 @@ test('every message comes in its place, once, and every hole is told exactly (20
   expect(count(({ result, page }) => result.complete && result.position.offset > page.top)).toBeGreaterThan(1_000);
 });
 
-test('it is complete exactly when it ends at the newest message that is known, and nothing there is of doubt', () => {
+test('it is complete exactly if it ends at the newest known message without a hole or a new epoch in the tail', () => {
   for (const each of cases) {
     const { from, page, tail, result } = each;
     const cut = (page.messages.at(-1)?.offset ?? page.top) < page.top;
-    // What can be reached from the page without a gap; a message beyond it, or of another epoch, is a doubt.
+    // The tail counts up to its first hole or new epoch; what lies beyond needs another read.
     let reached = Math.max(page.top, from.epoch === page.epoch ? from.offset : 0);
     let doubt = false;
     for (const { position } of tail) {
@@ -166,7 +166,7 @@ test('it is complete exactly when it ends at the newest message that is known, a
   }
 });
 
-test('read by read it comes to where the room is, with the same story as one read of everything', () => {
+test('page by page it reaches the position of the room, with the same steps as one read of everything', () => {
   for (let seed = 0; seed < 2_000; seed++) {
     const room = new NaiveRoom(seed);
     for (let acts = 10; acts > 0; acts--) room.act();
@@ -185,7 +185,7 @@ test('read by read it comes to where the room is, with the same story as one rea
   }
 });
 
-/** One entry for each offset: what is told of it. */
+/** One entry for each offset: delivered, or in a hole. */
 const perOffset = (steps: readonly Step[]) =>
   steps.flatMap((step) => {
     const { epoch, offset } = step.position;
@@ -195,7 +195,7 @@ const perOffset = (steps: readonly Step[]) =>
     return Array.from({ length: offset - first + 1 }, (_, index) => ({ epoch, offset: first + index, is: 'hole' }));
   });
 
-test('steps up to a position tell the same of every offset up to it, and nothing of those beyond', () => {
+test('upTo keeps all steps up to a position, and drops every offset beyond it', () => {
   let cutHoles = 0;
   for (const each of cases) {
     const { steps } = each.result;
@@ -227,9 +227,9 @@ test('steps up to a position tell the same of every offset up to it, and nothing
   expect(cutHoles).toBeGreaterThan(20);
 });
 
-test('a gap frame counts what is missing where it is known, and gives the position from there', () => {
+test('a gap frame has the count of missing messages where it is known, and the position after them', () => {
   const position = { epoch: 'e', offset: 9 };
-  expect(missing({ reason: 'trimmed', first: 4, last: 9, position })).toEqual({
+  expect(gapFields({ reason: 'trimmed', first: 4, last: 9, position })).toEqual({
     reason: 'trimmed',
     first: 4,
     last: 9,
@@ -237,5 +237,5 @@ test('a gap frame counts what is missing where it is known, and gives the positi
     epoch: 'e',
     offset: 9,
   });
-  expect(missing({ reason: 'epoch', position })).toEqual({ reason: 'epoch', epoch: 'e', offset: 9 });
+  expect(gapFields({ reason: 'epoch', position })).toEqual({ reason: 'epoch', epoch: 'e', offset: 9 });
 });

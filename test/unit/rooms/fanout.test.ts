@@ -1,6 +1,6 @@
 /**
- * gateway/rooms/fanout.ts against a list of who listens: at random, listeners of three dialects, WebSockets and not, come and
- * go. The WebSocket server is a map of topics.
+ * gateway/rooms/fanout.ts against a plain list of listeners, which come and go at random: three dialects, with
+ * WebSockets and without. The WebSocket server is a map of topics.
  */
 import { expect, test } from 'vitest';
 import type { Dialect, Frame } from '../../../gateway/protocol/dialect.ts';
@@ -9,7 +9,7 @@ import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
 import { Fanout, type Listener } from '../../../gateway/rooms/fanout.ts';
 import { Random } from '../random.ts';
 
-/** Frames of it are longer than native ones, so that backpressure has to count them. */
+/** Its frames are longer than native ones, so backpressure must count their size. */
 function dialect(subprotocol: string): Dialect & { encoded: number } {
   const made = {
     ...roomcast,
@@ -41,10 +41,10 @@ class Reader implements Listener {
   }
 
   send(): void {
-    expect.fail('it is one of many');
+    expect.fail('a fan-out must not check buffers');
   }
 
-  fannedOut(frame: Frame): void {
+  sendUnchecked(frame: Frame): void {
     this.heard.push(String(frame));
   }
 }
@@ -57,8 +57,8 @@ test.each([1, 2, 3, 4, 5])(
     const readers = [roomcast, ...dialects].flatMap((each) =>
       [true, false, true, false].map((socket) => new Reader(each, socket)),
     );
-    const told: number[] = [];
-    const backpressure = { beforeFanout: (bytes: number) => void told.push(bytes) } as unknown as Backpressure;
+    const announced: number[] = [];
+    const backpressure = { beforeFanout: (bytes: number) => void announced.push(bytes) } as unknown as Backpressure;
     const fanout = new Fanout((topic, frame) => {
       for (const reader of readers) if (reader.subscribed.has(topic)) reader.heard.push(String(frame));
     }, backpressure);
@@ -71,14 +71,14 @@ test.each([1, 2, 3, 4, 5])(
         for (const each of readers) each.heard.length = 0;
         for (const each of dialects) each.encoded = 0;
         const frame = `frame ${step}`;
-        fanout.message({ name: topic, members: 1, detached: 0, fannedOut: 0, sinceCheck: 0 }, Buffer.from(frame));
+        fanout.message({ name: topic, members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 }, Buffer.from(frame));
         const those = readers.filter((each) => listening.get(each)?.has(topic));
         const inDialect = (each: Dialect) =>
           each === roomcast ? frame : `${each.subprotocol}${'.'.repeat(50)}${frame}`;
         for (const each of readers) expect(each.heard).toEqual(those.includes(each) ? [inDialect(each.dialect)] : []);
         for (const each of dialects) expect(each.encoded).toBe(those.some((other) => other.dialect === each) ? 1 : 0);
         const foreign = those.some((each) => each.dialect !== roomcast);
-        expect(told.pop()).toBe(foreign ? frame.length + 53 : frame.length);
+        expect(announced.pop()).toBe(foreign ? frame.length + 53 : frame.length);
       } else if (topics.has(topic)) {
         fanout.unlisten(topic, reader);
         topics.delete(topic);
@@ -91,7 +91,7 @@ test.each([1, 2, 3, 4, 5])(
   },
 );
 
-test('who is gone is forgotten, though its socket may not be touched any more', () => {
+test('a listener whose socket is closed is removed without a call to its socket', () => {
   const made = dialect('one');
   const backpressure = new Backpressure(0, 0, 0, new Set());
   const fanout = new Fanout(() => undefined, backpressure);
@@ -99,6 +99,6 @@ test('who is gone is forgotten, though its socket may not be touched any more', 
   fanout.listen('a', reader);
   reader.topics?.unsubscribe('a\none');
   fanout.unlisten('a', reader, true);
-  fanout.message({ name: 'a', members: 1, detached: 0, fannedOut: 0, sinceCheck: 0 }, Buffer.from('x'));
+  fanout.message({ name: 'a', members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 }, Buffer.from('x'));
   expect(made.encoded).toBe(0);
 });

@@ -1,7 +1,7 @@
 /**
- * gateway/rooms/feed.ts in a simulated world (simulated-feed.ts): whatever the order of messages, reads, failures,
- * new epochs and slow members, each member's story has no hole that is not told, and nothing twice; once trouble is over
- * everybody comes to where the room is; and reads are few.
+ * gateway/rooms/feed.ts in a simulated world (simulated-feed.ts). For any order of messages, reads,
+ * failures, new epochs and slow members: no member has an unreported hole or gets a message twice; once the faults end,
+ * every member reaches the room's position; and reads are few.
  */
 import { expect, test } from 'vitest';
 import { Random } from '../random.ts';
@@ -19,11 +19,11 @@ async function opened(random: Random): Promise<SimulatedFeed> {
   return world;
 }
 
-/** Everything that is under way comes to its end, without any trouble. */
+/** Completes all reads and delivers all messages, without faults. */
 async function settle(world: SimulatedFeed): Promise<void> {
-  for (let quiet = 0; quiet < 3; ) {
-    if (world.reads.length + world.channel.length > 0 || world.troubled) quiet = 0;
-    else quiet++;
+  for (let idleTurns = 0; idleTurns < 3; ) {
+    if (world.reads.length + world.channel.length > 0 || world.retryWanted) idleTurns = 0;
+    else idleTurns++;
     while (world.channel.length > 0) world.deliver();
     world.carryOut();
     world.answer();
@@ -39,12 +39,12 @@ function randomSince({ random, position, feed }: SimulatedFeed) {
   return { epoch, offset: Math.max(0, offset + random.integer(-12, 1)) };
 }
 
-/** `told`: everything but messages that are lost without a trace. */
-type Trouble = 'none' | 'told' | 'every';
+/** `reported`: all faults except messages that get lost without a report of the backplane. */
+type Faults = 'none' | 'reported' | 'all';
 
-function actions(world: SimulatedFeed, trouble: Trouble): Action[] {
+function actions(world: SimulatedFeed, faults: Faults): Action[] {
   const { random, feed, members } = world;
-  const calm = trouble === 'none';
+  const calm = faults === 'none';
   const member = () => random.pick([...members, undefined]);
   const join = (since: ReturnType<typeof randomSince> | undefined) =>
     members.size < 12 && new SimulatedMember(world, `m${world.log.length}`, since);
@@ -57,20 +57,20 @@ function actions(world: SimulatedFeed, trouble: Trouble): Action[] {
     [5, 'join', () => join(undefined)],
     [10, 'resume', () => join(randomSince(world))],
     [3, 'leave', () => member()?.leave()],
-    [6, 'put aside', () => member()?.stall()],
-    [8, 'go on', () => member()?.drained()],
+    [6, 'stall', () => member()?.stall()],
+    [8, 'drain', () => member()?.drained()],
     [4, 'probe', () => feed.probe()],
     [8, 'retry', () => world.retry()],
     [calm ? 0 : 1, 'new epoch', () => world.beginEpoch(random.chance(0.5) ? undefined : random.integer(0, 3))],
-    [trouble === 'every' ? 3 : 0, 'lose', () => world.channel.shift()],
+    [faults === 'all' ? 3 : 0, 'lose', () => world.channel.shift()],
     [calm ? 0 : 3, 'repeat', () => world.deliver(true)],
     [calm ? 0 : 1, 'interrupt', () => world.interrupt()],
     [calm ? 0 : 3, 'fail a read', () => world.failRead()],
   ];
 }
 
-async function step(world: SimulatedFeed, trouble: Trouble): Promise<void> {
-  const possible = actions(world, trouble);
+async function step(world: SimulatedFeed, faults: Faults): Promise<void> {
+  const possible = actions(world, faults);
   let at = world.random.next() * possible.reduce((sum, [weight]) => sum + weight, 0);
   for (const [weight, name, act] of possible) {
     at -= weight;
@@ -82,35 +82,35 @@ async function step(world: SimulatedFeed, trouble: Trouble): Promise<void> {
   if (world.random.chance(0.8)) for (let tick = 0; tick < 8; tick++) await null;
 }
 
-/** Three looks find a message that was lost without a trace; then everybody reads. */
+/** Probes often enough to find a message that was lost unreported, then lets all members catch up. */
 async function untilAllAreThere(world: SimulatedFeed): Promise<void> {
   await settle(world);
-  for (let look = 0; look < 4; look++) {
+  for (let probe = 0; probe < 4; probe++) {
     world.feed.probe();
     await settle(world);
   }
   for (let round = 0; [...world.members].some(({ state }) => state !== 'live'); round++) {
-    if (round > 300) world.fail(`somebody never arrives: ${[...world.members].map(({ state }) => state)}`);
+    if (round > 300) world.fail(`a member never catches up: ${[...world.members].map(({ state }) => state)}`);
     for (const member of world.members) member.drained();
     await settle(world);
   }
 }
 
-test.each<[string, Trouble]>([
-  ['trouble of every kind', 'every'],
-  ['trouble that the backplane tells of', 'told'],
+test.each<[string, Faults]>([
+  ['faults of every kind', 'all'],
+  ['faults that the backplane reports', 'reported'],
   ['slow members and late messages only', 'none'],
-])('no hole that is not told and nothing twice, with %s (400 runs)', async (_, trouble) => {
+])('no unreported hole and no duplicate, with %s (400 runs)', async (_, faults) => {
   const reached = { taken: 0, holes: 0, refusals: 0, recoveries: 0 };
   for (let seed = 0; seed < 400; seed++) {
     const world = await opened(new Random(seed));
-    for (let steps = 0; steps < 250; steps++) await step(world, trouble);
-    // One read for each thing that can ask for one, and no more.
+    for (let steps = 0; steps < 250; steps++) await step(world, faults);
+    // At most one read for each action.
     expect(world.readsAsked, `seed ${seed}: ${world.log.length} steps`).toBeLessThan(world.log.length);
     await settle(world);
-    // Only what was lost without a trace has to be looked for; a new epoch without a message is such a thing.
-    const untraced = trouble === 'every' || world.top === world.base;
-    if (!untraced) expect(world.feed.position, `seed ${seed}`).toEqual(world.position);
+    // Only an unreported loss needs a probe; a new epoch without a message is unreported too.
+    const unreported = faults === 'all' || world.top === world.base;
+    if (!unreported) expect(world.feed.position, `seed ${seed}`).toEqual(world.position);
     await untilAllAreThere(world);
     expect(world.feed.position, `seed ${seed}`).toEqual(world.position);
     for (const { cursor } of world.members) expect(cursor, `seed ${seed}`).toEqual(world.position);
@@ -122,7 +122,7 @@ test.each<[string, Trouble]>([
   expect(reached.taken).toBeGreaterThan(5_000);
   expect(reached.recoveries).toBeGreaterThan(1_000);
   expect(reached.refusals).toBeGreaterThan(300);
-  if (trouble !== 'none') expect(reached.holes).toBeGreaterThan(300);
+  if (faults !== 'none') expect(reached.holes).toBeGreaterThan(300);
 });
 
 test('1,000 members that resume near each other share a handful of reads', async () => {
@@ -140,7 +140,7 @@ test('1,000 members that resume near each other share a handful of reads', async
   expect(world.readsAsked - before).toBeLessThan(10);
 });
 
-test('members that resume from all over a long history share reads too, and messages that come meanwhile are not missed', async () => {
+test('members that resume all over a long history share reads too, and miss no message published meanwhile', async () => {
   const world = await opened(new Random(2));
   world.pauses = 0;
   for (let offset = 1; offset <= 3_000; offset++) world.publish();
@@ -155,14 +155,14 @@ test('members that resume from all over a long history share reads too, and mess
   expect(world.readsAsked - before).toBeLessThan(30);
 });
 
-test('a member that resumes while a read is under way is not refused by what that read could not know yet', async () => {
+test('a member that resumes during a read is not refused because of a page older than its position', async () => {
   const world = await opened(new Random(3));
   for (let offset = 1; offset <= 3; offset++) world.publish();
   await settle(world);
   const early = new SimulatedMember(world, 'early', { epoch: world.epoch, offset: 1 });
   world.carryOut();
   world.publish();
-  // It saw the newest message on a node that is quicker than this one.
+  // It saw the newest message on a node that is ahead of this one.
   const late = new SimulatedMember(world, 'late', world.position);
   world.answer();
   await turn();
@@ -171,7 +171,7 @@ test('a member that resumes while a read is under way is not refused by what tha
   expect([world.recoveries, world.refusals]).toEqual([2, 0]);
 });
 
-test('a member behind in an epoch that is over does not keep the feed reading while the new one is trimmed ahead of it', async () => {
+test('a member that catches up in an old epoch causes no endless reads while the new epoch is trimmed past its cursor', async () => {
   const world = await opened(new Random(4));
   world.publish();
   await settle(world);
@@ -195,7 +195,7 @@ test('a member behind in an epoch that is over does not keep the feed reading wh
   expect(slow.cursor).toEqual(world.position);
 });
 
-test('while reads fail nothing is read but what is asked for, those that resume are told, the others wait', async () => {
+test('after a failed read no other read begins before `retry`; members that resume fail, and slow ones wait', async () => {
   const world = await opened(new Random(5));
   for (let offset = 1; offset <= 5; offset++) world.publish();
   await settle(world);
@@ -212,14 +212,14 @@ test('while reads fail nothing is read but what is asked for, those that resume 
     await turn();
   }
   expect(resuming.state).toBe('ended');
-  expect(slow.state).toBe('behind');
-  expect(world.troubled).toBe(true);
+  expect(slow.state).toBe('catching-up');
+  expect(world.retryWanted).toBe(true);
   expect(world.readsAsked).toBe(2);
   await untilAllAreThere(world);
   expect(slow.cursor).toEqual(world.position);
 });
 
-test('more live messages during a read than are kept meanwhile are read too, at once', async () => {
+test('live messages beyond the bound of the tail are read from history, at once', async () => {
   const world = await opened(new Random(6));
   const member = new SimulatedMember(world, 'm', undefined);
   world.feed.heal();
@@ -230,7 +230,7 @@ test('more live messages during a read than are kept meanwhile are read too, at 
   expect(member.cursor).toEqual(world.position);
 });
 
-test('a new epoch is told by its first message, though its offset is not above the one the room was at', async () => {
+test('the first message of a new epoch reveals it, even at an offset below the position of the room', async () => {
   const world = await opened(new Random(7));
   for (let offset = 1; offset <= 5; offset++) world.publish();
   await settle(world);
@@ -242,7 +242,7 @@ test('a new epoch is told by its first message, though its offset is not above t
   expect(world.holes).toBe(1);
 });
 
-test('what is missed while a read is under way, after it was carried out, is read too', async () => {
+test('messages missed after Redis has carried out a read, before its answer, are read too', async () => {
   const world = await opened(new Random(8));
   const member = new SimulatedMember(world, 'm', undefined);
   world.publish();

@@ -1,5 +1,5 @@
 /**
- * gateway/rooms/flush.ts: what passes at once, what is held for how long, and that a room's order is never changed by it.
+ * gateway/rooms/flush.ts: which messages pass at once, how long others are queued, and that a room keeps its order.
  */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { BackplaneListener } from '../../../gateway/backplane/backplane.ts';
@@ -27,7 +27,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 describe('a room', () => {
-  test('that was quiet hands out a message at once', () => {
+  test('that was idle passes a message on at once', () => {
     const { message, passed } = flushed();
     message('a', 1);
     expect(passed).toEqual(['a 1']);
@@ -36,7 +36,7 @@ describe('a room', () => {
     expect(passed).toEqual(['a 1', 'a 2']);
   });
 
-  test('that is busy hands out what came within a tick together, and not later than the tick', () => {
+  test('that is busy passes on the messages of a tick together, at the end of the tick', () => {
     const { message, passed } = flushed();
     for (const text of [1, 2, 3]) message('a', text);
     vi.advanceTimersByTime(tickMs - 1);
@@ -45,14 +45,14 @@ describe('a room', () => {
     expect(passed).toEqual(['a 1', 'a 2', 'a 3']);
   });
 
-  test('holds nobody else up', () => {
+  test('delays no other room', () => {
     const { message, passed } = flushed();
     for (const text of [1, 2]) message('busy', text);
     message('quiet', 1);
     expect(passed).toEqual(['busy 1', 'quiet 1']);
   });
 
-  test('tells that messages are missing behind those that came before', () => {
+  test('reports missed messages after those that came before', () => {
     const { flush, message, passed } = flushed();
     for (const text of [1, 2]) message('a', text);
     flush.gap('a', 'interrupted');
@@ -62,7 +62,7 @@ describe('a room', () => {
   });
 });
 
-test('when much is held by all rooms together everything passes before the tick', () => {
+test('above the bound of queued bytes everything passes before the tick', () => {
   const { message, passed } = flushed();
   const large = ' '.repeat(60_000);
   for (const room of ['a', 'b']) message(room, 0);
@@ -72,14 +72,14 @@ test('when much is held by all rooms together everything passes before the tick'
   expect(passed).toEqual(['a 0', 'b 0', 'a 1', 'a 2', 'a 3', 'a 4', 'b 1']);
 });
 
-test('no timer is left when all rooms are quiet', () => {
+test('no timer is left when all rooms are idle', () => {
   const { message } = flushed();
   for (const text of [1, 2]) message('a', text);
   vi.advanceTimersByTime(3 * tickMs);
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('random traffic comes out whole and in the order of its room', () => {
+test('random traffic comes out complete and in the order of each room', () => {
   const random = new Random(7);
   const { flush, message, passed } = flushed();
   const sent = new Map<string, string[]>();

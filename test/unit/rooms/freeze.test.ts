@@ -1,5 +1,6 @@
 /**
- * gateway/rooms/freeze.ts: a process that stood still finds it out before its first act, once, and a busy one is left alone.
+ * gateway/rooms/freeze.ts: a process that stood still detects it once, before it acts; a busy process is not mistaken
+ * for one.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Freeze, frozenAfterMs } from '../../../gateway/rooms/freeze.ts';
@@ -26,7 +27,7 @@ function standStill(ms: number): number {
   return now;
 }
 
-test('whoever looks first after the thaw finds it, before any timer ran, and only once', () => {
+test('the first check after the thaw finds it, before any timer ran, and only once', () => {
   vi.advanceTimersByTime(60_000);
   const now = standStill(60_000);
   expect(thaws).toEqual([]);
@@ -36,20 +37,20 @@ test('whoever looks first after the thaw finds it, before any timer ran, and onl
   expect(thaws[0]).toBeGreaterThanOrEqual(60_000);
 });
 
-test('where nothing comes in, the timer finds it', () => {
+test('without any input the timer finds it', () => {
   vi.advanceTimersByTime(1_000);
   standStill(frozenAfterMs + 1);
   vi.advanceTimersByTime(500);
   expect(thaws).toHaveLength(1);
 });
 
-test('an event loop that is late by less is not taken for a frozen process', () => {
+test('an event loop that is late by less is not taken for a process that stood still', () => {
   vi.advanceTimersByTime(1_000);
   freeze.check(standStill(frozenAfterMs - 600));
   expect(thaws).toEqual([]);
 });
 
-test('each time is told', () => {
+test('every further freeze is reported too', () => {
   for (let times = 1; times <= 3; times++) {
     freeze.check(standStill(10_000));
     expect(thaws).toHaveLength(times);

@@ -1,6 +1,6 @@
 /**
- * gateway/rooms/hub.ts tells the bounds of buffers (gateway/rooms/backpressure.ts) which room a message goes to, and who leaves one.
- * One reader, which may be in one room at a time and never reads, stands for all connections.
+ * gateway/rooms/hub.ts reports to backpressure (gateway/rooms/backpressure.ts) the room of each message, and every
+ * member that leaves. One reader stands for all connections: it may be in one room at a time, and never reads.
  */
 import { beforeEach, expect, test } from 'vitest';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
@@ -22,15 +22,15 @@ class OneReader implements Buffered {
   live = true;
   readonly closing = false;
   buffered = 0;
-  looks = 0;
+  checks = 0;
 
   bufferedBytes(): number {
-    this.looks++;
+    this.checks++;
     return this.buffered;
   }
 
   flush(): void {
-    // What is fanned out is in the buffer at once.
+    // Fan-out here writes to the buffer at once.
   }
 
   stall(): void {
@@ -70,7 +70,7 @@ function joinLive(name: string): Room {
   return room;
 }
 
-test('a reader that gets a little in each of many rooms, and leaves them, is put aside below the hard limit', () => {
+test('a reader that gets a few bytes in each of many rooms, and leaves them, is stalled below the hard limit', () => {
   for (let index = 0; index < 20; index++) {
     const room = joinLive(`r${index}`);
     hub.message(room.name, message, 0, undefined);
@@ -80,10 +80,10 @@ test('a reader that gets a little in each of many rooms, and leaves them, is put
   expect(reader.buffered).toBeLessThanOrEqual(hardBytes);
 });
 
-test('what goes to many rooms is no reason to look at anybody, as long as no room gets much', () => {
+test('messages to many rooms cause no check as long as no room gets many bytes', () => {
   const rooms = Array.from({ length: 100 }, (_, index) => joinLive(`r${index}`));
   for (const { name } of rooms) hub.message(name, message, 0, undefined);
-  expect(reader.looks).toBe(0);
+  expect(reader.checks).toBe(0);
   for (let times = 0; times < 10; times++) hub.message('r0', message, 0, undefined);
-  expect(reader.looks).toBeGreaterThan(0);
+  expect(reader.checks).toBeGreaterThan(0);
 });

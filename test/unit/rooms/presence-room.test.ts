@@ -1,6 +1,6 @@
 /**
- * gateway/rooms/presence-room.ts: whatever comes and goes while writes fail, succeed or end unknown, the store ends with exactly
- * who is in the room. Time is the test's own.
+ * gateway/rooms/presence-room.ts: while members come and go and writes succeed, fail or have an unknown outcome, the
+ * store ends up with exactly the members of the room. The clock is simulated.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
@@ -26,12 +26,12 @@ function present(connection: string, user: string | null = connection, info?: st
   return { connection, user, info };
 }
 
-/** A store that says when it was written to, and fails as it is told. */
+/** A store that records its writes and fails on request. */
 class FickleStore implements PresenceStore {
   readonly #store = new MemoryPresence(() => true);
   readonly writesAt: number[] = [];
   released = 0;
-  /** What becomes of the next write. */
+  /** The outcome of the next write. */
   fate: () => 'done' | 'refused' | 'lost before' | 'lost after' = () => 'done';
 
   async start(): Promise<void> {
@@ -76,7 +76,7 @@ async function open() {
   return { store, room, idle: () => idle };
 }
 
-test('the first change is written at once, later ones together, and never two writes within the interval', async () => {
+test('the first change is written at once, later ones together, with at most one write per interval', async () => {
   const { store, room } = await open();
   for (let index = 0; index < 100; index++) {
     room.enter(present(`c${index}`), member);
@@ -93,7 +93,7 @@ test('the first change is written at once, later ones together, and never two wr
   expect((await store.page('a')).count).toBe(100);
 });
 
-test('who asks waits for the changes before the question, not for those after it', async () => {
+test('`written` waits for the changes before the call, not for those after it', async () => {
   const { store, room } = await open();
   await room.written();
   room.enter(present('a'), member);
@@ -111,7 +111,7 @@ test('who asks waits for the changes before the question, not for those after it
   expect((await store.page('a')).members.map(({ connection }) => connection)).toContain('a');
 });
 
-test('a failed write is told to who asks, and a sync follows: when the store is back, when somebody asks, or in time', async () => {
+test('a failed write rejects `written`, and a sync follows: when the store is back, when a client asks, or after 5 s', async () => {
   const { store, room } = await open();
   store.fate = () => 'refused';
   room.enter(present('a'), member);
@@ -121,9 +121,9 @@ test('a failed write is told to who asks, and a sync follows: when the store is 
   );
   await vi.advanceTimersByTimeAsync(100);
   expect(await asked).toBe('unavailable');
-  for (const wake of [() => room.doubt(0), () => void room.written(), () => undefined]) {
+  for (const wake of [() => room.syncAfter(0), () => void room.written(), () => undefined]) {
     store.fate = () => 'refused';
-    room.doubt(0);
+    room.syncAfter(0);
     await vi.advanceTimersByTimeAsync(writeIntervalMs + 100);
     store.fate = () => 'done';
     const before = store.writesAt.length;
@@ -134,7 +134,7 @@ test('a failed write is told to who asks, and a sync follows: when the store is 
   }
 });
 
-test('it is idle, and released in the store, only when nobody is there and that is written', async () => {
+test('it is idle, and released in the store, only when the last member has left and that is written', async () => {
   const { store, room, idle } = await open();
   room.enter(present('a'), member);
   await vi.advanceTimersByTimeAsync(1_000);
@@ -148,7 +148,7 @@ test('it is idle, and released in the store, only when nobody is there and that 
   expect([store.released, idle()]).toEqual([1, 1]);
 });
 
-test('a connection that leaves and comes back as it was, or changes its user, is there once', async () => {
+test('a connection that leaves and comes back, or changes its user, is present once', async () => {
   const { store, room } = await open();
   room.enter(present('a'), member);
   await vi.advanceTimersByTimeAsync(1_000);
@@ -161,27 +161,34 @@ test('a connection that leaves and comes back as it was, or changes its user, is
   expect((await store.page('a')).members).toEqual([present('a', 'other', '{}')]);
 });
 
-test.each([1, 2, 3, 4, 5])('whatever happens, the store ends with who is there (seed %i)', async (seed) => {
-  const random = new Random(seed);
-  const { store, room } = await open();
-  store.fate = () => random.pick(['done', 'done', 'refused', 'lost before', 'lost after']);
-  const there = new Map<string, Present>();
-  for (let step = 0; step < 2_000; step++) {
-    const each = present(`c${random.integer(0, 20)}`, random.pick(['ann', 'bob', null]), random.pick([undefined, '1']));
-    if (random.chance(0.5)) {
-      there.set(each.connection, each);
-      room.enter(each, member);
-    } else {
-      there.delete(each.connection);
-      room.leave(each.connection);
+test.each([1, 2, 3, 4, 5])(
+  'after random changes and faults the store holds exactly the members (seed %i)',
+  async (seed) => {
+    const random = new Random(seed);
+    const { store, room } = await open();
+    store.fate = () => random.pick(['done', 'done', 'refused', 'lost before', 'lost after']);
+    const there = new Map<string, Present>();
+    for (let step = 0; step < 2_000; step++) {
+      const each = present(
+        `c${random.integer(0, 20)}`,
+        random.pick(['ann', 'bob', null]),
+        random.pick([undefined, '1']),
+      );
+      if (random.chance(0.5)) {
+        there.set(each.connection, each);
+        room.enter(each, member);
+      } else {
+        there.delete(each.connection);
+        room.leave(each.connection);
+      }
+      if (random.chance(0.02)) room.syncAfter(random.integer(0, 100));
+      if (random.chance(0.3)) await vi.advanceTimersByTimeAsync(random.integer(1, 400));
     }
-    if (random.chance(0.02)) room.doubt(random.integer(0, 100));
-    if (random.chance(0.3)) await vi.advanceTimersByTimeAsync(random.integer(1, 400));
-  }
-  store.fate = () => 'done';
-  await vi.advanceTimersByTimeAsync(10_000);
-  const page = await store.page('a');
-  const wanted = [...there.values()].sort((one, other) => (one.connection < other.connection ? -1 : 1));
-  expect(page.members).toEqual(wanted);
-  expect(page.users).toBe(new Set(wanted.map(({ connection, user }) => user ?? connection)).size);
-});
+    store.fate = () => 'done';
+    await vi.advanceTimersByTimeAsync(10_000);
+    const page = await store.page('a');
+    const wanted = [...there.values()].sort((one, other) => (one.connection < other.connection ? -1 : 1));
+    expect(page.members).toEqual(wanted);
+    expect(page.users).toBe(new Set(wanted.map(({ connection, user }) => user ?? connection)).size);
+  },
+);

@@ -1,6 +1,6 @@
 /**
- * gateway/rooms/presence.ts on the memory store: who is told what of a join or leave frame, and what keeps the store right in the
- * long run. Members are written down here, not connected; time is the test's own.
+ * gateway/rooms/presence.ts on the memory store: which members get which `join` and `leave` frames, and how the store
+ * stays correct in the long run. Members are fakes without connections; the clock is simulated.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Identity } from '../../../gateway/auth/grants.ts';
@@ -30,7 +30,7 @@ beforeEach(
 );
 afterEach(() => vi.useRealTimers());
 
-/** The native one with a word in front, for readers that are no WebSockets. */
+/** The native dialect with one more field, for listeners that are not WebSockets. */
 const other: Dialect = {
   ...roomcast,
   subprotocol: 'other',
@@ -39,7 +39,7 @@ const other: Dialect = {
     JSON.stringify({ ...JSON.parse(String(roomcast.joinOfOthers(frame)(index))), odd: true }),
 };
 
-/** A node: `listening` holds who is in the fan-out of the room's topic, `heard` what each was given. */
+/** A node. `listening`: the connections in the fan-out of the room's topic. `heard`: the frames each of them got. */
 async function startNode() {
   const store = new MemoryPresence((room) => access.rule(room).joinLeave);
   const listening = new Set<string>();
@@ -57,7 +57,7 @@ async function startNode() {
     id,
     identity: { user, grants: [] } satisfies Identity,
     send: (frame) => void give(id, String(frame)),
-    fannedOut: (frame) => void give(id, String(frame)),
+    sendUnchecked: (frame) => void give(id, String(frame)),
     closing: false,
     dialect,
     topics:
@@ -89,7 +89,7 @@ async function startNode() {
 
 const settle = () => vi.advanceTimersByTimeAsync(300);
 
-test('those who join with one frame are told of each other, and nobody of himself, whichever tab and dialect', async () => {
+test('users who join in one frame get each other but never themselves, in every tab and dialect', async () => {
   const { enter, listening, told } = await startNode();
   enter('a', 'old');
   enter('a', 'odd', 'old', other);
@@ -118,7 +118,7 @@ test('those who join with one frame are told of each other, and nobody of himsel
   expect(listening.size).toBe(4);
 });
 
-test('a member that is aside is given nothing, and is not put back into the fan-out', async () => {
+test('a detached member gets nothing, and stays out of the fan-out', async () => {
   const { enter, listening, told, presence } = await startNode();
   enter('a', 'ann');
   enter('a', 'bob');
@@ -131,7 +131,7 @@ test('a member that is aside is given nothing, and is not put back into the fan-
   expect(presence.changesSeen('a')).toBe(2);
 });
 
-test('a room without joinLeave tells nothing, and one without presence is not even looked at', async () => {
+test('a room without joinLeave sends no join frames, and a plain room is not in the store', async () => {
   const { enter, present, told } = await startNode();
   enter('count', 'ann');
   enter('plain', 'ann');
@@ -140,7 +140,7 @@ test('a room without joinLeave tells nothing, and one without presence is not ev
   expect(told('ann')).toEqual([]);
 });
 
-test('what took effect in the store long after it failed is put right within two minutes', async () => {
+test('a failed write that takes effect much later is corrected within two minutes', async () => {
   const { enter, present, store } = await startNode();
   enter('count', 'ann');
   enter('a', 'bob');
@@ -152,7 +152,7 @@ test('what took effect in the store long after it failed is put right within two
   expect(await present('a')).toEqual(['bob']);
 });
 
-test('a room that was given up and entered anew is not touched by what was meant for the old one', async () => {
+test('a room that became empty and is entered again gets no write of its predecessor', async () => {
   const { enter, present, presence } = await startNode();
   enter('count', 'ann');
   enter('a', 'bob');
@@ -164,7 +164,7 @@ test('a room that was given up and entered anew is not touched by what was meant
   expect(await present('a')).toEqual(['cid']);
 });
 
-test('questions for more than 100,000 members at once are unavailable, and then there is room again', async () => {
+test('pages of more than 100,000 members in flight are unavailable, and later ones are not', async () => {
   const { presence } = await startNode();
   const ask = () =>
     presence.page('count', { after: undefined, limit: 1000 }).then(
@@ -177,16 +177,16 @@ test('questions for more than 100,000 members at once are unavailable, and then 
   expect(await ask()).toBe('answered');
 });
 
-test('in a drain a connection that ended is there for a moment longer, and the end waits until it is taken out', async () => {
+test('in a drain a connection that ended stays present for a second, and `close` waits for its removal', async () => {
   const { enter, present, presence, store } = await startNode();
   enter('count', 'ann');
   enter('a', 'ann');
   enter('a', 'bob');
   await settle();
-  presence.gone('count', 'ann');
+  presence.disconnected('count', 'ann');
   expect(await present('count')).toEqual([]);
   presence.drain();
-  for (const id of ['ann', 'bob']) presence.gone('a', id);
+  for (const id of ['ann', 'bob']) presence.disconnected('a', id);
   await vi.advanceTimersByTimeAsync(600);
   expect(await present('a')).toEqual(['ann', 'bob']);
   const written = vi.spyOn(store, 'change');
@@ -197,7 +197,7 @@ test('in a drain a connection that ended is there for a moment longer, and the e
   expect(written).toHaveBeenCalledExactlyOnceWith('a', [], left);
 });
 
-test('at the end everything is written, and nothing afterwards', async () => {
+test('`close` writes all changes, and nothing is written afterwards', async () => {
   const { enter, presence, store } = await startNode();
   enter('a', 'ann');
   await settle();

@@ -1,6 +1,6 @@
 /**
- * gateway/rooms/reads.ts alone, and in a hub on a backplane that answers slowly: whoever is waited for is read for first, and
- * everybody who waits is answered in a bounded time. Time is the test's own.
+ * gateway/rooms/reads.ts alone, and in a hub on a slow backplane: reads for waiting clients come first, and every
+ * waiting client gets an answer in bounded time. The clock is simulated.
  */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { HistoryPage } from '../../../gateway/backplane/backplane.ts';
@@ -16,8 +16,8 @@ beforeEach(
 );
 afterEach(() => vi.useRealTimers());
 
-/** Reads that end when they are told to, the oldest first. */
-function held() {
+/** Reads that end only when the test ends them. */
+function manualReads() {
   const reads = new Reads();
   const underWay: { purpose: ReadPurpose; end(): void; fail(): void }[] = [];
   const began: ReadPurpose[] = [];
@@ -40,8 +40,8 @@ function held() {
 const many = <Item>(count: number, make: () => Item) => Array.from({ length: count }, make);
 
 describe('turns', () => {
-  test('256 read at once, 64 of these for history; each that ends or fails makes room for one', async () => {
-    const { underWay, ask, settle } = held();
+  test('256 reads run at once, at most 64 of them for history; each that ends or fails frees one turn', async () => {
+    const { underWay, ask, settle } = manualReads();
     const history = many(100, () => ask('history'));
     await settle();
     expect(underWay).toHaveLength(64);
@@ -60,8 +60,8 @@ describe('turns', () => {
     expect(new Set(outcomes)).toEqual(new Set(['read', 'it failed']));
   });
 
-  test('go to those who join first, to rooms at least every fourth time, then to history', async () => {
-    const { underWay, began, ask, settle } = held();
+  test('go to joins first, to rooms at least every fourth time, then to history', async () => {
+    const { underWay, began, ask, settle } = manualReads();
     many(256, () => ask('join'));
     for (const purpose of ['history', 'room', 'join'] as const) many(40, () => ask(purpose));
     await settle();
@@ -78,28 +78,28 @@ describe('turns', () => {
     expect(began.indexOf('history')).toBe(80);
   });
 
-  test('are spared for a look only while half are free and nobody waits; it never waits itself', async () => {
-    const { reads, underWay, ask, settle } = held();
+  test('go to a probe only while half are free and nobody waits; a probe never waits', async () => {
+    const { reads, underWay, ask, settle } = manualReads();
     many(127, () => ask('room'));
     await settle();
-    expect(reads.spare).toBe(true);
-    const look = ask('probe');
+    expect(reads.hasSpare).toBe(true);
+    const probe = ask('probe');
     await settle();
-    expect(reads.spare).toBe(false);
+    expect(reads.hasSpare).toBe(false);
     expect(await ask('probe')).toBe('unavailable');
     underWay.pop()?.end();
-    expect(await look).toBe('read');
-    expect(reads.spare).toBe(true);
+    expect(await probe).toBe('read');
+    expect(reads.hasSpare).toBe(true);
   });
 
   test.each(['join', 'history'] as const)(
-    'of kind %s wait by the 10,000, and one more is unavailable',
+    'of kind %s: up to 10,000 reads wait, and one more is unavailable',
     async (purpose) => {
-      const { underWay, ask, settle } = held();
+      const { underWay, ask, settle } = manualReads();
       const begun = many(256, () => ask('join'));
       const waiting = many(10_000, () => ask(purpose));
       expect(await ask(purpose)).toBe('unavailable');
-      // Rooms that heal have no such bound: each waits once.
+      // Reads for rooms have no such bound: each room waits at most once.
       const healing = ask('room');
       await settle();
       for (let round = 0; round < 300 && underWay.length > 0; round++) {
@@ -110,8 +110,8 @@ describe('turns', () => {
     },
   );
 
-  test('that come after more than 5 s are unavailable to those who asked, and not to rooms', async () => {
-    const { underWay, ask, settle } = held();
+  test('that come after more than 5 s are unavailable to clients, but not to rooms', async () => {
+    const { underWay, ask, settle } = manualReads();
     const begun = many(256, () => ask('join'));
     const waiting = (['join', 'room', 'history'] as const).map((purpose) => ask(purpose));
     await vi.advanceTimersByTimeAsync(6_000);
@@ -127,7 +127,7 @@ describe('turns', () => {
   });
 });
 
-/** Answers every read after 900 ms: not so late that a connection to Redis is given up. */
+/** Answers every read after `answerMs`. 900 ms is slow, but below the time after which a Redis connection is closed. */
 class SlowBackplane extends MemoryBackplane {
   answerMs = 0;
   underWay = 0;
@@ -152,12 +152,12 @@ describe('while Redis takes 900 ms for each answer', () => {
     };
     const opened = await Promise.all([
       vi.advanceTimersByTimeAsync(1_000),
-      ...Array.from({ length: rooms }, (_, index) => open(`quiet${index}`)),
+      ...Array.from({ length: rooms }, (_, index) => open(`idle${index}`)),
     ]);
     expect(opened).toHaveLength(rooms + 1);
     backplane.answerMs = 900;
     const sweep = setInterval(() => world.hub.sweep(), 500);
-    /** How long it takes. */
+    /** Duration in ms, of the simulated clock. */
     const took = async (work: Promise<unknown>): Promise<number> => {
       const from = performance.now();
       let done = Number.POSITIVE_INFINITY;
@@ -176,23 +176,23 @@ describe('while Redis takes 900 ms for each answer', () => {
     return { world, backplane, open, took, close };
   }
 
-  test('a room that opens beside 2,000 quiet ones is read at once, and so is a page of history', async () => {
+  test('a room that opens beside 2,000 idle ones is read at once, and so is a page of history', async () => {
     const { world, backplane, open, took, close } = await slowNode(2_000);
     await vi.advanceTimersByTimeAsync(30_000);
-    // They are looked after all the while.
+    // Probes of the idle rooms are in flight.
     expect(backplane.underWay).toBeGreaterThan(50);
     expect(await took(open('new'))).toBeLessThan(1_000);
-    expect(await took(world.hub.history('quiet1', { limit: 10, maxBytes: 1_000 }))).toBeLessThan(1_000);
+    expect(await took(world.hub.history('idle1', { limit: 10, maxBytes: 1_000 }))).toBeLessThan(1_000);
     expect(backplane.most).toBeLessThanOrEqual(256);
     await close();
   });
 
-  test('a room that opens does not wait for 2,000 that heal, and these do not wait for ever', async () => {
+  test('a room that opens does not wait for 2,000 that heal, and these heal in bounded time', async () => {
     const { world, backplane, open, took, close } = await slowNode(2_000);
-    for (let index = 0; index < 2_000; index++) world.hub.gap(`quiet${index}`, 'interrupted');
+    for (let index = 0; index < 2_000; index++) world.hub.gap(`idle${index}`, 'interrupted');
     expect(await took(open('new'))).toBeLessThan(2_000);
     const healed = (async () => {
-      // None is left when looks have their turns again: 2,000 reads of 900 ms, 256 at once, take 7 s.
+      // All have healed once only probes read, at most 128 at once. 2,000 reads of 900 ms, 256 at once, take 7 s.
       while (backplane.underWay > 128) await new Promise((resolve) => setTimeout(resolve, 100));
     })();
     expect(await took(healed)).toBeLessThan(9_000);

@@ -1,11 +1,11 @@
 /**
- * gateway/rooms-file.ts, on real rooms and memberships in memory: what becomes of members whose room turns into another kind at
- * each moment of their membership, and that others are let on while many rooms are gone through.
+ * gateway/rooms-file.ts, on real rooms and memberships in memory: members in each state leave a room that becomes
+ * another kind, and the event loop stays free while many rooms are checked.
  */
 import { writeFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
-import { type Member, Memberships } from '../../../gateway/connection/memberships.ts';
+import { Memberships, type MembershipsOwner } from '../../../gateway/connection/memberships.ts';
 import type { ConnectionParts } from '../../../gateway/connection/parts.ts';
 import type { Refusal } from '../../../gateway/operations/refusal.ts';
 import type { Reply } from '../../../gateway/protocol/reply.ts';
@@ -28,7 +28,7 @@ const everyone = { subscribe: 'anyone', publish: 'anyone' };
 const plain = { match: '*', ...everyone };
 const kept = { match: '*', ...everyone, history: {} };
 
-/** Confirms no subscription before it is told to. */
+/** After `hold` it confirms no subscription until the test releases them. */
 class SlowBackplane extends MemoryBackplane {
   confirm: () => void = () => undefined;
   #confirmed: Promise<void> = Promise.resolve();
@@ -45,9 +45,9 @@ class SlowBackplane extends MemoryBackplane {
   }
 }
 
-type Told = Record<string, unknown>;
+type Received = Record<string, unknown>;
 
-class FakeMember implements Member {
+class FakeMember implements MembershipsOwner {
   readonly id = 'member';
   readonly identity = undefined;
   live = true;
@@ -56,17 +56,17 @@ class FakeMember implements Member {
   readonly topics = undefined;
   allowed = true;
   readonly listens = new Set<string>();
-  readonly told: Told[] = [];
+  readonly received: Received[] = [];
   readonly memberships: Memberships;
 
   constructor(node: ConnectionParts) {
     this.memberships = new Memberships(this, node);
   }
 
-  subscribe(room: string, since?: { epoch: string; offset: number }): Promise<Told> {
-    const before = this.told.length;
+  subscribe(room: string, since?: { epoch: string; offset: number }): Promise<Received> {
+    const before = this.received.length;
     this.memberships.subscribe({ type: 'subscribe', id: 1, room, since });
-    return until(() => this.told.slice(before).find(({ id }) => id === 1) as Told, 2_000, 'an answer');
+    return until(() => this.received.slice(before).find(({ id }) => id === 1) as Received, 2_000, 'an answer');
   }
 
   rulesReplaced(): void {
@@ -74,7 +74,7 @@ class FakeMember implements Member {
   }
 
   send(frame: string | Uint8Array): void {
-    this.told.push(JSON.parse(Buffer.from(frame as Uint8Array).toString()));
+    this.received.push(JSON.parse(Buffer.from(frame as Uint8Array).toString()));
   }
 
   reply(reply: Reply): void {
@@ -85,7 +85,7 @@ class FakeMember implements Member {
     this.send(frame);
   }
 
-  fannedOut(): void {
+  sendUnchecked(): void {
     throw new Error('this test fans out by itself');
   }
 
@@ -159,34 +159,34 @@ async function startNode(...rules: object[]) {
   return { hub, backplane, enter, change, publish };
 }
 
-const dataOf = (member: FakeMember) => member.told.flatMap(({ data }) => (data === undefined ? [] : [data]));
+const dataOf = (member: FakeMember) => member.received.flatMap(({ data }) => (data === undefined ? [] : [data]));
 const reasonsOf = (member: FakeMember) =>
-  member.told.flatMap(({ type, reason }) => (type === 'unsubscribed' ? [reason] : []));
+  member.received.flatMap(({ type, reason }) => (type === 'unsubscribed' ? [reason] : []));
 
-test('a member that is live, and one that is aside, leave a room that becomes another kind, and come back into the new one', async () => {
+test('a live member and a stalled one leave a room that becomes another kind, and can join the new one', async () => {
   const { hub, enter, change, publish } = await startNode(plain);
-  const [live, aside] = [enter(), enter()];
-  for (const member of [live, aside]) await member.subscribe('room');
-  aside.memberships.stall();
-  aside.live = false;
+  const [live, stalled] = [enter(), enter()];
+  for (const member of [live, stalled]) await member.subscribe('room');
+  stalled.memberships.stall();
+  stalled.live = false;
   await publish('room', 1);
   await until(() => dataOf(live).length === 1, 2_000, 'the message');
 
-  expect(await change(kept)).toEqual({ rules: 1, roomsOpenedAnew: 1 });
-  expect([reasonsOf(live), reasonsOf(aside)]).toEqual([['changed'], ['changed']]);
+  expect(await change(kept)).toEqual({ rules: 1, roomsReplaced: 1 });
+  expect([reasonsOf(live), reasonsOf(stalled)]).toEqual([['changed'], ['changed']]);
   expect([hub.memberCount, hub.roomCount]).toEqual([0, 0]);
-  // Nobody is there, and nothing is told.
+  // The room is empty, so no frame is sent.
   await publish('room', 2);
-  aside.live = true;
+  stalled.live = true;
   expect(await live.subscribe('room')).toMatchObject({ type: 'ok', offset: 1 });
-  expect(await aside.subscribe('room')).toMatchObject({ type: 'ok', offset: 1 });
+  expect(await stalled.subscribe('room')).toMatchObject({ type: 'ok', offset: 1 });
   await publish('room', 3);
-  await until(() => dataOf(live).length + dataOf(aside).length >= 3, 2_000, 'the message');
-  expect([dataOf(live), dataOf(aside)]).toEqual([[1, 3], [3]]);
+  await until(() => dataOf(live).length + dataOf(stalled).length >= 3, 2_000, 'the message');
+  expect([dataOf(live), dataOf(stalled)]).toEqual([[1, 3], [3]]);
   expect([hub.memberCount, hub.roomCount]).toEqual([2, 1]);
 });
 
-test('one that is joining while the room becomes another kind is told to subscribe again, and then can', async () => {
+test('a member that joins while the room becomes another kind gets an error, and can then subscribe again', async () => {
   const { hub, backplane, enter, change, publish } = await startNode(kept);
   const member = enter();
   backplane.hold();
@@ -200,7 +200,7 @@ test('one that is joining while the room becomes another kind is told to subscri
   await until(() => dataOf(member).length === 1, 2_000, 'the message');
 });
 
-test('a room that is left before it was opened anew is swept once, and no other in its place', async () => {
+test('a replaced room that gets a member again stays subscribed', async () => {
   const { hub, enter, change, publish } = await startNode(plain);
   const member = enter();
   await member.subscribe('room');
@@ -215,26 +215,26 @@ test('a room that is left before it was opened anew is swept once, and no other 
   await until(() => dataOf(member).length === 1, 2_000, 'the message');
 });
 
-test('rights, amounts and other rooms of the file change nothing for members who may stay', async () => {
+test('new rights, amounts and rules of other rooms change nothing for members who keep their right', async () => {
   const { enter, change, publish } = await startNode(kept);
   const [may, mayNot] = [enter(), enter()];
   for (const member of [may, mayNot]) await member.subscribe('room');
   mayNot.allowed = false;
   const rights = { match: 'r*', subscribe: 'user', publish: 'server', history: { size: 2, ttlSeconds: 5 } };
-  expect(await change({ match: 'other', slow: 'close' }, rights)).toEqual({ rules: 2, roomsOpenedAnew: 0 });
+  expect(await change({ match: 'other', slow: 'close' }, rights)).toEqual({ rules: 2, roomsReplaced: 0 });
   expect([reasonsOf(may), reasonsOf(mayNot)]).toEqual([[], ['revoked']]);
   await publish('room', 1);
   await until(() => dataOf(may).length === 1, 2_000, 'the message');
   expect(await change({ match: 'other', slow: 'close' }, rights)).toBeUndefined();
 });
 
-test('others are let on while the rules of very many rooms are looked up', async () => {
+test('the event loop stays free while the rules of very many rooms are applied', async () => {
   const many = Array.from({ length: 900 }, (_, index) => ({ match: `*${index}*none*`, ...everyone }));
   const { hub, change } = await startNode(plain);
   for (let room = 0; room < 3_000; room++) hub.join(`room:${room}`);
   let turns = 0;
   const counting = setInterval(() => turns++, 1);
   onCleanup(() => clearInterval(counting));
-  expect(await change(...many, kept)).toMatchObject({ roomsOpenedAnew: 3_000 });
+  expect(await change(...many, kept)).toMatchObject({ roomsReplaced: 3_000 });
   expect(turns).toBeGreaterThan(0);
 });

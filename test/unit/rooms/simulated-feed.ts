@@ -1,9 +1,9 @@
 /**
- * A feed in a simulated world: a room that keeps messages, a channel that is late, loses or repeats them, reads that are
- * carried out and answered later or fail, and members that are live, resume, are too slow, pause and go on.
+ * A feed in a simulated world: a room with history; a channel that delays, loses or repeats messages; reads that are
+ * carried out and answered later, or fail; and members that are live, resume, stall and drain.
  *
- * Owns the truth: the room remembers every message there ever was, so whatever a member is told is checked when it is
- * told. A member's story goes on message by message, or by a hole that is one. What happens when is the test's business.
+ * Owns the truth: the room remembers every message, so each step of a member is checked when it comes. A member moves
+ * on by the next message, or by a hole that is real. The test decides what happens when.
  */
 import { BackplaneError, type HistoryPage, type HistoryQuery } from '../../../gateway/backplane/backplane.ts';
 import { type Hole, isHole, type PlacedMessage, type Step, samePosition } from '../../../gateway/rooms/continuation.ts';
@@ -13,7 +13,7 @@ import type { Random } from '../random.ts';
 
 interface Read {
   query: HistoryQuery;
-  /** Once it was carried out. */
+  /** Set once the room has carried it out. */
   page?: HistoryPage;
   resolve(page: HistoryPage): void;
   reject(error: BackplaneError): void;
@@ -28,10 +28,10 @@ export class SimulatedFeed {
   channel: PlacedMessage[] = [];
   reads: Read[] = [];
   readsAsked = 0;
-  troubled = false;
-  /** What went wrong first where nobody could be told. */
+  retryWanted = false;
+  /** The first error that the feed reported as a fault. */
   fault: Error | undefined;
-  /** How often a member pauses after a step. */
+  /** Probability that a member pauses after a step. */
   pauses = 0.02;
   refusals = 0;
   recoveries = 0;
@@ -48,10 +48,10 @@ export class SimulatedFeed {
     this.feed = new Feed({
       read: (query) => this.#read(query),
       deliver: (frame) => this.#each((member) => member.take(positionIn(frame))),
-      tell: (hole) => this.#each((member) => member.skip(hole)),
+      gap: (hole) => this.#each((member) => member.skip(hole)),
       healed: () => undefined,
-      troubled: () => {
-        this.troubled = true;
+      retryLater: () => {
+        this.retryWanted = true;
       },
       fault: (error) => {
         this.fault ??= error as Error;
@@ -82,7 +82,7 @@ export class SimulatedFeed {
     this.kept.splice(0, Math.max(0, this.kept.length - most));
   }
 
-  /** With everything lost, or so many of the newest messages: then it goes on behind what is left. */
+  /** Loses the newest `lost` messages, all by default. The new epoch begins after those that are left. */
   beginEpoch(lost = this.top): void {
     this.#epochs++;
     this.epoch = `e${this.#epochs}`;
@@ -94,19 +94,19 @@ export class SimulatedFeed {
       .map((position) => ({ position, frame: frameOf(position) }));
   }
 
-  /** The next message of the channel arrives, perhaps a second time soon. */
+  /** The next message of the channel arrives. `again`: it stays in the channel, so it arrives once more. */
   deliver(again = false): void {
     const next = again ? this.channel[0] : this.channel.shift();
     if (next !== undefined) this.feed.message(next.position, next.frame, 0);
   }
 
-  /** Messages are lost, and the subscription tells. */
+  /** The messages in the channel are lost, and the backplane reports it. */
   interrupt(): void {
     this.channel = [];
     this.feed.heal();
   }
 
-  /** The room carries out the read that was asked for first. */
+  /** The room carries out the oldest read. */
   carryOut(): void {
     const read = this.reads.find(({ page }) => page === undefined);
     if (read !== undefined) read.page = this.#page(read.query);
@@ -125,8 +125,8 @@ export class SimulatedFeed {
   }
 
   retry(): void {
-    if (!this.troubled) return;
-    this.troubled = false;
+    if (!this.retryWanted) return;
+    this.retryWanted = false;
     this.feed.retry();
   }
 
@@ -160,10 +160,10 @@ export class SimulatedFeed {
 export class SimulatedMember implements Follower {
   readonly #world: SimulatedFeed;
   readonly #name: string;
-  state: 'resuming' | 'live' | 'behind' | 'paused' | 'ended' = 'live';
+  state: 'resuming' | 'live' | 'catching-up' | 'paused' | 'ended' = 'live';
   cursor: Position;
   taken = 0;
-  /** Its position was none when it came; messages may have been published up to it since. */
+  /** The room had not reached its position yet when it came. */
   readonly #invented: boolean;
 
   /** Joins: with a position it resumes, without one it is live from where the room is. */
@@ -184,12 +184,12 @@ export class SimulatedMember implements Follower {
     return this.state === 'resuming';
   }
 
-  receive(steps: readonly Step[], arrived: boolean): void {
+  receive(steps: readonly Step[], caughtUp: boolean): void {
     const world = this.#world;
-    if (this.state === 'ended') world.fail(`${this.#name} has left and is given steps`);
-    if (this.state === 'paused' || this.state === 'live') world.fail(`${this.#name} is ${this.state} and did not ask`);
+    if (this.state === 'ended') world.fail(`${this.#name} has left and gets steps`);
+    if (this.state === 'paused' || this.state === 'live') world.fail(`${this.#name} is ${this.state} and gets steps`);
     const wasResuming = this.state === 'resuming';
-    this.state = 'behind';
+    this.state = 'catching-up';
     if (wasResuming && steps.some(isHole)) {
       this.#refused();
       return;
@@ -203,16 +203,16 @@ export class SimulatedMember implements Follower {
         return;
       }
     }
-    if (!arrived) world.feed.follow(this);
+    if (!caughtUp) world.feed.follow(this);
     else this.#goLive();
   }
 
   failed(): void {
-    if (!this.resuming) this.#world.fail(`${this.#name} is ${this.state} and its read is told as failed`);
+    if (!this.resuming) this.#world.fail(`${this.#name} is ${this.state} and gets a failed read`);
     this.leave();
   }
 
-  /** It is too slow, or reads again: the place from which it goes on is where it stopped. */
+  /** It reads too slowly: it pauses at its cursor. */
   stall(): void {
     if (this.state !== 'live') return;
     if (!samePosition(this.cursor, this.#world.feed.position ?? { epoch: '', offset: 0 })) {
@@ -224,7 +224,7 @@ export class SimulatedMember implements Follower {
   drained(): void {
     const { feed } = this.#world;
     if (this.state !== 'paused') return;
-    this.state = 'behind';
+    this.state = 'catching-up';
     if (feed.position !== undefined && samePosition(this.cursor, feed.position)) this.state = 'live';
     else feed.follow(this);
   }
@@ -249,21 +249,22 @@ export class SimulatedMember implements Follower {
     const { epoch, offset } = this.cursor;
     world.holes++;
     if (reason === 'epoch') {
-      if (position.epoch === epoch) world.fail(`${this.#name} is told of the epoch it is in`);
+      if (position.epoch === epoch) world.fail(`${this.#name} gets a hole for the epoch it is in`);
       const isNew = ({ epoch, offset }: Position) => epoch === position.epoch && offset > world.base;
       const lost = world.kept.find((kept) => isNew(kept.position));
-      if (lost !== undefined && position.offset >= lost.position.offset) world.fail(`${this.#name} is told too high`);
+      if (lost !== undefined && position.offset >= lost.position.offset)
+        world.fail(`${this.#name} gets a hole that skips kept messages`);
     } else {
       if (position.epoch !== epoch || first !== offset + 1 || last !== position.offset || last < first) {
-        world.fail(`${this.#name} is at ${offset} and is told of a hole from ${first} to ${last}`);
+        world.fail(`${this.#name} is at ${offset} and gets a hole from ${first} to ${last}`);
       }
       const there = epoch === world.epoch && last >= world.first;
-      if (there) world.fail(`${this.#name} is told that ${first} to ${last} is lost, and ${world.first} is kept`);
+      if (there) world.fail(`${this.#name} gets a hole from ${first} to ${last}, and ${world.first} is kept`);
     }
     this.cursor = position;
   }
 
-  /** Whatever else makes a position worthless never goes away, so it must hold now. */
+  /** A refusal is right only if the position is invalid now. */
   #refused(): void {
     const world = this.#world;
     const { epoch, offset } = this.cursor;
@@ -284,7 +285,7 @@ export class SimulatedMember implements Follower {
   }
 }
 
-/** The frame names its position, so one that comes in another's place shows. */
+/** The frame holds its position, so a frame in a wrong place shows. */
 function frameOf(position: Position): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(position));
 }

@@ -1,6 +1,7 @@
 /**
- * gateway/telemetry/faults.ts, and what clients are told of a fault of the gateway: never its text. What they asked for is answered by
- * `internal`, and the connection goes on; what throws half-way costs the connection. The log has the stack.
+ * gateway/telemetry/faults.ts, and what a client sees of a fault of the gateway: never its text. The request is
+ * answered with `internal` and the connection stays open; an exception outside of a request closes it. The log has the
+ * stack.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
@@ -36,7 +37,7 @@ function recordedLog() {
 
 const secret = 'Cannot read properties of undefined (reading "internals")';
 
-/** A backplane on which what is named fails in a way that nobody meant. */
+/** A backplane in which one method throws an unexpected error. */
 class FaultyBackplane extends MemoryBackplane {
   faulty: 'subscribe' | 'publish' | 'read' | undefined;
 
@@ -89,7 +90,7 @@ test.each<[what: string, faulty: 'subscribe' | 'publish' | 'read', frame: object
   ['a subscribe with history', 'read', { type: 'subscribe', room: 'kept:other' }, 'subscribe again in a moment'],
   ['a resume', 'read', { type: 'subscribe', room: 'kept:joined', since: { epoch: '', offset: 0 } }, 'subscribe again'],
 ])(
-  '%s that fails in a way nobody meant is answered internal, without its text, and the connection goes on',
+  '%s with an unexpected error is answered with `internal`, without its text, and the connection stays open',
   async (...row) => {
     const [, faulty, frame, again] = row;
     const { world, backplane, recorded, connection, ask } = await connected();
@@ -108,7 +109,7 @@ test.each<[what: string, faulty: 'subscribe' | 'publish' | 'read', frame: object
   },
 );
 
-test('a question about presence that fails in a way nobody meant is answered internal too', async () => {
+test('a presence request with an unexpected error is answered with `internal` too', async () => {
   const { world, ask } = await connected();
   vi.spyOn(world.store, 'page').mockRejectedValue(new TypeError(secret));
   const answer = await ask({ type: 'presence', id: 3, room: 'kept:joined' });
@@ -122,7 +123,7 @@ test('a question about presence that fails in a way nobody meant is answered int
   await world.close();
 });
 
-test('trouble with the backplane is told as before, and is no fault', async () => {
+test('an error of the backplane is answered with its own code, and is not logged as a fault', async () => {
   const { world, backplane, recorded, ask } = await connected();
   vi.spyOn(backplane, 'publish').mockRejectedValueOnce(new BackplaneError('timeout', 'Redis did not answer in time'));
   expect(await ask({ type: 'publish', id: 3, room: 'plain', data: 1 })).toMatchObject({
@@ -133,7 +134,7 @@ test('trouble with the backplane is told as before, and is no fault', async () =
   await world.close();
 });
 
-test('what throws while a member is given what it missed costs its connection, and not the others', async () => {
+test('an exception while a member catches up closes its connection, and no other', async () => {
   const { world, recorded, connection, socket, ask } = await connected();
   const other = world.connect();
   await ask({ type: 'unsubscribe', id: 3, room: 'kept:joined' });
@@ -153,7 +154,7 @@ test('what throws while a member is given what it missed costs its connection, a
   await world.close();
 });
 
-test('each place that fails is logged with its stack, then once a minute with how often it failed', async () => {
+test('each failing place is logged with its stack, then once a minute with a count', async () => {
   const recorded = recordedLog();
   const { log } = recorded;
   const faults = new Faults(log);
@@ -176,7 +177,7 @@ test('each place that fails is logged with its stack, then once a minute with ho
   expect(recorded.lines[2]).toMatchObject({ times: 1_999 });
 });
 
-test('what is thrown and is no error is logged as it is, and what is endless is cut', () => {
+test('a thrown value that is not an Error is logged as it is, and a long one is truncated', () => {
   const recorded = recordedLog();
   const { log } = recorded;
   const faults = new Faults(log);

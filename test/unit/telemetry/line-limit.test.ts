@@ -1,4 +1,7 @@
-/** gateway/telemetry/line-limit.ts, by gateway/telemetry/log.ts: what may be due a thousand times a second is one line, then one a minute. */
+/**
+ * gateway/telemetry/line-limit.ts, through gateway/telemetry/log.ts: an event that occurs a thousand times a second is
+ * logged once at once, then once a minute.
+ */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Logger } from '../../../gateway/telemetry/log.ts';
 import { capturedLog } from '../../support/captured-log.ts';
@@ -25,7 +28,7 @@ afterEach(() => {
 
 const lines = () => texts.map((text): Line => JSON.parse(text));
 
-test('the first is written at once, all others of a minute as one line with their number and the fields of the last', () => {
+test('the first line is written at once, later ones of a minute as one line with their count and the last fields', () => {
   log.error({ error: 'OOM', connection: 1 }, 'refused');
   expect(lines()).toEqual([expect.objectContaining({ level: 'error', msg: 'refused', error: 'OOM', connection: 1 })]);
   expect(lines()[0]).not.toHaveProperty('times');
@@ -39,14 +42,14 @@ test('the first is written at once, all others of a minute as one line with thei
   expect(lines()[2]).toMatchObject({ times: 1 });
 });
 
-test('after a minute without one the next is written at once again', () => {
+test('after a minute without such a line the next one is written at once again', () => {
   log.warn('a warning');
   vi.advanceTimersByTime(60_000);
   log.warn('a warning');
   expect(lines().map(({ times }) => times)).toEqual([undefined, undefined]);
 });
 
-test('kinds are told apart by message, role, and reason or error, up to ten; those beyond share a line, whoever makes them up', () => {
+test('kinds differ by message, role, and reason or error, up to ten; further kinds share one line', () => {
   log.warn({ role: 'one', error: 'away' }, 'failed');
   log.warn({ role: 'other', error: 'away' }, 'failed');
   log.warn({ role: 'one', reason: 'away', error: 'made up' }, 'again');
@@ -60,7 +63,7 @@ test('kinds are told apart by message, role, and reason or error, up to ten; tho
   expect(lines().at(-1)).toMatchObject({ times: 989 });
 });
 
-test('what only tells how things go is not bounded, and the last line of a process never', () => {
+test('lines of level info are not bounded, nor is the last line of a process', () => {
   for (let time = 0; time < 20; time++) {
     log.info({ port: time }, 'listening');
     log.fatal({ error: 'the end' }, 'uncaught exception');

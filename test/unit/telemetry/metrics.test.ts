@@ -1,13 +1,13 @@
 /**
- * gateway/telemetry/metrics.ts: every series that dashboards and alerts ask for is there from the first scrape, at 0, and no client
- * can make new ones.
+ * gateway/telemetry/metrics.ts: every series that dashboards and alerts use exists from the first scrape, at 0, and
+ * clients cannot create series.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { HandshakeRejection } from '../../../gateway/telemetry/events.ts';
 import { type Gauges, Metrics } from '../../../gateway/telemetry/metrics.ts';
 import { closeCode } from '../../../shared/codes.ts';
 
-/** RFC 6455 section 7.4.1, as far as an end of a connection can have them. */
+/** The codes of RFC 6455 section 7.4.1 with which a connection can end. */
 const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011];
 
 const values = { connections: 3, rooms: 4, subscriptions: 5, bufferedBytes: 6 };
@@ -45,7 +45,7 @@ async function typesOf(): Promise<Map<string, string>> {
 }
 
 describe('from the first scrape', () => {
-  test('every name of the contract that has a cause in this version is there, with its type', async () => {
+  test('every metric of a node without a certificate exists, with its type', async () => {
     expect(Object.fromEntries(await typesOf())).toEqual({
       gateway_connections: 'gauge',
       gateway_connections_opened_total: 'counter',
@@ -119,7 +119,7 @@ describe('from the first scrape', () => {
       expect(series.get(closed(code)), `${code}`).toBe(0);
   });
 
-  test('gauges say what is so at the scrape, the version and the node stand in gateway_info, defaults are there', async () => {
+  test('gauges have their value at the scrape, gateway_info has version and node, default metrics exist', async () => {
     const series = await scrape();
     expect(series.get('gateway_connections')).toBe(3);
     expect(series.get('gateway_rooms')).toBe(4);
@@ -144,7 +144,7 @@ function closed(code: number | string): string {
   return `gateway_connections_closed_total{code="${code}"}`;
 }
 
-test('counters count, and a scrape takes nothing away', async () => {
+test('counters count, and a scrape does not reset them', async () => {
   metrics.connectionOpened();
   metrics.connectionOpened();
   metrics.published();
@@ -166,7 +166,7 @@ test('counters count, and a scrape takes nothing away', async () => {
   expect(series.get(rejected('origin'))).toBe(1);
 });
 
-test('histograms are in seconds, and another host’s clock that is ahead counts as no time', async () => {
+test('histograms are in seconds, and a negative time (the clock of another host is ahead) counts as 0', async () => {
   metrics.pingRoundTrip(0.02);
   metrics.backplaneRoundTrip(0.002);
   metrics.delivered(1, Date.now() + 60_000);
@@ -178,7 +178,7 @@ test('histograms are in seconds, and another host’s clock that is ahead counts
   expect(series.get('gateway_fanout_seconds_sum')).toBe(0);
 });
 
-test('a value counts in each bucket whose bound is not below it, and in +Inf when it is above all', async () => {
+test('a value counts in each bucket with a bound at or above it, and always in +Inf', async () => {
   for (const rtt of [0.001, 0.0011, 10, 11]) metrics.pingRoundTrip(rtt);
   const series = await scrape();
   const upTo = (bound: string) => series.get(`gateway_ping_rtt_seconds_bucket{le="${bound}"}`);
@@ -221,7 +221,7 @@ test('what is scraped is the text format from its first line to its last', async
   expect(new Set(typed).size).toBe(typed.length);
 });
 
-test('close codes that clients make up become `other`, and no series is added', async () => {
+test('unknown close codes of clients become `other`, and add no series', async () => {
   const before = (await scrape()).size;
   for (let code = 0; code < 5_000; code++) metrics.connectionClosed(code);
   const series = await scrape();
