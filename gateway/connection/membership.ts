@@ -4,8 +4,8 @@
  * The one owner of this state, from the answer to `subscribe` to the last frame of the room. Live: the room is fanned
  * out to it. Catching up: it resumes or was too slow, and gets history from its cursor on, as fast as it reads; when it
  * reaches the room's position it goes live in the same turn. Stalled: it was too slow, and gets no history; once
- * drained it gets a `gap`, or the latest message, and goes live. In the last two it is detached from the fan-out. Next:
- * gateway/rooms/feed.ts.
+ * drained it gets a `gap`, or the latest message, and goes live. Unless it is live, it is detached from the fan-out.
+ * Next: gateway/rooms/feed.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
 import { forbidden } from '../operations/caller.ts';
@@ -27,10 +27,7 @@ export interface Subscriber {
   reply(reply: Reply): void;
   /** A `message` frame of the native dialect. */
   message(frame: Uint8Array): void;
-  /**
-   * False if `bytes` more of history would overfill the buffer. `drained` of its memberships is called once it has
-   * room.
-   */
+  /** False if `bytes` more of history would overfill the buffer. `drained` is called once it has room again. */
   takes(bytes: number): boolean;
   maySubscribe(room: string): boolean;
   /** Enters or leaves the fan-out of the room. */
@@ -198,7 +195,7 @@ export class Membership implements Follower {
   }
 
   #follow(steps: readonly Step[], caughtUp: boolean): void {
-    if (!this.#feed(steps)) return;
+    if (!this.#sendSteps(steps)) return;
     if (caughtUp) this.#goLive();
     else this.room.feed?.follow(this);
   }
@@ -233,10 +230,10 @@ export class Membership implements Follower {
   }
 
   /**
-   * Sends the steps that the connection takes. False if it took not all: then it catches up from its cursor once
+   * Sends steps while the connection takes them. False if some are left: then it catches up from its cursor once
    * drained.
    */
-  #feed(steps: readonly Step[]): boolean {
+  #sendSteps(steps: readonly Step[]): boolean {
     for (const step of steps) {
       if (this.#state !== 'catching-up') return false;
       if (isHole(step)) {
@@ -258,7 +255,7 @@ export class Membership implements Follower {
     room.detached--;
     this.#subscriber.listen(room);
     if (wasStalled) this.#reportMissed();
-    // Frames of presence were missed, which are no messages: a count of 0.
+    // It missed `join` or `leave` frames. They are not messages, so the count is 0.
     if (this.#parts.presence.changesSeen(room.name) > this.#changesSeen) this.#gap({ reason: 'slow', count: 0 });
   }
 
@@ -268,13 +265,13 @@ export class Membership implements Follower {
     if (dropped > 0) this.#parts.events.dropped('slow', dropped);
     const here = feed?.position ?? nowhere;
     const { epoch, offset } = this.#cursor;
-    const only = slow === 'latest' && dropped > 0 ? latestFrame : undefined;
+    const latest = slow === 'latest' && dropped > 0 ? latestFrame : undefined;
     if (here.epoch !== epoch) {
-      this.#gap({ reason: 'epoch', epoch: here.epoch, offset: only === undefined ? here.offset : here.offset - 1 });
-    } else if (only === undefined && here.offset > offset) {
+      this.#gap({ reason: 'epoch', epoch: here.epoch, offset: latest === undefined ? here.offset : here.offset - 1 });
+    } else if (latest === undefined && here.offset > offset) {
       this.#gap({ reason: 'slow', first: offset + 1, last: here.offset, count: here.offset - offset, ...here });
-    } else if (only === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
-    if (only !== undefined) this.#subscriber.message(only);
+    } else if (latest === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
+    if (latest !== undefined) this.#subscriber.message(latest);
     // The hub has counted this gap when it sent it to the live members.
     if (backplaneGaps > this.#backplaneGaps) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
   }

@@ -2,7 +2,7 @@
  * Backpressure: bounds every outgoing buffer, so that the WebSocket server itself never drops a message.
  *
  * Between two checks a buffer grows by at most the bytes fanned out on this node, and by at most the bytes of the
- * busiest room times the rooms per connection. The smaller of the two is the bound. Whenever it reaches (hard limit -
+ * busiest room times the rooms per connection. The smaller of the two is the bound. Whenever it exceeds (hard limit -
  * soft limit), all buffers are checked, and readers over the soft limit are stalled: nothing was dropped for them yet,
  * and what they miss from then on is known exactly. The soft limit is half of MAX_BUFFERED_BYTES. It knows buffers, and
  * the bytes fanned out to each room; the reader itself decides what stalling does.
