@@ -95,7 +95,7 @@ export async function startGateway(
   for (const transport of transports) await transport.listen(connections);
   const adminPort = await admin.listen(config.adminHost, config.adminPort);
   if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
-  const ruled = { access, hub, connections: open, behind: demoRules };
+  const ruled = { access, hub, connections: open, fallbackRules: demoRules };
   const reload = new Reload(reloadables(config, server, ruled), events, log);
 
   const stop = async () => {

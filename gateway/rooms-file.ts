@@ -26,7 +26,7 @@ export interface RuledParts {
   /** All connections; a live set. */
   connections: ReadonlySet<Ruled>;
   /** Rules that come after the rules of the file. */
-  behind: RoomRule[];
+  fallbackRules: RoomRule[];
 }
 
 /** Work per turn of the event loop. */
@@ -34,7 +34,7 @@ const turnMs = 10;
 
 /** `inForce`: the rules read from the file at the start. */
 export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledParts): Reloadable {
-  const { access, hub, connections, behind } = parts;
+  const { access, hub, connections, fallbackRules } = parts;
   let current = inForce;
   return {
     what: 'rooms',
@@ -45,7 +45,7 @@ export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledP
       if (mistakes.length > 0) throw new ConfigError(mistakes);
       if (isDeepStrictEqual(rules, current)) return undefined;
       current = rules;
-      access.replace([...rules, ...behind]);
+      access.replace([...rules, ...fallbackRules]);
       const turn = turns();
       let roomsReplaced = 0;
       for (const room of hub.rooms) {

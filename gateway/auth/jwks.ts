@@ -8,7 +8,7 @@
  * Why not jose's createRemoteJWKSet: docs/decisions/011-a-token-of-an-unknown-key.md.
  */
 import { unescape as percentDecoded } from 'node:querystring';
-import { cut, type Logger } from '../telemetry/log.ts';
+import { type Logger, truncate } from '../telemetry/log.ts';
 import { type PublicJwk, readSetKey } from './keys.ts';
 
 export interface JwksTimes {
@@ -103,8 +103,8 @@ export class Jwks {
 
   /** A line for each set that differs from the one before, and for the first after a failure. */
   #tell(keys: PublicJwk[], leftOut: string[]): void {
-    const kids = cut(keys.map(({ kid }) => kid ?? 'without kid').join(', '));
-    const named = leftOut.slice(0, maxNamed).map(cut);
+    const kids = truncate(keys.map(({ kid }) => kid ?? 'without kid').join(', '));
+    const named = leftOut.slice(0, maxNamed).map(truncate);
     const fields = { host: this.#endpoint.host, kids, ...(named.length === 0 ? {} : { leftOut: named }) };
     const text = JSON.stringify(fields);
     if (text === this.#told) return;
@@ -163,7 +163,7 @@ function statusProblem({ status, headers }: Response, url: string): string {
   // Without query and password, which may be secrets.
   const { origin, pathname } = new URL(location, url);
   return (
-    `the endpoint redirects (HTTP ${status}) to ${cut(origin + pathname)}, which is not followed: ` +
+    `the endpoint redirects (HTTP ${status}) to ${truncate(origin + pathname)}, which is not followed: ` +
     'let GATEWAY_JWT_JWKS_URL name the place of the keys itself'
   );
 }
@@ -187,7 +187,7 @@ function readKeys(list: unknown[]): Keys {
   for (const [index, value] of list.entries()) {
     const { kid, use } = Object(value);
     if (use === 'enc') continue;
-    const name = `key ${index + 1}${typeof kid === 'string' ? `, kid ${JSON.stringify(cut(kid))},` : ''}`;
+    const name = `key ${index + 1}${typeof kid === 'string' ? `, kid ${JSON.stringify(truncate(kid))},` : ''}`;
     try {
       const key = readSetKey(value);
       const text = JSON.stringify(key);

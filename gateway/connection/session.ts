@@ -10,7 +10,7 @@ import { type Authenticator, KeysUnavailableError, TokenError, type Verified } f
 import { anonymous, type Identity } from '../auth/grants.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Events } from '../telemetry/events.ts';
-import { cut, type Logger } from '../telemetry/log.ts';
+import { type Logger, truncate } from '../telemetry/log.ts';
 
 /** The settings (gateway/settings.ts) that a session needs, and those that `welcome` contains. */
 export interface SessionSettings {
@@ -118,7 +118,7 @@ export class Session {
     const { log, events } = this.#parts;
     const connection = this.#owner.id;
     if (error instanceof TokenError) {
-      log.info({ connection, reason: error.reason, error: cut(error.message) }, 'token refused');
+      log.info({ connection, reason: error.reason, error: truncate(error.message) }, 'token refused');
       if (atHandshake) events.handshakeRejected(`token_${error.reason}`);
       const message = 'The token is not valid; get a new one. The old one goes on to its end.';
       if (this.#user === null) this.#owner.close(closeCode.unauthorized);

@@ -1,5 +1,7 @@
 /** History: reads the stored messages of a room. */
 import type { HistoryPage, HistoryQuery } from '../backplane/backplane.ts';
+import type { HistoryReply } from '../protocol/reply.ts';
+import type { HistoryRequest } from '../protocol/request.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Hub } from '../rooms/hub.ts';
 import type { Faults } from '../telemetry/faults.ts';
@@ -12,27 +14,10 @@ export interface HistoryParts {
   faults: Faults;
 }
 
-/** Offsets are exclusive. Without `after`: the newest messages. */
-export interface HistoryQuestion {
-  room: string;
-  after: number | undefined;
-  before: number | undefined;
-  /** The epoch of the offsets; undefined is the current one. */
-  epoch: string | undefined;
-  /** Maximum number of messages in the answer. */
-  limit: number;
-}
+export type HistoryQuestion = Omit<HistoryRequest, 'type' | 'id'>;
 
-export interface HistoryAnswer {
-  /** The current epoch, its newest offset, and the oldest offset in history. */
-  epoch: string;
-  offset: number;
-  first: number;
-  /** `message` frames by ascending offset. Empty if the question names another epoch: its offsets mean nothing here. */
-  messages: Uint8Array[];
-  /** More messages match than these. */
-  more: boolean;
-}
+/** Without messages if the question names another epoch than the current one: its offsets mean nothing here. */
+export type HistoryAnswer = Omit<HistoryReply, 'type' | 'id'>;
 
 /** Bound of an answer, unless `maxBytes` is less. Beyond it `more` is set. A single message may be larger. */
 const maxAnswerBytes = 262_144;

@@ -1,5 +1,6 @@
 /** Presence: reads the members of a room on all nodes. */
 import type { PresencePage } from '../backplane/presence.ts';
+import type { PresenceRequest } from '../protocol/request.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Presence } from '../rooms/presence.ts';
 import type { Faults } from '../telemetry/faults.ts';
@@ -12,13 +13,7 @@ export interface PresenceParts {
   faults: Faults;
 }
 
-export interface PresenceQuestion {
-  room: string;
-  /** Maximum number of members in the answer. */
-  limit: number;
-  /** The connection id of the last member of the previous page. */
-  after: string | undefined;
-}
+export type PresenceQuestion = Omit<PresenceRequest, 'type' | 'id'>;
 
 /** Rejects with a Refusal: `forbidden`, `unavailable`, `timeout` or `internal`. */
 export async function presence(

@@ -7,7 +7,7 @@
  * another server than the one that is subscribed.
  */
 import { BackplaneError } from '../backplane/backplane.ts';
-import { cut, type Logger } from '../telemetry/log.ts';
+import { type Logger, truncate } from '../telemetry/log.ts';
 import { tickMs } from './connection/connection.ts';
 
 /** Down after so many ticks (gateway/redis/connection/connection.ts) without a canary: 3 s. */
@@ -114,7 +114,7 @@ export class Canary {
     this.suspectWrites();
     // Not refused: Redis is away.
     if (error.cause === undefined) return;
-    this.#refusal = cut(error.cause.message);
+    this.#refusal = truncate(error.cause.message);
     this.#parts.log.error({ error: this.#refusal }, 'redis refuses writes');
   }
 }

@@ -46,6 +46,6 @@ export function createLog(level: string, output: Output = standardOutput): Logge
 const longestText = 200;
 
 /** Cuts text that comes from a client. */
-export function cut(text: string): string {
+export function truncate(text: string): string {
   return text.length <= longestText ? text : `${text.slice(0, longestText)}…`;
 }

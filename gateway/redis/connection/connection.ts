@@ -11,7 +11,7 @@
  */
 import { Redis } from 'ioredis';
 import { BackplaneError } from '../../backplane/backplane.ts';
-import { cut, type Logger } from '../../telemetry/log.ts';
+import { type Logger, truncate } from '../../telemetry/log.ts';
 import type { Script } from '../script.ts';
 import type { RedisAddress } from './address.ts';
 import { RedisPipeline, type Settle } from './pipeline.ts';
@@ -187,8 +187,8 @@ export class RedisConnection {
     const open = this.#redis.status === 'ready' || this.#redis.status === 'connect';
     if (!open || this.#closing) return;
     this.#closing = true;
-    this.#trouble = cut(reason);
-    this.#log.warn({ role: this.#options.role, reason: cut(reason) }, 'connecting to redis again');
+    this.#trouble = truncate(reason);
+    this.#log.warn({ role: this.#options.role, reason: truncate(reason) }, 'connecting to redis again');
     this.#pipeline?.flush();
     this.#redis.disconnect(true);
   }
@@ -204,7 +204,7 @@ export class RedisConnection {
   refused(error: ReplyError): BackplaneError {
     const { message } = error;
     const { role } = this.#options;
-    this.#log.error({ role, for: purposes[role], error: cut(message) }, 'redis refused a command');
+    this.#log.error({ role, for: purposes[role], error: truncate(message) }, 'redis refused a command');
     if (notMaster.test(message)) this.#peers.renew(message);
     else if (message.startsWith('NOSCRIPT')) this.#loadScripts();
     this.#peers.refused(error);
@@ -302,7 +302,7 @@ export class RedisConnection {
   }
 
   #failed(reason: string): void {
-    this.#trouble = cut(reason);
-    this.#log.warn({ role: this.#options.role, error: cut(reason) }, 'redis connection failed');
+    this.#trouble = truncate(reason);
+    this.#log.warn({ role: this.#options.role, error: truncate(reason) }, 'redis connection failed');
   }
 }

@@ -5,19 +5,14 @@
  * One client triggers every type of frame. The scenario runs once for each frame of it, and that frame overfills the
  * buffer.
  */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { readGrants } from '../../../gateway/auth/grants.ts';
 import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
+import { useFakeClock } from '../fake-clock.ts';
 import type { FakeSocket } from '../socketless-node.ts';
 import { bytesOf, SocketlessNode, tokenOf } from '../socketless-node.ts';
 
-beforeEach(
-  () =>
-    void vi.useFakeTimers({
-      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'performance'],
-    }),
-);
-afterEach(() => vi.useRealTimers());
+useFakeClock();
 
 const open = { subscribe: 'anyone', publish: 'anyone' };
 const everything = { history: {}, presence: true, joinLeave: true };

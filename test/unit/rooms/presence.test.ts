@@ -2,7 +2,7 @@
  * gateway/rooms/presence.ts on the memory store: which members get which `join` and `leave` frames, and how the store
  * stays correct in the long run. Members are fakes without connections; the clock is simulated.
  */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Identity } from '../../../gateway/auth/grants.ts';
 import { MemoryPresence } from '../../../gateway/backplane/memory/presence.ts';
 import type { Dialect } from '../../../gateway/protocol/dialect.ts';
@@ -15,6 +15,7 @@ import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
 import type { JoinLeaveFrame } from '../../../shared/protocol.ts';
+import { useFakeClock } from '../fake-clock.ts';
 
 const read = readRules({
   rooms: [{ match: 'a', presence: true, joinLeave: true }, { match: 'count', presence: true }, { match: 'plain' }],
@@ -22,13 +23,7 @@ const read = readRules({
 const access = new Access('rules' in read ? read.rules : []);
 const events = tellEvents();
 
-beforeEach(
-  () =>
-    void vi.useFakeTimers({
-      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'performance'],
-    }),
-);
-afterEach(() => vi.useRealTimers());
+useFakeClock();
 
 /** The native dialect with one more field, for listeners that are not WebSockets. */
 const other: Dialect = {

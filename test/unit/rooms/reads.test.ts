@@ -2,19 +2,14 @@
  * gateway/rooms/reads.ts alone, and in a hub on a slow backplane: reads for waiting clients come first, and every
  * waiting client gets an answer in bounded time. The clock is simulated.
  */
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { HistoryPage } from '../../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { type ReadPurpose, Reads } from '../../../gateway/rooms/reads.ts';
+import { useFakeClock } from '../fake-clock.ts';
 import { SocketlessNode } from '../socketless-node.ts';
 
-beforeEach(
-  () =>
-    void vi.useFakeTimers({
-      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'performance'],
-    }),
-);
-afterEach(() => vi.useRealTimers());
+useFakeClock();
 
 /** Reads that end only when the test ends them. */
 function manualReads() {

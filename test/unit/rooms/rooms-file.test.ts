@@ -141,7 +141,7 @@ async function startNode(...rules: object[]) {
   });
   await backplane.start(hub);
   const node = { hub, access, backpressure, presence, events, config: { maxRoomsPerConnection: 0 } };
-  const reloadable = reloadableRules(path, inForce, { access, hub, connections: members, behind: [] });
+  const reloadable = reloadableRules(path, inForce, { access, hub, connections: members, fallbackRules: [] });
   const enter = () => {
     const member = new FakeMember(node as unknown as ConnectionParts);
     members.add(member);

@@ -3,11 +3,12 @@
  * answered with `internal` and the connection stays open; an exception outside of a request closes it. The log has the
  * stack.
  */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { capturedLog } from '../../support/captured-log.ts';
+import { useFakeClock } from '../fake-clock.ts';
 import { bytesOf, SocketlessNode, tokenOf } from '../socketless-node.ts';
 
 interface Line {
@@ -17,13 +18,7 @@ interface Line {
   [field: string]: unknown;
 }
 
-beforeEach(
-  () =>
-    void vi.useFakeTimers({
-      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'performance'],
-    }),
-);
-afterEach(() => vi.useRealTimers());
+useFakeClock();
 
 function recordedLog() {
   const { log, lines: texts } = capturedLog();
