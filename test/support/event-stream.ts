@@ -33,7 +33,7 @@ export class EventStream {
   retryMs: number | undefined;
   /** The last id, for Last-Event-ID. */
   lastEventId = '';
-  /** Everything received, for answers that are no stream. */
+  /** The body of an answer that is no stream. */
   text = '';
   ended = false;
   /** The response ended as HTTP says, not by a cut. */
@@ -49,7 +49,10 @@ export class EventStream {
     this.#request = request;
     this.response = response;
     response.setEncoding('utf8');
-    response.on('data', (text: string) => this.#take(text));
+    response.on('data', (text: string) => {
+      if (response.statusCode === 200) this.#take(text);
+      else this.text += text;
+    });
     response.on('end', () => {
       this.complete = response.complete;
     });
@@ -130,13 +133,10 @@ export class EventStream {
   }
 
   #take(text: string): void {
-    this.text += text;
     this.#rest += text;
     const lines = this.#rest.split(/\r\n|\n|\r/);
     this.#rest = lines.pop() ?? '';
     for (const line of lines) this.#line(line);
-    // Only what an answer that is no stream says is of interest.
-    this.text = this.text.slice(-10_000);
   }
 
   #line(line: string): void {

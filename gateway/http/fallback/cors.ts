@@ -3,40 +3,29 @@
  * decides, as for WebSockets. Pure functions; the Origin itself is checked in gateway/http/handshake.ts.
  */
 import type { HandshakeRequest, HandshakeSettings } from '../handshake.ts';
-import { isAllowedOrigin } from '../origin.ts';
 import type { Answer, Headers } from './response.ts';
 
 /** How long a browser may remember a preflight. Browsers cut it to 2 h. */
 const maxAgeSeconds = 7200;
 
 /** The headers of every answer to a page of an allowed origin. The caller has checked the origin. */
-export function corsHeaders({ headers }: HandshakeRequest, settings: HandshakeSettings): Headers {
+export function corsHeaders({ headers }: HandshakeRequest, { authCookie }: HandshakeSettings): Headers {
   const origin = headers.get('origin')?.[0];
   if (origin === undefined) return { vary: 'Origin' };
   return {
     vary: 'Origin',
     'access-control-allow-origin': origin,
     'access-control-expose-headers': 'Retry-After',
-    ...(mayUseCookie(origin, settings) ? { 'access-control-allow-credentials': 'true' } : {}),
+    // With a cookie, `*` is no allowed origin (gateway/config.ts): the operator has named this one, or it is the own.
+    ...(authCookie === undefined ? {} : { 'access-control-allow-credentials': 'true' }),
   };
-}
-
-/** A page that only `*` allows may not act by the cookie of its visitor. */
-function mayUseCookie(origin: string, { allowedOrigins, authCookie }: HandshakeSettings): boolean {
-  if (authCookie === undefined) return false;
-  return (
-    allowedOrigins === undefined ||
-    isAllowedOrigin(
-      origin,
-      allowedOrigins.filter((entry) => entry !== '*'),
-    )
-  );
 }
 
 /** The answer to OPTIONS, with `allow` as the methods of the path. */
 export function preflight(allow: string, headers: Headers): Answer {
   return {
-    status: '204 No Content',
+    // Not 204: the library writes a Content-Length, which 204 must not have (RFC 9110 section 8.6).
+    status: '200 OK',
     headers: {
       allow,
       ...headers,

@@ -13,7 +13,8 @@ export interface LibraryResponse {
   write(chunk: Frame): boolean;
   /** `close`: ends the connection too. Never with `close` after `write`: the library would write a header into the body. */
   end(body?: string, close?: boolean): unknown;
-  endWithoutBody(length?: number, close?: boolean): unknown;
+  /** With an argument, even an undefined one, the library waits for a body, and ends the process if none comes. */
+  endWithoutBody(): unknown;
   /** Ends the connection at once. The handler of `onAborted` is called from within. */
   close(): unknown;
   /** What is written within is sent in one call of the system. */
@@ -30,9 +31,9 @@ export interface Answer {
   /** Number and words, as in the status line. */
   status: string;
   headers: Headers;
-  /** Undefined: none, not even an empty one (RFC 9110 sections 9.3.2, 15.3.5). */
+  /** Undefined: none, in the answer to HEAD (RFC 9110 section 9.3.2). */
   body: string | undefined;
-  /** Ends the connection after the answer: the rest of a body is not wanted, or the node stops. */
+  /** Ends the connection after an answer with a body: the rest of the request is not wanted, or the node stops. */
   close?: boolean;
 }
 
@@ -41,7 +42,7 @@ export function answer(res: LibraryResponse, { status, headers, body, close = fa
   res.cork(() => {
     res.writeStatus(status);
     writeHeaders(res, headers);
-    if (body === undefined) res.endWithoutBody(undefined, close);
+    if (body === undefined) res.endWithoutBody();
     else res.end(body, close);
   });
 }
