@@ -22,6 +22,12 @@ import { readRoom, readSince } from './request.ts';
 import { answer, Exchange, type Headers, type LibraryResponse, problemAnswer } from './response.ts';
 import { Streams } from './streams.ts';
 
+/**
+ * A refused body up to this length is read and thrown away. With a longer one, or one of unknown length, the connection
+ * ends; then the client may not get to read why, because it is still sending.
+ */
+const mostDiscardedBytes = 1_048_576;
+
 export interface FallbackSettings extends HandshakeSettings {
   maxMessageBytes: number;
 }
@@ -88,12 +94,12 @@ export class Fallback {
     const headers = this.#begin(res, request, 'POST');
     if (headers === undefined) return;
     const exchange = new Exchange(res);
-    // What is left of a body that is not wanted is not read: the connection ends.
-    const refuse = (detail: ProblemDetail) =>
-      exchange.answer({ ...problemAnswer(problem(detail), headers), close: true });
+    const length = Number(request.headers.get('content-length')?.[0] ?? Number.POSITIVE_INFINITY);
+    const refuse = (detail: ProblemDetail, close = length > mostDiscardedBytes) =>
+      exchange.answer({ ...problemAnswer(problem(detail), headers), close: close || request.draining });
     const { config } = this.#parts;
     const asked = check(() => ({ room: readRoom(request.room) }));
-    const mistake = 'code' in asked ? asked : checkBody(request, config.maxMessageBytes);
+    const mistake = 'code' in asked ? asked : checkBody(request, length, config.maxMessageBytes);
     if (mistake !== undefined || 'code' in asked) {
       if (mistake !== undefined) refuse(mistake);
       return;
@@ -102,7 +108,7 @@ export class Fallback {
     takeBody(res, config.maxMessageBytes, (body) => {
       if (body === 'too large') refuse(tooLarge(config.maxMessageBytes));
       else if (body === 'too slow') {
-        refuse({ code: 'bad_request', status: 408, message: 'The body came too slowly; send it at once.' });
+        refuse({ code: 'bad_request', status: 408, message: 'The body came too slowly; send it at once.' }, true);
       } else this.#publish(exchange, { ...post, body }, headers, request.draining);
     });
   }
@@ -161,12 +167,12 @@ function check<Asked extends object>(read: () => Asked): Asked | ProblemDetail {
   }
 }
 
-function checkBody({ headers }: HandshakeRequest, maxBytes: number): ProblemDetail | undefined {
+function checkBody({ headers }: HandshakeRequest, length: number, maxBytes: number): ProblemDetail | undefined {
   const [type = ''] = (headers.get('content-type')?.[0] ?? '').split(';');
   if (type.trim().toLowerCase() !== 'application/json') {
     return { code: 'bad_request', status: 415, message: 'Send Content-Type: application/json.' };
   }
-  return Number(headers.get('content-length')?.[0] ?? 0) > maxBytes ? tooLarge(maxBytes) : undefined;
+  return Number.isFinite(length) && length > maxBytes ? tooLarge(maxBytes) : undefined;
 }
 
 function tooLarge(maxBytes: number): ProblemDetail {
