@@ -24,6 +24,9 @@ const pieceBytes = 65_536;
 /** Ignored by clients (HTML section 9.2.6). */
 const comment = ':\n';
 
+/** Shared by all streams that the client reads in time. */
+const noneWaiting: Frame[] = [];
+
 const streamHeaders: Headers = {
   'content-type': 'text/event-stream',
   'cache-control': 'no-store, no-transform',
@@ -45,14 +48,15 @@ export interface StreamSocketOwner {
 export class StreamSocket implements Socket {
   readonly topics = undefined;
   readonly #res: LibraryResponse;
-  readonly #headers: Headers;
+  /** Until the answer begins. */
+  #headers: Headers;
   /** Set right after construction. */
   owner: StreamSocketOwner | undefined;
   #begun = false;
   #ended = false;
   /** Most bytes that the library may hold. 0: it has sent everything. */
   #heldBytes = 0;
-  #waiting: Frame[] = [];
+  #waiting: Frame[] = noneWaiting;
   #waitingBytes = 0;
   #ping: string | undefined;
 
@@ -114,6 +118,7 @@ export class StreamSocket implements Socket {
         writeHeaders(this.#res, { ...streamHeaders, ...this.#headers });
         this.#write(frame);
       });
+      this.#headers = streamHeaders;
       return;
     }
     // Anything else before the answer to the subscribe is `reconnect`: the node stops.
@@ -125,6 +130,7 @@ export class StreamSocket implements Socket {
 
   #write(frame: Frame): void {
     if (this.#heldBytes > 0) {
+      if (this.#waiting === noneWaiting) this.#waiting = [];
       this.#waiting.push(frame);
       this.#waitingBytes += Buffer.byteLength(frame);
     } else this.#hand(frame);
@@ -175,7 +181,7 @@ export class StreamSocket implements Socket {
   #close(code: number): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#waiting = [];
+    this.#waiting = noneWaiting;
     this.owner?.closed(code);
   }
 }
