@@ -123,6 +123,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     { version, node: config.nodeId },
     {
       connections: () => open.size,
+      streams: () => server.streams,
       rooms: () => hub.roomCount,
       subscriptions: () => hub.memberCount,
       // Slow connections are rare, and a node has fewer rooms than connections, so rooms are checked first.

@@ -192,7 +192,13 @@ export const settings = {
     'rooms',
     'Rooms of one connection; one more gets an error.',
   ),
-  publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Publishes of one connection.'),
+  publishRate: setting(
+    'PUBLISH_RATE',
+    limit(1_000_000),
+    '50',
+    'messages/s',
+    'Publishes of one connection, and by POST of one user.',
+  ),
   publishBurst: setting(
     'PUBLISH_BURST',
     integer(1, 10_000_000),

@@ -27,6 +27,8 @@ import { standardOutput } from './output.ts';
 /** What only the parts of a running node know; read at each scrape. */
 export interface Gauges {
   connections(): number;
+  /** Event streams among the connections. */
+  streams(): number;
   rooms(): number;
   subscriptions(): number;
   /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
@@ -79,6 +81,7 @@ export class Metrics implements Partial<Events> {
     if (process.platform === 'linux') this.#openDescriptors();
     new Gauge({ name: 'gateway_info', help: 'Always 1.', labelNames: ['version', 'node'], registers }).set(info, 1);
     this.#gauge('gateway_connections', 'Open connections.', gauges.connections);
+    this.#gauge('gateway_streams', 'Open event streams; each is a connection too.', gauges.streams);
     this.#gauge('gateway_rooms', 'Rooms with a member on this node.', gauges.rooms);
     this.#gauge('gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions);
     this.#gauge('gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes);

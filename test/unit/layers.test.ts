@@ -75,7 +75,10 @@ const mayImport: Record<string, string[]> = {
   'gateway/connection': [
     ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
   ],
-  'gateway/http': ['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/rooms', 'gateway/connection'],
+  'gateway/http': [
+    ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
+    'gateway/connection',
+  ],
   'gateway/cli': [],
   gateway: [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],

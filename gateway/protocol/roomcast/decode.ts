@@ -8,7 +8,7 @@
  */
 import type { FrameId, Position } from '../../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
-import type { Rejected, Request } from '../request.ts';
+import type { PublishRequest, Rejected, Request } from '../request.ts';
 
 /** Nested objects and arrays, including the frame itself. */
 export const maxDepth = 64;
@@ -21,14 +21,33 @@ const maxConnectionIdCharacters = 200;
 
 /** Decodes one text message. A bad frame is rejected as `bad_request`, an unknown type as `unsupported`. */
 export function readFrame(text: string): Request | Rejected {
+  const read = readObject(text, 'The frame');
+  return 'fields' in read ? readType(read.fields, read.id, read.data) : read;
+}
+
+/** Decodes the body of a publish by HTTP, `{data, key?}`. */
+export function readPublishBody(room: string, text: string): PublishRequest | Rejected {
+  const read = readObject(text, 'The body');
+  return 'fields' in read ? readPublish({ ...read.fields, room }, undefined, read.data) : read;
+}
+
+interface ReadObject {
+  fields: Record<string, unknown>;
+  id: FrameId | undefined;
+  /** The JSON text of the value of `data`. */
+  data: string | undefined;
+}
+
+/** `what` begins the sentences for the client. */
+function readObject(text: string, what: string): ReadObject | Rejected {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    return bad(undefined, 'The frame is not JSON; send one JSON object per text message.');
+    return bad(undefined, `${what} is not JSON; send one JSON object.`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return bad(undefined, 'The frame is not a JSON object; send {"type": ...}.');
+    return bad(undefined, `${what} is not a JSON object; send {...}.`);
   }
   const fields = value as Record<string, unknown>;
   const { id } = fields;
@@ -36,9 +55,9 @@ export function readFrame(text: string): Request | Rejected {
     return bad(undefined, 'id must be an integer from 0 to 2^53-1 or a string of at most 64 characters.');
   }
   const scan = scanObject(text);
-  if (scan === undefined) return bad(id, `The frame is nested more than ${maxDepth} levels deep.`);
-  if (scan.keys !== Object.keys(fields).length) return bad(id, 'The frame has a top-level key twice; send each once.');
-  return readType(fields, id, scan.data);
+  if (scan === undefined) return bad(id, `${what} is nested more than ${maxDepth} levels deep.`);
+  if (scan.keys !== Object.keys(fields).length) return bad(id, `${what} has a top-level key twice; send each once.`);
+  return { fields, id, data: scan.data };
 }
 
 function readType(
@@ -71,7 +90,7 @@ function readPublish(
   fields: Record<string, unknown>,
   id: FrameId | undefined,
   data: string | undefined,
-): Request | Rejected {
+): PublishRequest | Rejected {
   const { room, key } = fields;
   if (!isRoomName(room)) return bad(id, badRoom);
   if (data === undefined) return bad(id, 'publish needs data; null is a value too.');

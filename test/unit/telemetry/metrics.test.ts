@@ -18,6 +18,7 @@ let metrics: Metrics;
 beforeEach(() => {
   up = true;
   const gauges: Gauges = {
+    streams: () => 0,
     connections: () => values.connections,
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
@@ -52,6 +53,7 @@ describe('from the first scrape', () => {
       gateway_connections_closed_total: 'counter',
       gateway_handshakes_rejected_total: 'counter',
       gateway_rooms: 'gauge',
+      gateway_streams: 'gauge',
       gateway_subscriptions: 'gauge',
       gateway_members_reaped_total: 'counter',
       gateway_messages_published_total: 'counter',
