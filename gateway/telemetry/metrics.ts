@@ -7,7 +7,7 @@
  */
 import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram as LabelledHistogram, Registry } from 'prom-client';
 import { closeCode } from '../../shared/codes.ts';
 import type { GapFrame } from '../../shared/protocol.ts';
 import {
@@ -17,7 +17,9 @@ import {
   type HandshakeRejection,
   handshakeRejections,
   type PublishError,
+  type PublishSource,
   publishErrors,
+  publishSources,
   type ReloadSubject,
   reloadSubjects,
 } from './events.ts';
@@ -64,9 +66,11 @@ export class Metrics implements Partial<Events> {
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
   readonly #reloads: Counter<'what' | 'result'>;
+  readonly #requests: Counter<'route' | 'status'>;
+  readonly #requestSeconds: LabelledHistogram<'route'>;
   readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
-  #published = 0;
+  readonly #published: Record<PublishSource, number> = { client: 0, api: 0 };
   #delivered = 0;
   #heartbeatTimeouts = 0;
   #freezes = 0;
@@ -119,6 +123,15 @@ export class Metrics implements Partial<Events> {
     this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members, or healed from history.', 'reason', 'healed');
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
     this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
+    this.#requests = labelled('gateway_http_requests_total', 'Requests to the HTTP API.', 'route', 'status');
+    this.#requestSeconds = new LabelledHistogram({
+      ...{ name: 'gateway_http_request_seconds', help: 'From the head of a request to the HTTP API to its answer.' },
+      ...{
+        labelNames: ['route'],
+        buckets: seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+      },
+      registers,
+    });
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);
@@ -164,6 +177,19 @@ export class Metrics implements Partial<Events> {
     return [await this.#registry.metrics(), ...this.#histograms.map((histogram) => histogram.text())].join('\n');
   }
 
+  /** Series of these routes exist from now on, at 0. */
+  expectRequests(routes: Iterable<{ route: string; statuses: readonly number[] }>): void {
+    for (const { route, statuses } of routes) {
+      this.#requestSeconds.zero({ route });
+      for (const status of statuses) this.#requests.inc({ route, status }, 0);
+    }
+  }
+
+  requestAnswered(route: string, status: number | 'aborted', duration: number): void {
+    this.#requests.inc({ route, status });
+    this.#requestSeconds.observe({ route }, duration);
+  }
+
   connectionOpened(): void {
     this.#opened++;
   }
@@ -176,8 +202,8 @@ export class Metrics implements Partial<Events> {
     this.#rejected.inc({ reason });
   }
 
-  published(): void {
-    this.#published++;
+  published(source: PublishSource): void {
+    this.#published[source]++;
   }
 
   publishFailed(code: PublishError): void {
@@ -308,7 +334,7 @@ export class Metrics implements Partial<Events> {
       registers: [this.#registry],
       collect() {
         this.reset();
-        this.inc({ source: 'client' }, read());
+        for (const source of publishSources) this.inc({ source }, read()[source]);
       },
     });
   }

@@ -76,10 +76,13 @@ const mayImport: Record<string, string[]> = {
     ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
   ],
   'gateway/http': ['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/rooms', 'gateway/connection'],
+  'gateway/http/api': [
+    ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
+  ],
   'gateway/cli': [],
   gateway: [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
-    ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http'],
+    ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http', 'gateway/http/api'],
   ],
 };
 
