@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
 import type { ApiKeys } from '../../auth/api-keys.ts';
 import { Refusal } from '../../operations/refusal.ts';
-import { Aborted, Bodies, discardRest } from './body.ts';
+import { Aborted, Bodies, discardRest, isHeldBack } from './body.ts';
 import { type FieldError, Problem, problemContentType } from './problem.ts';
 import type { Route, RouteParts } from './route.ts';
 import { decoded, type Found, Router } from './router.ts';
@@ -196,7 +196,10 @@ function checked(schema: z.ZodObject, value: unknown, part: Part): Record<string
 
 type Part = 'path' | 'query' | 'body';
 
-function badFields(all: FieldError[], part: Part): Problem {
+/** One problem for all of them; of a field, its first mistake counts. */
+function badFields(mistakes: FieldError[], part: Part): Problem {
+  const byPath = new Map(mistakes.toReversed().map((each) => [each.path, each]));
+  const all = [...byPath.values()].toReversed();
   const errors = all.slice(0, mostErrors).map(({ path, message }) => ({ path: shortened(path), message }));
   const [first] = errors;
   const detail = first === undefined ? '' : `: ${first.path} ${first.message}`;
@@ -211,13 +214,18 @@ function shortened(path: string): string {
 
 function send(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
   const { status, contentType, text, headers } = answer;
-  response
-    .writeHead(status, {
-      'content-type': contentType,
-      'content-length': Buffer.byteLength(text),
-      'cache-control': 'no-store',
-      ...headers,
-      ...discardRest(request),
-    })
-    .end(text);
+  const heldBack = isHeldBack(request);
+  response.writeHead(status, {
+    'content-type': contentType,
+    'content-length': Buffer.byteLength(text),
+    'cache-control': 'no-store',
+    ...(heldBack ? { connection: 'close' } : {}),
+    ...headers,
+  });
+  if (request.complete || heldBack) response.end(text);
+  else {
+    // Ended only later: the end may close the connection, and the kernel drops what is unread with a reset.
+    response.write(text);
+    discardRest(request, () => response.end());
+  }
 }

@@ -20,8 +20,8 @@ export class Aborted extends Error {}
 const readTimeoutMs = 10_000;
 /** Of all bodies that are being read or worked on. */
 const maxBytesUnderWay = 33_554_432;
-/** What is read of a body that nobody wants, so that its sender sees the answer; then the connection is cut. */
-const maxDiscardedBytes = 1_048_576;
+/** More than the largest body that a call takes, usually. */
+const maxDiscardedBytes = 4_194_304;
 const discardTimeoutMs = 2_000;
 
 const jsonType = /^application\/json[\t ]*(;[\t ]*charset="?utf-8"?[\t ]*)?$/i;
@@ -60,21 +60,28 @@ export class Bodies {
   }
 }
 
-/** To be called before the answer to a request whose body was not read to its end. Returns headers of the answer. */
-export function discardRest(request: IncomingMessage): Record<string, string> {
-  if (request.complete) return {};
-  // The client sends no body now, or will soon: nobody can tell where the next request would begin.
-  if (expectsContinue(request)) return { connection: 'close' };
+/** True if the client has not sent its body, and waits for a 100 that it never gets: the connection cannot go on. */
+export function isHeldBack(request: IncomingMessage): boolean {
+  return !request.complete && expectsContinue(request);
+}
+
+/**
+ * Reads and drops what is left of a body, so that its sender, who may write all of it before it reads, sees the answer that is
+ * already written; then calls `done`. A body that is too long or too slow for that is left where it is, and the connection cut.
+ */
+export function discardRest(request: IncomingMessage, done: () => void): void {
   let left = maxDiscardedBytes;
   const timer = setTimeout(() => request.destroy(), discardTimeoutMs);
-  request.once('close', () => clearTimeout(timer));
-  request.once('end', () => clearTimeout(timer));
+  const end = () => {
+    clearTimeout(timer);
+    done();
+  };
+  request.once('end', end).once('close', end);
   request.on('data', (chunk: Buffer) => {
     left -= chunk.length;
-    if (left < 0) request.destroy();
+    if (left < 0) request.pause();
   });
   request.resume();
-  return {};
 }
 
 function expectsContinue({ headers }: IncomingMessage): boolean {

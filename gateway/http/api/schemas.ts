@@ -102,9 +102,12 @@ export const membersQuery = z.strictObject({
 
 export const noQuery = z.strictObject({});
 
+/** A number of something, or an offset. */
+const whole = z.int().min(0);
+
 const published = {
   epoch: z.string().meta({ description: 'In a room with history.' }).optional(),
-  offset: z.int().meta({ description: 'Of the message, in a room with history.' }).optional(),
+  offset: whole.meta({ description: 'Of the message, in a room with history.' }).optional(),
   id: z.string().meta({ description: 'Of the message, in a plain room.' }).optional(),
   duplicate: z.literal(true).meta({ description: 'A message with this key was accepted before.' }).optional(),
 };
@@ -123,16 +126,16 @@ export const broadcastAnswer = z.strictObject({
 
 export const historyAnswer = z.strictObject({
   epoch: z.string(),
-  offset: z.int().meta({ description: 'The newest offset; 0: nothing was published yet.' }),
-  first: z.int().meta({ description: 'The oldest offset kept; `offset` + 1 if none is.' }),
+  offset: whole.meta({ description: 'The newest offset; 0: nothing was published yet.' }),
+  first: whole.meta({ description: 'The oldest offset kept; `offset` + 1 if none is.' }),
   messages: z.array(
     z.strictObject({
       type: z.literal('message'),
       room: z.string(),
-      offset: z.int(),
+      offset: whole,
       data: z.unknown(),
       from: z.string().optional(),
-      at: z.int().meta({ description: 'When a node accepted it, Unix milliseconds.' }),
+      at: whole.meta({ description: 'When a node accepted it, Unix milliseconds.' }),
       key: z.string().optional(),
     }),
   ),
@@ -140,8 +143,8 @@ export const historyAnswer = z.strictObject({
 });
 
 export const membersAnswer = z.strictObject({
-  count: z.int().meta({ description: 'Connections in the room.' }),
-  users: z.int().meta({ description: 'Users in the room; an anonymous connection counts as one.' }),
+  count: whole.meta({ description: 'Connections in the room.' }),
+  users: whole.meta({ description: 'Users in the room; an anonymous connection counts as one.' }),
   members: z.array(
     z.strictObject({ connection: z.string(), user: z.string().nullable(), info: z.unknown().optional() }),
   ),
