@@ -324,9 +324,9 @@ describe('a body', () => {
   const headers = { Host: 'localhost', Authorization: `Bearer ${apiKey}`, 'Content-Type': 'application/json' };
 
   /** Sends the head of a broadcast and a part of its body, which never ends. */
-  async function beginBody(bytes: number, all: number): Promise<RawSocket> {
+  async function beginBody(bytes: number, all: number, more: Record<string, string> = {}): Promise<RawSocket> {
     const socket = await RawSocket.connect(node.adminPort);
-    const head = { ...headers, 'Content-Length': `${all}` };
+    const head = { ...headers, ...more, 'Content-Length': `${all}` };
     const body = ' '.repeat(bytes);
     await socket.write(httpRequest({ method: 'POST', path: '/api/broadcast', headers: head, body }));
     return socket;
@@ -337,8 +337,10 @@ describe('a body', () => {
   const aborted = () => counted('aborted');
   const refused = () => counted(503);
 
-  test('that does not come is 408 after 10 s, and others are served meanwhile', async () => {
+  test('that does not come is 408 after 10 s, as a head is, and others are served meanwhile', async () => {
     const slow = await beginBody(1, 100);
+    const headless = await RawSocket.connect(node.adminPort);
+    await headless.write(Buffer.from('POST /api/broadcast HTTP/1.1\r\nHost: localhost\r\n'));
     const began = performance.now();
     expect((await post(node, room, { data: 'still served' })).status).toBe(200);
     const answer = await slow.response(13_000);
@@ -346,6 +348,8 @@ describe('a body', () => {
     expect(valuesOf(answer, 'content-type')).toEqual(['application/problem+json']);
     expect(performance.now() - began).toBeGreaterThan(9_000);
     await slow.ended();
+    expect((await headless.response()).status).toBe(408);
+    await headless.ended();
   });
 
   test('that is aborted leaves nothing behind, however often', async () => {
@@ -357,6 +361,23 @@ describe('a body', () => {
       body: { rooms: [randomRoom()], data: 'still served' },
     });
     expect(answer.status).toBe(200);
+  });
+
+  test('that is aborted while it is refused leaves nothing behind either', async () => {
+    for (let time = 0; time < 20; time++) {
+      const socket = await beginBody(1_000, 1_000_000, { Authorization: 'Bearer wrong' });
+      expect((await socket.response()).status).toBe(401);
+      socket.destroy();
+    }
+    expect((await post(node, room, { data: 'still served' })).status).toBe(200);
+    expect(node.logs.filter(({ level }) => level !== 'info' && level !== 'warn')).toEqual([]);
+    expect(node.errors()).toBe('');
+  });
+
+  test('that is refused and never comes to its end is cut after 2 s', async () => {
+    const socket = await beginBody(1_000, 1_000_000, { Authorization: 'Bearer wrong' });
+    expect((await socket.response()).status).toBe(401);
+    await socket.ended(5_000);
   });
 
   test('of many at once is 503 from 32 MiB on, and taken again when they are gone', async () => {

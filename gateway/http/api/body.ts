@@ -109,6 +109,11 @@ function tooLarge(maxBytes: number): Problem {
   return new Problem('too_large', `The body may have at most ${maxBytes} bytes; send less.`);
 }
 
+function tooLate(): Problem {
+  const detail = `The body did not come within ${readTimeoutMs / 1_000} s; send it faster.`;
+  return new Problem('bad_request', detail, { status: 408 });
+}
+
 /** `hold` is told of each chunk, and throws when it is one too many. */
 function bytesOf(request: IncomingMessage, hold: (bytes: number) => void): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -120,14 +125,7 @@ function bytesOf(request: IncomingMessage, hold: (bytes: number) => void): Promi
       request.on('error', () => undefined);
       outcome();
     };
-    const late = new Problem(
-      'bad_request',
-      `The body did not come within ${readTimeoutMs / 1_000} s; send it faster.`,
-      {
-        status: 408,
-      },
-    );
-    const timer = setTimeout(() => settle(() => reject(late)), readTimeoutMs);
+    const timer = setTimeout(() => settle(() => reject(tooLate())), readTimeoutMs);
     const take = (chunk: Buffer) => {
       try {
         hold(chunk.length);
