@@ -18,6 +18,9 @@ import type { Transport } from './connection/transport.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
 import { Admin, type Readiness } from './http/admin.ts';
+import { Api } from './http/api/api.ts';
+import { statusesOf } from './http/api/route.ts';
+import { routes } from './http/api/routes.ts';
 import { Server } from './http/server.ts';
 import type { Dialect } from './protocol/dialect.ts';
 import { roomcast } from './protocol/roomcast/dialect.ts';
@@ -36,8 +39,9 @@ import { Presence } from './rooms/presence.ts';
 import { type RuledParts, reloadableRules } from './rooms-file.ts';
 import { tellEvents } from './telemetry/events.ts';
 import { Faults } from './telemetry/faults.ts';
+import type { SlowPolicy } from './telemetry/gauges.ts';
 import type { Logger } from './telemetry/log.ts';
-import { Metrics, type SlowPolicy } from './telemetry/metrics.ts';
+import { Metrics } from './telemetry/metrics.ts';
 import { version } from './version.ts';
 
 export interface Gateway {
@@ -76,7 +80,9 @@ export async function startGateway(
   const { access, connections, demo, demoRules, events, hub, metrics, open, server } = parts;
   let stopping = false;
   const readiness = () => (stopping ? { ready: false, text: 'draining' } : readinessOf(parts));
-  const admin = new Admin({ metrics, readiness, log });
+  const stamper = new MessageStamper();
+  const api = createApi(config, parts, stamper);
+  const admin = new Admin({ metrics, readiness, log, api });
   const sweep = setInterval(() => {
     const now = performance.now();
     const time = Date.now();
@@ -88,7 +94,7 @@ export async function startGateway(
   await Promise.all([parts.backplane.start(listener), parts.store.start(parts.presence)]);
   connections.parts = {
     ...parts,
-    ...{ config, log, stamper: new MessageStamper() },
+    ...{ config, log, stamper },
     users: new UserConnections<Connection>(config.maxConnectionsPerUser),
   };
   const port = await server.listen();
@@ -103,7 +109,8 @@ export async function startGateway(
     stopping = true;
     reload.close();
     await drainAndClose(parts, [server, ...transports], sweep, config, log);
-    await Promise.all([parts.backplane.close(), admin.close()]);
+    await admin.close();
+    await parts.backplane.close();
   };
   return { port, adminPort, demo, reload: () => reload.now(), stop };
 }
@@ -162,6 +169,13 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
 }
 
 type Parts = ReturnType<typeof createParts>;
+
+/** Undefined without GATEWAY_API_KEY. */
+function createApi({ apiKeys: keys, maxMessageBytes }: Config, parts: Parts, stamper: MessageStamper): Api | undefined {
+  if (keys === undefined) return undefined;
+  parts.metrics.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
+  return new Api({ ...parts, keys, maxMessageBytes, stamper, version });
+}
 
 function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
   if (trouble !== undefined) return { ready: false, text: trouble };

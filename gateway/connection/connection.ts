@@ -16,7 +16,7 @@ import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
 import type { Buffered } from '../rooms/backpressure.ts';
 import { presenceTopic, type Topics } from '../rooms/fanout.ts';
 import type { Room } from '../rooms/hub.ts';
-import type { SlowPolicy } from '../telemetry/metrics.ts';
+import type { SlowPolicy } from '../telemetry/gauges.ts';
 import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
 import { Memberships, type MembershipsOwner } from './memberships.ts';

@@ -18,7 +18,7 @@ import type { Hub, Room } from '../rooms/hub.ts';
 import type { Presence } from '../rooms/presence.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import type { SlowPolicy } from '../telemetry/metrics.ts';
+import type { SlowPolicy } from '../telemetry/gauges.ts';
 
 /** What a membership needs of its connection. */
 export interface Subscriber {

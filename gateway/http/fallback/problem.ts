@@ -1,31 +1,19 @@
 /**
- * Errors as problem+json (RFC 9457), with the codes of the wire protocol. Pure functions.
+ * Errors of the fallback as problems (gateway/http/problem.ts). Pure functions.
  *
  * Besides its status, an error before a stream begins says what an `error` frame says to a WebSocket.
  */
 import { STATUS_CODES } from 'node:http';
 import type { CloseCode, ErrorCode } from '../../../shared/codes.ts';
+import { problems, problemText } from '../problem.ts';
 
-const typePrefix = 'https://roomcast.dev/problems/';
 /** When to come back if nothing is known: Redis, or another node, may be back by then. */
 const retryAfterSeconds = 5;
 
-const statuses: Record<ErrorCode, number> = {
-  bad_request: 400,
-  unsupported: 400,
-  unauthorized: 401,
-  forbidden: 403,
-  too_large: 413,
-  rate_limited: 429,
-  limit_exceeded: 429,
-  unavailable: 503,
-  timeout: 504,
-  internal: 500,
-};
-
 export interface Problem {
   status: number;
-  title: string;
+  /** The words of the status line. */
+  reason: string;
   retryAfterSeconds: number | undefined;
   /** The JSON text. */
   body: string;
@@ -40,14 +28,13 @@ export interface ProblemDetail {
   status?: number;
 }
 
-export function problem({ code, message, retryAfterMs, status = statuses[code] }: ProblemDetail): Problem {
-  const title = STATUS_CODES[status] ?? '';
+export function problem({ code, message, retryAfterMs, status = problems[code][0] }: ProblemDetail): Problem {
   const again = status === 429 || status === 503;
   return {
     status,
-    title,
+    reason: STATUS_CODES[status] ?? '',
     retryAfterSeconds: again ? Math.max(1, Math.ceil((retryAfterMs ?? retryAfterSeconds * 1000) / 1000)) : undefined,
-    body: JSON.stringify({ type: `${typePrefix}${code}`, title, status, detail: message }),
+    body: problemText(code, status, message),
   };
 }
 

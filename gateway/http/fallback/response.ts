@@ -3,6 +3,7 @@
  * gateway/http/server.ts imports the library.
  */
 import type { Frame } from '../../protocol/dialect.ts';
+import { problemContentType } from '../problem.ts';
 import type { Problem } from './problem.ts';
 
 /** Not to be used after `end`, nor after the library has called the handler of `onAborted`. */
@@ -72,11 +73,11 @@ export function writeHeaders(res: LibraryResponse, headers: Headers): void {
 }
 
 export function problemAnswer(problem: Problem, headers: Headers): Answer {
-  const { status, title, retryAfterSeconds, body } = problem;
+  const { status, reason, retryAfterSeconds, body } = problem;
   return {
-    status: `${status} ${title}`,
+    status: `${status} ${reason}`,
     headers: {
-      'content-type': 'application/problem+json',
+      'content-type': problemContentType,
       'cache-control': 'no-store',
       ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
       ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),

@@ -2,22 +2,22 @@
  * Decodes the frames of clients in the native dialect. Pure functions: they turn text into a checked request, or a
  * rejection.
  *
- * `data` is not serialized again after parsing: its text is sliced from the frame, so members get it byte for byte. The
- * check of the seven frame types is written by hand because it is faster than a schema;
+ * `data` is not serialized again after parsing: its text is cut out of the frame (object-text.ts). The check of the seven
+ * frame types is written by hand because it is faster than a schema;
  * test/unit/protocol/decode.test.ts compares it with schemas on random input.
  */
 import type { FrameId, Position } from '../../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
 import type { PublishRequest, Rejected, Request } from '../request.ts';
+import { maxDepth, scanObject } from './object-text.ts';
 
-/** Nested objects and arrays, including the frame itself. */
-export const maxDepth = 64;
-const maxKeyBytes = 128;
+/** Bytes of a publish key, in UTF-8. */
+export const maxKeyBytes = 128;
 const maxIdCharacters = 64;
 /** Messages, or members, in one answer. */
-const maxLimit = 1000;
-const defaultLimit = 100;
-const maxConnectionIdCharacters = 200;
+export const maxLimit = 1000;
+export const defaultLimit = 100;
+export const maxConnectionIdCharacters = 200;
 
 /** Decodes one text message. A bad frame is rejected as `bad_request`, an unknown type as `unsupported`. */
 export function readFrame(text: string): Request | Rejected {
@@ -154,7 +154,7 @@ function isPosition(since: unknown): since is Position {
   return isEpoch(epoch) && isOffset(offset);
 }
 
-function isEpoch(epoch: unknown): epoch is string {
+export function isEpoch(epoch: unknown): epoch is string {
   return typeof epoch === 'string' && isFrameId(epoch);
 }
 
@@ -170,85 +170,6 @@ function isLimit(limit: unknown): limit is number {
   return isOffset(limit) && limit >= 1 && limit <= maxLimit;
 }
 
-function isPublishKey(key: unknown): key is string {
+export function isPublishKey(key: unknown): key is string {
   return typeof key === 'string' && key !== '' && key.isWellFormed() && Buffer.byteLength(key) <= maxKeyBytes;
-}
-
-interface Scan {
-  /** Number of top-level keys in the text, duplicates included. */
-  keys: number;
-  /** The JSON text of the value of `data`. */
-  data: string | undefined;
-}
-
-/** Scans the text of an object, which must be valid JSON. Returns undefined if it is nested too deep. */
-function scanObject(text: string): Scan | undefined {
-  let depth = 0;
-  let keys = 0;
-  let keyNext = false;
-  let dataNext = false;
-  let dataFrom = -1;
-  let data: string | undefined;
-  for (let at = 0; at < text.length; at++) {
-    switch (text.charCodeAt(at)) {
-      case quote: {
-        const end = endOfString(text, at);
-        if (keyNext) {
-          keys++;
-          keyNext = false;
-          dataNext = isDataKey(text.slice(at, end + 1));
-        }
-        at = end;
-        break;
-      }
-      case openBrace:
-      case openBracket:
-        depth++;
-        if (depth > maxDepth) return undefined;
-        if (depth === 1) keyNext = true;
-        break;
-      case colon:
-        if (depth === 1 && dataNext) dataFrom = at + 1;
-        break;
-      case comma:
-      case closeBrace:
-      case closeBracket:
-        if (depth === 1) {
-          if (dataFrom !== -1) data = text.slice(dataFrom, at).trim();
-          dataFrom = -1;
-          dataNext = false;
-          keyNext = true;
-        }
-        if (text.charCodeAt(at) !== comma) depth--;
-        break;
-    }
-  }
-  return { keys, data };
-}
-
-const quote = 0x22;
-const comma = 0x2c;
-const colon = 0x3a;
-const openBracket = 0x5b;
-const backslash = 0x5c;
-const closeBracket = 0x5d;
-const openBrace = 0x7b;
-const closeBrace = 0x7d;
-
-/** A key may contain escapes: "\u0064ata" is data. */
-function isDataKey(token: string): boolean {
-  return token === '"data"' || (token.includes('\\') && JSON.parse(token) === 'data');
-}
-
-/** Index of the closing quote of the string that begins at `from`. */
-function endOfString(text: string, from: number): number {
-  let at = text.indexOf('"', from + 1);
-  while (isEscaped(text, at)) at = text.indexOf('"', at + 1);
-  return at;
-}
-
-function isEscaped(text: string, at: number): boolean {
-  let backslashes = 0;
-  while (text.charCodeAt(at - 1 - backslashes) === backslash) backslashes++;
-  return backslashes % 2 === 1;
 }
