@@ -159,7 +159,7 @@ test('no container has a volume without a name, which `down` would leave behind'
 });
 
 test('the client of the README runs with nothing but Node, and gets its message', async () => {
-  const snippet = await documented('README.md', 'mint-token');
+  const snippet = await documented('README.md', 'roomcast token');
   const output = await stack.shell(snippet.replace('ws://127.0.0.1:8080/ws', door.url));
   const frames = output
     .trim()
@@ -169,7 +169,7 @@ test('the client of the README runs with nothing but Node, and gets its message'
 });
 
 test('a token minted in a replica is welcomed, and grants what it says', async () => {
-  const mint = ['node', 'deploy/mint-token.mjs', '--user', 'alice', '--ttl', '60'];
+  const mint = ['roomcast', 'token', '--user', 'alice', '--ttl', '60'];
   const token = await stack.exec(...mint, '--rooms', '{"orders:*":["subscribe","publish"]}');
   const alice = await connect(door.url, { token: token.trim() });
   expect((await alice.next('welcome')).user).toBe('alice');
