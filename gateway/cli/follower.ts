@@ -43,9 +43,9 @@ interface Member {
   /** Nothing of it counts any more. */
   isRetired: boolean;
   answered(frame: OkFrame | ErrorFrame): void;
-  /** The node stops. */
-  asked(): void;
-  left: Promise<End | 'asked'>;
+  /** It is over: 'asked' when the node stops, else a Failure that says why. */
+  leave(why: Failure | 'asked'): void;
+  left: Promise<Failure | 'asked'>;
 }
 
 const firstBackoffMs = 500;
@@ -86,13 +86,17 @@ export class Follower {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.#leaveAll();
+  }
+
+  async #leaveAll(): Promise<void> {
     for (const member of this.#members) member.isRetired = true;
     await Promise.all([...this.#members].map(({ link }) => link.close()));
   }
 
   /** Connects and subscribes. */
   async #enter(since: Position | undefined, wasAway: boolean, old?: Member): Promise<Member> {
-    const { promise: left, resolve: leave } = settleLater<End | 'asked'>();
+    const { promise: left, resolve: leave } = settleLater<Failure | 'asked'>();
     const { promise: answer, resolve: answered } = settleLater<OkFrame | ErrorFrame>();
     let member: Member | undefined;
     const link = await Link.open(this.#target, (frame, text) => {
@@ -100,11 +104,11 @@ export class Follower {
     }).catch((error: Error) => {
       throw new Refused(error.message);
     });
-    member = { link, since, wasAway, old, isRetired: false, answered, asked: () => leave('asked'), left };
+    member = { link, since, wasAway, old, isRetired: false, answered, leave, left };
     this.#members.add(member);
     link.ended.then((end) => {
       this.#members.delete(member as Member);
-      leave(end);
+      leave(endedBy(end));
     });
     this.#subscribe(member);
     const outcome = await Promise.race([answer, link.ended, delay(answerMs, undefined, { ref: false })]);
@@ -113,8 +117,7 @@ export class Follower {
     await link.close();
     if (outcome === undefined) throw new Refused(`no answer within ${answerMs / 1000} s`);
     if ('text' in outcome) throw endedBy(outcome);
-    const text = refusalText(outcome);
-    throw retryable.has(outcome.code) ? new Refused(text, outcome.retryAfterMs) : new Failure(text);
+    throw refusedBy(outcome);
   }
 
   #subscribe({ link, since }: Member): void {
@@ -124,9 +127,10 @@ export class Follower {
   #take(member: Member, frame: GatewayFrame, text: string): void {
     if (frame.type === 'ok' || frame.type === 'error') {
       if (frame.type === 'ok') this.#joined(member, frame);
+      else member.leave(refusedBy(frame));
       member.answered(frame);
     } else if (frame.type === 'reconnect') {
-      setTimeout(() => member.asked(), frame.afterMs);
+      setTimeout(() => member.leave('asked'), frame.afterMs);
     } else if (frame.type === 'unsubscribed') {
       this.#unsubscribed(member, frame.reason);
     } else if (frame.type === 'message' || frame.type === 'gap') {
@@ -149,16 +153,14 @@ export class Follower {
     this.#listener.joined(ok, { node: link.node, since, missing });
   }
 
-  /** The room is another kind now, or its members lost their right. A `since` is still good where there is history. */
+  /** The room is another kind now (`changed`), or this user has lost the right to it. */
   #unsubscribed(member: Member, reason: string): void {
-    if (reason === 'changed') {
-      Object.assign(member, { since: this.#position, wasAway: true, old: undefined });
-      this.#subscribe(member);
+    if (reason !== 'changed') {
+      member.leave(new Failure(`the gateway ended the membership (${reason}): the right to this room is gone.`));
       return;
     }
-    // The next subscribe is refused, with the reason of the gateway.
-    this.#listener.interrupted(`no longer a member (${reason})`);
-    void member.link.close();
+    Object.assign(member, { since: this.#position, wasAway: true, old: undefined });
+    this.#subscribe(member);
   }
 
   /** True for a message that was told before. */
@@ -190,14 +192,14 @@ export class Follower {
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         const end = await Promise.race([old.link.ended, delay(backoffMs(attempt, error.retryAfterMs))]);
-        if (end !== undefined) return this.#comeBack(end);
+        if (end !== undefined) return this.#comeBack(endedBy(end));
       }
     }
   }
 
   /** The connection has ended: connects again, with backoff and jitter, for as long as it takes. */
-  async #comeBack(end: End): Promise<Member> {
-    const cause = endedBy(end);
+  async #comeBack(cause: Failure): Promise<Member> {
+    await this.#leaveAll();
     if (!(cause instanceof Refused)) throw cause;
     let [why, least] = [cause.message, cause.retryAfterMs];
     this.#seen = undefined;
@@ -224,7 +226,12 @@ function endedBy({ code, text }: End): Failure {
   return isFinal ? new Failure(`${sentence}.`) : new Refused(sentence, code === 4007 ? rateLimitedMs : 0);
 }
 
-/** Full jitter over half of a doubling time, so that many clients of one node do not come back together. */
+function refusedBy(frame: ErrorFrame): Failure {
+  const text = refusalText(frame);
+  return retryable.has(frame.code) ? new Refused(text, frame.retryAfterMs) : new Failure(text);
+}
+
+/** Jitter over half of a doubling time, so that many clients of one node do not come back together. */
 function backoffMs(attempt: number, leastMs: number): number {
   const longest = Math.min(longestBackoffMs, firstBackoffMs * 2 ** attempt);
   return Math.max(leastMs, longest * (0.5 + Math.random() / 2));
