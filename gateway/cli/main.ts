@@ -11,6 +11,7 @@ import { ConfigError } from '../config.ts';
 import { version } from '../version.ts';
 import { Failure, WrongUse } from './failure.ts';
 import type { Target } from './link.ts';
+import type { LoadOptions } from './load.ts';
 import { print } from './output.ts';
 import { descriptorsKept } from './plan/capacity.ts';
 import type { PlanOptions } from './plan/workload.ts';
@@ -91,7 +92,7 @@ program
 
 client(program.command('publish'))
   .description('Publishes a message, and waits until it is acknowledged.')
-  .addArgument(room())
+  .addArgument(new Argument('<room>', 'its name').argParser(room))
   .argument('<data>', 'JSON, or text that is sent as a string')
   .option('--key <key>', 'makes it safe to repeat: one message of this key is delivered, 1 to 128 bytes')
   .option('--text', 'send <data> as a string, whatever it is')
@@ -114,7 +115,7 @@ client(program.command('publish'))
 
 client(program.command('tail'))
   .description('Prints the messages of a room as they come, with joins, leaves and gaps. Reconnects and resumes.')
-  .addArgument(room())
+  .addArgument(new Argument('<room>', 'its name').argParser(room))
   .addOption(
     new Option('--since <epoch:offset>', 'begin behind this position, in a room with history').argParser(position),
   )
@@ -134,6 +135,35 @@ A line is: time, offset (or id), user, data. Where messages may be missing, a li
     const { tail } = await import('./tail.ts');
     await tail(targetOf(options), name, options);
     process.exit();
+  });
+
+client(program.command('load'))
+  .description('Puts load on nodes, and checks that every member gets every message once and in order.')
+  .addOption(whole('--connections <number>', 'members, spread over the rooms', 1, 50_000).default(100))
+  .addOption(whole('--rooms <number>', 'rooms', 1, 100_000).default(10))
+  .addOption(option('--rate <number>', 'messages per second, to all rooms in turn', 0.1, 1e6).default(100))
+  .addOption(whole('--seconds <number>', 'measured time, after one second that is not', 1, 86_400).default(10))
+  .addOption(whole('--bytes <number>', 'size of data', 32, 60_000).default(128))
+  .addOption(
+    new Option('--room-prefix <text>', 'of the names of rooms (default: load: and a random part)').argParser(room),
+  )
+  .option('--json', 'print JSON')
+  .addHelpText(
+    'after',
+    `${examples(
+      'roomcast load --connections 1k --rooms 100 --rate 500 --seconds 30',
+      'roomcast load --url wss://example.com/ws --room-prefix chat:load- --json',
+    )}
+
+With GATEWAY_JWT_SECRET(_FILE), as for \`roomcast token\`, each connection is a user of its own, with the right to every
+room. Otherwise all use --token. Exits with 1 if anything is lost, comes twice or out of order.`,
+  )
+  .action(async (options: Target & LoadOptions) => {
+    const { load, loadTable } = await import('./load.ts');
+    const result = await load(targetOf(options), options, process.env);
+    if (options.json) json(result);
+    else print(loadTable(result));
+    if (result.fault !== null) throw new Failure(`${result.fault}.`);
   });
 
 program
@@ -204,11 +234,9 @@ function targetOf({ url, token = '' }: Target): Target {
   return { url, token: text === '' ? undefined : text };
 }
 
-function room(): Argument {
-  return new Argument('<room>', 'its name').argParser((text: string) => {
-    if (isRoomName(text)) return text;
-    throw new InvalidArgumentError(`A room name has ${roomNameRule}.`);
-  });
+function room(text: string): string {
+  if (isRoomName(text)) return text;
+  throw new InvalidArgumentError(`A room name has ${roomNameRule}.`);
 }
 
 function endpoint(text: string): string {

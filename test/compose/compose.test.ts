@@ -168,6 +168,14 @@ test('the client of the README runs with nothing but Node, and gets its message'
   expect(frames.map(({ type }) => type).sort()).toEqual(['message', 'ok', 'ok', 'welcome']);
 });
 
+test('the commands of the command line work in the image as they are documented', async () => {
+  const output = await stack.shell(await documented('docs/cli.md', 'docker-compose'));
+  expect(output).toMatch(/^GATEWAY_REDIS_URL +\*\*\* +environment$/m);
+  expect(output).toMatch(/^GATEWAY_JWT_SECRET +\*\*\* +file \/run\/roomcast\/jwt-secret$/m);
+  expect(output).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/m);
+  expect(output).toContain('/healthz answers');
+});
+
 test('a token minted in a replica is welcomed, and grants what it says', async () => {
   const mint = ['roomcast', 'token', '--user', 'alice', '--ttl', '60'];
   const token = await stack.exec(...mint, '--rooms', '{"orders:*":["subscribe","publish"]}');
