@@ -6,6 +6,7 @@
  * is printed, and how, is gateway/cli/tail.ts.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { closeCode } from '../../shared/codes.ts';
 import type { ErrorFrame, GatewayFrame, OkFrame, Position } from '../../shared/protocol.ts';
 import { Failure } from './failure.ts';
 import { type End, Link, type Target } from './link.ts';
@@ -144,7 +145,9 @@ export class Follower {
   #joined({ link, old, since, wasAway }: Member, ok: OkFrame): void {
     const { epoch, offset, recovered } = ok;
     const heard = this.#position?.epoch === epoch ? this.#position?.offset : undefined;
-    const missing = recovered === undefined ? wasAway : !recovered && (heard === undefined || heard !== offset);
+    // The old connection may have ended before this one was in the room.
+    const hasHole = wasAway || (old !== undefined && !this.#members.has(old));
+    const missing = recovered === undefined ? hasHole : !recovered && (heard === undefined || heard !== offset);
     // While it moved, the old connection told more than the new one goes on from: that is known already.
     if (!recovered || heard === undefined) {
       this.#position = epoch === undefined || offset === undefined ? undefined : { epoch, offset };
@@ -221,9 +224,12 @@ export class Follower {
 function endedBy({ code, text }: End): Failure {
   const isFinal = code >= 4500 || [1000, 1002, 1003, 1007, 1009].includes(code);
   const sentence = `the connection ended (${text})`;
-  if (code === 4501) return new Failure(`${sentence}: give another --token or ROOMCAST_TOKEN.`);
-  if (code === 4502) return new Failure(`${sentence}: give --token or ROOMCAST_TOKEN; \`roomcast token\` makes one.`);
-  return isFinal ? new Failure(`${sentence}.`) : new Refused(sentence, code === 4007 ? rateLimitedMs : 0);
+  if (code === closeCode.unauthorized) return new Failure(`${sentence}: give another --token or ROOMCAST_TOKEN.`);
+  if (code === closeCode.authTimeout)
+    return new Failure(`${sentence}: give --token or ROOMCAST_TOKEN; \`roomcast token\` makes one.`);
+  return isFinal
+    ? new Failure(`${sentence}.`)
+    : new Refused(sentence, code === closeCode.rateLimited ? rateLimitedMs : 0);
 }
 
 function refusedBy(frame: ErrorFrame): Failure {

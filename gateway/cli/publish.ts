@@ -4,6 +4,7 @@
  * Owns what becomes of its outcome: what is unknown is never called a success, nor a loss.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { closeCode } from '../../shared/codes.ts';
 import type { ErrorFrame, OkFrame } from '../../shared/protocol.ts';
 import { Failure, WrongUse } from './failure.ts';
 import { Link, type Target } from './link.ts';
@@ -48,7 +49,9 @@ export async function publish(target: Target, { room, data, key }: Message): Pro
   }
   if ('text' in outcome) {
     const { code, text } = outcome;
-    if (code >= 4500) throw new Failure(`the gateway closed the connection (${text}). The message was not taken.`);
+    // Refused before it had an identity: nothing of it was obeyed.
+    const isRefused = code === closeCode.unauthorized || code === closeCode.authTimeout;
+    if (isRefused) throw new Failure(`the gateway closed the connection (${text}). The message was not taken.`);
     throw new Failure(`the connection ended (${text}). It is unknown whether the message was taken: ${again}.`);
   }
   await link.close();

@@ -206,6 +206,34 @@ test.each(['kept', 'plain'])('a node that stops is left without a gap or a doubl
   expect(following.errors()).toContain('the node stops: moving to another one');
 });
 
+test('in a plain room, a node that ends before the move is done is a gap', async () => {
+  const room = randomRoom();
+  const [first, second] = await Promise.all([spawnNode({ DRAIN_MS: 600_000 }), spawnNode()]);
+  const [proxy, next] = await Promise.all([faultProxy(first.url), faultProxy(second.url)]);
+  const following = await tail(proxy.url, room);
+  next.mode = 'blackhole';
+  proxy.target = next.url;
+  first.kill('SIGTERM');
+  await until(() => next.connections === 1, 10_000, 'it knocks at the other node');
+  first.kill('SIGKILL');
+  await first.exited;
+  await until(() => proxy.connections === 1, 5_000, 'the old connection is gone');
+  next.mode = 'pass';
+  expect(await expectLines(following, 1)).toEqual(['-- gap: messages may be missing here: this room keeps none']);
+});
+
+test('a connection over which nothing comes any more is given up', async () => {
+  const quick = await spawnNode({ PING_INTERVAL_MS: 100, ROOMS_FILE: rules });
+  const room = randomRoom('kept');
+  const proxy = await faultProxy(quick.url);
+  const following = await tail(proxy.url, room);
+  proxy.mode = 'blackhole';
+  await until(() => /connecting again/.test(following.errors()), 10_000, 'it is given up');
+  await (await enter(quick, 'bob')).publish(room, 'meanwhile');
+  proxy.mode = 'pass';
+  expect(await expectLines(following, 1)).toEqual([expect.stringMatching(/"meanwhile"$/)]);
+});
+
 test('it ends with 1 when its token has ended', async () => {
   // Good for the rest of the 5 s of tolerance.
   const exp = Math.floor(Date.now() / 1000) - 3;
