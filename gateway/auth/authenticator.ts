@@ -278,9 +278,11 @@ export interface TokenClaims {
   sub: string;
   rooms?: Record<string, string[]>;
   info?: unknown;
+  iss?: string;
+  aud?: string;
 }
 
-/** Signs a token with HS256, for the demo page and deploy/mint-token.mjs. The gateway itself issues no tokens. */
+/** Signs a token with HS256, for the demo page and `roomcast token`. The gateway itself issues no tokens. */
 export async function signToken(secret: Uint8Array, claims: TokenClaims, ttlSeconds: number): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
   return new SignJWT({ ...claims })

@@ -4,19 +4,21 @@
  *
  * Made for tens of thousands in one thread: its first frames are built before it opens.
  */
-import { connect, type Socket } from 'node:net';
-import type { Dialect } from './dialects.ts';
+import { connect, isIP, type Socket } from 'node:net';
+import { connect as connectSecurely } from 'node:tls';
+import { type Dialect, dialects } from './dialects.ts';
 import { clientFrame, FrameReader, type FrameSink, handshake, opcode, type ReadBuffer } from './frames.ts';
+import type { Place } from './plan.ts';
 
 /** With more connections per source address, or with ports used a minute ago, the kernel is slow to find a free port. */
 const connectionsPerAddress = 4000;
 
 export interface ConnectionPlan {
-  dialect: Dialect;
+  place: Place;
   port: number;
   /** Of all connections of the audience. */
   index: number;
-  /** 127.<block>.0.* are the source addresses. */
+  /** 127.<block>.0.* are the source addresses to a host of 127.*. */
   block: number;
   user: string;
   /** Texts that join rooms. */
@@ -45,6 +47,7 @@ export class Connection implements FrameSink {
   readonly #hello: Buffer;
   readonly #joins: Buffer;
   readonly #plan: ConnectionPlan;
+  readonly #dialect: Dialect;
   readonly #owner: Owner;
   readonly #buffer: ReadBuffer;
   readonly #reader = new FrameReader();
@@ -54,7 +57,10 @@ export class Connection implements FrameSink {
     this.#plan = plan;
     this.#owner = owner;
     this.#buffer = buffer;
-    this.#hello = handshake(plan.dialect.path, plan.port, plan.dialect.headers(plan.user));
+    const { place, port, user } = plan;
+    this.#dialect = dialects[place.dialect];
+    const host = `${isIP(place.host) === 6 ? `[${place.host}]` : place.host}:${port}`;
+    this.#hello = handshake(place.path, host, this.#dialect.headers(`${place.userPrefix}${user}`, place.credentials));
     this.#joins = Buffer.concat(plan.joins.map((join) => clientFrame(join)));
   }
 
@@ -72,10 +78,15 @@ export class Connection implements FrameSink {
   }
 
   open(): void {
-    const localAddress = `127.${this.#plan.block}.0.${1 + Math.floor(this.#plan.index / connectionsPerAddress)}`;
+    const { block, index, place, port } = this.#plan;
+    const { host, secure } = place;
+    const localAddress = `127.${block}.0.${1 + Math.floor(index / connectionsPerAddress)}`;
     const callback = (length: number) => this.#read(length);
     const onread = { buffer: this.#buffer.chunk, callback };
-    const socket = connect({ host: '127.0.0.1', port: this.#plan.port, localAddress, noDelay: true, onread });
+    const options = { host, port, noDelay: true, onread, ...(host.startsWith('127.') && { localAddress }) };
+    // A server name is a name, never an address (RFC 6066 section 3).
+    const name = isIP(host) === 0 ? { servername: host } : {};
+    const socket = secure ? connectSecurely({ ...options, ...name }) : connect(options);
     this.#socket = socket;
     socket.on('error', (error) => {
       this.#failure ||= error.message;
@@ -93,13 +104,13 @@ export class Connection implements FrameSink {
   }
 
   upgraded(): void {
-    if (this.#plan.dialect.opening.length === 0) this.#join();
+    if (this.#dialect.opening.length === 0) this.#join();
   }
 
   frame(code: number, start: number, end: number): void {
     const { bytes } = this.#buffer;
     if (code === opcode.text || code === opcode.binary) {
-      if (this.#isReady && this.#plan.dialect.heartbeat === undefined) this.#owner.text(this, bytes, start, end);
+      if (this.#isReady && this.#dialect.heartbeat === undefined) this.#owner.text(this, bytes, start, end);
       else this.#readText(bytes, start, end);
     } else if (code === opcode.ping) {
       this.send(clientFrame(bytes.subarray(start, end), opcode.pong));
@@ -119,7 +130,7 @@ export class Connection implements FrameSink {
   }
 
   #readText(bytes: Buffer, start: number, end: number): void {
-    const { opening, joined, heartbeat } = this.#plan.dialect;
+    const { opening, joined, refused, heartbeat } = this.#dialect;
     const text = bytes.toString('latin1', start, Math.min(end, start + 200));
     const step = opening[this.#opened];
     if (text === heartbeat?.ping) {
@@ -130,6 +141,9 @@ export class Connection implements FrameSink {
       this.#opened++;
       if (step.say !== undefined) this.send(clientFrame(step.say));
       if (this.#opened === opening.length) this.#join();
+    } else if (refused !== undefined && text.includes(refused)) {
+      this.#failure ||= `refused: ${text}`;
+      this.close();
     } else if (text.includes(joined)) {
       this.#joined++;
       if (this.#joined === this.#plan.joins.length) this.#becomeReady();

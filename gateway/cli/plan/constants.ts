@@ -1,5 +1,5 @@
 /**
- * The constants of the capacity model (gateway/cli/capacity.ts): what each thing costs, its unit, and its source.
+ * The constants of the capacity model (gateway/cli/plan/capacity.ts): what each thing costs, its unit, and its source.
  *
  * docs/performance.md shows this table (a test holds the two equal), says how the numbers were measured, and which are
  * estimates. Measure again when the hot path, the scripts or the machine change.

@@ -2,8 +2,15 @@
  * What the load client reads and writes: frames that arrive cut at any place, and stamps that come out as they went in.
  */
 import { describe, expect, test } from 'vitest';
-import { clientFrame, FrameReader, type FrameSink, handshake, opcode, ReadBuffer } from '../../bench/load/frames.ts';
-import { blankPayload, findStamp, numberOf, roomOf, timeUsOf, writeStamp } from '../../bench/load/payload.ts';
+import {
+  clientFrame,
+  FrameReader,
+  type FrameSink,
+  handshake,
+  opcode,
+  ReadBuffer,
+} from '../../../gateway/cli/load/frames.ts';
+import { blankPayload, findStamp, numberOf, roomOf, timeUsOf, writeStamp } from '../../../gateway/cli/load/payload.ts';
 import { Random } from '../random.ts';
 
 const upgrade = Buffer.from(
@@ -108,7 +115,7 @@ describe('frames of a server', () => {
 });
 
 test('a handshake carries what RFC 6455 asks for, and the given headers', () => {
-  const text = handshake('/ws', 8080, ['Authorization: Bearer x']).toString();
+  const text = handshake('/ws', '127.0.0.1:8080', ['Authorization: Bearer x']).toString();
   expect(text).toMatch(/^GET \/ws HTTP\/1\.1\r\n/);
   for (const line of ['Host: 127.0.0.1:8080', 'Sec-WebSocket-Version: 13', 'Authorization: Bearer x']) {
     expect(text).toContain(`\r\n${line}\r\n`);

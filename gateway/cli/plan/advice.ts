@@ -1,7 +1,7 @@
 /**
  * Advice on a plan: what breaks first, what to change then, and warnings.
  *
- * Owns the sentences and their thresholds. The numbers come from gateway/cli/capacity.ts.
+ * Owns the sentences and their thresholds. The numbers come from gateway/cli/plan/capacity.ts.
  */
 import { nodeUs, type Plan, type RedisPart, type Workload, writesPerSecond } from './capacity.ts';
 import { constants } from './constants.ts';

@@ -1,12 +1,11 @@
 /**
- * The load client: threads with members, a thread that publishes, and the result of a trial, from their counts and the
- * kernel's.
+ * The load client of `roomcast load` and of the benchmarks: threads with members, a thread that publishes, and the result of a
+ * trial, from their counts.
  *
  * A trial only holds if every member got every message, once and in order, and the schedule was kept.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { cpuSeconds } from '../machine.ts';
 import { nowUs } from './clock.ts';
 import { Histogram, type Quantiles } from './histogram.ts';
 import type {
@@ -40,11 +39,10 @@ export interface Load {
   audience: Omit<Audience, 'block'>;
   /** Where messages are published; undefined: nothing is published. */
   publisherPort?: number;
+  /** Connections that publish, to a part of the rooms each. */
+  publishers: number;
   payloadBytes: number;
   threads: number;
-  /** Processes whose time is measured. */
-  servers: readonly number[];
-  redis: number;
 }
 
 export interface TrialPlan {
@@ -63,11 +61,6 @@ export interface Trial extends Faults, Quantiles {
   deliveriesPerSecond: number;
   /** Lateness of the load client itself; part of the latencies. */
   lateP99Us: number;
-  serverCpuShare: number;
-  clientCpuShare: number;
-  serverCpuUsPerDelivery: number;
-  serverCpuUsPerMessage: number;
-  redisCpuUsPerMessage: number;
 }
 
 export class LoadClient {
@@ -79,16 +72,16 @@ export class LoadClient {
   #published: Int32Array;
 
   constructor(load: Load) {
-    const { publisherPort, payloadBytes, threads } = load;
+    const { publisherPort, publishers: connections, payloadBytes, threads } = load;
     const block = nextBlock();
     const audience: Audience = { ...load.audience, block };
-    const { dialect, rooms } = audience;
+    const { place, rooms } = audience;
     this.#load = load;
     this.#receivers = Array.from({ length: threads }, (_, first) => {
       return new Thread<ReceiverRequest>('receiver', { audience, first, step: threads });
     });
     if (publisherPort !== undefined) {
-      const data: PublisherData = { dialect, port: publisherPort, block, rooms, payloadBytes };
+      const data: PublisherData = { place, port: publisherPort, connections, block, rooms, payloadBytes };
       this.#publisher = new Thread<PublisherRequest>('publisher', data);
     }
     this.#members = membersOf(audience);
@@ -109,9 +102,9 @@ export class LoadClient {
     return { connections, seconds: Math.max(...all.map((one) => one.seconds)), failure };
   }
 
-  async run({ messagesPerSecond, warmSeconds, seconds }: TrialPlan): Promise<Trial> {
+  /** `atEdge` is called when the measured time begins, and when it ends. */
+  async run({ messagesPerSecond, warmSeconds, seconds }: TrialPlan, atEdge?: () => void): Promise<Trial> {
     if (this.#publisher === undefined) throw new TypeError('a trial needs publisherPort');
-    const { servers, redis } = this.#load;
     const startUs = nowUs() + leadUs;
     const fromUs = startUs + warmSeconds * 1e6;
     const window: Window = { fromUs, toUs: fromUs + seconds * 1e6 };
@@ -122,20 +115,13 @@ export class LoadClient {
       startUs,
       window,
     });
-    const sample = () => ({
-      us: nowUs(),
-      server: cpuSeconds(servers),
-      redis: cpuSeconds([redis]),
-      client: cpuSeconds([process.pid]),
-    });
     await sleepUntil(window.fromUs);
-    const before = sample();
+    atEdge?.();
     await sleepUntil(window.toUs);
-    const after = sample();
+    atEdge?.();
     const published = await publishing;
     const received = await this.#drain(published.published);
 
-    const wall = (after.us - before.us) / 1e6;
     const latencies = new Histogram();
     for (const { counts, largest } of received) latencies.add(new Histogram(counts, largest));
     const sum = (pick: (one: Received) => number) => received.reduce((total, one) => total + pick(one), 0);
@@ -147,23 +133,15 @@ export class LoadClient {
       misrouted: sum(({ faults }) => faults.misrouted),
     };
     const fault = faultOf(faults, received, published);
-    const server = (after.server - before.server) / wall;
-    const deliveriesPerSecond = inWindow / seconds;
-    const sentPerSecond = published.sent / seconds;
     return {
       held: fault === undefined,
       fault,
       messagesPerSecond,
-      sentPerSecond,
-      deliveriesPerSecond,
+      sentPerSecond: published.sent / seconds,
+      deliveriesPerSecond: inWindow / seconds,
       ...faults,
       ...latencies.quantiles(),
       lateP99Us: published.lateP99Us,
-      serverCpuShare: server,
-      clientCpuShare: (after.client - before.client) / wall,
-      serverCpuUsPerDelivery: (server / deliveriesPerSecond) * 1e6,
-      serverCpuUsPerMessage: (server / sentPerSecond) * 1e6,
-      redisCpuUsPerMessage: ((after.redis - before.redis) / wall / sentPerSecond) * 1e6,
     };
   }
 
@@ -261,11 +239,15 @@ function membersOf({ connections, rooms, roomsPerConnection }: Omit<Audience, 'b
 
 function faultOf(faults: Faults, received: Received[], published: Published): string | undefined {
   const found = Object.entries(faults).filter(([, count]) => count > 0);
-  if (found.length > 0) return found.map(([kind, count]) => `${count} ${kind}`).join(', ');
+  const told = [published, ...received].find((one) => one.told > 0);
+  const said = told && `an unexpected answer: ${told.firstTold}`;
+  if (found.length > 0) {
+    const counts = found.map(([kind, count]) => `${count} ${kind}`).join(', ');
+    return said === undefined ? counts : `${counts}; ${said}`;
+  }
   const closed = received.find((one) => one.firstClosed !== undefined);
   if (closed !== undefined) return `a member's connection ended: ${closed.firstClosed}`;
-  const told = [published, ...received].find((one) => one.told > 0);
-  if (told !== undefined) return `an unexpected answer: ${told.firstTold}`;
+  if (said !== undefined) return said;
   if (published.sent < published.scheduled * leastSent) return 'the schedule was not kept';
   return undefined;
 }

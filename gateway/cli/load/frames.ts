@@ -13,10 +13,10 @@ const endOfHeaders = '\r\n\r\n';
 
 export const opcode = { text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 
-export function handshake(path: string, port: number, headers: readonly string[]): Buffer {
+export function handshake(path: string, host: string, headers: readonly string[]): Buffer {
   const lines = [
     `GET ${path} HTTP/1.1`,
-    `Host: 127.0.0.1:${port}`,
+    `Host: ${host}`,
     'Upgrade: websocket',
     'Connection: Upgrade',
     `Sec-WebSocket-Key: ${handshakeKey}`,

@@ -15,7 +15,8 @@ import type { Connected, Received, ReceiverData, ReceiverRequest, Window } from 
 import { Sequence } from './sequence.ts';
 
 const { audience, first, step } = workerData as ReceiverData;
-const { rooms, roomsPerConnection, since } = audience;
+const { place, rooms, roomsPerConnection, since } = audience;
+const dialect = dialects[place.dialect];
 
 class Members implements Owner {
   readonly #buffer = new ReadBuffer();
@@ -34,10 +35,9 @@ class Members implements Owner {
   #changed: () => void = () => undefined;
 
   constructor() {
-    const dialect = dialects[audience.dialect];
     for (let index = first; index < audience.connections; index += step) {
-      const joins = roomsOf(index).map((room) => dialect.join(`r${room}`, since?.[room]?.position));
-      const plan = { dialect, port: portOf(index), index, block: audience.block, user: `u${index}`, joins };
+      const joins = roomsOf(index).map((room) => dialect.join(`${place.roomPrefix}${room}`, since?.[room]?.position));
+      const plan = { place, port: portOf(index), index, block: audience.block, user: `u${index}`, joins };
       this.#connections.push(new Connection(plan, this, this.#buffer));
     }
     this.#sequence = new Sequence(this.#connections.length * roomsPerConnection);
@@ -109,8 +109,10 @@ class Members implements Owner {
   text(connection: Connection, bytes: Buffer, start: number, end: number): void {
     const at = findStamp(bytes, start, end, connection.stampAt);
     if (at < 0) {
+      const text = bytes.toString('latin1', start, Math.min(end, start + 200));
+      if (dialect.notices?.some((notice) => text.includes(notice))) return;
       this.#told++;
-      this.#firstTold ??= bytes.toString('latin1', start, Math.min(end, start + 200));
+      this.#firstTold ??= text;
       return;
     }
     connection.stampAt = at - start;

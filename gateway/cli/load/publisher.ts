@@ -1,5 +1,6 @@
 /**
- * The thread that publishes, on one connection, to all rooms in turn. The schedule is an open loop: each message is due at
+ * The thread that publishes to all rooms in turn, on one connection, or on several that have a part of the rooms each. The
+ * schedule is an open loop: each message is due at
  * its time, whether or not earlier ones have arrived, and carries its scheduled time.
  *
  * It sleeps between messages outside the event loop, because timers of Node have a resolution of a millisecond. After each
@@ -14,8 +15,8 @@ import { Histogram } from './histogram.ts';
 import { blankPayload, findStamp, writeStamp } from './payload.ts';
 import type { Published, PublisherData, PublisherRequest, Window } from './plan.ts';
 
-const { dialect: dialectName, port, block, rooms, payloadBytes } = workerData as PublisherData;
-const dialect = dialects[dialectName];
+const { place, port, connections, block, rooms, payloadBytes } = workerData as PublisherData;
+const dialect = dialects[place.dialect];
 const maxAtOnce = 256;
 const maxUnsentBytes = 1024 * 1024;
 /** Messages that the socket has not accepted by then were not sent on schedule. */
@@ -26,7 +27,8 @@ const sleeper = new Int32Array(new SharedArrayBuffer(4));
 class Publisher implements Owner {
   readonly #published = new Int32Array(rooms);
   readonly #templates: { frame: Buffer; stampAt: number }[] = [];
-  readonly #connection: Connection;
+  /** Room r has connection r modulo their number, so that its messages keep their order. */
+  readonly #connections: Connection[];
   #room = 0;
   #told = 0;
   #firstTold: string | undefined;
@@ -34,15 +36,21 @@ class Publisher implements Owner {
   #changed: () => void = () => undefined;
 
   constructor() {
-    const plan = { dialect, port, index: 0, block, user: 'publisher', joins: [] };
-    this.#connection = new Connection(plan, this, new ReadBuffer());
+    const buffer = new ReadBuffer();
+    this.#connections = Array.from({ length: connections }, (_, index) => {
+      return new Connection({ place, port, index, block, user: `publisher${index}`, joins: [] }, this, buffer);
+    });
   }
 
   async connect(deadlineMs: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      this.#changed = () => (this.#failure === undefined ? resolve() : reject(new Error(this.#failure)));
-      AbortSignal.timeout(deadlineMs).addEventListener('abort', () => reject(new Error(this.#connection.state)));
-      this.#connection.open();
+      this.#changed = () => {
+        if (this.#failure !== undefined) reject(new Error(this.#failure));
+        else if (this.#connections.every(({ isReady }) => isReady)) resolve();
+      };
+      const late = () => reject(new Error(this.#connections.find(({ isReady }) => !isReady)?.state));
+      AbortSignal.timeout(deadlineMs).addEventListener('abort', late);
+      for (const connection of this.#connections) connection.open();
     });
   }
 
@@ -58,7 +66,7 @@ class Publisher implements Owner {
     while (sent < scheduled && this.#failure === undefined && nowUs() < window.toUs + overtimeUs) {
       const now = sleepUntil(startUs + sent * gapUs);
       const due = Math.min(scheduled, Math.floor((now - startUs) / gapUs) + 1);
-      if (due > sent && this.#connection.unsentBytes < maxUnsentBytes) {
+      if (due > sent && this.#unsentBytes() < maxUnsentBytes) {
         const upTo = Math.min(due, sent + maxAtOnce);
         this.#send(Array.from({ length: upTo - sent }, (_, index) => startUs + (sent + index) * gapUs));
         for (; sent < upTo; sent++) late.record(now - (startUs + sent * gapUs));
@@ -93,26 +101,36 @@ class Publisher implements Owner {
     this.#changed();
   }
 
-  /** Sends one message for each of these times, in one write. */
+  #unsentBytes(): number {
+    return this.#connections.reduce((sum, { unsentBytes }) => sum + unsentBytes, 0);
+  }
+
+  /** Sends one message for each of these times, on each connection in one write. */
   #send(timesUs: number[]): void {
-    const chosen = timesUs.map((_, index) => this.#template((this.#room + index) % rooms).frame);
-    const bytes = Buffer.concat(chosen);
-    let at = 0;
-    for (const timeUs of timesUs) {
-      const { frame, stampAt } = this.#template(this.#room);
-      const number = this.#published[this.#room] as number;
-      writeStamp(bytes, at + stampAt, this.#room, number, timeUs);
-      this.#published[this.#room] = number + 1;
-      this.#room = (this.#room + 1) % rooms;
-      at += frame.length;
+    const first = this.#room;
+    for (const [index, connection] of this.#connections.entries()) {
+      const own = timesUs
+        .map((timeUs, at) => ({ timeUs, room: (first + at) % rooms }))
+        .filter(({ room }) => room % connections === index);
+      if (own.length === 0) continue;
+      const bytes = Buffer.concat(own.map(({ room }) => this.#template(room).frame));
+      let at = 0;
+      for (const { timeUs, room } of own) {
+        const { frame, stampAt } = this.#template(room);
+        const number = this.#published[room] as number;
+        writeStamp(bytes, at + stampAt, room, number, timeUs);
+        this.#published[room] = number + 1;
+        at += frame.length;
+      }
+      connection.send(bytes);
     }
-    this.#connection.send(bytes);
+    this.#room = (first + timesUs.length) % rooms;
   }
 
   #template(room: number): { frame: Buffer; stampAt: number } {
     const known = this.#templates[room];
     if (known !== undefined) return known;
-    const [before, after] = dialect.publish(`r${room}`);
+    const [before, after] = dialect.publish(`${place.roomPrefix}${room}`);
     const frame = clientFrame(before + blankPayload(payloadBytes) + after);
     const template = { frame, stampAt: findStamp(frame, 0, frame.length, 0) };
     this.#templates[room] = template;

@@ -1,6 +1,6 @@
 /**
- * A plan as text. Owns words and layout; the numbers come from gateway/cli/capacity.ts, the advice from
- * gateway/cli/advice.ts.
+ * A plan as text. Owns words and layout; the numbers come from gateway/cli/plan/capacity.ts, the advice from
+ * gateway/cli/plan/advice.ts.
  */
 import { type Advice, amount } from './advice.ts';
 import { descriptorsKept, type Plan, type Workload } from './capacity.ts';

@@ -1,7 +1,7 @@
 /**
  * The capacity model: what a workload costs nodes and Redis, and how many of each it takes.
  *
- * Pure: it knows the constants of gateway/cli/constants.ts and nothing of the command line. Costs add up, with three
+ * Pure: it knows the constants of gateway/cli/plan/constants.ts and nothing of the command line. Costs add up, with three
  * exceptions: frames for a member within `mergeMs` are one write; members spread over nodes at random, so a room is on
  * fewer nodes than it has members; and every node reads the beats of all nodes. docs/performance.md explains the model and
  * compares it with measurements.

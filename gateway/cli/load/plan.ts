@@ -1,17 +1,30 @@
 /**
  * The requests to the threads of the load client, and their answers. Each request has one answer, in order.
  */
-import type { DialectName, Position } from './dialects.ts';
+import type { Credentials, DialectName, Position } from './dialects.ts';
 import type { Faults } from './sequence.ts';
 
-/** Rooms are `r0` to `r<rooms - 1>`. */
-export interface Audience {
+/** The servers under load, and how connections name themselves and their rooms there. */
+export interface Place {
   dialect: DialectName;
+  /** All nodes are here, on different ports. */
+  host: string;
+  /** TLS. */
+  secure: boolean;
+  path: string;
+  /** Of the names of users, and of rooms: `r` makes them `r0`, `r1`, … */
+  userPrefix: string;
+  roomPrefix: string;
+  credentials: Credentials;
+}
+
+export interface Audience {
+  place: Place;
   /** Of the nodes: the members of each room are spread over all of them. */
   ports: number[];
   connections: number;
   rooms: number;
-  /** 127.<block>.0.* are the source addresses. */
+  /** 127.<block>.0.* are the source addresses to a host of 127.*. */
   block: number;
   /** Connection i is in the rooms i*k to i*k + k-1, modulo the number of rooms. */
   roomsPerConnection: number;
@@ -61,8 +74,10 @@ export interface Received {
 }
 
 export interface PublisherData {
-  dialect: DialectName;
+  place: Place;
   port: number;
+  /** Each publishes to its own part of the rooms. */
+  connections: number;
   block: number;
   rooms: number;
   payloadBytes: number;
