@@ -62,12 +62,14 @@ async function expectProblem(answer: Answer, status: number, code: string, detai
   expect(dataOf(member, room).filter((data) => !`${data}`.startsWith('still served'))).toEqual([]);
 }
 
-describe.each(of(routes))('%s', (_, route) => {
-  test.runIf(!route.open)('without the right key is 401, whatever else is wrong', async () => {
+describe.each(of(routes.filter(({ open }) => !open)))('%s', (_, route) => {
+  test('without the right key is 401, whatever else is wrong', async () => {
     const wrong = { authorization: 'Bearer wrong', 'content-type': 'text/plain' };
     await expectProblem(await ask(route, { headers: wrong }), 401, 'unauthorized', /GATEWAY_API_KEY/);
   });
+});
 
+describe.each(of(routes))('%s', (_, route) => {
   test('with a method that it does not have is 405, and tells those it has', async () => {
     for (const method of ['DELETE', 'PUT', 'PATCH', 'TRACE']) {
       const answer = await call(node, method, pathOf(route));
