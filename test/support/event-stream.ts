@@ -4,7 +4,8 @@
  *
  * Owns the request and the events that came. It can stop reading.
  */
-import { type ClientRequest, type IncomingMessage, request as startRequest } from 'node:http';
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { onCleanup } from './cleanup.ts';
 import { until } from './until.ts';
 
@@ -23,6 +24,8 @@ export interface StreamOptions {
   /** Instead of /rooms/{room}/events. */
   path?: string;
   method?: string;
+  /** Certificate authority, PEM, for a node with TLS. */
+  ca?: string;
 }
 
 const deadlineMs = 5_000;
@@ -68,7 +71,8 @@ export class EventStream {
     const { token, since, lastEventId, path = `/rooms/${encodeURIComponent(room)}/events`, method = 'GET' } = options;
     const query = since === undefined ? '' : `?since=${encodeURIComponent(since)}`;
     return new Promise((resolve, reject) => {
-      const request = startRequest({
+      const request = (options.ca === undefined ? httpRequest : httpsRequest)({
+        ca: options.ca,
         host: '127.0.0.1',
         port: node.port,
         path: `${path}${query}`,
