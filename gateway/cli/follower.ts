@@ -224,7 +224,9 @@ export class Follower {
 function endedBy({ code, text }: End): Failure {
   const isFinal = code >= 4500 || [1000, 1002, 1003, 1007, 1009].includes(code);
   const sentence = `the connection ended (${text})`;
-  if (code === closeCode.unauthorized) return new Failure(`${sentence}: give another --token or ROOMCAST_TOKEN.`);
+  // The command has this one token only.
+  const needsToken = code === closeCode.unauthorized || code === closeCode.tokenExpired;
+  if (needsToken) return new Failure(`${sentence}: give another --token or ROOMCAST_TOKEN.`);
   if (code === closeCode.authTimeout)
     return new Failure(`${sentence}: give --token or ROOMCAST_TOKEN; \`roomcast token\` makes one.`);
   return isFinal

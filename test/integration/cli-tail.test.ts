@@ -235,12 +235,12 @@ test('a connection over which nothing comes any more is given up', async () => {
 });
 
 test('it ends with 1 when its token has ended', async () => {
-  // Good for the rest of the 5 s of tolerance.
+  // Good for the rest of the 5 s of tolerance; on a slow machine that is over when it comes.
   const exp = Math.floor(Date.now() / 1000) - 3;
   const short = await mintToken({ sub: 'alice', rooms: everywhere, exp });
   const following = runCommand(['tail', randomRoom()], as(node.url, short));
   expect(await following.ended()).toBe(1);
-  expect(following.errors()).toMatch(/error: the connection ended \(4501.*give another --token/);
+  expect(following.errors()).toMatch(/error: the connection ended \((4002|4501).*give another --token/);
 });
 
 test('new room rules: it goes on where the room is another kind, and ends with 1 where its right is gone', async () => {
