@@ -184,7 +184,7 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  { authenticator, freeze, heartbeat, metrics, open, presence }: Parts,
+  { authenticator, freeze, heartbeat, metrics, open, presence, server }: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
@@ -198,7 +198,7 @@ async function drainAndClose(
   clearInterval(sweep);
   heartbeat.close();
   freeze.close();
-  await Promise.all([delay(closingMs), presence.close()]);
+  await Promise.all([delay(closingMs), presence.close(), server.settled()]);
   for (const port of ports) port.close();
   authenticator.close();
   metrics.close();

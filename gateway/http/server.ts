@@ -140,6 +140,11 @@ export class Server {
     this.#listening = undefined;
   }
 
+  /** Resolves when the publishes by HTTP that are under way are answered: a few seconds at most. */
+  settled(): Promise<void> {
+    return this.#fallback.settled();
+  }
+
   /** Cuts all connections that are still open. */
   close(): void {
     this.#descriptors.close();

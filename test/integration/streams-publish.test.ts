@@ -86,3 +86,18 @@ test('while Redis is away a publish gets 503, when it hangs 504, and 200 once it
   await redis.start();
   await until(async () => (await post(node, room, { data: 4 }, token)).status === 200, 15_000, 'Redis is back');
 });
+
+test('a node that stops answers the publishes under way first', { timeout: 30_000 }, async () => {
+  const redis = await ownRedis();
+  const node = await startNode({ REDIS_URL: redis.url, ROOMS_FILE: roomsFile(kept) });
+  const [room, token] = [randomRoom('kept'), await tokenOf('poster')];
+  await until(async () => (await post(node, room, { data: 1 }, token)).status === 200, 10_000, 'Redis takes it');
+  await redis.pause();
+  const hanging = post(node, room, { data: 2, key: 'k' }, token);
+  // The node has the request once it has answered one that came later.
+  expect((await fetch(`http://127.0.0.1:${node.port}/healthz`)).status).toBe(200);
+  const stopped = node.stop();
+  expect((await hanging).status).toBe(504);
+  await redis.resume();
+  await stopped;
+});

@@ -38,14 +38,32 @@ test('a stream whose right is taken away, or whose room changes its kind, is tol
   await until(async () => (await metric(node, 'gateway_streams')) === 2, 5_000, 'two streams are left');
 });
 
-test('after the process stood still, every stream ends with 4005', { timeout: 30_000 }, async () => {
-  const node = await spawnNode();
-  const stream = await EventStream.open(node, randomRoom(), { token: await tokenOf('reader') });
+test('after the process stood still, every stream ends with 4005, and a publish that waited is refused', {
+  timeout: 30_000,
+}, async () => {
+  const node = await spawnNode({ ROOMS_FILE: roomsFile({ match: 'kept:*', history: {} }) });
+  const [room, token] = [randomRoom('kept'), await tokenOf('reader')];
+  const stream = await EventStream.open(node, room, { token });
   node.kill('SIGSTOP');
   const stoppedAt = performance.now();
+  const post = (data: number) =>
+    fetch(`http://127.0.0.1:${node.port}/rooms/${room}/messages`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ data }),
+    });
+  const waited = [post(1), post(2)];
   await until(() => performance.now() - stoppedAt > 5_600, 10_000, 'it has stood still for long enough');
   node.kill('SIGCONT');
   expect((await stream.next('close')).data).toMatchObject({ code: 4005 });
+  for (const response of await Promise.all(waited)) {
+    expect([response.status, response.headers.get('retry-after')]).toEqual([503, '5']);
+  }
+  await until(async () => (await post(4)).ok, 5_000, 'it takes messages');
+  const again = await EventStream.open(node, room, { token, lastEventId: stream.lastEventId });
+  await until(() => again.heard.includes(4), 5_000, 'the fresh message');
+  expect(again.heard).not.toContain(1);
+  expect(again.heard).not.toContain(2);
 });
 
 test('over TLS a stream that stands still and reads again misses nothing', { timeout: 60_000 }, async () => {

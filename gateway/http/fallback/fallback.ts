@@ -54,6 +54,8 @@ export class Fallback {
   readonly #parts: FallbackParts;
   readonly #streams: Streams;
   readonly #publishing = new Publishing();
+  /** Publishes that are not answered yet. They never reject. */
+  readonly #underWay = new Set<Promise<void>>();
 
   constructor(parts: FallbackParts) {
     this.#parts = parts;
@@ -63,6 +65,11 @@ export class Fallback {
   /** Open streams. */
   get streams(): number {
     return this.#streams.size;
+  }
+
+  /** Resolves when the publishes under way are answered. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#underWay);
   }
 
   close(): void {
@@ -116,7 +123,7 @@ export class Fallback {
   #publish(exchange: Exchange, post: Post, headers: Headers, close: boolean): void {
     const { parts } = this.#parts.connections;
     if (parts === undefined) throw new Error('nothing can be published before the node has started');
-    this.#publishing
+    const answered = this.#publishing
       .publish(parts, post)
       .catch((error: unknown) => {
         parts.faults.report('a publish by HTTP failed', error);
@@ -130,7 +137,9 @@ export class Fallback {
             : { status: '200 OK', headers: { 'content-type': 'application/json', ...headers }, body: published.ok };
         exchange.answer({ ...made, close });
       })
-      .catch((error: unknown) => parts.faults.report('an answer by HTTP failed', error));
+      .catch((error: unknown) => parts.faults.report('an answer by HTTP failed', error))
+      .finally(() => this.#underWay.delete(answered));
+    this.#underWay.add(answered);
   }
 
   /** Checks what all requests have in common. Returns the headers of the answer, or undefined if it was answered. */

@@ -18,6 +18,9 @@ import { type Problem, problem } from './problem.ts';
 /** Publishers whose rate is remembered: of so many at least, of twice as many at most. Forgotten ones start anew. */
 const maxRemembered = 10_000;
 
+/** A request that waited while the process stood still is read within this time after it goes on. */
+const staleMs = 1_000;
+
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 export interface Post {
@@ -35,6 +38,13 @@ export class Publishing {
 
   /** Never rejects, except for a fault of the gateway. */
   async publish(parts: ConnectionParts, { room, token, address, body }: Post): Promise<Published> {
+    const { freeze } = parts;
+    const now = performance.now();
+    freeze.check(now);
+    if (now - freeze.thawedAt < staleMs) {
+      const message = 'The node stood still, and does not take what waited; publish again.';
+      return { problem: problem({ code: 'unavailable', message }) };
+    }
     const identity = await identify(parts, token);
     if ('problem' in identity) return identity;
     const retryAfterMs = this.#overRate(
