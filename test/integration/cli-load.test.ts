@@ -71,9 +71,9 @@ test('a node that drops deliveries is found out: exit code 1, and how many were 
     {},
     changedBuild({
       file: 'rooms/hub.js',
-      place: '        this.#fanout.message(room, frame);\n        room.messageCount++;',
+      place: '        this.#fanout.message(room, frame, position);\n        room.messageCount++;',
       change: `        globalThis.count = (globalThis.count ?? 0) + 1;
-        if (globalThis.count % 50 !== 0) this.#fanout.message(room, frame);
+        if (globalThis.count % 50 !== 0) this.#fanout.message(room, frame, position);
         room.messageCount++;`,
     }),
   );
