@@ -66,7 +66,7 @@ export const brokenBuilds: BrokenBuild[] = [
         place: `            if (error !== undefined)
                 return;
             const unfit = whyUnfit(String(info));`,
-        change: `            this.#options.onProven?.();
+        change: `            this.#options.onMasterConfirmed?.();
             return;
             const unfit = whyUnfit(String(info));`,
       },
