@@ -12,8 +12,8 @@ import { onCleanup } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
 import { endWithThisProcess } from '../support/lifeline.ts';
 import { within } from '../support/until.ts';
-import { folder } from './files.ts';
-import { outcomeOf } from './program.ts';
+import { folder } from '../integration/files.ts';
+import { outcomeOf } from '../integration/program.ts';
 
 const page = readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8');
 const command = fileURLToPath(new URL('../../gateway/cli/roomcast.mjs', import.meta.url));

@@ -14,8 +14,8 @@ import { freePort } from '../support/free-port.ts';
 import { spawnNode, startNode } from '../support/node.ts';
 import { testSecret } from '../support/token.ts';
 import { until } from '../support/until.ts';
-import { folder } from './files.ts';
-import { outcomeOf, runCommand } from './program.ts';
+import { folder } from '../integration/files.ts';
+import { outcomeOf, runCommand } from '../integration/program.ts';
 
 /** The path of a new file with this content. */
 function written(content: string): string {

@@ -12,9 +12,9 @@ import { onCleanup } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
 import { startNode, type TestNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
-import { folder } from './files.ts';
-import { join, randomRoom, tokenOf } from './people.ts';
-import { outcomeOf } from './program.ts';
+import { folder } from '../integration/files.ts';
+import { join, randomRoom, tokenOf } from '../integration/people.ts';
+import { outcomeOf } from '../integration/program.ts';
 
 let node: TestNode;
 let token: string;

@@ -14,10 +14,10 @@ import { type NodeSettings, type SpawnedNode, spawnNode, startNode } from '../su
 import { ownRedis } from '../support/own-redis.ts';
 import { mintToken } from '../support/token.ts';
 import { until, within } from '../support/until.ts';
-import { reload } from './admin.ts';
-import { folder } from './files.ts';
-import { enter, everywhere, join, randomRoom, tokenOf } from './people.ts';
-import { outcomeOf, type Program, runCommand } from './program.ts';
+import { reload } from '../integration/admin.ts';
+import { folder } from '../integration/files.ts';
+import { enter, everywhere, join, randomRoom, tokenOf } from '../integration/people.ts';
+import { outcomeOf, type Program, runCommand } from '../integration/program.ts';
 
 const command = fileURLToPath(new URL('../../gateway/cli/roomcast.mjs', import.meta.url));
 const rules = joinPath(folder(), 'rooms.json');
