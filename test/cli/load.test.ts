@@ -4,13 +4,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { folder, selfSigned } from '../integration/files.ts';
+import { tokenOf } from '../integration/people.ts';
+import { outcomeOf } from '../integration/program.ts';
 import { changedBuild } from '../support/changed-build.ts';
 import { freePort } from '../support/free-port.ts';
 import { spawnNode } from '../support/node.ts';
 import { testSecret } from '../support/token.ts';
-import { folder, selfSigned } from '../integration/files.ts';
-import { tokenOf } from '../integration/people.ts';
-import { outcomeOf } from '../integration/program.ts';
 
 const rulesFile = join(folder(), 'rooms.json');
 const rule = { subscribe: 'user', publish: 'user', presence: true, joinLeave: true };

@@ -8,12 +8,12 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { folder } from '../integration/files.ts';
+import { outcomeOf } from '../integration/program.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
 import { endWithThisProcess } from '../support/lifeline.ts';
 import { within } from '../support/until.ts';
-import { folder } from '../integration/files.ts';
-import { outcomeOf } from '../integration/program.ts';
 
 const page = readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8');
 const command = fileURLToPath(new URL('../../gateway/cli/roomcast.mjs', import.meta.url));

@@ -8,13 +8,13 @@ import { join as joinPath } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { subprotocol } from '../../shared/protocol.ts';
+import { folder } from '../integration/files.ts';
+import { join, randomRoom, tokenOf } from '../integration/people.ts';
+import { outcomeOf } from '../integration/program.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
 import { startNode, type TestNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
-import { folder } from '../integration/files.ts';
-import { join, randomRoom, tokenOf } from '../integration/people.ts';
-import { outcomeOf } from '../integration/program.ts';
 
 let node: TestNode;
 let token: string;

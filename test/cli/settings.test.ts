@@ -8,14 +8,14 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { folder } from '../integration/files.ts';
+import { outcomeOf, runCommand } from '../integration/program.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { connect, connectWelcomed } from '../support/client.ts';
 import { freePort } from '../support/free-port.ts';
 import { spawnNode, startNode } from '../support/node.ts';
 import { testSecret } from '../support/token.ts';
 import { until } from '../support/until.ts';
-import { folder } from '../integration/files.ts';
-import { outcomeOf, runCommand } from '../integration/program.ts';
 
 /** The path of a new file with this content. */
 function written(content: string): string {

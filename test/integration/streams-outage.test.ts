@@ -31,7 +31,11 @@ function heard(...streams: EventStream[]): Heard[] {
 
 test('through a kill -9 of its node and a restart of Redis a stream gets each acknowledged message, once and in order', async () => {
   const redis = await ownRedisOnDisk();
-  const settings = { REDIS_URL: redis.url, ROOMS_FILE: roomsFile({ match: 'kept:*', history: { size: 10_000 } }), PUBLISH_RATE: 0 };
+  const settings = {
+    REDIS_URL: redis.url,
+    ROOMS_FILE: roomsFile({ match: 'kept:*', history: { size: 10_000 } }),
+    PUBLISH_RATE: 0,
+  };
   const [doomed, other] = [await spawnNode(settings), await startNode(settings)];
   const room = randomRoom('kept');
   const token = await tokenOf('reader');
