@@ -129,6 +129,7 @@ test('the secret is new in every project, and a second start keeps it', async ()
   await stack.up();
   expect((await stack.exec('cat', '/run/roomcast/jwt-secret')).trim()).toBe(door.secret);
   expect(door.secret).toMatch(/^[0-9a-f]{64}$/);
+  expect((await stack.exec('cat', '/run/roomcast/api-key')).trim()).toMatch(/^[0-9a-f]{64}$/);
   const sister = `${stack.project}-sister`;
   try {
     await stack.compose(['run', '--rm', 'secrets'], { project: sister });
