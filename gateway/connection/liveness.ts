@@ -10,6 +10,8 @@ export class Liveness {
   #sendsPings = false;
   #pingSentAt = 0;
   #readAt = 0;
+  /** Of the last ping that was answered, whole ms; 0: none was. */
+  roundTripMs = 0;
 
   constructor(now: number) {
     this.#lastFrameAt = now;
@@ -40,6 +42,8 @@ export class Liveness {
     if (this.#pingSentAt === 0 || payload !== String(this.#pingSentAt)) return undefined;
     const roundTrip = now - this.#pingSentAt;
     this.#pingSentAt = 0;
+    // A whole number costs no memory of its own.
+    this.roundTripMs = Math.max(1, Math.round(roundTrip));
     return roundTrip;
   }
 

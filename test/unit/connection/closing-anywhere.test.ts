@@ -153,7 +153,7 @@ test.each<Reading>(['never', 'at once', 'later'])(
       await turns();
       expect(world.hub.memberCount, which).toBe(0);
       expect(world.hub.hasDetached, which).toBe(false);
-      expect([...connection.slowPolicies()], which).toEqual([]);
+      expect([...connection.memberships.slowPolicies()], which).toEqual([]);
       expect([...socket.listensTo], which).toEqual([]);
       // At one connection per user, a connection that is still counted would be returned.
       expect(world.users.add('ann', connection), which).toBeUndefined();

@@ -1,0 +1,120 @@
+/**
+ * gateway/operations/cluster on a cluster of one node in memory: who may ask, and what is refused. Several nodes:
+ * test/integration/control.test.ts and test/integration/cluster-lists.test.ts.
+ */
+import { beforeEach, describe, expect, test } from 'vitest';
+import { type ControlChannel, UnknownCommandError } from '../../../gateway/backplane/control.ts';
+import { MemoryControl } from '../../../gateway/backplane/memory/control.ts';
+import { type Caller, server } from '../../../gateway/operations/caller.ts';
+import type { ClusterParts } from '../../../gateway/operations/cluster/ask.ts';
+import { performCommand } from '../../../gateway/operations/cluster/commands.ts';
+import { listConnections, listRooms } from '../../../gateway/operations/cluster/lists.ts';
+import { listNodes, stats } from '../../../gateway/operations/cluster/nodes.ts';
+import {
+  disconnectConnection,
+  disconnectUser,
+  kickUser,
+  subscribeUser,
+} from '../../../gateway/operations/cluster/users.ts';
+import type { LocalNode } from '../../../gateway/operations/local-node.ts';
+import { Refusal } from '../../../gateway/operations/refusal.ts';
+import { Faults } from '../../../gateway/telemetry/faults.ts';
+import { createLog } from '../../../gateway/telemetry/log.ts';
+import { onCleanup } from '../../support/cleanup.ts';
+
+const client: Caller = { identity: { user: 'ann', grants: [] }, isMember: () => true };
+const faults = new Faults(createLog('silent'));
+
+let control: ControlChannel;
+let parts: ClusterParts;
+let performed: string[];
+beforeEach(() => {
+  performed = [];
+  control = new MemoryControl('n-1', 'n');
+  parts = { control, faults };
+  control.start({
+    perform: async ({ kind }) => {
+      performed.push(kind);
+      return 0;
+    },
+    interrupted: () => undefined,
+    asked: () => undefined,
+  });
+  onCleanup(() => control.close());
+});
+
+test('nobody but the server may ask: nothing is sent, and nobody is blocked', async () => {
+  for (const refused of [
+    disconnectUser(parts, client, { user: 'ann', blockSeconds: 1 }),
+    disconnectConnection(parts, client, 'a-b-1'),
+    subscribeUser(parts, client, { user: 'ann', room: 'a' }),
+    kickUser(parts, client, { user: 'ann', room: 'a' }),
+    listConnections(parts, client, { limit: 1 }),
+    listRooms(parts, client, { limit: 1 }),
+    listNodes(parts, client),
+    stats(parts, client),
+  ]) {
+    const refusal = await refused.catch((error: unknown) => error);
+    expect(refusal).toBeInstanceOf(Refusal);
+    expect(refusal).toMatchObject({ code: 'forbidden' });
+  }
+  expect(performed).toEqual([]);
+  expect((await control.blocks(undefined))?.blocks).toEqual([]);
+});
+
+describe('refused with what to do', () => {
+  test.each([
+    ['a user without a name', { user: '' }, /1 to 200 bytes/],
+    ['a user with too long a name', { user: 'é'.repeat(101) }, /1 to 200 bytes/],
+    ['a block of half a second', { user: 'ann', blockSeconds: 0.5 }, /whole number/],
+    ['a block of less than nothing', { user: 'ann', blockSeconds: -1 }, /whole number/],
+    ['a block of more than a year', { user: 'ann', blockSeconds: 31_536_001 }, /31536000/],
+    ['a block that is no number', { user: 'ann', blockSeconds: Number.NaN }, /whole number/],
+  ])('is %s', async (_, target, sentence) => {
+    const refusal = { code: 'bad_request', message: expect.stringMatching(sentence) };
+    await expect(disconnectUser(parts, server, target)).rejects.toMatchObject(refusal);
+    expect(performed).toEqual([]);
+    expect((await control.blocks(undefined))?.blocks).toEqual([]);
+  });
+
+  test.each(['', 'a b', '..', 'x'.repeat(201)])('is the room %j', async (room) => {
+    const target = { user: 'ann', room };
+    for (const refused of [subscribeUser(parts, server, target), kickUser(parts, server, target)]) {
+      await expect(refused).rejects.toMatchObject({ code: 'bad_request' });
+    }
+    expect(performed).toEqual([]);
+  });
+
+  test.each([0, -1, 1.5, 1_001, Number.NaN])('is the limit %d', async (limit) => {
+    for (const refused of [listConnections(parts, server, { limit }), listRooms(parts, server, { limit })]) {
+      await expect(refused).rejects.toMatchObject({ code: 'bad_request', message: expect.stringMatching(/1 to 1000/) });
+    }
+  });
+});
+
+test('a node that answers something else than this version understands is missing', async () => {
+  expect(await listNodes(parts, server)).toEqual({ nodes: [], missing: ['n'] });
+  expect(await disconnectUser(parts, server, { user: 'ann' })).toEqual({ disconnected: 0 });
+});
+
+test('without a channel a question is `unavailable`', async () => {
+  control.close();
+  await expect(disconnectUser(parts, server, { user: 'ann' })).rejects.toMatchObject({ code: 'unavailable' });
+  const blocking = disconnectUser(parts, server, { user: 'ann', blockSeconds: 1 });
+  await expect(blocking).rejects.toMatchObject({ code: 'unavailable' });
+});
+
+test.each([
+  ['a kind', { kind: 'of a later version', arguments: {} }],
+  ['an argument', { kind: 'disconnect user', arguments: { user: 'ann', softly: true } }],
+  ['a type', { kind: 'disconnect user', arguments: { user: 7 } }],
+  ['arguments', { kind: 'describe node', arguments: null }],
+  ['a kind like a member of an object', { kind: 'constructor', arguments: {} }],
+])('a node does nothing that it does not know whole: %s', async (_, command) => {
+  const node = {
+    get connections(): never {
+      throw new Error('it was performed');
+    },
+  } as unknown as LocalNode;
+  await expect(performCommand(node, command)).rejects.toThrow(UnknownCommandError);
+});
