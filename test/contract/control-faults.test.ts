@@ -69,10 +69,14 @@ describe('a node', () => {
     expect(await one.around()).toEqual({ there: [one.name], missing: [] });
   });
 
-  test('of another prefix is of another cluster', async () => {
+  test.each([
+    ['prefix', `${prefix}:other`, ''],
+    ['database', prefix, '/7'],
+  ])('of another %s is of another cluster', async (_, otherPrefix, database) => {
     const redis = await ownRedis();
     const one = await started(redis.url);
-    const foreign = await redisNode(redis.url, `${prefix}:other`).start();
+    const foreign = await redisNode(`${redis.url}${database}`, otherPrefix).start();
+    expect(await foreign.around()).toEqual({ there: [foreign.name], missing: [] });
     expect(await one.around()).toEqual({ there: [one.name], missing: [] });
     await foreign.channel.block('ann', 60_000);
     expect((await one.channel.blocks(undefined))?.blocks).toEqual([]);

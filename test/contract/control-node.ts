@@ -138,7 +138,10 @@ export function redisNode(
     log,
   );
   const liveInstances = () => presence.liveInstances();
-  const channel = new RedisControl({ prefix, database: 0, instance, link: backplane.link, liveInstances }, log);
+  const channel = new RedisControl(
+    { prefix, database: redis.database, instance, link: backplane.link, liveInstances },
+    log,
+  );
   const quiet = { changed: () => undefined, outOfSync: () => undefined, reaped: () => undefined };
   const recorder = new Recorder(backplane);
   return new ControlNode(channel, instance, {

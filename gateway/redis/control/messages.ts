@@ -56,7 +56,8 @@ export function readAnswer(text: string): AnswerMessage | undefined {
   const fields = readHead(text);
   if (fields === undefined) return undefined;
   const { id, from, error } = fields;
-  if (error === undefined) return { id, from, outcome: { value: fields.value } };
+  if ('value' in fields) return { id, from, outcome: { value: fields.value } };
+  if (typeof error !== 'string') return undefined;
   // A reason of a later version.
   return { id, from, outcome: { error: errors.find((known) => known === error) ?? 'failed' } };
 }
