@@ -61,6 +61,20 @@ describe('a node', () => {
     await one.untilAround(one, other, joined);
   });
 
+  test('that is dead is not expected any more, though its lease cannot be taken away', async () => {
+    const redis = await ownRedis();
+    const client = redisClient(redis.url);
+    const lease = 'dead-0123456789.1';
+    await client.hset(`${prefix}:nodes`, lease, 7);
+    // No node can remove its members from this room.
+    await client.sadd(`${prefix}:node:${lease}:rooms`, '', 'broken');
+    await client.set(`${prefix}:{broken}:members`, 'of another type');
+    const one = await started(redis.url);
+    expect(await one.around()).toEqual({ there: [one.name], missing: ['dead'] });
+    await one.untilAround(one);
+    expect(await client.hexists(`${prefix}:nodes`, lease)).toBe(1);
+  }, 20_000);
+
   test('that ends in order is not expected from then on', async () => {
     const redis = await ownRedis();
     const [one, other] = [await started(redis.url), await started(redis.url)];

@@ -5,6 +5,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type ControlChannel, UnknownCommandError } from '../../../gateway/backplane/control.ts';
 import { MemoryControl } from '../../../gateway/backplane/memory/control.ts';
+import { ClusterNode } from '../../../gateway/cluster.ts';
 import { type Caller, server } from '../../../gateway/operations/caller.ts';
 import type { ClusterParts } from '../../../gateway/operations/cluster/ask.ts';
 import { performCommand } from '../../../gateway/operations/cluster/commands.ts';
@@ -18,6 +19,8 @@ import {
 } from '../../../gateway/operations/cluster/users.ts';
 import type { LocalNode } from '../../../gateway/operations/local-node.ts';
 import { Refusal } from '../../../gateway/operations/refusal.ts';
+import type { Freeze } from '../../../gateway/rooms/freeze.ts';
+import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
 import { onCleanup } from '../../support/cleanup.ts';
@@ -102,6 +105,49 @@ test('without a channel a question is `unavailable`', async () => {
   await expect(disconnectUser(parts, server, { user: 'ann' })).rejects.toMatchObject({ code: 'unavailable' });
   const blocking = disconnectUser(parts, server, { user: 'ann', blockSeconds: 1 });
   await expect(blocking).rejects.toMatchObject({ code: 'unavailable' });
+});
+
+describe('this node', () => {
+  const clusterNode = (local: object, faultLines: unknown[] = []) => {
+    const checks: number[] = [];
+    const asked: number[] = [];
+    const node = new ClusterNode({
+      control,
+      local: local as LocalNode,
+      freeze: { check: (now: number) => checks.push(now) } as unknown as Freeze,
+      events: tellEvents({ controlAsked: (seconds) => asked.push(seconds) }),
+      faults: { report: (...fault: unknown[]) => faultLines.push(fault) } as unknown as Faults,
+    });
+    return { node, checks, asked };
+  };
+
+  test('reads the blocks again when it may have missed a command', () => {
+    let looks = 0;
+    const { node } = clusterNode({ blocks: { look: async () => void looks++ } });
+    node.interrupted();
+    expect(looks).toBe(1);
+  });
+
+  test('notices that it stood still before it performs what waited for it', async () => {
+    const { node, checks } = clusterNode({ connections: new Set() });
+    await node.perform({ kind: 'disconnect user', arguments: { user: 'ann' } });
+    expect(checks).toHaveLength(1);
+  });
+
+  test('reports a fault in a command, and not a command of a later version', async () => {
+    const reported: unknown[] = [];
+    const { node } = clusterNode({}, reported);
+    await expect(node.perform({ kind: 'later', arguments: {} })).rejects.toThrow(UnknownCommandError);
+    expect(reported).toEqual([]);
+    await expect(node.perform({ kind: 'disconnect user', arguments: { user: 'ann' } })).rejects.toThrow(TypeError);
+    expect(reported).toHaveLength(1);
+  });
+
+  test('counts how long its questions take', () => {
+    const { node, asked } = clusterNode({});
+    node.asked(0.5);
+    expect(asked).toEqual([0.5]);
+  });
 });
 
 test.each([
