@@ -34,7 +34,7 @@ export interface LocalNode {
   readonly draining: boolean;
   /** In the order of their numbers. */
   readonly connections: ReadonlySet<OperatedConnection>;
-  readonly hub: { readonly rooms: Iterable<Room>; readonly roomCount: number; membersIn(room: string): number };
+  readonly hub: { readonly rooms: Iterable<Room>; readonly roomCount: number };
   readonly blocks: Blocks;
   readonly vitals: Vitals;
 }

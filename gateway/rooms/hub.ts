@@ -109,10 +109,6 @@ export class Hub implements BackplaneListener {
     return this.#members;
   }
 
-  membersIn(room: string): number {
-    return this.#rooms.get(room)?.members ?? 0;
-  }
-
   /** True if any member of any room is detached from the fan-out. */
   get hasDetached(): boolean {
     for (const { detached } of this.#rooms.values()) if (detached > 0) return true;

@@ -57,18 +57,14 @@ const connectionsCommand = clusterCommand({
   value: partOf(connectionEntry),
   perform: async (node, question) => {
     if (question.node !== undefined && question.node !== node.node) return { entries: [], more: false };
-    const found: OperatedConnection[] = [];
+    // Read at once: a connection may end before the list is complete.
+    const found: ConnectionEntry[] = [];
     await eachInSlices(behind(node, question.after), (connection) => {
-      if (!connection.closing && isAskedFor(connection, question)) found.push(connection);
+      if (!connection.closing && isAskedFor(connection, question)) found.push(entryOf(node.node, connection));
       // One more, to know whether there is more.
       return found.length <= question.limit;
     });
-    // Some may have ended meanwhile.
-    const open = found.filter(({ closing }) => !closing);
-    return cut(
-      open.map((each) => entryOf(node.node, each)),
-      question.limit,
-    );
+    return cut(found, question.limit);
   },
 });
 
@@ -77,15 +73,13 @@ const roomsCommand = clusterCommand({
   arguments: z.strictObject({ prefix: z.string().optional(), limit, after: z.string().optional() }),
   value: partOf(roomEntry),
   perform: async ({ hub }, { prefix = '', after = '', limit }) => {
-    const names = new Smallest(limit + 1);
+    const first = new Smallest<number>(limit + 1);
     await eachInSlices(hub.rooms, ({ members, name }) => {
-      if (members > 0 && name > after && name.startsWith(prefix)) names.add(name);
+      if (members > 0 && name > after && name.startsWith(prefix)) first.add(name, members);
       return true;
     });
-    const entries = names.all.map((room) => ({ room, members: hub.membersIn(room) }));
-    // Some may be empty by now.
     return cut(
-      entries.filter(({ members }) => members > 0),
+      first.all.map(([room, members]) => ({ room, members })),
       limit,
     );
   },

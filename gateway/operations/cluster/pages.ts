@@ -51,33 +51,38 @@ export function merge<Entry>(
   return { entries: page.entries, more: isCut };
 }
 
-/** Keeps the smallest texts of a long list, at a cost that hardly grows with the list: most are larger than all kept. */
-export class Smallest {
+/**
+ * Keeps the smallest texts of a long list, each with a value, at a cost that hardly grows with the list: most are larger than
+ * all kept.
+ */
+export class Smallest<Value> {
   readonly #limit: number;
-  #kept: string[] = [];
+  #kept: [text: string, value: Value][] = [];
   #bound: string | undefined;
 
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  add(text: string): void {
+  /** Of a text that is added again (a room that was left and joined during the look), one stays. */
+  add(text: string, value: Value): void {
     if (this.#bound !== undefined && text > this.#bound) return;
-    this.#kept.push(text);
+    this.#kept.push([text, value]);
     if (this.#kept.length >= 2 * this.#limit) this.#trim();
   }
 
   /** In their order. */
-  get all(): string[] {
+  get all(): [text: string, value: Value][] {
     this.#trim();
     return this.#kept;
   }
 
   #trim(): void {
-    this.#kept.sort(ascending);
+    this.#kept.sort(([one], [other]) => ascending(one, other));
+    this.#kept = this.#kept.filter(([text], index, all) => text !== all[index - 1]?.[0]);
     if (this.#kept.length < this.#limit) return;
     this.#kept.length = this.#limit;
-    this.#bound = this.#kept.at(-1);
+    this.#bound = this.#kept.at(-1)?.[0];
   }
 }
 

@@ -107,6 +107,39 @@ test('without a channel a question is `unavailable`', async () => {
   await expect(blocking).rejects.toMatchObject({ code: 'unavailable' });
 });
 
+describe('a page of a long list, of which entries end while it is made,', () => {
+  const limit = 30;
+  /** Ends what stands at the beginning of the list when others have their turn. */
+  const meanwhile = (end: () => void) => setImmediate(end);
+
+  test('has as many connections as it may, and says that there are more', async () => {
+    const connections = Array.from({ length: 6_000 }, (_, index) => ({
+      ...{ id: `n-1-${index + 1}`, number: index + 1, closing: false, condition: { address: 'somewhere' } },
+      identity: { user: index % 100 === 0 ? 'ann' : 'bob', grants: [] },
+      isMember: () => true,
+    }));
+    const node = { node: 'n', instance: 'n-1', connections: new Set(connections) } as unknown as LocalNode;
+    meanwhile(() => {
+      for (const connection of connections.slice(0, 1_900)) connection.closing = true;
+    });
+    const page = await performCommand(node, { kind: 'list connections', arguments: { user: 'ann', limit } });
+    const { entries, more } = page as { entries: { connection: string }[]; more: boolean };
+    expect([entries.length, more]).toEqual([limit, true]);
+    expect(entries.at(-1)?.connection).toBe('n-1-2901');
+  });
+
+  test('has as many rooms as it may, and says that there are more', async () => {
+    const rooms = Array.from({ length: 6_000 }, (_, index) => ({ name: `r${10_000 + index}`, members: 1 }));
+    meanwhile(() => {
+      for (const room of rooms.slice(0, 1_900)) room.members = 0;
+    });
+    const node = { hub: { rooms } } as unknown as LocalNode;
+    const page = await performCommand(node, { kind: 'list rooms', arguments: { limit } });
+    const { entries, more } = page as { entries: object[]; more: boolean };
+    expect([entries.length, more]).toEqual([limit, true]);
+  });
+});
+
 describe('this node', () => {
   const clusterNode = (local: object, faultLines: unknown[] = []) => {
     const checks: number[] = [];

@@ -66,9 +66,15 @@ describe('pages', () => {
       [5, 1_000],
     ] as const) {
       const texts = Array.from({ length }, (_, index) => `${random.integer(0, 1e9)}-${index}`);
-      const smallest = new Smallest(limit);
-      for (const text of texts) smallest.add(text);
-      expect(smallest.all).toEqual(texts.toSorted(ascending).slice(0, limit));
+      const smallest = new Smallest<number>(limit);
+      for (const [index, text] of texts.entries()) smallest.add(text, index);
+      for (const [index, text] of texts.entries()) if (random.chance(0.1)) smallest.add(text, index);
+      expect(smallest.all).toEqual(
+        texts
+          .toSorted(ascending)
+          .slice(0, limit)
+          .map((text) => [text, texts.indexOf(text)]),
+      );
     }
   });
 });
