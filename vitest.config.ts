@@ -7,8 +7,8 @@ const project = (name: string, include: string, options: object = {}) => ({
 });
 
 /**
- * One project per kind of test. `npm test` runs the first four; `chaos` and `verify` take minutes, `work` needs
- * strace, `browser` Chromium and `compose` Docker.
+ * One project per kind of test. `npm test` runs the first four; `cli` starts a process per command, `chaos` and `verify`
+ * take minutes, `work` needs strace, `browser` Chromium and `compose` Docker.
  */
 export default defineConfig({
   test: {
@@ -22,6 +22,7 @@ export default defineConfig({
       project('contract', 'test/contract/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('integration', 'test/integration/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('protocol', 'test/protocol/**/*.test.ts'),
+      project('cli', 'test/cli/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('chaos', 'test/chaos/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('work', 'test/work/**/*.test.ts', { testTimeout: 120_000 }),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),

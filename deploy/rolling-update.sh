@@ -43,15 +43,10 @@ haproxy_has_it() {
     }).catch(() => process.exit(1));'
 }
 
+# Mistakes and warnings are on standard error.
 check_configuration() {
-  $compose run --rm --no-deps -T gateway node --input-type=module --eval '
-    const { readConfig } = await import("/app/dist/gateway/config.js");
-    try {
-      for (const warning of readConfig(process.env).warnings) console.error(warning);
-    } catch (error) {
-      console.error(error.message);
-      process.exit(1);
-    }' || fail 'the new replicas would not start; nothing was changed'
+  $compose run --rm --no-deps -T gateway roomcast check-config >/dev/null ||
+    fail 'the new replicas would not start; nothing was changed'
 }
 
 until_true() { # a check, the replica, what is waited for

@@ -1,20 +1,22 @@
 /**
  * Configuration: turns the environment into a Config.
  *
- * The table of settings is gateway/settings.ts. All mistakes are collected and reported at once. `<name>_FILE` gives a
- * secret as a file; no mistake contains the value of a secret. Nothing else in the gateway reads process.env.
+ * The table of settings is gateway/settings.ts, and gateway/environment.ts reads each. All mistakes are collected and
+ * reported at once; none contains the value of a secret. Nothing else in a node reads process.env.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './auth/keys.ts';
+import { type Environment, given, isGiven, readSettings, readText } from './environment.ts';
 import { connectionsWithin, descriptorLimit, fewestDescriptors } from './http/descriptors.ts';
 import { readOrigin } from './http/origin.ts';
 import type { RedisAddress } from './redis/connection/address.ts';
 import { type RoomRule, readRules } from './rooms/access.ts';
-import { checkNames, isServiceLink } from './setting-names.ts';
+import { checkNames } from './setting-names.ts';
 import { type Setting, type Settings, settingPrefix, settings } from './settings.ts';
+
+export type { Environment } from './environment.ts';
 
 /** Bound on connections where open files have no limit. */
 const connectionsWithoutLimit = 100_000;
@@ -41,8 +43,6 @@ export interface Config extends Omit<Settings, Raw> {
 /** What running without Redis means, for the log and /readyz. */
 export const alone = 'alone: without GATEWAY_REDIS_URL this node reaches no other node, and a restart loses everything';
 
-export type Environment = Record<string, string | undefined>;
-
 /** Holds every mistake in the configuration, one sentence each. */
 export class ConfigError extends Error {
   readonly mistakes: string[];
@@ -54,11 +54,28 @@ export class ConfigError extends Error {
   }
 }
 
+/** A configuration with its mistakes; `config` is there only without any. */
+export interface Inspected {
+  config: Config | undefined;
+  mistakes: string[];
+  /** Sentences for the log. */
+  warnings: string[];
+  /** The defaults that depend on the process: production or not, the limit of open files. */
+  defaults: Pick<Config, 'host' | 'drainNoticeMs' | 'drainMs' | 'maxConnections'>;
+}
+
 /**
  * Reads the configuration from an environment.
  * Throws a ConfigError with all mistakes at once; reads the files that settings name.
  */
 export function readConfig(env: Environment): Config {
+  const { config, mistakes } = inspectConfig(env);
+  if (config === undefined) throw new ConfigError(mistakes);
+  return config;
+}
+
+/** As `readConfig`, but returns the mistakes. */
+export function inspectConfig(env: Environment): Inspected {
   const mistakes: string[] = [];
   const warnings = checkNames(env, mistakes);
   const values = readSettings(env, mistakes);
@@ -68,26 +85,31 @@ export function readConfig(env: Environment): Config {
   const inProduction = given(env, 'NODE_ENV') === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
   const redis = readRedis(env, values, mistakes);
-  const host = values.host ?? (inProduction ? '0.0.0.0' : '127.0.0.1');
   checkTogether(values, mistakes);
+  const defaults = {
+    host: inProduction ? '0.0.0.0' : '127.0.0.1',
+    // Development: usually no other node to move to, and a developer waits for the program to end.
+    drainNoticeMs: inProduction ? 3_000 : 0,
+    drainMs: inProduction ? 15_000 : 0,
+    maxConnections: checkConnections(values, mistakes),
+  };
+  const host = values.host ?? defaults.host;
   checkPorts({ ...values, host }, mistakes);
-  const fittingConnections = checkConnections(values, mistakes);
-  if (mistakes.length > 0) throw new ConfigError(mistakes);
   if (given(env, 'GATEWAY_JWT_SECRET') !== (env.GATEWAY_JWT_SECRET ?? '')) {
     warnings.push(
       'GATEWAY_JWT_SECRET is taken without the white space around it; tokens must be signed without it too.',
     );
   }
   if (inProduction && redis === undefined) warnings.push(`THIS NODE IS ${alone}.`);
-  return {
+  if (mistakes.length > 0) return { config: undefined, mistakes, warnings, defaults };
+  const config = {
     ...values,
     host,
     nodeId: values.nodeId ?? randomBytes(6).toString('hex'),
-    // Development: usually no other node to move to, and a developer waits for the program to end.
-    drainNoticeMs: values.drainNoticeMs ?? (inProduction ? 3_000 : 0),
-    drainMs: values.drainMs ?? (inProduction ? 15_000 : 0),
+    drainNoticeMs: values.drainNoticeMs ?? defaults.drainNoticeMs,
+    drainMs: values.drainMs ?? defaults.drainMs,
     jwtSecret: demo ? randomBytes(32).toString('hex') : values.jwtSecret,
-    maxConnections: values.maxConnections ?? fittingConnections,
+    maxConnections: values.maxConnections ?? defaults.maxConnections,
     redis,
     rules,
     allowedOrigins,
@@ -96,56 +118,7 @@ export function readConfig(env: Environment): Config {
     demo,
     warnings,
   };
-}
-
-function readSettings(env: Environment, mistakes: string[]): Settings {
-  const values: Record<string, unknown> = {};
-  for (const [key, each] of Object.entries<Setting<unknown>>(settings)) {
-    const variable = settingPrefix + each.name;
-    const raw = readRaw(env, each, mistakes) || each.default;
-    if (raw === '' || isServiceLink(variable, raw)) {
-      values[key] = raw === '' ? undefined : each.schema.parse(each.default);
-      continue;
-    }
-    if (/^(["']).*\1$/s.test(raw)) {
-      mistakes.push(`${variable} is in quotes, which would be part of the value; leave them out.`);
-      continue;
-    }
-    const result = each.schema.safeParse(raw);
-    if (result.success) values[key] = result.data;
-    else mistakes.push(`${variable} ${result.error.issues[0]?.message}${each.secret ? '' : `, not "${raw}"`}.`);
-  }
-  return values as Settings;
-}
-
-function readRaw(env: Environment, each: Setting<unknown>, mistakes: string[]): string {
-  const variable = settingPrefix + each.name;
-  const value = given(env, variable);
-  const file = each.secret ? given(env, `${variable}_FILE`) : '';
-  if (file === '') return value;
-  if (value !== '') mistakes.push(`${variable} and ${variable}_FILE are both set; keep one.`);
-  const content = readText(file, `${variable}_FILE`, mistakes)?.trim();
-  if (content === '') mistakes.push(`${variable}_FILE names an empty file: ${file}.`);
-  return content ?? '';
-}
-
-/** The value without white space around it, such as a copied line end. '' if not set. */
-function given(env: Environment, variable: string): string {
-  return env[variable]?.trim() ?? '';
-}
-
-/** True if the variable or its `_FILE` is set. */
-function isGiven(env: Environment, variable: string): boolean {
-  return given(env, variable) !== '' || given(env, `${variable}_FILE`) !== '';
-}
-
-function readText(file: string, variable: string, mistakes: string[]): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    mistakes.push(`${variable} names a file that cannot be read: ${(error as Error).message}.`);
-    return undefined;
-  }
+  return { config, mistakes, warnings, defaults };
 }
 
 /** Reads room rules. Adds to `mistakes`, and returns no rules, if the file cannot be used. */

@@ -21,6 +21,9 @@ import type { Transport } from './connection/transport.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
 import { Admin, type Readiness } from './http/admin.ts';
+import { Api } from './http/api/api.ts';
+import { statusesOf } from './http/api/route.ts';
+import { routes } from './http/api/routes.ts';
 import { Server } from './http/server.ts';
 import type { ClusterParts } from './operations/cluster/ask.ts';
 import type { Dialect } from './protocol/dialect.ts';
@@ -41,8 +44,9 @@ import { Presence } from './rooms/presence.ts';
 import { type RuledParts, reloadableRules } from './rooms-file.ts';
 import { tellEvents } from './telemetry/events.ts';
 import { Faults } from './telemetry/faults.ts';
+import type { SlowPolicy } from './telemetry/gauges.ts';
 import type { Logger } from './telemetry/log.ts';
-import { Metrics, type SlowPolicy } from './telemetry/metrics.ts';
+import { Metrics } from './telemetry/metrics.ts';
 import { Vitals } from './telemetry/vitals.ts';
 import { version } from './version.ts';
 
@@ -88,7 +92,9 @@ export async function startGateway(
     ...{ connections: open, hub, blocks, vitals },
   };
   const readiness = () => (local.draining ? { ready: false, text: 'draining' } : readinessOf(parts));
-  const admin = new Admin({ metrics, readiness, log });
+  const stamper = new MessageStamper();
+  const api = createApi(config, parts, stamper);
+  const admin = new Admin({ metrics, readiness, log, api });
   const sweep = setInterval(() => {
     const now = performance.now();
     const time = Date.now();
@@ -103,7 +109,7 @@ export async function startGateway(
   await blocks.look();
   connections.parts = {
     ...parts,
-    ...{ config, log, stamper: new MessageStamper() },
+    ...{ config, log, stamper },
     users: new UserConnections<Connection>(config.maxConnectionsPerUser),
   };
   const port = await server.listen();
@@ -118,10 +124,11 @@ export async function startGateway(
     local.draining = true;
     reload.close();
     await drainAndClose(parts, [server, ...transports], sweep, config, log);
+    await admin.close();
     control.close();
     blocks.close();
     vitals.close();
-    await Promise.all([parts.backplane.close(), admin.close()]);
+    await parts.backplane.close();
   };
   return { port, adminPort, demo, cluster: { control, faults }, reload: () => reload.now(), stop };
 }
@@ -145,6 +152,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     { version, node: config.nodeId },
     {
       connections: () => open.size,
+      streams: () => server.streams,
       rooms: () => hub.roomCount,
       subscriptions: () => hub.memberCount,
       // Slow connections are rare, and a node has fewer rooms than connections, so rooms are checked first.
@@ -182,6 +190,13 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
 
 type Parts = ReturnType<typeof createParts>;
 
+/** Undefined without GATEWAY_API_KEY. */
+function createApi({ apiKeys: keys, maxMessageBytes }: Config, parts: Parts, stamper: MessageStamper): Api | undefined {
+  if (keys === undefined) return undefined;
+  parts.metrics.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
+  return new Api({ ...parts, keys, maxMessageBytes, stamper, version });
+}
+
 function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
   if (trouble !== undefined) return { ready: false, text: trouble };
   return { ready: true, text: redis === undefined ? `ready, but ${alone}` : 'ready' };
@@ -189,7 +204,7 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  { authenticator, freeze, heartbeat, metrics, open, presence }: Parts,
+  { authenticator, freeze, heartbeat, metrics, open, presence, server }: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
@@ -203,7 +218,7 @@ async function drainAndClose(
   clearInterval(sweep);
   heartbeat.close();
   freeze.close();
-  await Promise.all([delay(closingMs), presence.close()]);
+  await Promise.all([delay(closingMs), presence.close(), server.settled()]);
   for (const port of ports) port.close();
   authenticator.close();
   metrics.close();

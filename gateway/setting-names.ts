@@ -5,9 +5,6 @@
  */
 import { settingPrefix, settings } from './settings.ts';
 
-/** Settings of features that do not exist yet: setting one only causes a warning. */
-const laterSettings = new Set(['API_KEY']);
-
 /** All valid names, without the prefix. */
 const settingNames = Object.values(settings).flatMap(({ name, secret }) => (secret ? [name, `${name}_FILE`] : [name]));
 
@@ -23,9 +20,7 @@ export function checkNames(env: Record<string, string | undefined>, mistakes: st
     if (!variable.startsWith(settingPrefix)) continue;
     const name = variable.slice(settingPrefix.length);
     if (isServiceLink(variable, value)) serviceLinks.push(variable);
-    else if (laterSettings.has(name.replace(/_FILE$/, ''))) {
-      warnings.push(`${variable} has no effect: this version does not have that feature yet.`);
-    } else if (!known.has(name)) mistakes.push(notASetting(variable, name));
+    else if (!known.has(name)) mistakes.push(notASetting(variable, name));
   }
   if (serviceLinks.length > 0) warnings.push(ignoredLinks(serviceLinks));
   return warnings;

@@ -5,6 +5,7 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { readApiKeys } from './auth/api-keys.ts';
 import { readPublicKey } from './auth/keys.ts';
 import { addressOf } from './redis/connection/address.ts';
 
@@ -79,8 +80,14 @@ function secret<Value>(name: string, schema: z.ZodType<Value>, ...about: About):
 export const settings = {
   port: setting('PORT', integer(0, 65535), '8080', 'port', 'Public port; 0 takes a free one.'),
   host: optional('HOST', host, 'address or name', '0.0.0.0 in production, else 127.0.0.1.'),
-  adminPort: setting('ADMIN_PORT', integer(0, 65535), '8081', 'port', 'Port of /metrics, /healthz and /readyz.'),
+  adminPort: setting('ADMIN_PORT', integer(0, 65535), '8081', 'port', 'Port of /metrics, /healthz, /readyz and /api.'),
   adminHost: setting('ADMIN_HOST', host, '127.0.0.1', 'address or name', 'Never a public address.'),
+  apiKeys: secret(
+    'API_KEY',
+    readBy(readApiKeys),
+    'comma list',
+    'Keys of the HTTP API on the admin port, at least 16 characters each. Empty: no API.',
+  ),
   redisUrl: secret(
     'REDIS_URL',
     readBy(addressOf),
@@ -192,7 +199,13 @@ export const settings = {
     'rooms',
     'Rooms of one connection; one more gets an error.',
   ),
-  publishRate: setting('PUBLISH_RATE', limit(1_000_000), '50', 'messages/s', 'Publishes of one connection.'),
+  publishRate: setting(
+    'PUBLISH_RATE',
+    limit(1_000_000),
+    '50',
+    'messages/s',
+    'Publishes of one connection, and by POST of one user.',
+  ),
   publishBurst: setting(
     'PUBLISH_BURST',
     integer(1, 10_000_000),

@@ -30,6 +30,8 @@ export type ErrorCode =
 
 /** WebSocket close codes that the gateway sends (RFC 6455 section 7.4: 4000-4999 are private use). */
 export const closeCode = {
+  /** Only of streams (docs/http-fallback.md): the membership has ended, and `unsubscribed` has said why. */
+  normal: 1000,
   unsupportedData: 1003,
   draining: 4001,
   tokenExpired: 4002,
@@ -49,6 +51,7 @@ export type CloseCode = (typeof closeCode)[keyof typeof closeCode];
 
 /** The reason text sent with each close code: at most 123 bytes (RFC 6455 section 5.5). */
 export const closeReason: Record<CloseCode, string> = {
+  1000: 'the membership has ended',
   1003: 'binary frames are not part of roomcast.v1.json; send text',
   4001: 'draining: reconnect',
   4002: 'token expired: get a new token, then reconnect',

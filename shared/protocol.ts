@@ -91,7 +91,7 @@ export interface MessageFrame {
   /** In a plain room. Unique: a client that moves between nodes finds duplicates by it. */
   id?: string;
   data: unknown;
-  /** The publishing user; absent if anonymous. */
+  /** The publishing user, or whom the operator's backend named; absent if nobody. */
   from?: string;
   /** When a node accepted the message, Unix milliseconds by its clock. Do not order messages by it. */
   at: number;

@@ -20,7 +20,7 @@ import {
 } from 'jose';
 import QuickLRU from 'quick-lru';
 import type { Logger } from '../telemetry/log.ts';
-import { type Grants, type Identity, readGrants } from './grants.ts';
+import { type Grants, type Identity, isUserName, maxUserBytes, readGrants } from './grants.ts';
 import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 
@@ -55,7 +55,6 @@ export interface Verified {
 /** Tolerated difference between the clocks of issuer and gateway. */
 const toleranceSeconds = 5;
 const maxTokenBytes = 16_384;
-const maxUserBytes = 200;
 const maxInfoBytes = 512;
 /** The last second of the year 9999; a larger `exp` is a mistake. */
 const latestExpiry = 253_402_300_799;
@@ -244,7 +243,7 @@ function rememberGrants(): (claim: unknown) => Grants {
 
 function readClaims(payload: JWTPayload, grantsOf: (claim: unknown) => Grants): Verified {
   const { sub, exp = 0, info, rooms } = payload;
-  if (typeof sub !== 'string' || sub === '' || Buffer.byteLength(sub) > maxUserBytes || !sub.isWellFormed()) {
+  if (!isUserName(sub)) {
     throw new TokenError('claims', `sub must be 1 to ${maxUserBytes} bytes of valid Unicode`);
   }
   if (exp > latestExpiry) throw new TokenError('claims', 'exp is beyond the year 9999');
@@ -279,9 +278,11 @@ export interface TokenClaims {
   sub: string;
   rooms?: Record<string, string[]>;
   info?: unknown;
+  iss?: string;
+  aud?: string;
 }
 
-/** Signs a token with HS256, for the demo page and deploy/mint-token.mjs. The gateway itself issues no tokens. */
+/** Signs a token with HS256, for the demo page and `roomcast token`. The gateway itself issues no tokens. */
 export async function signToken(secret: Uint8Array, claims: TokenClaims, ttlSeconds: number): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
   return new SignJWT({ ...claims })

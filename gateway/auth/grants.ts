@@ -26,6 +26,13 @@ export interface Identity {
   info?: string;
 }
 
+export const maxUserBytes = 200;
+
+/** True for the name of a user: 1 to 200 bytes of valid Unicode. */
+export function isUserName(name: unknown): name is string {
+  return typeof name === 'string' && name !== '' && Buffer.byteLength(name) <= maxUserBytes && name.isWellFormed();
+}
+
 export const anonymous: Identity = { user: null, grants: [] };
 
 /** A pattern of room names, in rules and in claims. */

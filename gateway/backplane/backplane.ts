@@ -31,13 +31,18 @@ export interface Publication {
    */
   prefix: string;
   suffix: string;
+  /** In a plain room: the id of the message, which is in `prefix` too. */
+  id?: string | undefined;
   /** Where the text of `data` lies in `suffix`, in UTF-16 units. Undefined: not known. */
   dataStart?: number;
   dataLength?: number;
   /** When the publishing node accepted it, Unix milliseconds. */
   at: number;
-  /** Idempotency: of all publications to the room with the same `by` and `key`, only the first is delivered. */
-  dedupe?: { by: string; key: string };
+  /**
+   * Idempotency: of all publications to the room with the same `by` and `key`, only the first is delivered. `by`: the user,
+   * '' without a name, null for the operator's own server.
+   */
+  dedupe?: { by: string | null; key: string };
   /** Undefined: a plain room. */
   history?: HistoryRule | undefined;
   /** The newest position of the room that this node has seen. A backplane that is behind it has lost messages. */

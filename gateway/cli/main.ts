@@ -1,33 +1,171 @@
 /**
- * The command line, and the only file that imports commander: `roomcast plan`.
+ * The command line `roomcast`, and the only file that imports commander.
  *
- * Owns the options, their defaults and their checks: a mistake ends with exit code 2 and one sentence.
- * gateway/cli/capacity.ts computes the plan, gateway/cli/report.ts prints it.
+ * Owns the commands, their options, defaults and help, and how they end: 0, 1 with a sentence for what failed, 2 with one for
+ * wrong use. What a command does stands in a file of its own, which is loaded only when it is called.
  */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import type { Position } from '../../shared/protocol.ts';
+import { isRoomName, roomNameRule } from '../../shared/room.ts';
+import { ConfigError } from '../config.ts';
 import { version } from '../version.ts';
-import { advise } from './advice.ts';
-import { descriptorsKept, plan, type Workload } from './capacity.ts';
-import { report } from './report.ts';
+import { Failure, WrongUse } from './failure.ts';
+import type { Target } from './link.ts';
+import type { LoadOptions } from './load.ts';
+import { print } from './output.ts';
+import { descriptorsKept } from './plan/capacity.ts';
+import type { PlanOptions } from './plan/workload.ts';
+import type { TailOptions } from './tail.ts';
+import type { TokenOptions } from './token.ts';
 
-type Derived = 'rooms' | 'roomsPerConnection' | 'reconnectsPerSecond' | 'historyShare' | 'presenceShare';
+const json = (value: unknown) => print(`${JSON.stringify(value, null, 2)}\n`);
+const examples = (...lines: string[]) => ['', 'Examples:', ...lines.map((line) => `  ${line}`)].join('\n');
 
-interface PlanOptions extends Omit<Workload, Derived> {
-  rooms?: number;
-  membersPerRoom?: number;
-  roomsPerConnection?: number;
-  reconnectsPerSecond?: number;
-  history: number;
-  presence: number;
-  json?: true;
-}
+const program = new Command('roomcast')
+  .description('A pub/sub gateway for WebSockets: starts a node, and helps those who run some.')
+  .version(version)
+  .configureOutput({ writeOut: print })
+  // Exit code 2 for every mistake in the command line. Subcommands inherit this.
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
+  .addHelpText('after', '\nEvery command: docs/cli.md. Exit codes: 0, 1 failed, 2 wrong use.');
 
-/** Lifetime of a connection, if the number of reconnects is not given. */
-const lifeSeconds = 1_800;
+program
+  .command('serve')
+  .description('Starts a node with the settings in the environment, as `npm start` does.')
+  .addHelpText(
+    'after',
+    examples('roomcast serve', 'GATEWAY_PORT=9000 GATEWAY_REDIS_URL=redis://127.0.0.1 roomcast serve'),
+  )
+  .action(async () => void (await import('../main.ts')));
 
-const program = new Command('roomcast').description('A pub/sub gateway for WebSockets.').version(version);
-// Exit code 2 for every mistake in the command line. Subcommands inherit this.
-program.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
+program
+  .command('check-config')
+  .description('Prints every mistake in the settings of the environment, and every setting with its value and source.')
+  .option('--json', 'print JSON')
+  .addHelpText(
+    'after',
+    `${examples('roomcast check-config', 'GATEWAY_PORT=http roomcast check-config --json')}
+
+Exits with 1 if a node would not start. Secrets are printed as ***. It connects to nothing.`,
+  )
+  .action(async (options: { json?: true }) => {
+    const { checkConfig, settingsTable } = await import('./check.ts');
+    const { mistakes, warnings, settings } = checkConfig(process.env);
+    if (options.json) json({ mistakes, warnings, settings });
+    else print(settingsTable(settings));
+    for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
+    if (mistakes.length > 0) throw new ConfigError(mistakes);
+  });
+
+program
+  .command('healthcheck')
+  .description('Asks /healthz of the admin port whether the node of this environment lives.')
+  .addHelpText(
+    'after',
+    `${examples('roomcast healthcheck')}
+
+Takes GATEWAY_ADMIN_HOST and GATEWAY_ADMIN_PORT as the node does.`,
+  )
+  .action(async () => {
+    const { checkHealth } = await import('./health.ts');
+    print(`${await checkHealth(process.env)} answers\n`);
+  });
+
+program
+  .command('token')
+  .description('Prints a token that the nodes of this environment accept, signed with GATEWAY_JWT_SECRET(_FILE).')
+  .requiredOption('--user <user>', 'the sub claim, 1 to 200 bytes')
+  .option('--rooms <json>', 'the rooms claim; without it only the room rules grant access')
+  .option('--info <json>', 'the info claim, any JSON up to 512 bytes: presence shows it')
+  .addOption(whole('--ttl <seconds>', 'seconds until the token expires', 1, 1e12).default(3600))
+  .addHelpText(
+    'after',
+    examples(
+      'roomcast token --user alice',
+      `roomcast token --user alice --ttl 900 --rooms '{"chat:*": ["subscribe", "publish"]}'`,
+    ),
+  )
+  .action(async (options: TokenOptions) => {
+    const { makeToken } = await import('./token.ts');
+    print(`${await makeToken(options, process.env)}\n`);
+  });
+
+client(program.command('publish'))
+  .description('Publishes a message, and waits until it is acknowledged.')
+  .addArgument(new Argument('<room>', 'its name').argParser(room))
+  .argument('<data>', 'JSON, or text that is sent as a string')
+  .option('--key <key>', 'makes it safe to repeat: one message of this key is delivered, 1 to 128 bytes')
+  .option('--text', 'send <data> as a string, whatever it is')
+  .option('--json', 'print JSON')
+  .addHelpText(
+    'after',
+    examples(
+      'roomcast publish chat:lobby hello',
+      `roomcast publish orders:7 '{"state": "paid"}' --key order-7-paid`,
+      'roomcast publish chat:lobby --text 12',
+    ),
+  )
+  .action(async (name: string, data: string, options: Target & { key?: string; text?: true; json?: true }) => {
+    const { dataOf, placeOf, publish } = await import('./publish.ts');
+    const message = { room: name, data: dataOf(data, options.text ?? false), key: options.key };
+    const { type, id, ...ok } = await publish(targetOf(options), message);
+    if (options.json) json({ room: name, ...ok });
+    else print(`${ok.duplicate ? 'was already published' : 'published'} to ${placeOf(name, ok)}\n`);
+  });
+
+client(program.command('tail'))
+  .description('Prints the messages of a room as they come, with joins, leaves and gaps. Reconnects and resumes.')
+  .addArgument(new Argument('<room>', 'its name').argParser(room))
+  .addOption(
+    new Option('--since <epoch:offset>', 'begin behind this position, in a room with history').argParser(position),
+  )
+  .addOption(whole('--count <number>', 'end after so many messages', 1, 1e12))
+  .option('--json', 'print frames as JSON lines, and the state of the connection too')
+  .addHelpText(
+    'after',
+    `${examples(
+      'roomcast tail chat:lobby',
+      'roomcast tail chat:lobby --since 5f2c9a:120 --json',
+      'roomcast tail chat:lobby --count 1',
+    )}
+
+A line is: time, offset (or id), user, data. Where messages may be missing, a line begins with "-- gap".`,
+  )
+  .action(async (name: string, options: Target & TailOptions) => {
+    const { tail } = await import('./tail.ts');
+    await tail(targetOf(options), name, options);
+    process.exit();
+  });
+
+client(program.command('load'))
+  .description('Puts load on nodes, and checks that every member gets every message once and in order.')
+  .addOption(whole('--connections <number>', 'members, spread over the rooms', 1, 50_000).default(100))
+  .addOption(whole('--rooms <number>', 'rooms', 1, 100_000).default(10))
+  .addOption(option('--rate <number>', 'messages per second, to all rooms in turn', 0.1, 1e6).default(100))
+  .addOption(whole('--seconds <number>', 'measured time, after one second that is not', 1, 86_400).default(10))
+  .addOption(whole('--bytes <number>', 'size of data', 32, 60_000).default(128))
+  .addOption(
+    new Option('--room-prefix <text>', 'of the names of rooms (default: load: and a random part)').argParser(room),
+  )
+  .option('--json', 'print JSON')
+  .addHelpText(
+    'after',
+    `${examples(
+      'roomcast load --connections 1k --rooms 100 --rate 500 --seconds 30',
+      'roomcast load --url wss://example.com/ws --room-prefix chat:load- --json',
+    )}
+
+With GATEWAY_JWT_SECRET(_FILE), as for \`roomcast token\`, each connection is a user of its own, with the right to every
+room. Otherwise all use --token. Exits with 1 if anything is lost, comes twice or out of order.`,
+  )
+  .action(async (options: Target & LoadOptions) => {
+    const { load, loadTable } = await import('./load.ts');
+    const result = await load(targetOf(options), options, process.env);
+    if (options.json) json(result);
+    else print(loadTable(result));
+    if (result.fault !== null) throw new Failure(`${result.fault}.`);
+  });
+
 program
   .command('plan')
   .description(
@@ -52,17 +190,67 @@ program
   .addOption(option('--redis-gb <number>', 'memory of a Redis, in GB', 0.1).default(16))
   .addOption(option('--network-gbit <number>', 'network of a node and of Redis, in Gbit/s', 0.001).default(10))
   .option('--json', 'print the plan as JSON')
-  .addHelpText('after', '\nThe model, and the measurements it was checked against: docs/performance.md.')
-  .action((options: PlanOptions, command: Command) => {
-    const workload = workloadOf(options, (mistake) => command.error(`error: ${mistake}`));
+  .addHelpText(
+    'after',
+    `${examples('roomcast plan --connections 1M --rooms 100k --messages-per-second 10k')}
+
+The model, and the measurements it was checked against: docs/performance.md.`,
+  )
+  .action(async (options: PlanOptions) => {
+    const { workloadOf } = await import('./plan/workload.ts');
+    const { plan } = await import('./plan/capacity.ts');
+    const { advise } = await import('./plan/advice.ts');
+    const { report } = await import('./plan/report.ts');
+    const workload = workloadOf(options);
     const planned = plan(workload);
     const advice = advise(workload, planned);
-    const text = options.json
-      ? `${JSON.stringify({ workload, plan: planned, advice }, null, 2)}\n`
-      : report(workload, planned, advice);
-    process.stdout.write(text);
+    if (options.json) json({ workload, plan: planned, advice });
+    else print(report(workload, planned, advice));
   });
-await program.parseAsync();
+
+await program.parseAsync().catch((error: Error) => {
+  const isKnown = error instanceof Failure || error instanceof WrongUse || error instanceof ConfigError;
+  process.stderr.write(isKnown ? `error: ${error.message}\n` : `${error.stack}\n`);
+  process.exit(error instanceof WrongUse ? 2 : 1);
+});
+
+/** Adds the options of a command that connects as a client. */
+function client(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--url <url>', 'the WebSocket endpoint')
+        .env('ROOMCAST_URL')
+        .default('ws://127.0.0.1:8080/ws')
+        .argParser(endpoint),
+    )
+    .addOption(new Option('--token <jwt>', 'without one: anonymous').env('ROOMCAST_TOKEN'));
+}
+
+/** Throws a WrongUse, without the token in it. */
+function targetOf({ url, token = '' }: Target): Target {
+  const text = token.trim();
+  if (!/^[\w.-]*$/.test(text))
+    throw new WrongUse('--token (or ROOMCAST_TOKEN) is no token: three parts of A-Z a-z 0-9 _ - with dots between.');
+  return { url, token: text === '' ? undefined : text };
+}
+
+function room(text: string): string {
+  if (isRoomName(text)) return text;
+  throw new InvalidArgumentError(`A room name has ${roomNameRule}.`);
+}
+
+function endpoint(text: string): string {
+  if (URL.canParse(text) && /^wss?:$/.test(new URL(text).protocol)) return text;
+  throw new InvalidArgumentError(
+    'It must be a URL that begins with ws:// or wss://, for instance wss://example.com/ws.',
+  );
+}
+
+function position(text: string): Position {
+  const [, epoch = '', offset = ''] = /^(.{1,64}):(\d{1,15})$/.exec(text) ?? [];
+  if (epoch !== '') return { epoch, offset: Number(offset) };
+  throw new InvalidArgumentError('It must be an epoch, a colon and an offset, as `tail` prints them: 5f2c9a:120.');
+}
 
 function option(flags: string, description: string, least: number, most = 1e12): Option {
   return new Option(flags, description).argParser((text: string) => number(text, least, most));
@@ -76,40 +264,18 @@ function share(flags: string, description: string): Option {
   return option(flags, description, 0, 1).default(0);
 }
 
+function whole(flags: string, description: string, least: number, most: number): Option {
+  return new Option(flags, description).argParser((text: string) => {
+    const value = number(text, least, most);
+    if (Number.isInteger(value)) return value;
+    throw new InvalidArgumentError('It must be a whole number.');
+  });
+}
+
 /** `20000`, `20_000`, `20k`, `0.02M`, `2e4`. */
 function number(text: string, least: number, most: number): number {
   const [, digits = '', unit = ''] = /^([\d_.]+(?:e\d+)?)([kM]?)$/.exec(text) ?? [];
   const value = Number(digits.replaceAll('_', '') || Number.NaN) * { '': 1, k: 1e3, M: 1e6 }[unit as '' | 'k' | 'M'];
   if (value >= least && value <= most) return value;
   throw new InvalidArgumentError(`It must be a number from ${least} to ${most}.`);
-}
-
-/** Rooms, members of a room and rooms of a connection: any two give the third. */
-function workloadOf(options: PlanOptions, fail: (mistake: string) => never): Workload {
-  const { membersPerRoom, history, presence, json, ...rest } = options;
-  const { connections } = options;
-  if (options.rooms === undefined && membersPerRoom === undefined) {
-    return fail('give --rooms or --members-per-room.');
-  }
-  if (options.rooms !== undefined && membersPerRoom !== undefined && options.roomsPerConnection !== undefined) {
-    return fail('--rooms, --members-per-room and --rooms-per-connection: any two give the third; leave one out.');
-  }
-  const memberships =
-    options.rooms !== undefined && membersPerRoom !== undefined
-      ? options.rooms * membersPerRoom
-      : connections * (options.roomsPerConnection ?? 1);
-  const rooms = options.rooms ?? memberships / (membersPerRoom ?? 1);
-  if (rooms > memberships || rooms < 1) {
-    return fail(
-      `that makes ${rooms} rooms for ${memberships} memberships; give at least 1 room, and at most one per membership.`,
-    );
-  }
-  return {
-    ...rest,
-    historyShare: history,
-    presenceShare: presence,
-    rooms,
-    roomsPerConnection: memberships / connections,
-    reconnectsPerSecond: options.reconnectsPerSecond ?? connections / lifeSeconds,
-  };
 }

@@ -6,7 +6,7 @@
  * (identity), memberships.ts (rooms), requests.ts (operations).
  */
 import { type CloseCode, closeCode, closeReason } from '../../shared/codes.ts';
-import type { FrameId } from '../../shared/protocol.ts';
+import type { FrameId, Position } from '../../shared/protocol.ts';
 import type { Identity } from '../auth/grants.ts';
 import { type Client, may } from '../operations/caller.ts';
 import type { Condition } from '../operations/local-node.ts';
@@ -119,6 +119,11 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.#liveness.sentFrame(now);
     if (this.#closing || this.#closeIfExpired()) return;
     this.#inbox.take(message, now);
+  }
+
+  /** A request that the transport makes for a client, right after `open`. */
+  request(request: Request): void {
+    if (!this.#closing) this.#inbox.accept(request);
   }
 
   /** A WebSocket ping or pong frame (RFC 6455 section 5.5); the server has answered it. */
@@ -285,8 +290,8 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.reply({ type: 'error', id, code, message });
   }
 
-  message(frame: Uint8Array): void {
-    this.send(this.dialect.message(frame));
+  message(frame: Uint8Array, position: Position | undefined): void {
+    this.send(this.dialect.message(frame, position));
   }
 
   send(frame: Frame): void {

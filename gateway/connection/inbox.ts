@@ -57,11 +57,16 @@ export class Inbox {
     if (this.#overRate(request, message, now)) return;
     if (request === undefined) {
       this.#refuse(this.#idOf(message), 'too_large', `The frame has ${bytes} bytes; send at most ${most}.`);
-    } else if (this.#owner.authenticating || this.#waiting !== undefined) {
-      if (!this.mayWait(request)) return;
+    } else this.accept(request);
+  }
+
+  /** Executes a request, after the earlier ones. The rates do not count it. */
+  accept(request: Request | Rejected): void {
+    if (!this.#owner.authenticating && this.#waiting === undefined) this.#owner.handle(request);
+    else if (this.mayWait(request)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
-    } else this.#owner.handle(request);
+    }
   }
 
   /** False if a WebSocket ping or pong frame is part of a flood. */

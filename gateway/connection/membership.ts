@@ -18,15 +18,15 @@ import type { Hub, Room } from '../rooms/hub.ts';
 import type { Presence } from '../rooms/presence.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import type { SlowPolicy } from '../telemetry/metrics.ts';
+import type { SlowPolicy } from '../telemetry/gauges.ts';
 
 /** What a membership needs of its connection. */
 export interface Subscriber {
   /** False while it is stalled, and once it is closed. */
   readonly live: boolean;
   reply(reply: Reply): void;
-  /** A `message` frame of the native dialect. */
-  message(frame: Uint8Array): void;
+  /** A `message` frame of the native dialect. `position`: that of the message, in a room with history. */
+  message(frame: Uint8Array, position: Position | undefined): void;
   /** False if `bytes` more of history would overfill the buffer. `drained` is called once it has room again. */
   takes(bytes: number): boolean;
   maySubscribe(room: string): boolean;
@@ -256,7 +256,7 @@ export class Membership implements Follower {
         this.#gap(gapFields(step));
       } else {
         if (!this.#subscriber.takes(step.frame.length)) return false;
-        this.#subscriber.message(step.frame);
+        this.#subscriber.message(step.frame, step.position);
         this.#parts.events.fed();
       }
       this.#cursor = step.position;
@@ -287,7 +287,7 @@ export class Membership implements Follower {
     } else if (latest === undefined && here.offset > offset) {
       this.#gap({ reason: 'slow', first: offset + 1, last: here.offset, count: here.offset - offset, ...here });
     } else if (latest === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
-    if (latest !== undefined) this.#subscriber.message(latest);
+    if (latest !== undefined) this.#subscriber.message(latest, feed?.position);
     // The hub has counted this gap when it sent it to the live members.
     if (backplaneGaps > this.#backplaneGaps) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });
   }

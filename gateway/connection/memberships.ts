@@ -9,7 +9,7 @@ import { forbidden } from '../operations/caller.ts';
 import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
 import type { PresenceConnection } from '../rooms/presence.ts';
-import type { SlowPolicy } from '../telemetry/metrics.ts';
+import type { SlowPolicy } from '../telemetry/gauges.ts';
 import { type JoinRequest, Membership, type MembershipParts, noneWaiting, type Subscriber } from './membership.ts';
 
 /** What memberships need of their connection. */

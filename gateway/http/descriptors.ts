@@ -15,10 +15,10 @@ const reservedDescriptors = 512;
 /** Connections allowed at the lowest limit. */
 const fewestConnections = 64;
 /** The lowest limit a node starts with: the process itself, the reserve, and the fewest connections. */
-export const fewestDescriptors = 192;
+export const fewestDescriptors = 288;
 
 /** Size of the reserve: more than the admin port (gateway/http/admin.ts) and Redis take together. */
-const heldBack = 64;
+const heldBack = 160;
 /** Free descriptors needed, besides a new reserve, before new clients are let in again. */
 const roomToGoOn = 32;
 const checkIntervalMs = 250;

@@ -81,8 +81,14 @@ function checkRequest({ method, headers }: HandshakeRequest): HandshakeRefusal |
 
 const versions = { 'sec-websocket-version': '13', upgrade: 'websocket', connection: 'Upgrade' };
 
-/** A foreign page must not act for its visitor. Browsers always send Origin; for other clients it proves nothing. */
-function checkOrigin({ headers }: HandshakeRequest, allowed: string[] | undefined): HandshakeRefusal | undefined {
+/**
+ * A foreign page must not act for its visitor. Browsers always send Origin with a handshake; for other clients it proves
+ * nothing.
+ */
+export function checkOrigin(
+  { headers }: HandshakeRequest,
+  allowed: string[] | undefined,
+): HandshakeRefusal | undefined {
   const origins = headers.get('origin');
   if (origins === undefined) return undefined;
   const [origin = ''] = origins;
@@ -113,8 +119,8 @@ function accept(
   };
 }
 
-/** Looks in the order of docs/protocol.md; the first token found wins. */
-function findToken(
+/** Looks in the order of docs/protocol.md; the first token found wins. `offered`: the subprotocols. */
+export function findToken(
   { headers, query }: HandshakeRequest,
   offered: string[],
   settings: HandshakeSettings,

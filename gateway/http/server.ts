@@ -12,6 +12,7 @@ import { type App, type Application, Applications, type CertificateFiles } from 
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Descriptors } from './descriptors.ts';
+import { Fallback, type FallbackRequest } from './fallback/fallback.ts';
 import { type HandshakeRefusal, type HandshakeRequest, type HandshakeSettings, readHandshake } from './handshake.ts';
 import { addressAt, whyNot } from './listening.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
@@ -71,6 +72,7 @@ export class Server {
   readonly #addresses: AddressCount;
   readonly #descriptors: Descriptors;
   readonly #webSockets: WebSockets;
+  readonly #fallback: Fallback;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   #listening: us_listen_socket | undefined;
   #draining = false;
@@ -87,6 +89,7 @@ export class Server {
         this.#addresses.remove(address);
       },
     });
+    this.#fallback = new Fallback(parts);
     const library = {
       plain: () => uws.App() as UwsApp,
       tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
@@ -94,6 +97,11 @@ export class Server {
     };
     this.#applications = new Applications(library, certificateFiles(config));
     this.publish = this.#applications.publish;
+  }
+
+  /** Open event streams. */
+  get streams(): number {
+    return this.#fallback.streams;
   }
 
   get certificate(): Certificate | undefined {
@@ -132,9 +140,15 @@ export class Server {
     this.#listening = undefined;
   }
 
+  /** Resolves when the publishes by HTTP that are under way are answered: a few seconds at most. */
+  settled(): Promise<void> {
+    return this.#fallback.settled();
+  }
+
   /** Cuts all connections that are still open. */
   close(): void {
     this.#descriptors.close();
+    this.#fallback.close();
     this.#applications.close();
   }
 
@@ -160,6 +174,12 @@ export class Server {
       .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, this.#refusalOf(readRequest(req)))))
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
+      .any('/rooms/:room/events', (res, req) =>
+        this.#guardHttp(res, () => this.#fallback.events(res, this.#fallbackRequest(res, req))),
+      )
+      .any('/rooms/:room/messages', (res, req) =>
+        this.#guardHttp(res, () => this.#fallback.messages(res, this.#fallbackRequest(res, req))),
+      )
       .any('/*', (res, req) => {
         end(res.writeStatus('404 Not Found'), req, 'Not found. The WebSocket endpoint is /ws.\n');
       });
@@ -173,34 +193,53 @@ export class Server {
   }
 
   #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const { config, connections, dialects } = this.#parts;
+    const { config, dialects } = this.#parts;
     const request = readRequest(req);
     const handshake = readHandshake(request, config, dialects);
     if ('status' in handshake) {
       this.#refuse(res, req, handshake);
       return;
     }
-    if (this.#draining) {
-      this.#refuse(res, req, busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.'));
-      return;
-    }
-    if (connections.size >= config.maxConnections && config.maxConnections > 0) {
-      this.#refuse(res, req, busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.'));
-      return;
-    }
-    const peer = {
-      address: this.#utf8.decode(res.getRemoteAddressAsText()),
-      proxied: this.#utf8.decode(res.getProxiedRemoteAddressAsText()),
-      forwardedFor: request.headers.get('x-forwarded-for') ?? [],
-    };
-    const address = clientAddress(peer, config.trustedProxies);
-    if (!this.#addresses.add(address)) {
-      this.#refuse(res, req, busy('429 Too Many Requests', 'address', 'Too many connections from this address.'));
+    const address = this.#addressOf(res, request);
+    const refusal = this.#admit(address);
+    if (refusal !== undefined) {
+      this.#refuse(res, req, refusal);
       return;
     }
     const { dialect, token } = handshake;
     const data: UserData = { application, dialect, token, address, connection: undefined };
     res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
+  }
+
+  /** Takes a place for a connection of a client. `#addresses.remove` gives it back. */
+  #admit(address: string): HandshakeRefusal | undefined {
+    const { config, connections } = this.#parts;
+    if (this.#draining) return busy('503 Service Unavailable', 'draining', 'This node is stopping; try another one.');
+    if (connections.size >= config.maxConnections && config.maxConnections > 0)
+      return busy('503 Service Unavailable', 'capacity', 'This node is full; try another one.');
+    if (this.#addresses.add(address)) return undefined;
+    return busy('429 Too Many Requests', 'address', 'Too many connections from this address.');
+  }
+
+  #addressOf(res: HttpResponse, { headers }: HandshakeRequest): string {
+    const peer = {
+      address: this.#utf8.decode(res.getRemoteAddressAsText()),
+      proxied: this.#utf8.decode(res.getProxiedRemoteAddressAsText()),
+      forwardedFor: headers.get('x-forwarded-for') ?? [],
+    };
+    return clientAddress(peer, this.#parts.config.trustedProxies);
+  }
+
+  #fallbackRequest(res: HttpResponse, req: HttpRequest): FallbackRequest {
+    const request = readRequest(req);
+    const address = this.#addressOf(res, request);
+    return {
+      ...request,
+      room: req.getParameter(0) ?? '',
+      address,
+      draining: this.#draining,
+      admit: () => this.#admit(address) ?? (() => this.#addresses.remove(address)),
+    };
   }
 
   #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: HandshakeRefusal): void {

@@ -5,7 +5,7 @@
  * operator's own backend: it needs no right, but the rule of the room must offer what it asks for.
  */
 import type { Identity } from '../auth/grants.ts';
-import type { Access, Action, Reading } from '../rooms/access.ts';
+import { type Access, type Action, defaultRule, type Reading } from '../rooms/access.ts';
 import { Refusal } from './refusal.ts';
 
 export interface Client {
@@ -18,9 +18,8 @@ export const server = Symbol('server');
 
 export type Caller = Client | typeof server;
 
-/** True if the caller may publish or subscribe to the room. */
-export function may(access: Access, caller: Caller, action: Action, room: string): boolean {
-  if (caller === server) return true;
+/** True if the client may publish or subscribe to the room. */
+export function may(access: Access, caller: Client, action: Action, room: string): boolean {
   return caller.identity !== undefined && access.allows(caller.identity, action, room);
 }
 
@@ -39,6 +38,20 @@ const sentences = {
   administer: 'Only the server may do this.',
   presence: 'Only members of a room whose rule has presence may ask who is there, or a token that says so.',
 };
+
+/** The field of a rule that offers it. */
+const offer = { history: '"history": {}', presence: '"presence": true' };
+
+/** Why the caller may not read the history or the presence of the room. */
+export function unreadable(access: Access, caller: Caller, what: Reading, room: string): Refusal {
+  if (caller !== server) return forbidden(what);
+  const rule = access.rule(room);
+  const sentence =
+    rule === defaultRule
+      ? `No rule of GATEWAY_ROOMS_FILE matches this room; add one with ${offer[what]}.`
+      : `The rule of GATEWAY_ROOMS_FILE for this room, "match": ${JSON.stringify(rule.match)}, has no ${what}; add ${offer[what]} to it.`;
+  return new Refusal('forbidden', sentence);
+}
 
 export function forbidden(what: keyof typeof sentences): Refusal {
   return new Refusal('forbidden', sentences[what]);

@@ -5,7 +5,7 @@ import type { HistoryRequest } from '../protocol/request.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Hub } from '../rooms/hub.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import { type Caller, forbidden, mayRead } from './caller.ts';
+import { type Caller, mayRead, unreadable } from './caller.ts';
 import { refusalOf } from './refusal.ts';
 
 export interface HistoryParts {
@@ -25,7 +25,7 @@ const maxAnswerBytes = 262_144;
 const reservedBytes = 2_048;
 
 /**
- * `maxBytes`: what the caller can buffer. Rejects with a Refusal: `forbidden`, `unavailable`, `timeout` or `internal`.
+ * `maxBytes`: what the caller can buffer, Infinity without a bound of its own. Rejects with a Refusal: `forbidden`, `unavailable`, `timeout` or `internal`.
  */
 export async function history(
   { access, faults, hub }: HistoryParts,
@@ -34,7 +34,7 @@ export async function history(
   maxBytes: number,
 ): Promise<HistoryAnswer> {
   const { room } = question;
-  if (!mayRead(access, caller, 'history', room)) throw forbidden('history');
+  if (!mayRead(access, caller, 'history', room)) throw unreadable(access, caller, 'history', room);
   try {
     return answer(question, await hub.history(room, query(question, maxBytes)));
   } catch (error) {

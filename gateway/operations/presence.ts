@@ -4,7 +4,7 @@ import type { PresenceRequest } from '../protocol/request.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Presence } from '../rooms/presence.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import { type Caller, forbidden, mayRead } from './caller.ts';
+import { type Caller, mayRead, unreadable } from './caller.ts';
 import { refusalOf } from './refusal.ts';
 
 export interface PresenceParts {
@@ -22,7 +22,7 @@ export async function presence(
   question: PresenceQuestion,
 ): Promise<PresencePage> {
   const { room } = question;
-  if (!mayRead(access, caller, 'presence', room)) throw forbidden('presence');
+  if (!mayRead(access, caller, 'presence', room)) throw unreadable(access, caller, 'presence', room);
   try {
     return await presence.page(room, question);
   } catch (error) {

@@ -1,12 +1,12 @@
 /** Publish: sends one message to one room, on all nodes. */
-import type { Published } from '../backplane/backplane.ts';
+import type { Publication, Published } from '../backplane/backplane.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
 import type { Message, MessageStamper } from '../protocol/roomcast/message.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Hub } from '../rooms/hub.ts';
-import type { Events } from '../telemetry/events.ts';
+import type { Events, PublishSource } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import { type Caller, forbidden, may, server } from './caller.ts';
+import { type Client, forbidden, may } from './caller.ts';
 import { refusalOf } from './refusal.ts';
 
 export interface PublishParts {
@@ -17,19 +17,47 @@ export interface PublishParts {
   faults: Faults;
 }
 
+/** What the operator's server publishes. */
+export interface ServerMessage extends Message {
+  /** In whose name; undefined: nobody's. */
+  from: string | undefined;
+}
+
+export interface ServerPublished extends Published {
+  /** In a plain room: of the message, unless it is a duplicate. */
+  id?: string | undefined;
+}
+
 /**
  * Resolves when the backplane has taken the message, or has found an earlier one with the same key (`duplicate`). A
  * room with history adds the position. Rejects with a Refusal: `forbidden` or `unavailable` (not published), `timeout`
  * or `internal` (unknown outcome). The caller has checked the fields of `message`.
  */
-export function publish(parts: PublishParts, caller: Caller, message: Message): Promise<Published> {
-  const { access, events, faults, hub, stamper } = parts;
+export function publish(parts: PublishParts, caller: Client, message: Message): Promise<Published> {
+  const { access, stamper } = parts;
   const { room } = message;
   if (!may(access, caller, 'publish', room)) return Promise.reject(forbidden('publish'));
-  const from = caller === server ? null : (caller.identity?.user ?? null);
-  return hub.publish(stamper.stamp(message, from, access.rule(room).history)).then(
+  const from = caller.identity?.user ?? null;
+  return send(parts, stamper.stamp(message, from, access.rule(room).history), 'client');
+}
+
+/**
+ * The same for the operator's own server, which may publish to every room and in anybody's name. Its keys are its own: no
+ * user can take one before it does.
+ */
+export async function publishFromServer(parts: PublishParts, message: ServerMessage): Promise<ServerPublished> {
+  const { access, stamper } = parts;
+  const { history } = access.rule(message.room);
+  const publication = stamper.stamp(message, message.from ?? null, history, null);
+  const published = await send(parts, publication, 'api');
+  return published.duplicate ? published : { ...published, id: publication.id };
+}
+
+function send(parts: PublishParts, publication: Publication, source: PublishSource): Promise<Published> {
+  const { events, faults, hub } = parts;
+  return hub.publish(publication).then(
     (published) => {
-      if (!published.duplicate) events.published();
+      if (!published.duplicate) events.published(source);
       return published;
     },
     (error: unknown) => {

@@ -6,7 +6,7 @@
  * message: nodes exchange it as the finished frame of the native dialect (gateway/protocol/roomcast), and members of
  * that dialect get exactly these bytes. For any other dialect a node encodes a message once, for all of its members.
  */
-import type { JoinLeaveFrame } from '../../shared/protocol.ts';
+import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 import type { Reply } from './reply.ts';
 import type { Rejected, Request } from './request.ts';
 
@@ -14,15 +14,18 @@ import type { Rejected, Request } from './request.ts';
 export type Frame = string | Uint8Array;
 
 export interface Dialect {
-  /** The WebSocket subprotocol (RFC 6455 section 1.9) by which a client chooses it. Unique on a node. */
+  /**
+   * The WebSocket subprotocol (RFC 6455 section 1.9) by which a client chooses it. Unique on a node. A dialect that no
+   * WebSocket speaks has a name here all the same.
+   */
   readonly subprotocol: string;
   /** True: WebSocket messages are binary in both directions. False: text. */
   readonly binary: boolean;
   /** Decodes one WebSocket message. The bytes are only valid during the call. Never throws. */
   decode(message: ArrayBuffer): Request | Rejected;
   encode(reply: Reply): Frame;
-  /** Encodes a message. `frame` is a `message` frame of the native dialect. */
-  message(frame: Uint8Array): Frame;
+  /** Encodes a message. `frame` is a `message` frame of the native dialect. `position`: its own, in a room with history. */
+  message(frame: Uint8Array, position: Position | undefined): Frame;
   /**
    * Encodes a `join` for the members that it names: none of them gets its own name. Returns a function that encodes the
    * frame without the member at an index; it is called many times.

@@ -40,7 +40,7 @@ export interface RoomRule {
 }
 
 /** Holds for a room that no rule matches. */
-const defaultRule: RoomRule = {
+export const defaultRule: RoomRule = {
   match: '*',
   subscribe: 'token',
   publish: 'token',

@@ -6,6 +6,7 @@
  * number of WebSockets in each other dialect, and the listeners that are not WebSockets. A node with neither pays one
  * comparison per frame. Every frame is announced to backpressure before it is sent.
  */
+import type { Position } from '../../shared/protocol.ts';
 import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
 import { roomcast } from '../protocol/roomcast/dialect.ts';
@@ -114,9 +115,12 @@ export class Fanout {
     return this.#others.get(topic)?.direct.has(listener) ?? false;
   }
 
-  /** Sends a `message` frame to the live members of a room. Members that backpressure stalls first do not get it. */
-  message(room: Audience, frame: Uint8Array): void {
-    this.#toLive(room, frame, this.#others.size === 0 ? undefined : this.#encodeMessage(room.name, frame));
+  /**
+   * Sends a `message` frame to the live members of a room. Members that backpressure stalls first do not get it.
+   * `position`: that of the message, in a room with history.
+   */
+  message(room: Audience, frame: Uint8Array, position: Position | undefined): void {
+    this.#toLive(room, frame, this.#others.size === 0 ? undefined : this.#encodeMessage(room.name, frame, position));
   }
 
   /** Sends any other frame to the live members of a room. */
@@ -148,8 +152,8 @@ export class Fanout {
   }
 
   /** Separate from `message`, whose every call would allocate for the function. */
-  #encodeMessage(topic: string, frame: Uint8Array): Encoded | undefined {
-    return this.#encode(topic, frame, (dialect) => dialect.message(frame));
+  #encodeMessage(topic: string, frame: Uint8Array, position: Position | undefined): Encoded | undefined {
+    return this.#encode(topic, frame, (dialect) => dialect.message(frame, position));
   }
 
   /** Encodes once per dialect of the other listeners. Undefined if there are none. */

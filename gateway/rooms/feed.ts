@@ -31,7 +31,7 @@ export interface FeedOwner {
   /** Rejects with a BackplaneError. */
   read(query: HistoryQuery, purpose: ReadPurpose): Promise<HistoryPage>;
   /** Delivers a message to the live members. `at` is undefined for a message from history. */
-  deliver(frame: Uint8Array, at: number | undefined): void;
+  deliver(frame: Uint8Array, at: number | undefined, position: Position): void;
   /** Sends the live members a `gap` for the hole. */
   gap(hole: Hole): void;
   /** Healing is complete, and it delivered messages from history. */
@@ -100,7 +100,7 @@ export class Feed {
     if (here === undefined || this.#healing) return;
     if (position.epoch === here.epoch && position.offset <= here.offset) return;
     if (position.epoch === here.epoch && position.offset === here.offset + 1) {
-      this.#owner.deliver(frame, at);
+      this.#owner.deliver(frame, at, position);
       this.#position = position;
     } else this.heal();
   }
@@ -239,7 +239,7 @@ export class Feed {
     for (const step of steps) {
       if (isHole(step)) this.#owner.gap(step);
       else {
-        this.#owner.deliver(step.frame, undefined);
+        this.#owner.deliver(step.frame, undefined, step.position);
         this.#deliveredFromHistory = true;
       }
       // Set per step: a member that stalls at the next step has received this one.

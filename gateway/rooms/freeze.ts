@@ -15,6 +15,7 @@ export class Freeze {
   readonly #onThaw: (stoodStillMs: number) => void;
   readonly #timer: NodeJS.Timeout;
   #markedAt = performance.now();
+  #thawedAt = Number.NEGATIVE_INFINITY;
 
   /** `onThaw` is called from within `check`, once for each time the process stood still. */
   constructor(onThaw: (stoodStillMs: number) => void) {
@@ -31,7 +32,13 @@ export class Freeze {
     const stoodStillMs = now - this.#markedAt;
     if (stoodStillMs <= frozenAfterMs) return;
     this.#markedAt = now;
+    this.#thawedAt = now;
     this.#onThaw(stoodStillMs);
+  }
+
+  /** When the process last went on, by performance.now(). What was sent to it before may still come in after that. */
+  get thawedAt(): number {
+    return this.#thawedAt;
   }
 
   close(): void {

@@ -192,7 +192,7 @@ export class Hub implements BackplaneListener {
     const room = this.#rooms.get(name);
     if (room === undefined) return;
     if (room.feed !== undefined && position !== undefined) room.feed.message(position, frame, at);
-    else if (room.members > 0) this.#deliver(room, frame, at);
+    else if (room.members > 0) this.#deliver(room, frame, at, undefined);
   }
 
   gap(name: string, why: 'interrupted' | 'unreadable'): void {
@@ -255,7 +255,7 @@ export class Hub implements BackplaneListener {
   #feed(room: Room): Feed {
     const feed: Feed = new Feed({
       read: (query, purpose) => this.#read(room.name, query, purpose),
-      deliver: (frame, at) => this.#deliver(room, frame, at),
+      deliver: (frame, at, position) => this.#deliver(room, frame, at, position),
       gap: (hole) => {
         this.#fanout.reply(room, { type: 'gap', room: room.name, ...gapFields(hole) });
         this.#events.gapTold(hole.reason);
@@ -271,8 +271,8 @@ export class Hub implements BackplaneListener {
     return this.#reads.run(purpose, () => this.#backplane.read(room, query));
   }
 
-  #deliver(room: Room, frame: Uint8Array, at: number | undefined): void {
-    this.#fanout.message(room, frame);
+  #deliver(room: Room, frame: Uint8Array, at: number | undefined, position: Position | undefined): void {
+    this.#fanout.message(room, frame, position);
     room.messageCount++;
     if (room.slow === 'latest') room.latestFrame = room.detached > 0 ? frame : undefined;
     this.#events.delivered(room.members - room.detached, at);

@@ -27,6 +27,11 @@ export const handshakeRejections = [
   'blocked',
 ] as const;
 
+/** Who publishes: a client, or the operator's server by the HTTP API. */
+export type PublishSource = (typeof publishSources)[number];
+
+export const publishSources = ['client', 'api'] as const;
+
 /** Error codes of a publish that was well-formed and allowed. */
 export type PublishError = (typeof publishErrors)[number];
 
@@ -57,7 +62,7 @@ export interface Events {
   roomVacated(room: string): void;
 
   /** The backplane took a message from this node. */
-  published(): void;
+  published(source: PublishSource): void;
   publishFailed(code: PublishError): void;
   /**
    * A message was handed to `members` live members. `at`: when the publishing node accepted it, Unix ms by its clock;
@@ -86,6 +91,12 @@ export interface Events {
   reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void;
   /** The process stood still. */
   froze(): void;
+
+  /**
+   * The HTTP API answered a request. `route`: the template of its path, or `other`. `status`: `aborted` if the client went
+   * away before it had sent its body.
+   */
+  requestAnswered(route: string, status: number | 'aborted', seconds: number): void;
 }
 
 type Name = keyof Events;
@@ -114,6 +125,7 @@ const names = Object.keys({
   controlAsked: 0,
   reloaded: 0,
   froze: 0,
+  requestAnswered: 0,
 } satisfies Record<Name, 0>) as Name[];
 
 /** Passes each event to the listeners that have a method for it, in order. */

@@ -7,7 +7,7 @@
  */
 import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram as LabelledHistogram, Registry } from 'prom-client';
 import { closeCode } from '../../shared/codes.ts';
 import type { GapFrame } from '../../shared/protocol.ts';
 import {
@@ -17,31 +17,15 @@ import {
   type HandshakeRejection,
   handshakeRejections,
   type PublishError,
+  type PublishSource,
   publishErrors,
+  publishSources,
   type ReloadSubject,
   reloadSubjects,
 } from './events.ts';
+import { type Gauges, plainGauges } from './gauges.ts';
 import { Histogram } from './histogram.ts';
 import { standardOutput } from './output.ts';
-
-/** What only the parts of a running node know; read at each scrape. */
-export interface Gauges {
-  connections(): number;
-  rooms(): number;
-  subscriptions(): number;
-  /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
-  slow(): Record<SlowPolicy, number>;
-  bufferedBytes(): number;
-  /** It carries messages, and takes writes. */
-  backplaneUp(): boolean;
-  /** It carries them to other nodes. */
-  backplaneShared(): boolean;
-  /** Unix ms. Absent on a node that does no TLS. */
-  certificateNotAfter?: () => number;
-}
-
-/** What slow readers are given, by the rule of their room. Where that is `close` there is nobody to count. */
-export type SlowPolicy = 'catch-up' | 'drop' | 'latest';
 
 const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
 
@@ -65,9 +49,11 @@ export class Metrics implements Partial<Events> {
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
   readonly #reloads: Counter<'what' | 'result'>;
+  readonly #requests: Counter<'route' | 'status'>;
+  readonly #requestSeconds: LabelledHistogram<'route'>;
   readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
-  #published = 0;
+  readonly #published: Record<PublishSource, number> = { client: 0, api: 0 };
   #delivered = 0;
   #heartbeatTimeouts = 0;
   #freezes = 0;
@@ -79,27 +65,13 @@ export class Metrics implements Partial<Events> {
     collectDefaultMetrics({ register: this.#registry });
     if (process.platform === 'linux') this.#openDescriptors();
     new Gauge({ name: 'gateway_info', help: 'Always 1.', labelNames: ['version', 'node'], registers }).set(info, 1);
-    this.#gauge('gateway_connections', 'Open connections.', gauges.connections);
-    this.#gauge('gateway_rooms', 'Rooms with a member on this node.', gauges.rooms);
-    this.#gauge('gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions);
-    this.#gauge('gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes);
-    this.#gauge('gateway_backplane_up', '1 while the backplane carries messages and keeps them.', () => {
-      return +gauges.backplaneUp();
-    });
-    this.#gauge('gateway_backplane_shared', '1 if this node reaches others: it has a Redis.', () => {
-      return +gauges.backplaneShared();
-    });
+    for (const [name, help, read] of plainGauges(gauges)) this.#gauge(name, help, read);
     this.#slowGauge(gauges);
-    this.#certificateGauge(gauges);
-    this.#counter(
-      'gateway_log_lines_dropped_total',
-      'Lines of the log that were left out.',
-      () => standardOutput.dropped,
-    );
+    this.#counter('gateway_log_lines_dropped_total', 'Dropped lines of the log.', () => standardOutput.dropped);
     this.#counter('gateway_connections_opened_total', 'Connections opened.', () => this.#opened);
     this.#counter('gateway_messages_delivered_total', 'Messages handed to sockets.', () => this.#delivered);
     this.#counter('gateway_heartbeat_timeouts_total', 'Connections closed with 4004.', () => this.#heartbeatTimeouts);
-    this.#counter('gateway_freezes_total', 'Times the process stood still.', () => this.#freezes);
+    this.#counter('gateway_freezes_total', 'Times the process was frozen.', () => this.#freezes);
     this.#counter(
       'gateway_backplane_reconnects_total',
       'Lost connections to the backplane that were made again.',
@@ -107,7 +79,7 @@ export class Metrics implements Partial<Events> {
         return this.#backplaneReconnects;
       },
     );
-    this.#counter('gateway_members_reaped_total', 'Members of dead nodes that this node took out of rooms.', () => {
+    this.#counter('gateway_members_reaped_total', 'Members of dead nodes that this node removed.', () => {
       return this.#membersReaped;
     });
     this.#publishedCounter();
@@ -116,10 +88,19 @@ export class Metrics implements Partial<Events> {
     this.#closed = labelled('gateway_connections_closed_total', 'Connections closed, by close code.', 'code');
     this.#rejected = labelled('gateway_handshakes_rejected_total', 'Handshakes refused, by reason.', 'reason');
     this.#publishErrors = labelled('gateway_publish_errors_total', 'Publishes that failed, by error code.', 'code');
-    this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; each was told.', 'reason');
-    this.#gaps = labelled('gateway_gaps_total', 'Gaps told to members, or healed from history.', 'reason', 'healed');
+    this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; a gap said so.', 'reason');
+    this.#gaps = labelled('gateway_gaps_total', 'Gaps sent to members, or healed from history.', 'reason', 'healed');
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
     this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
+    this.#requests = labelled('gateway_http_requests_total', 'Requests to the HTTP API.', 'route', 'status');
+    this.#requestSeconds = new LabelledHistogram({
+      ...{ name: 'gateway_http_request_seconds', help: 'From the head of a request to the HTTP API to its answer.' },
+      ...{
+        labelNames: ['route'],
+        buckets: seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+      },
+      registers,
+    });
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);
@@ -172,12 +153,25 @@ export class Metrics implements Partial<Events> {
 
   /** Messages that the backplane took from this node so far. */
   get publishedMessages(): number {
-    return this.#published;
+    return this.#published.client + this.#published.api;
   }
 
   /** Messages handed to sockets so far. */
   get deliveredMessages(): number {
     return this.#delivered;
+  }
+
+  /** Series of these routes exist from now on, at 0. */
+  expectRequests(routes: Iterable<{ route: string; statuses: readonly number[] }>): void {
+    for (const { route, statuses } of routes) {
+      this.#requestSeconds.zero({ route });
+      for (const status of statuses) this.#requests.inc({ route, status }, 0);
+    }
+  }
+
+  requestAnswered(route: string, status: number | 'aborted', duration: number): void {
+    this.#requests.inc({ route, status });
+    this.#requestSeconds.observe({ route }, duration);
   }
 
   connectionOpened(): void {
@@ -192,8 +186,8 @@ export class Metrics implements Partial<Events> {
     this.#rejected.inc({ reason });
   }
 
-  published(): void {
-    this.#published++;
+  published(source: PublishSource): void {
+    this.#published[source]++;
   }
 
   publishFailed(code: PublishError): void {
@@ -292,19 +286,13 @@ export class Metrics implements Partial<Events> {
   #slowGauge(gauges: Gauges): void {
     new Gauge({
       name: 'gateway_slow_connections',
-      help: 'Connections put aside because they read too slowly, by the rule of the room.',
+      help: 'Connections that read too slowly, by the rule of the room.',
       labelNames: ['policy'],
       registers: [this.#registry],
       collect() {
         for (const [policy, connections] of Object.entries(gauges.slow())) this.set({ policy }, connections);
       },
     });
-  }
-
-  #certificateGauge({ certificateNotAfter }: Gauges): void {
-    if (certificateNotAfter === undefined) return;
-    const help = 'When the certificate for new connections ends, Unix time.';
-    this.#gauge('gateway_certificate_not_after_seconds', help, () => certificateNotAfter() / 1000);
   }
 
   #counter(name: string, help: string, read: () => number): void {
@@ -328,7 +316,7 @@ export class Metrics implements Partial<Events> {
       registers: [this.#registry],
       collect() {
         this.reset();
-        this.inc({ source: 'client' }, read());
+        for (const source of publishSources) this.inc({ source }, read()[source]);
       },
     });
   }

@@ -1,5 +1,5 @@
 /**
- * `node test/bench/constants.mjs`: measures the costs of one Redis, the constants of gateway/cli/constants.ts that begin with
+ * `node test/bench/constants.mjs`: measures the costs of one Redis, the constants of gateway/cli/plan/constants.ts that begin with
  * `redis`. Takes about a minute and needs `redis-server` on the PATH. It runs the gateway's own scripts.
  *
  * CPU is read from Redis itself (INFO cpu), with enough commands under way to keep it near its limit: below that each command

@@ -7,7 +7,7 @@ import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { DialectName } from './load/dialects.ts';
+import type { DialectName } from '../../gateway/cli/load/dialects.ts';
 import type { Contestant } from './servers.ts';
 
 interface Peer {

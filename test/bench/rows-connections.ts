@@ -2,11 +2,11 @@
  * The rows about connections: their memory, how quickly they connect and resume, and their cost while idle.
  */
 import { WebSocket } from 'ws';
-import { nowUs } from './load/clock.ts';
-import { dialects, type Position } from './load/dialects.ts';
+import { nowUs } from '../../gateway/cli/load/clock.ts';
+import { dialects, type Position } from '../../gateway/cli/load/dialects.ts';
 import { cpuSeconds, residentBytes } from './machine.ts';
 import { type Bench, faultsOf, type Measured, type Scenario } from './scenario.ts';
-import { gateway, gatewayWithHistory, reference } from './servers.ts';
+import { benchSecret, gateway, gatewayWithHistory, reference } from './servers.ts';
 
 const manyConnections = 19_000;
 const membersPerRoom = 10;
@@ -144,7 +144,7 @@ async function measureIdle(bench: Bench): Promise<Measured> {
 /** The positions by room, as the gateway reports them. */
 async function epochsOf(port: number, rooms: number): Promise<string[]> {
   const { path, headers, join } = dialects.gateway;
-  const [, token = ''] = headers('reader')[0]?.split(': ') ?? [];
+  const [, token = ''] = headers('reader', { secret: benchSecret, claims: {} })[0]?.split(': ') ?? [];
   const epochs: string[] = [];
   for (let first = 0; first < rooms; first += 100) {
     const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers: { authorization: token } });

@@ -3,8 +3,8 @@
  * long a node with very many rooms takes to subscribe again.
  */
 import { Redis } from 'ioredis';
+import { nowUs } from '../../gateway/cli/load/clock.ts';
 import { until } from '../support/until.ts';
-import { nowUs } from './load/clock.ts';
 import { type Bench, faultsOf, type Measured, type Scenario, type Shape } from './scenario.ts';
 import { gateway, reference } from './servers.ts';
 

@@ -2,7 +2,7 @@
  * The rows about the gateway's event loop: its lag under load, and how long a scrape with many connections blocks it. Both
  * are read at the admin port.
  */
-import { nowUs } from './load/clock.ts';
+import { nowUs } from '../../gateway/cli/load/clock.ts';
 import { layouts } from './rows-messages.ts';
 import { type Bench, faultsOf, type Measured, type Scenario } from './scenario.ts';
 import { bucketsOf, quantileBetween } from './scraped.ts';

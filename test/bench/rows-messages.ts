@@ -1,8 +1,7 @@
 /**
  * The rows about messages: how many, at what cost, and how quickly they arrive.
  */
-import type { Trial } from './load/client.ts';
-import { type Bench, type Figure, faultsOf, type Measured, type Scenario, type Shape } from './scenario.ts';
+import { type Bench, type Figure, faultsOf, type Measured, type Scenario, type Shape, type Trial } from './scenario.ts';
 import { gateway, gatewayWithHistory, reference } from './servers.ts';
 
 const hotRoom = { connections: 1000, rooms: 1 };

@@ -1,8 +1,8 @@
 /**
- * The rows that compare the capacity model (gateway/cli/capacity.ts) with the CPU of one to four nodes. All run on one core,
+ * The rows that compare the capacity model (gateway/cli/plan/capacity.ts) with the CPU of one to four nodes. All run on one core,
  * so that their CPU adds up. The members of each room are spread over all nodes; the publisher is on the first.
  */
-import { frameOverheadBytes, nodeUs } from '../../gateway/cli/capacity.ts';
+import { frameOverheadBytes, nodeUs } from '../../gateway/cli/plan/capacity.ts';
 import { type Bench, type Figure, faultsOf, type Measured, payloadBytes, type Scenario } from './scenario.ts';
 import { gateway } from './servers.ts';
 

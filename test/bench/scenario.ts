@@ -1,11 +1,13 @@
 /**
  * The parts of a row of the table: the contestants, the load on each, and the goal.
  */
-import { LoadClient, type Trial } from './load/client.ts';
-import type { Audience } from './load/plan.ts';
+import { LoadClient, type Trial as LoadTrial } from '../../gateway/cli/load/client.ts';
+import { dialects } from '../../gateway/cli/load/dialects.ts';
+import type { Audience } from '../../gateway/cli/load/plan.ts';
+import { cpuSeconds } from './machine.ts';
 import type { Goal } from './ratios.ts';
 import { highestHeld } from './search.ts';
-import type { Contestant, Server } from './servers.ts';
+import { benchSecret, type Contestant, type Server } from './servers.ts';
 
 export const payloadBytes = 128;
 /** A rate holds while the p99 of the latency is below this. */
@@ -35,6 +37,15 @@ export interface Figure {
   title: string;
   unit: string;
   goal?: Goal;
+}
+
+/** A trial, and what the kernel counted in its measured time. */
+export interface Trial extends LoadTrial {
+  serverCpuShare: number;
+  clientCpuShare: number;
+  serverCpuUsPerDelivery: number;
+  serverCpuUsPerMessage: number;
+  redisCpuUsPerMessage: number;
 }
 
 export interface Measured {
@@ -96,16 +107,22 @@ export class Bench {
     use: (client: LoadClient) => Promise<Result>,
     publishes = true,
   ): Promise<Result> {
-    const { dialect, nodes, pids, redisPid } = this.server;
+    const { dialect, nodes } = this.server;
+    const { path } = dialects[dialect];
+    const place = { dialect, path, host: '127.0.0.1', secure: false, userPrefix: '', roomPrefix: 'r' };
     const ports = nodes.map(({ port }) => port);
     const [publisherPort = 0] = ports;
     const client = new LoadClient({
-      audience: { dialect, ports: onAllNodes ? ports : ports.slice(-1), roomsPerConnection: 1, ...shape },
+      audience: {
+        place: { ...place, credentials: { secret: benchSecret, claims: {} } },
+        ports: onAllNodes ? ports : ports.slice(-1),
+        roomsPerConnection: 1,
+        ...shape,
+      },
       ...(publishes && { publisherPort }),
+      publishers: 1,
       payloadBytes,
       threads: this.#threads,
-      servers: pids,
-      redis: redisPid,
     });
     try {
       return await use(client);
@@ -121,9 +138,22 @@ export class Bench {
     seconds = this.scale.seconds,
     warmSeconds = this.scale.warmSeconds,
   ): Promise<Trial> {
-    const trial = await client.run({ messagesPerSecond, warmSeconds, seconds });
+    const samples: CpuSample[] = [];
+    const atEdge = () => void samples.push(this.#cpuSample());
+    const load = await client.run({ messagesPerSecond, warmSeconds, seconds }, atEdge);
+    const trial = { ...load, ...cpuOf(load, samples) };
     this.trials.push(trial);
     return trial;
+  }
+
+  #cpuSample(): CpuSample {
+    const { pids, redisPid } = this.server;
+    return {
+      wall: performance.now() / 1000,
+      server: cpuSeconds(pids),
+      redis: cpuSeconds([redisPid]),
+      client: cpuSeconds([process.pid]),
+    };
   }
 
   /**
@@ -153,6 +183,23 @@ export class Bench {
       if (isHeld(trial) || attempt === confirmations) return trial;
     }
   }
+}
+
+/** Seconds, of the wall clock and of CPUs. */
+type CpuSample = Record<'wall' | 'server' | 'redis' | 'client', number>;
+
+function cpuOf({ deliveriesPerSecond, sentPerSecond }: LoadTrial, [from, to]: CpuSample[]) {
+  const share = (of: 'server' | 'redis' | 'client') => {
+    if (from === undefined || to === undefined) throw new TypeError('a trial has a begin and an end');
+    return (to[of] - from[of]) / (to.wall - from.wall);
+  };
+  return {
+    serverCpuShare: share('server'),
+    clientCpuShare: share('client'),
+    serverCpuUsPerDelivery: (share('server') / deliveriesPerSecond) * 1e6,
+    serverCpuUsPerMessage: (share('server') / sentPerSecond) * 1e6,
+    redisCpuUsPerMessage: (share('redis') / sentPerSecond) * 1e6,
+  };
 }
 
 function isHeld(trial: Trial): boolean {

@@ -11,12 +11,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { DialectName } from '../../gateway/cli/load/dialects.ts';
 import { endWithThisProcess } from '../support/lifeline.ts';
 import { launchRedisProcess, type OwnRedis } from '../support/redis-process.ts';
 import { within } from '../support/until.ts';
-import { benchSecret, type DialectName } from './load/dialects.ts';
 import { pin, serverProcessors } from './machine.ts';
 
+/** HS256 secret of the gateways that are measured. */
+export const benchSecret = 'a-secret-for-measurements-of-more-than-32-bytes';
 const startDeadlineMs = 15_000;
 const stopDeadlineMs = 15_000;
 /** No output limit in Redis, so that only the servers limit the result. */

@@ -159,7 +159,7 @@ test('no container has a volume without a name, which `down` would leave behind'
 });
 
 test('the client of the README runs with nothing but Node, and gets its message', async () => {
-  const snippet = await documented('README.md', 'mint-token');
+  const snippet = await documented('README.md', 'roomcast token');
   const output = await stack.shell(snippet.replace('ws://127.0.0.1:8080/ws', door.url));
   const frames = output
     .trim()
@@ -168,8 +168,16 @@ test('the client of the README runs with nothing but Node, and gets its message'
   expect(frames.map(({ type }) => type).sort()).toEqual(['message', 'ok', 'ok', 'welcome']);
 });
 
+test('the commands of the command line work in the image as they are documented', async () => {
+  const output = await stack.shell(await documented('docs/cli.md', 'docker-compose'));
+  expect(output).toMatch(/^GATEWAY_REDIS_URL +\*\*\* +environment$/m);
+  expect(output).toMatch(/^GATEWAY_JWT_SECRET +\*\*\* +file \/run\/roomcast\/jwt-secret$/m);
+  expect(output).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/m);
+  expect(output).toContain('/healthz answers');
+});
+
 test('a token minted in a replica is welcomed, and grants what it says', async () => {
-  const mint = ['node', 'deploy/mint-token.mjs', '--user', 'alice', '--ttl', '60'];
+  const mint = ['roomcast', 'token', '--user', 'alice', '--ttl', '60'];
   const token = await stack.exec(...mint, '--rooms', '{"orders:*":["subscribe","publish"]}');
   const alice = await connect(door.url, { token: token.trim() });
   expect((await alice.next('welcome')).user).toBe('alice');

@@ -1,7 +1,7 @@
 /**
  * The built program as an operator starts it: an environment in, and out come what it printed and how it ended.
  *
- * For starts that fail, for development mode, for signals, and for where the output goes. A node that just has to run is spawnNode's business.
+ * For starts that fail, for development mode, for signals, for where the output goes, and for the other commands of `roomcast`. A node that just has to run is spawnNode's business.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,9 +12,11 @@ import { endWithThisProcess } from '../support/lifeline.ts';
 import { until, within } from '../support/until.ts';
 
 const program = fileURLToPath(new URL('../../dist/gateway/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../../gateway/cli/roomcast.mjs', import.meta.url));
 const deadlineMs = 15_000;
 
 export interface Program {
+  pid: number;
   /** What it printed so far. */
   output(): string;
   errors(): string;
@@ -33,6 +35,22 @@ export function run(environment: Record<string, string>, standardOutput: number 
     stdio: ['ignore', standardOutput, 'pipe'],
   });
   return watched(child);
+}
+
+/** The command `roomcast`, which stands for this shell line without a shell: `VARIABLE=value roomcast …`. */
+export function runCommand(args: string[], environment: Record<string, string> = {}): Program {
+  const child = spawn(command, args, {
+    env: { PATH: process.env.PATH, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  return watched(child);
+}
+
+/** Its whole output, when it has ended. */
+export async function outcomeOf(args: string[], environment: Record<string, string> = {}) {
+  const running = runCommand(args, environment);
+  const code = await running.ended();
+  return { code, stdout: running.output(), stderr: running.errors() };
 }
 
 /** As `npm start` does, without the build before it. It leads a process group, as what is started from a shell does. */
@@ -105,6 +123,7 @@ function watched(child: ChildProcess): Program {
     await closed;
   });
   return {
+    pid: child.pid ?? 0,
     output: () => output,
     errors: () => errors,
     ended: () => within(closed, deadlineMs, 'the program ends'),

@@ -13,12 +13,15 @@ import { protocolSettings, protocolSuite } from './suite.ts';
 import { answerTo, expectJson, expectServed, open, pingText } from './target.ts';
 
 const target = { port: 0 };
+const admin = { port: 0 };
 const state = { port: 0 };
+const apiKey = 'an-api-key-for-the-tests';
 const healthRequest = httpRequest({ path: '/healthz', headers: { Host: 'localhost' } });
 
 beforeAll(async () => {
-  const node = await startNode({ ...protocolSettings, TRUSTED_PROXIES: '127.0.0.1' });
+  const node = await startNode({ ...protocolSettings, TRUSTED_PROXIES: '127.0.0.1', API_KEY: apiKey });
   const haproxy = await startHaproxy(node);
+  admin.port = node.adminPort;
   target.port = haproxy.port;
   state.port = haproxy.statePort;
 });
@@ -94,6 +97,47 @@ describe('a node behind HAProxy', () => {
     await socket.write(Buffer.concat([request, healthRequest]));
     expect((await socket.response()).status).toBe(101);
     expect(await socket.ended()).toBeDefined();
+  });
+
+  const adminPaths = [
+    ...['/api', '/api/', '/api/openapi.json', '/api/broadcast', '/api/rooms/a/messages', '/metrics', '/readyz'],
+    ...['//api/openapi.json', '/%61pi/openapi.json', '/a%70i/openapi.json', '/API/openapi.json', '/./api/openapi.json'],
+    ...['/ws/../api/openapi.json', '/ws/%2e%2e/api/openapi.json', '/ws/..%2fapi/openapi.json', '/healthz/../metrics'],
+    ...['/healthz/..;/api/openapi.json', '/ws/api/openapi.json', '/ws//api/openapi.json', '/healthz%2f..%2fapi'],
+    ...['/healthz\\..\\api/openapi.json', '/%2561pi/openapi.json', '/%2Fapi/openapi.json', '/healthz#/api'],
+    ...['http://localhost/api/openapi.json', 'http://localhost//api/openapi.json', 'http://localhost/ws/../api'],
+    ...['HTTP://LOCALHOST/api/openapi.json', 'http://localhost:8081/metrics', 'https://localhost/api/broadcast'],
+  ];
+
+  test.each(adminPaths)('what is on the admin port is not there in any spelling: %s', async (path) => {
+    const headers = { Host: 'localhost', Authorization: `Bearer ${apiKey}`, 'Content-Type': 'application/json' };
+    for (const method of ['GET', 'POST']) {
+      const length = { 'Content-Length': '10' };
+      const body = method === 'POST' ? { headers: { ...headers, ...length }, body: '{"data":1}' } : { headers };
+      const { status, head } = await answerTo(target, httpRequest({ method, path, ...body }));
+      expect([400, 404], `${method} ${path}\n${head}`).toContain(status);
+      expect(head).not.toMatch(/json/);
+    }
+    const asHandshakeHeaders = { Authorization: `Bearer ${apiKey}` };
+    expect([400, 404]).toContain((await answerTo(target, handshake({ path, headers: asHandshakeHeaders }))).status);
+  });
+
+  test('no Host leads to the admin port: not its own, and not beside another one', async () => {
+    const own = `127.0.0.1:${admin.port}`;
+    const path = '/api/openapi.json';
+    for (const host of [own, [own, 'localhost'], ['localhost', own], `localhost, ${own}`]) {
+      const { status } = await answerTo(target, httpRequest({ path, headers: { Host: host } }));
+      expect([400, 404], `${host}`).toContain(status);
+    }
+    for (const hosts of [
+      [own, 'localhost'],
+      ['localhost', own],
+    ]) {
+      const { status } = await answerTo(target, httpRequest({ path: '/healthz', headers: { Host: hosts } }));
+      expect(status, `${hosts}`).toBe(400);
+    }
+    const { status } = await answerTo(admin, httpRequest({ path, headers: { Host: own } }));
+    expect(status, 'the call itself is right').toBe(200);
   });
 
   /** RFC 5234 B.1: CTL, without the tab, which is white space (RFC 9110 5.6.3), and the ends of lines. */

@@ -103,6 +103,12 @@ export class RawSocket {
     return this.#read(parseResponse, deadlineMs, 'an HTTP answer');
   }
 
+  /** Drops so many bytes, the body of an answer. */
+  async skip(bytes: number, deadlineMs = defaultDeadlineMs): Promise<void> {
+    const all = (unread: Buffer) => (unread.length < bytes ? undefined : { value: undefined, size: bytes });
+    await this.#read(all, deadlineMs, `${bytes} bytes`);
+  }
+
   frame(deadlineMs = defaultDeadlineMs): Promise<ReceivedFrame> {
     return this.#read(parseFrame, deadlineMs, 'a frame');
   }

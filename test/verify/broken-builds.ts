@@ -23,10 +23,10 @@ export const brokenBuilds: BrokenBuild[] = [
     expected: ['LOST_GAP'],
     make: broken({
       file: 'rooms/hub.js',
-      place: '        this.#fanout.message(room, frame);\n        room.messageCount++;',
+      place: '        this.#fanout.message(room, frame, position);\n        room.messageCount++;',
       change: `        globalThis.due = (globalThis.due ?? 0) + room.members - room.detached;
         if (globalThis.due >= 1000) globalThis.due -= 1000;
-        else this.#fanout.message(room, frame);
+        else this.#fanout.message(room, frame, position);
         room.messageCount++;`,
     }),
   },
@@ -66,7 +66,7 @@ export const brokenBuilds: BrokenBuild[] = [
         place: `            if (error !== undefined)
                 return;
             const unfit = whyUnfit(String(info));`,
-        change: `            this.#options.onProven?.();
+        change: `            this.#options.onMasterConfirmed?.();
             return;
             const unfit = whyUnfit(String(info));`,
       },

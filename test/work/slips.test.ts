@@ -22,7 +22,7 @@ const slips: Slip[] = [
     change: {
       file: 'gateway.js',
       place: 'new Fanout(server.publish, backpressure)',
-      change: 'new Fanout((_, frame) => { for (const each of connections) each.send(frame); }, backpressure)',
+      change: 'new Fanout((_, frame) => { for (const each of open) each.send(frame); }, backpressure)',
     },
     seenIn: 'a hot room',
     over: ['sends', 'all', 'heapBytes'],

@@ -2,33 +2,52 @@
  * Decodes the frames of clients in the native dialect. Pure functions: they turn text into a checked request, or a
  * rejection.
  *
- * `data` is not serialized again after parsing: its text is sliced from the frame, so members get it byte for byte. The
- * check of the seven frame types is written by hand because it is faster than a schema;
+ * `data` is not serialized again after parsing: its text is cut out of the frame (object-text.ts). The check of the seven
+ * frame types is written by hand because it is faster than a schema;
  * test/unit/protocol/decode.test.ts compares it with schemas on random input.
  */
 import type { FrameId, Position } from '../../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
-import type { Rejected, Request } from '../request.ts';
+import type { PublishRequest, Rejected, Request } from '../request.ts';
+import { maxDepth, scanObject } from './object-text.ts';
 
-/** Nested objects and arrays, including the frame itself. */
-export const maxDepth = 64;
-const maxKeyBytes = 128;
+/** Bytes of a publish key, in UTF-8. */
+export const maxKeyBytes = 128;
 const maxIdCharacters = 64;
 /** Messages, or members, in one answer. */
-const maxLimit = 1000;
-const defaultLimit = 100;
-const maxConnectionIdCharacters = 200;
+export const maxLimit = 1000;
+export const defaultLimit = 100;
+export const maxConnectionIdCharacters = 200;
 
 /** Decodes one text message. A bad frame is rejected as `bad_request`, an unknown type as `unsupported`. */
 export function readFrame(text: string): Request | Rejected {
+  const read = readObject(text, 'The frame');
+  return 'fields' in read ? readType(read.fields, read.id, read.data) : read;
+}
+
+/** Decodes the body of a publish by HTTP, `{data, key?}`. */
+export function readPublishBody(room: string, text: string): PublishRequest | Rejected {
+  const read = readObject(text, 'The body');
+  return 'fields' in read ? readPublish({ ...read.fields, room }, undefined, read.data) : read;
+}
+
+interface ReadObject {
+  fields: Record<string, unknown>;
+  id: FrameId | undefined;
+  /** The JSON text of the value of `data`. */
+  data: string | undefined;
+}
+
+/** `what` begins the sentences for the client. */
+function readObject(text: string, what: string): ReadObject | Rejected {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    return bad(undefined, 'The frame is not JSON; send one JSON object per text message.');
+    return bad(undefined, `${what} is not JSON; send one JSON object.`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return bad(undefined, 'The frame is not a JSON object; send {"type": ...}.');
+    return bad(undefined, `${what} is not a JSON object; send {...}.`);
   }
   const fields = value as Record<string, unknown>;
   const { id } = fields;
@@ -36,9 +55,9 @@ export function readFrame(text: string): Request | Rejected {
     return bad(undefined, 'id must be an integer from 0 to 2^53-1 or a string of at most 64 characters.');
   }
   const scan = scanObject(text);
-  if (scan === undefined) return bad(id, `The frame is nested more than ${maxDepth} levels deep.`);
-  if (scan.keys !== Object.keys(fields).length) return bad(id, 'The frame has a top-level key twice; send each once.');
-  return readType(fields, id, scan.data);
+  if (scan === undefined) return bad(id, `${what} is nested more than ${maxDepth} levels deep.`);
+  if (scan.keys !== Object.keys(fields).length) return bad(id, `${what} has a top-level key twice; send each once.`);
+  return { fields, id, data: scan.data };
 }
 
 function readType(
@@ -71,7 +90,7 @@ function readPublish(
   fields: Record<string, unknown>,
   id: FrameId | undefined,
   data: string | undefined,
-): Request | Rejected {
+): PublishRequest | Rejected {
   const { room, key } = fields;
   if (!isRoomName(room)) return bad(id, badRoom);
   if (data === undefined) return bad(id, 'publish needs data; null is a value too.');
@@ -135,7 +154,7 @@ function isPosition(since: unknown): since is Position {
   return isEpoch(epoch) && isOffset(offset);
 }
 
-function isEpoch(epoch: unknown): epoch is string {
+export function isEpoch(epoch: unknown): epoch is string {
   return typeof epoch === 'string' && isFrameId(epoch);
 }
 
@@ -151,85 +170,6 @@ function isLimit(limit: unknown): limit is number {
   return isOffset(limit) && limit >= 1 && limit <= maxLimit;
 }
 
-function isPublishKey(key: unknown): key is string {
+export function isPublishKey(key: unknown): key is string {
   return typeof key === 'string' && key !== '' && key.isWellFormed() && Buffer.byteLength(key) <= maxKeyBytes;
-}
-
-interface Scan {
-  /** Number of top-level keys in the text, duplicates included. */
-  keys: number;
-  /** The JSON text of the value of `data`. */
-  data: string | undefined;
-}
-
-/** Scans the text of an object, which must be valid JSON. Returns undefined if it is nested too deep. */
-function scanObject(text: string): Scan | undefined {
-  let depth = 0;
-  let keys = 0;
-  let keyNext = false;
-  let dataNext = false;
-  let dataFrom = -1;
-  let data: string | undefined;
-  for (let at = 0; at < text.length; at++) {
-    switch (text.charCodeAt(at)) {
-      case quote: {
-        const end = endOfString(text, at);
-        if (keyNext) {
-          keys++;
-          keyNext = false;
-          dataNext = isDataKey(text.slice(at, end + 1));
-        }
-        at = end;
-        break;
-      }
-      case openBrace:
-      case openBracket:
-        depth++;
-        if (depth > maxDepth) return undefined;
-        if (depth === 1) keyNext = true;
-        break;
-      case colon:
-        if (depth === 1 && dataNext) dataFrom = at + 1;
-        break;
-      case comma:
-      case closeBrace:
-      case closeBracket:
-        if (depth === 1) {
-          if (dataFrom !== -1) data = text.slice(dataFrom, at).trim();
-          dataFrom = -1;
-          dataNext = false;
-          keyNext = true;
-        }
-        if (text.charCodeAt(at) !== comma) depth--;
-        break;
-    }
-  }
-  return { keys, data };
-}
-
-const quote = 0x22;
-const comma = 0x2c;
-const colon = 0x3a;
-const openBracket = 0x5b;
-const backslash = 0x5c;
-const closeBracket = 0x5d;
-const openBrace = 0x7b;
-const closeBrace = 0x7d;
-
-/** A key may contain escapes: "\u0064ata" is data. */
-function isDataKey(token: string): boolean {
-  return token === '"data"' || (token.includes('\\') && JSON.parse(token) === 'data');
-}
-
-/** Index of the closing quote of the string that begins at `from`. */
-function endOfString(text: string, from: number): number {
-  let at = text.indexOf('"', from + 1);
-  while (isEscaped(text, at)) at = text.indexOf('"', at + 1);
-  return at;
-}
-
-function isEscaped(text: string, at: number): boolean {
-  let backslashes = 0;
-  while (text.charCodeAt(at - 1 - backslashes) === backslash) backslashes++;
-  return backslashes % 2 === 1;
 }

@@ -3,20 +3,29 @@ import type { JoinLeaveFrame, OkFrame, PresentMember } from '../../../shared/pro
 import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
 
 export function encode(reply: Reply): string {
-  if (reply.type === 'history') return historyPage(reply);
-  if (reply.type === 'presence') return presencePage(reply);
+  if (reply.type === 'history') return historyPage({ type: 'ok', id: reply.id }, reply);
+  if (reply.type === 'presence') return presencePage({ type: 'ok', id: reply.id }, reply);
   return JSON.stringify(reply);
 }
 
+/** What an answer begins with: an `ok` of the wire protocol, or nothing in an answer of the HTTP API. */
+type Opening = Pick<OkFrame, 'type' | 'id'> | Record<string, never>;
+
 /** Inserts the finished frames of the messages into the page, without parsing them. */
-function historyPage({ id, epoch, offset, first, messages, more }: HistoryReply): string {
-  const head = JSON.stringify({ type: 'ok', id, epoch, offset, first } satisfies OkFrame).slice(0, -1);
+export function historyPage(
+  opening: Opening,
+  { epoch, offset, first, messages, more }: Omit<HistoryReply, 'type' | 'id'>,
+): string {
+  const head = JSON.stringify({ ...opening, epoch, offset, first } satisfies Partial<OkFrame>).slice(0, -1);
   const list = messages.map((frame) => Buffer.from(frame).toString()).join(',');
   return `${head},"messages":[${list}]${more ? ',"more":true' : ''}}`;
 }
 
-function presencePage({ id, count, users, members, more }: PresenceReply): string {
-  const head = JSON.stringify({ type: 'ok', id, count, users } satisfies OkFrame).slice(0, -1);
+export function presencePage(
+  opening: Opening,
+  { count, users, members, more }: Omit<PresenceReply, 'type' | 'id'>,
+): string {
+  const head = JSON.stringify({ ...opening, count, users } satisfies Partial<OkFrame>).slice(0, -1);
   const list = members.map(({ connection, user, info }) => {
     const fields = JSON.stringify({ connection, user } satisfies PresentMember);
     return info === undefined ? fields : `${fields.slice(0, -1)},"info":${info}}`;

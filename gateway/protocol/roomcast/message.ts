@@ -27,23 +27,31 @@ export class MessageStamper {
   #count = 0;
 
   /**
-   * `from` null is an anonymous sender. The caller has checked fields and rights. `history`: undefined in a plain room.
+   * `from` null is an anonymous sender. The caller has checked fields and rights. `history`: undefined in a plain room. `by`:
+   * whose keys `key` is one of, as in Publication.
    */
-  stamp({ room, data, key }: Message, from: string | null, history: HistoryRule | undefined): Publication {
+  stamp(
+    { room, data, key }: Message,
+    from: string | null,
+    history: HistoryRule | undefined,
+    by: string | null = from ?? '',
+  ): Publication {
     const at = Date.now();
+    const id = history === undefined ? this.#nextId() : undefined;
     const sender = from === null ? '' : `,"from":${JSON.stringify(from)}`;
     const tail = key === undefined ? '}' : `,"key":${JSON.stringify(key)}}`;
     // Room names and ids need no escaping: their grammars allow neither quotes nor backslashes.
     const head = `{"type":"message","room":"${room}"`;
     return {
       room,
-      prefix: history === undefined ? `${head},"id":"${this.#nextId()}"` : `${head},"offset":`,
+      id,
+      prefix: id === undefined ? `${head},"offset":` : `${head},"id":"${id}"`,
       suffix: `${dataField}${data}${sender},"at":${at}${tail}`,
       dataStart: dataField.length,
       dataLength: data.length,
       at,
       history,
-      ...(key === undefined ? {} : { dedupe: { by: from ?? '', key } }),
+      ...(key === undefined ? {} : { dedupe: { by, key } }),
     };
   }
 

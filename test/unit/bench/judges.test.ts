@@ -3,8 +3,8 @@
  * pairs say.
  */
 import { describe, expect, test } from 'vitest';
-import { Histogram } from '../../bench/load/histogram.ts';
-import { Sequence } from '../../bench/load/sequence.ts';
+import { Histogram } from '../../../gateway/cli/load/histogram.ts';
+import { Sequence } from '../../../gateway/cli/load/sequence.ts';
 import { inTurn, isReached, ratiosOf, spreadOf } from '../../bench/ratios.ts';
 import { bucketsOf, quantileBetween } from '../../bench/scraped.ts';
 import { highestHeld } from '../../bench/search.ts';

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { advise } from '../../../gateway/cli/advice.ts';
+import { advise } from '../../../gateway/cli/plan/advice.ts';
 import {
   type NodeWork,
   nodeUs,
@@ -12,8 +12,8 @@ import {
   redisMessageUs,
   type Workload,
   writesPerSecond,
-} from '../../../gateway/cli/capacity.ts';
-import { constants } from '../../../gateway/cli/constants.ts';
+} from '../../../gateway/cli/plan/capacity.ts';
+import { constants } from '../../../gateway/cli/plan/constants.ts';
 import { Random } from '../random.ts';
 
 const page = readFileSync(new URL('../../../docs/performance.md', import.meta.url), 'utf8');

@@ -142,6 +142,37 @@ describe('secrets', () => {
     }
   });
 
+  test.each([
+    ['one', 'never-print-this-0123', ['never-print-this-0123']],
+    ['several, with white space around them', ' never-print-this-1 , never-print-this-2, ', ['never-print-this-2']],
+  ])('of the HTTP API are a comma list: %s', (_, list, keys) => {
+    const { apiKeys } = read({ API_KEY: list });
+    for (const key of keys) expect(apiKeys?.has(key)).toBe(true);
+    for (const wrong of ['', ',', list, keys[0]?.slice(1) ?? '', `${keys[0]} `].filter(
+      (each) => !keys.includes(each),
+    )) {
+      expect(apiKeys?.has(wrong)).toBe(false);
+    }
+    expect(JSON.stringify(apiKeys)).not.toContain('never-print-this');
+    expect(read({ API_KEY_FILE: file(`${list}\n`) }).apiKeys?.has(keys[0] ?? '')).toBe(true);
+    expect(read().apiKeys).toBeUndefined();
+  });
+
+  test.each([
+    ['too short', 'never-print-t', /needs keys of 16 to 512 characters each; try: openssl rand -hex 32/],
+    ['one of several too short', 'never-print-this-0123,short', /needs keys of 16 to 512/],
+    ['too long', 'never-print-this'.repeat(33), /needs keys of 16 to 512/],
+    ['with white space', 'never-print-this never-print-this', /has a key with white space/],
+    ['not ASCII', 'never-print-this-é', /not ASCII/],
+    ['none', ' , ', /must name a key/],
+    ['too many', Array(33).fill('never-print-this').join(), /at most 32 keys/],
+  ])('of the HTTP API that are weak or cannot be sent are a mistake, and not printed: %s', (_, keys, reason) => {
+    const mistakes = mistakesOf({ API_KEY: keys });
+    expect(mistakes).toEqual([expect.stringMatching(reason)]);
+    expect(mistakes.join()).toMatch(/GATEWAY_API_KEY /);
+    expect(mistakes.join()).not.toContain('never-print');
+  });
+
   test('only secrets have a _FILE', () => {
     expect(mistakesOf({ JWT_ISSUER_FILE: file('x') })).toEqual([expect.stringContaining('GATEWAY_JWT_ISSUER_FILE')]);
   });

@@ -1,6 +1,6 @@
 /**
  * gateway/setting-names.ts, by way of gateway/config.ts: names in the environment that are no settings are mistakes, unless
- * Kubernetes or a later version put them there.
+ * Kubernetes put them there.
  */
 import { describe, expect, test } from 'vitest';
 import { readConfig } from '../../../gateway/config.ts';
@@ -63,11 +63,5 @@ describe('names', () => {
     expect(mistakesOf({ [name]: 'x' })).toEqual([
       `GATEWAY_${name} is not a setting; docs/configuration.md lists them all.`,
     ]);
-  });
-
-  test.each(['API_KEY', 'API_KEY_FILE'])('of a later version warn that they have no effect: %s', (name) => {
-    const { warnings } = read({ [name]: 'never-print-this' });
-    expect(warnings).toEqual([expect.stringContaining(`GATEWAY_${name} has no effect`)]);
-    expect(warnings.join()).not.toContain('never-print-this');
   });
 });

@@ -4,12 +4,15 @@
  */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { readGrants } from '../../../gateway/auth/grants.ts';
-import { type Caller, server } from '../../../gateway/operations/caller.ts';
+import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
+import { broadcast } from '../../../gateway/operations/broadcast.ts';
+import { type Client, server } from '../../../gateway/operations/caller.ts';
 import { admit, disconnect, kick } from '../../../gateway/operations/disconnect.ts';
 import { history } from '../../../gateway/operations/history.ts';
 import { presence } from '../../../gateway/operations/presence.ts';
-import { publish } from '../../../gateway/operations/publish.ts';
+import { publish, publishFromServer } from '../../../gateway/operations/publish.ts';
 import { Refusal } from '../../../gateway/operations/refusal.ts';
+import type { Hub } from '../../../gateway/rooms/hub.ts';
 import type { GatewayFrame } from '../../../shared/protocol.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 import { until } from '../../support/until.ts';
@@ -26,7 +29,7 @@ beforeEach(async () => {
   onCleanup(() => world.close());
 });
 
-const client = (grants: object, isMember = false): Caller => ({
+const client = (grants: object, isMember = false): Client => ({
   identity: { user: 'ann', grants: readGrants(grants) },
   isMember: () => isMember,
 });
@@ -34,11 +37,11 @@ const ask = { after: undefined, before: undefined, epoch: undefined, limit: 10 }
 const maxBytes = 100_000;
 
 test('the server needs no right, but the rule of the room must offer what it asks for', async () => {
-  const message = { room: 'closed', data: '7', key: 'once' };
-  const first = await publish(world.node, server, message);
+  const message = { room: 'closed', data: '7', key: 'once', from: undefined };
+  const first = await publishFromServer(world.node, message);
   expect(first).toMatchObject({ duplicate: false, position: { offset: 1 } });
-  expect(await publish(world.node, server, message)).toEqual({ ...first, duplicate: true });
-  await publish(world.node, server, { room: '@ann', data: '8', key: undefined });
+  expect(await publishFromServer(world.node, message)).toMatchObject({ duplicate: true, position: { offset: 1 } });
+  await publishFromServer(world.node, { room: '@ann', data: '8', key: undefined, from: undefined });
   const page = await history(world.node, server, { room: 'closed', ...ask }, maxBytes);
   expect(page).toMatchObject({ offset: 1, first: 1, more: false });
   expect(page.messages.map((frame) => JSON.parse(`${frame}`))).toEqual([
@@ -47,12 +50,72 @@ test('the server needs no right, but the rule of the room must offer what it ask
   expect(await presence(world.node, server, { room: 'closed', limit: 10, after: undefined })).toMatchObject({
     count: 0,
   });
-  await expect(history(world.node, server, { room: 'open', ...ask }, maxBytes)).rejects.toMatchObject({
+});
+
+test.each([
+  ['open', /"match": "open\*", has no history; add "history": {} to it/, /has no presence; add "presence": true to it/],
+  ['unmatched', /No rule .* matches this room; add one with "history": {}/, /add one with "presence": true/],
+])('the server learns which rule has to offer what it asks for: room %s', async (room, noHistory, noPresence) => {
+  const question = { room, ...ask };
+  await expect(history(world.node, server, question, maxBytes)).rejects.toMatchObject({
     code: 'forbidden',
+    message: expect.stringMatching(noHistory),
+  });
+  await expect(presence(world.node, server, question)).rejects.toMatchObject({
+    code: 'forbidden',
+    message: expect.stringMatching(noPresence),
   });
 });
 
-test.each<[string, Caller]>([
+test('the server publishes in the name of anybody, and its keys are its own', async () => {
+  const ann = client({ closed: ['publish'], '*': ['publish'] });
+  const message = { room: 'open', data: '1', key: 'taken' };
+  await publish(world.node, ann, message);
+  await publish(world.node, { identity: { user: null, grants: [] }, isMember: () => false }, message);
+  const first = await publishFromServer(world.node, { ...message, from: 'ann' });
+  expect(first).toEqual({ duplicate: false, position: undefined, id: expect.any(String) });
+  expect(await publishFromServer(world.node, { ...message, from: undefined })).toEqual({
+    duplicate: true,
+    position: undefined,
+  });
+});
+
+test('a broadcast has a result for each room in their order, and one room that fails holds up no other', async () => {
+  const rooms = Array.from({ length: 120 }, (_, index) => (index === 60 ? 'closed' : `many:${index}`));
+  const results = await broadcast(world.node, rooms, { data: '1', key: undefined, from: 'ann' });
+  expect(results.map(({ room }) => room)).toEqual(rooms);
+  for (const [index, result] of results.entries()) {
+    expect(result).toMatchObject(index === 60 ? { position: { offset: 1 } } : { id: expect.any(String) });
+  }
+});
+
+test('a broadcast gives other work its turn, and does not wait for a backplane that hangs once for each slice', async () => {
+  const rooms = Array.from({ length: 1_000 }, (_, index) => `many:${index}`);
+  const message = { data: '1', key: undefined, from: undefined };
+  let turns = 0;
+  let counting = setImmediate(function count() {
+    turns++;
+    counting = setImmediate(count);
+  });
+  await broadcast(world.node, rooms, message);
+  clearImmediate(counting);
+  expect(turns).toBeGreaterThan(10);
+
+  let asked = 0;
+  const hub = {
+    publish: () => {
+      asked++;
+      return Promise.reject(new BackplaneError('timeout', 'no answer'));
+    },
+  } as unknown as Hub;
+  const results = await broadcast({ ...world.node, hub }, rooms, message);
+  const codes = results.map((result) => ('refusal' in result ? result.refusal.code : 'ok'));
+  expect(codes.slice(0, asked)).toEqual(Array(asked).fill('timeout'));
+  expect(codes.slice(asked)).toEqual(Array(1_000 - asked).fill('unavailable'));
+  expect(asked).toBeLessThan(100);
+});
+
+test.each<[string, Client]>([
   [
     'a client whose token grants all that a token can',
     client({ '*': ['subscribe', 'publish', 'history', 'presence'] }),
@@ -111,14 +174,14 @@ describe('kick', () => {
 describe('admit', () => {
   test('makes all connections of a user members, whatever the rule says, and tells each where the room is', async () => {
     const [one, two, other] = await threeOf('ann', 'ann', 'bob');
-    await publish(world.node, server, { room: 'closed', data: '7', key: undefined });
+    await publishFromServer(world.node, { room: 'closed', data: '7', key: undefined, from: undefined });
     expect(await admit(connectionsOf(one, two, other), 'ann', 'closed')).toBe(2);
     for (const each of [one, two]) {
       expect(framesOf(each, 'subscribed')).toEqual([
         { type: 'subscribed', room: 'closed', epoch: expect.any(String), offset: 1 },
       ]);
     }
-    await publish(world.node, server, { room: 'closed', data: '8', key: undefined });
+    await publishFromServer(world.node, { room: 'closed', data: '8', key: undefined, from: undefined });
     await until(() => framesOf(two, 'message').length === 1, 2_000, 'the message comes');
     expect(framesOf(two, 'message')).toMatchObject([{ offset: 2, data: 8 }]);
     expect(other.connection.isMember('closed')).toBe(false);

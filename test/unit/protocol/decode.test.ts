@@ -4,7 +4,8 @@
  */
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { maxDepth, readFrame } from '../../../gateway/protocol/roomcast/decode.ts';
+import { readFrame } from '../../../gateway/protocol/roomcast/decode.ts';
+import { maxDepth } from '../../../gateway/protocol/roomcast/object-text.ts';
 import { isRoomName } from '../../../shared/room.ts';
 import { Random } from '../random.ts';
 import { randomJsonText } from '../random-json.ts';

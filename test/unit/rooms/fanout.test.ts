@@ -71,7 +71,11 @@ test.each([1, 2, 3, 4, 5])(
         for (const each of readers) each.heard.length = 0;
         for (const each of dialects) each.encoded = 0;
         const frame = `frame ${step}`;
-        fanout.message({ name: topic, members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 }, Buffer.from(frame));
+        fanout.message(
+          { name: topic, members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 },
+          Buffer.from(frame),
+          undefined,
+        );
         const those = readers.filter((each) => listening.get(each)?.has(topic));
         const inDialect = (each: Dialect) =>
           each === roomcast ? frame : `${each.subprotocol}${'.'.repeat(50)}${frame}`;
@@ -99,6 +103,10 @@ test('a listener whose socket is closed is removed without a call to its socket'
   fanout.listen('a', reader);
   reader.topics?.unsubscribe('a\none');
   fanout.unlisten('a', reader, true);
-  fanout.message({ name: 'a', members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 }, Buffer.from('x'));
+  fanout.message(
+    { name: 'a', members: 1, detached: 0, fannedOutBytes: 0, checkNumber: 0 },
+    Buffer.from('x'),
+    undefined,
+  );
   expect(made.encoded).toBe(0);
 });

@@ -4,7 +4,8 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { HandshakeRejection } from '../../../gateway/telemetry/events.ts';
-import { type Gauges, Metrics } from '../../../gateway/telemetry/metrics.ts';
+import type { Gauges } from '../../../gateway/telemetry/gauges.ts';
+import { Metrics } from '../../../gateway/telemetry/metrics.ts';
 import { closeCode } from '../../../shared/codes.ts';
 
 /** The codes of RFC 6455 section 7.4.1 with which a connection can end. */
@@ -18,6 +19,7 @@ let metrics: Metrics;
 beforeEach(() => {
   up = true;
   const gauges: Gauges = {
+    streams: () => 0,
     connections: () => values.connections,
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
@@ -52,9 +54,12 @@ describe('from the first scrape', () => {
       gateway_connections_closed_total: 'counter',
       gateway_handshakes_rejected_total: 'counter',
       gateway_rooms: 'gauge',
+      gateway_streams: 'gauge',
       gateway_subscriptions: 'gauge',
       gateway_members_reaped_total: 'counter',
       gateway_messages_published_total: 'counter',
+      gateway_http_requests_total: 'counter',
+      gateway_http_request_seconds: 'histogram',
       gateway_messages_delivered_total: 'counter',
       gateway_messages_dropped_total: 'counter',
       gateway_ping_rtt_seconds: 'histogram',
@@ -148,7 +153,9 @@ function closed(code: number | string): string {
 test('counters count, and a scrape does not reset them', async () => {
   metrics.connectionOpened();
   metrics.connectionOpened();
-  metrics.published();
+  metrics.published('client');
+  metrics.published('api');
+  metrics.published('api');
   metrics.delivered(7, Date.now());
   metrics.dropped('slow', 5);
   metrics.gapTold('backplane');
@@ -159,6 +166,7 @@ test('counters count, and a scrape does not reset them', async () => {
   const series = await scrape();
   expect(series.get('gateway_connections_opened_total')).toBe(2);
   expect(series.get('gateway_messages_published_total{source="client"}')).toBe(1);
+  expect(series.get('gateway_messages_published_total{source="api"}')).toBe(2);
   expect(series.get('gateway_messages_delivered_total')).toBe(7);
   expect(series.get('gateway_messages_dropped_total{reason="slow"}')).toBe(5);
   expect(series.get('gateway_gaps_total{reason="backplane",healed="false"}')).toBe(1);
@@ -220,6 +228,21 @@ test('what is scraped is the text format from its first line to its last', async
   expect(text.endsWith('\n')).toBe(true);
   const typed = text.split('\n').filter((each) => each.startsWith('# TYPE '));
   expect(new Set(typed).size).toBe(typed.length);
+});
+
+test('requests to the HTTP API count by route and status, from 0 on where they are expected', async () => {
+  const requests = (status: number | string) => `gateway_http_requests_total{route="/api/x/{y}",status="${status}"}`;
+  const seconds = 'gateway_http_request_seconds_count{route="/api/x/{y}"}';
+  expect([...(await scrape()).keys()].filter((name) => name.startsWith('gateway_http_'))).toEqual([]);
+  metrics.expectRequests([{ route: '/api/x/{y}', statuses: [200, 404] }]);
+  let series = await scrape();
+  expect([200, 404, 'aborted'].map((status) => series.get(requests(status)))).toEqual([0, 0, undefined]);
+  expect(series.get(seconds)).toBe(0);
+  metrics.requestAnswered('/api/x/{y}', 200, 0.002);
+  metrics.requestAnswered('/api/x/{y}', 'aborted', 0.002);
+  series = await scrape();
+  expect([200, 404, 'aborted'].map((status) => series.get(requests(status)))).toEqual([1, 0, 1]);
+  expect(series.get(seconds)).toBe(2);
 });
 
 test('unknown close codes of clients become `other`, and add no series', async () => {

@@ -1,0 +1,52 @@
+/**
+ * The keys of the HTTP API: reads them from the setting, and tells whether a request has one of them.
+ *
+ * Owns digests only: a key is compared by its SHA-256, so a comparison takes the same time however much of it is right, and
+ * whatever its length. A bad key is a TypeError with a sentence for the operator, without the key.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+
+/** A key is guessed over the network only, never offline as the secret of tokens: 16 characters are enough if random. */
+const fewestCharacters = 16;
+const mostCharacters = 512;
+const mostKeys = 32;
+/** What a header can hold, without white space; a comma separates keys. */
+const grammar = /^[\x21-\x2b\x2d-\x7e]+$/;
+
+export class ApiKeys {
+  readonly #digests: readonly Buffer[];
+
+  constructor(keys: readonly string[]) {
+    this.#digests = keys.map(digestOf);
+  }
+
+  has(key: string): boolean {
+    const digest = digestOf(key);
+    let found = false;
+    for (const each of this.#digests) if (timingSafeEqual(each, digest)) found = true;
+    return found;
+  }
+}
+
+/** Reads the comma list of the setting. Several keys let a new one be taken into use before the old one goes. */
+export function readApiKeys(text: string): ApiKeys {
+  const keys = text
+    .split(',')
+    .map((key) => key.trim())
+    .filter(Boolean);
+  if (keys.length === 0) throw new TypeError('must name a key');
+  if (keys.length > mostKeys) throw new TypeError(`must have at most ${mostKeys} keys`);
+  if (keys.some((key) => !grammar.test(key))) {
+    throw new TypeError('has a key with white space, or with a character that is not ASCII; try: openssl rand -hex 32');
+  }
+  if (keys.some(({ length }) => length < fewestCharacters || length > mostCharacters)) {
+    throw new TypeError(
+      `needs keys of ${fewestCharacters} to ${mostCharacters} characters each; try: openssl rand -hex 32`,
+    );
+  }
+  return new ApiKeys(keys);
+}
+
+function digestOf(key: string): Buffer {
+  return createHash('sha256').update(key).digest();
+}

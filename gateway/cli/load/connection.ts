@@ -1,0 +1,163 @@
+/**
+ * One connection of the load client, from the handshake to the answers to its joins. Afterwards its owner gets every text in
+ * place, in the thread's read buffer.
+ *
+ * Made for tens of thousands in one thread: its first frames are built before it opens.
+ */
+import { connect, isIP, type Socket } from 'node:net';
+import { connect as connectSecurely } from 'node:tls';
+import { type Dialect, dialects } from './dialects.ts';
+import { clientFrame, FrameReader, type FrameSink, handshake, opcode, type ReadBuffer } from './frames.ts';
+import type { Place } from './plan.ts';
+
+/** With more connections per source address, or with ports used a minute ago, the kernel is slow to find a free port. */
+const connectionsPerAddress = 4000;
+
+export interface ConnectionPlan {
+  place: Place;
+  port: number;
+  /** Of all connections of the audience. */
+  index: number;
+  /** 127.<block>.0.* are the source addresses to a host of 127.*. */
+  block: number;
+  user: string;
+  /** Texts that join rooms. */
+  joins: readonly string[];
+}
+
+export interface Owner {
+  /** Bytes have come; their texts follow. */
+  reading(): void;
+  ready(connection: Connection): void;
+  /** A text after all joins were answered; it is in `bytes` during the call only. */
+  text(connection: Connection, bytes: Buffer, start: number, end: number): void;
+  closed(connection: Connection, reason: string): void;
+}
+
+export class Connection implements FrameSink {
+  readonly index: number;
+  /** Where the stamp stood in the last message. */
+  stampAt = 0;
+  #socket: Socket | undefined;
+  #isReady = false;
+  #joined = 0;
+  #opened = 0;
+  #lastText = '';
+  #failure = '';
+  readonly #hello: Buffer;
+  readonly #joins: Buffer;
+  readonly #plan: ConnectionPlan;
+  readonly #dialect: Dialect;
+  readonly #owner: Owner;
+  readonly #buffer: ReadBuffer;
+  readonly #reader = new FrameReader();
+
+  constructor(plan: ConnectionPlan, owner: Owner, buffer: ReadBuffer) {
+    this.index = plan.index;
+    this.#plan = plan;
+    this.#owner = owner;
+    this.#buffer = buffer;
+    const { place, port, user } = plan;
+    this.#dialect = dialects[place.dialect];
+    const host = `${isIP(place.host) === 6 ? `[${place.host}]` : place.host}:${port}`;
+    this.#hello = handshake(place.path, host, this.#dialect.headers(`${place.userPrefix}${user}`, place.credentials));
+    this.#joins = Buffer.concat(plan.joins.map((join) => clientFrame(join)));
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** The state of the connection, for an error report. */
+  get state(): string {
+    return `joined ${this.#joined} of ${this.#plan.joins.length} rooms, last heard ${this.#lastText || 'nothing'}`;
+  }
+
+  get unsentBytes(): number {
+    return this.#socket?.writableLength ?? 0;
+  }
+
+  open(): void {
+    const { block, index, place, port } = this.#plan;
+    const { host, secure } = place;
+    const localAddress = `127.${block}.0.${1 + Math.floor(index / connectionsPerAddress)}`;
+    const callback = (length: number) => this.#read(length);
+    const onread = { buffer: this.#buffer.chunk, callback };
+    const options = { host, port, noDelay: true, onread, ...(host.startsWith('127.') && { localAddress }) };
+    // A server name is a name, never an address (RFC 6066 section 3).
+    const name = isIP(host) === 0 ? { servername: host } : {};
+    const socket = secure ? connectSecurely({ ...options, ...name }) : connect(options);
+    this.#socket = socket;
+    socket.on('error', (error) => {
+      this.#failure ||= error.message;
+    });
+    socket.on('close', () => this.#owner.closed(this, this.#failure || 'the server ended the connection'));
+    socket.write(this.#hello);
+  }
+
+  send(bytes: Buffer): void {
+    this.#socket?.write(bytes);
+  }
+
+  close(): void {
+    this.#socket?.destroy();
+  }
+
+  upgraded(): void {
+    if (this.#dialect.opening.length === 0) this.#join();
+  }
+
+  frame(code: number, start: number, end: number): void {
+    const { bytes } = this.#buffer;
+    if (code === opcode.text || code === opcode.binary) {
+      if (this.#isReady && this.#dialect.heartbeat === undefined) this.#owner.text(this, bytes, start, end);
+      else this.#readText(bytes, start, end);
+    } else if (code === opcode.ping) {
+      this.send(clientFrame(bytes.subarray(start, end), opcode.pong));
+    } else if (code === opcode.close) {
+      this.#failure ||= `closed with ${end - start < 2 ? 'no code' : bytes.readUInt16BE(start)}`;
+    }
+  }
+
+  #read(length: number): boolean {
+    this.#owner.reading();
+    try {
+      this.#reader.read(this.#buffer, length, this);
+    } catch (error) {
+      this.#socket?.destroy(error as Error);
+    }
+    return true;
+  }
+
+  #readText(bytes: Buffer, start: number, end: number): void {
+    const { opening, joined, refused, heartbeat } = this.#dialect;
+    const text = bytes.toString('latin1', start, Math.min(end, start + 200));
+    const step = opening[this.#opened];
+    if (text === heartbeat?.ping) {
+      this.send(clientFrame(heartbeat.pong));
+    } else if (this.#isReady) {
+      this.#owner.text(this, bytes, start, end);
+    } else if (step !== undefined && text.includes(step.awaits)) {
+      this.#opened++;
+      if (step.say !== undefined) this.send(clientFrame(step.say));
+      if (this.#opened === opening.length) this.#join();
+    } else if (refused !== undefined && text.includes(refused)) {
+      this.#failure ||= `refused: ${text}`;
+      this.close();
+    } else if (text.includes(joined)) {
+      this.#joined++;
+      if (this.#joined === this.#plan.joins.length) this.#becomeReady();
+    }
+    this.#lastText = text;
+  }
+
+  #join(): void {
+    if (this.#plan.joins.length > 0) this.send(this.#joins);
+    else this.#becomeReady();
+  }
+
+  #becomeReady(): void {
+    this.#isReady = true;
+    this.#owner.ready(this);
+  }
+}

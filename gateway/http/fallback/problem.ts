@@ -1,0 +1,60 @@
+/**
+ * Errors of the fallback as problems (gateway/http/problem.ts). Pure functions.
+ *
+ * Besides its status, an error before a stream begins says what an `error` frame says to a WebSocket.
+ */
+import { STATUS_CODES } from 'node:http';
+import type { CloseCode, ErrorCode } from '../../../shared/codes.ts';
+import { problems, problemText } from '../problem.ts';
+
+/** When to come back if nothing is known: Redis, or another node, may be back by then. */
+const retryAfterSeconds = 5;
+
+export interface Problem {
+  status: number;
+  /** The words of the status line. */
+  reason: string;
+  retryAfterSeconds: number | undefined;
+  /** The JSON text. */
+  body: string;
+}
+
+export interface ProblemDetail {
+  code: ErrorCode;
+  /** A sentence that tells the client what to do. */
+  message: string;
+  retryAfterMs?: number | undefined;
+  /** Where HTTP has a better status than that of the code. */
+  status?: number;
+}
+
+export function problem({ code, message, retryAfterMs, status = problems[code][0] }: ProblemDetail): Problem {
+  const again = status === 429 || status === 503;
+  return {
+    status,
+    reason: STATUS_CODES[status] ?? '',
+    retryAfterSeconds: again ? Math.max(1, Math.ceil((retryAfterMs ?? retryAfterSeconds * 1000) / 1000)) : undefined,
+    body: problemText(code, status, message),
+  };
+}
+
+const draining = 'This node is stopping; try another one.';
+
+/** Why a stream was closed before it began. */
+export function problemOfClose(code: CloseCode): Problem {
+  switch (code) {
+    case 4002:
+    case 4501:
+    case 4502:
+      return problem({ code: 'unauthorized', message: 'The token is not valid; get a new one.' });
+    case 4503:
+      return problem({ code: 'forbidden', message: 'An administrator has disconnected this user.' });
+    case 4007:
+    case 4506:
+      return problem({ code: 'limit_exceeded', message: 'This user has too many connections; close others first.' });
+    case 4001:
+      return problem({ code: 'unavailable', message: draining });
+    default:
+      return problem({ code: 'unavailable', message: 'The stream could not begin; try again in a moment.' });
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * `POST /rooms/{room}/messages`: one publish without a connection.
+ *
+ * The token is checked for each request. The rate of a connection applies to each user of this node, and to each address
+ * of clients without a token: a request has no connection of its own. It knows no responses.
+ */
+import QuickLRU from 'quick-lru';
+import { KeysUnavailableError, TokenError } from '../../auth/authenticator.ts';
+import { anonymous, type Identity } from '../../auth/grants.ts';
+import { TokenBucket } from '../../connection/limits.ts';
+import type { ConnectionParts } from '../../connection/parts.ts';
+import { publish } from '../../operations/publish.ts';
+import { Refusal } from '../../operations/refusal.ts';
+import { readPublishBody } from '../../protocol/roomcast/decode.ts';
+import { addressBlock } from '../client-address.ts';
+import { type Problem, problem } from './problem.ts';
+
+/** Publishers whose rate is remembered: of so many at least, of twice as many at most. Forgotten ones start anew. */
+const maxRemembered = 10_000;
+
+/** A request that waited while the process stood still is read within this time after it goes on. */
+const staleMs = 1_000;
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+export interface Post {
+  room: string;
+  token: string | undefined;
+  address: string;
+  body: Buffer;
+}
+
+/** The JSON text of the answer to a publish, or a problem. */
+export type Published = { ok: string } | { problem: Problem };
+
+export class Publishing {
+  readonly #rates = new QuickLRU<string, TokenBucket>({ maxSize: maxRemembered });
+
+  /** Never rejects, except for a fault of the gateway. */
+  async publish(parts: ConnectionParts, { room, token, address, body }: Post): Promise<Published> {
+    const { freeze } = parts;
+    const now = performance.now();
+    freeze.check(now);
+    if (now - freeze.thawedAt < staleMs) {
+      const message = 'The node stood still, and does not take what waited; publish again.';
+      return { problem: problem({ code: 'unavailable', message }) };
+    }
+    const identity = await identify(parts, token);
+    if ('problem' in identity) return identity;
+    const retryAfterMs = this.#overRate(
+      parts,
+      identity.user === null ? `address ${addressBlock(address)}` : `user ${identity.user}`,
+    );
+    if (retryAfterMs > 0) {
+      const message = 'Too many messages; send the next one after Retry-After.';
+      return { problem: problem({ code: 'rate_limited', message, retryAfterMs }) };
+    }
+    const request = readPublishBody(room, decode(body) ?? '');
+    if (request.type === 'rejected') return { problem: problem(request) };
+    try {
+      const { duplicate, position } = await publish(parts, { identity, isMember: () => false }, request);
+      return { ok: JSON.stringify({ ...position, ...(duplicate ? { duplicate } : {}) }) };
+    } catch (error) {
+      if (error instanceof Refusal) return { problem: problem(error) };
+      throw error;
+    }
+  }
+
+  /** Returns 0, or the ms until this publisher may publish again. */
+  #overRate({ config: { publishRate, publishBurst } }: ConnectionParts, publisher: string): number {
+    if (publishRate === 0) return 0;
+    const now = performance.now();
+    const bucket = this.#rates.get(publisher) ?? new TokenBucket(publishRate, publishBurst, now);
+    this.#rates.set(publisher, bucket);
+    return bucket.take(now);
+  }
+}
+
+async function identify(
+  { authenticator, config, log, events }: ConnectionParts,
+  token: string | undefined,
+): Promise<Identity | { problem: Problem }> {
+  if (token === undefined) {
+    if (config.anonymous) return anonymous;
+    return { problem: problem({ code: 'unauthorized', message: 'Send a token, as Authorization: Bearer.' }) };
+  }
+  try {
+    return (await authenticator.verify(token)).identity;
+  } catch (error) {
+    if (error instanceof TokenError) {
+      events.handshakeRejected(`token_${error.reason}`);
+      return { problem: problem({ code: 'unauthorized', message: 'The token is not valid; get a new one.' }) };
+    }
+    if (!(error instanceof KeysUnavailableError)) log.error({ error: String(error) }, 'a token could not be verified');
+    else events.handshakeRejected('token_unavailable');
+    const message = 'The token could not be checked; send it again in a moment.';
+    return { problem: problem({ code: 'unavailable', message }) };
+  }
+}
+
+function decode(body: Buffer): string | undefined {
+  try {
+    return strictUtf8.decode(body);
+  } catch {
+    // Not UTF-8, so not JSON (RFC 8259 section 8.1).
+    return undefined;
+  }
+}

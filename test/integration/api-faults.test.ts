@@ -1,0 +1,151 @@
+/**
+ * The HTTP API while Redis is away, hangs or is full, while too much is asked at once, and while its node stops: each call has
+ * an answer in time that says what became of it.
+ */
+import { Redis } from 'ioredis';
+import { expect, inject, test } from 'vitest';
+import { faultProxy } from '../support/fault-proxy.ts';
+import { type NodeSettings, type SpawnedNode, spawnNode } from '../support/node.ts';
+import { ownRedis } from '../support/own-redis.ts';
+import { httpRequest, RawSocket, type Response, valuesOf } from '../support/raw-socket.ts';
+import { until } from '../support/until.ts';
+import { readiness } from './admin.ts';
+import { type Answer, apiKey, call, post } from './api.ts';
+import { roomsFile } from './files.ts';
+import { join, names, randomRoom } from './people.ts';
+
+async function readyNode(settings: NodeSettings): Promise<SpawnedNode> {
+  const rules = roomsFile({ match: 'kept:*', history: {}, presence: true });
+  const node = await spawnNode({ API_KEY: apiKey, ROOMS_FILE: rules, ...settings });
+  await until(async () => (await readiness(node)) === 200, 10_000, 'the node is ready');
+  return node;
+}
+
+/** One call of each kind to a room with history and presence. */
+function callsOf(node: SpawnedNode, room: string): Promise<Answer[]> {
+  const path = `/api/rooms/${encodeURIComponent(room)}`;
+  return Promise.all([
+    post(node, room, { data: 1, key: 'k' }),
+    call(node, 'GET', `${path}/messages`),
+    call(node, 'GET', `${path}/members`),
+  ]);
+}
+
+const codesOf = (answers: Answer[]) => answers.map(({ status, json }) => `${status} ${json.type?.split('/').at(-1)}`);
+
+test('without Redis every call is 503 with Retry-After at once, and works again when Redis is back', async () => {
+  const redis = await ownRedis();
+  const node = await readyNode({ REDIS_URL: redis.url });
+  const room = randomRoom('kept');
+  await post(node, room, { data: 1 });
+  await redis.kill();
+  await until(async () => (await readiness(node)) === 503, 5_000, 'the node has noticed');
+  const began = performance.now();
+  const answers = await callsOf(node, room);
+  const plain = await post(node, randomRoom(), { data: 1 });
+  expect(performance.now() - began).toBeLessThan(1_900);
+  expect(codesOf([...answers, plain])).toEqual(Array(4).fill('503 unavailable'));
+  for (const { headers } of [...answers, plain]) expect(headers['retry-after']).toBe('1');
+  const rooms = names(`${randomRoom()}:`, 1_000);
+  const sent = await call(node, 'POST', '/api/broadcast', { body: { rooms, data: 1 } });
+  expect(sent.status).toBe(200);
+  expect(sent.json.results).toEqual(
+    rooms.map((each) => ({
+      room: each,
+      error: { code: 'unavailable', message: expect.stringMatching(/in a moment/) },
+    })),
+  );
+  await redis.start();
+  await until(async () => (await post(node, room, { data: 2 })).status === 200, 10_000, 'Redis is back');
+});
+
+test('with a Redis that hangs each call is 504 after 2 s, and a broadcast to 1,000 rooms waits no longer', async () => {
+  const redis = await ownRedis();
+  const node = await readyNode({ REDIS_URL: redis.url });
+  const room = randomRoom('kept');
+  await redis.pause();
+  const rooms = names(`${randomRoom()}:`, 1_000);
+  const began = performance.now();
+  const [answers, sent] = await Promise.all([
+    callsOf(node, room),
+    call(node, 'POST', '/api/broadcast', { body: { rooms, data: 1, key: 'k' } }),
+  ]);
+  // A slice of rooms after the other would wait for 40 s.
+  expect(performance.now() - began).toBeLessThan(6_000);
+  expect(codesOf(answers)).toEqual(Array(3).fill('504 timeout'));
+  expect(answers[0]?.json.detail).toMatch(/publish again with the same key/);
+  const codes = sent.json.results.map(({ error }: { error: { code: string } }) => error.code);
+  expect(codes.slice(0, 50)).toEqual(Array(50).fill('timeout'));
+  expect(codes.slice(50)).toEqual(Array(950).fill('unavailable'));
+  await redis.resume();
+  const again = async () => (await call(node, 'POST', '/api/broadcast', { body: { rooms, data: 1, key: 'k' } })).json;
+  const done = await until(
+    async () => {
+      const { results } = await again();
+      return results.some(({ error }: { error?: object }) => error !== undefined) ? undefined : results;
+    },
+    10_000,
+    'every room has it',
+  );
+  expect(done).toHaveLength(1_000);
+});
+
+test('with a Redis whose memory is full, what has to be kept is 503, and plain messages go on', async () => {
+  const redis = await ownRedis();
+  const node = await readyNode({ REDIS_URL: redis.url });
+  const admin = new Redis(redis.url);
+  await admin.config('SET', 'maxmemory', '1');
+  const kept = await post(node, randomRoom('kept'), { data: 1 });
+  expect(codesOf([kept])).toEqual(['503 unavailable']);
+  expect(kept.headers['retry-after']).toBe('1');
+  expect((await post(node, randomRoom(), { data: 1 })).status).toBe(200);
+  await admin.config('SET', 'maxmemory', '0');
+  await until(
+    async () => (await post(node, randomRoom('kept'), { data: 1 })).status === 200,
+    5_000,
+    'it is kept again',
+  );
+  admin.disconnect();
+});
+
+test('more than 128 requests under way are 503 with Retry-After, and each has its answer in its order', async () => {
+  const proxy = await faultProxy(inject('redisUrl'));
+  const node = await readyNode({ REDIS_URL: proxy.url, REDIS_PREFIX: inject('redisPrefix') });
+  proxy.answerDelayMs = 500;
+  const socket = await RawSocket.connect(node.adminPort);
+  const headers = {
+    ...{ Host: 'localhost', 'Content-Type': 'application/json', 'X-API-Key': apiKey },
+    'Content-Length': '10',
+  };
+  const one = httpRequest({ method: 'POST', path: '/api/rooms/a/messages', headers, body: '{"data":1}' });
+  const count = 150;
+  await socket.write(Buffer.concat(Array(count).fill(one)));
+  const answers: Response[] = [];
+  for (let each = 0; each < count; each++) {
+    const answer = await socket.response();
+    answers.push(answer);
+    await socket.skip(Number(valuesOf(answer, 'content-length')[0]));
+  }
+  expect(answers.map(({ status }) => status)).toEqual([...Array(128).fill(200), ...Array(count - 128).fill(503)]);
+  expect(valuesOf(answers.at(-1) as Response, 'retry-after')).toEqual(['1']);
+  proxy.answerDelayMs = 0;
+  expect((await post(node, randomRoom(), { data: 1 })).status).toBe(200);
+});
+
+test('a call under way when the node stops has its answer first', async () => {
+  const proxy = await faultProxy(inject('redisUrl'));
+  const shared = { REDIS_PREFIX: inject('redisPrefix') };
+  const node = await readyNode({ REDIS_URL: proxy.url, ...shared });
+  const other = await spawnNode({ REDIS_URL: inject('redisUrl'), ...shared });
+  const room = randomRoom();
+  const member = await join(other, 'ann', room);
+  proxy.answerDelayMs = 1_000;
+  const answered = post(node, room, { data: 1 });
+  // Redis has it, and the node does not know yet.
+  await member.next('message');
+  // What else the node asks Redis for is answered at once: only this call is left to wait for.
+  proxy.answerDelayMs = 0;
+  node.kill('SIGTERM');
+  expect((await answered).status).toBe(200);
+  expect(await node.exited).toEqual({ code: 0, signal: null });
+});
