@@ -1,20 +1,28 @@
 /**
  * Liveness of a peer: its pongs to our WebSocket pings, and its own `ping` frames.
  *
- * Holds times only, in ms of the clock that the caller passes. When to ping is decided in
- * gateway/connection/heartbeat.ts; what happens to a silent peer, in gateway/connection/connection.ts.
+ * Holds times only, in ms of performance.now(). When to ping is decided in gateway/connection/heartbeat.ts; what happens to a
+ * silent peer, in gateway/connection/connection.ts.
  */
 export class Liveness {
+  readonly openedAt: number;
   #lastFrameAt: number;
   /** It has sent a `ping` frame, so silence is a sign that it is gone. */
   #sendsPings = false;
   #pingSentAt = 0;
   #readAt = 0;
   /** Of the last ping that was answered, whole ms; 0: none was. */
-  roundTripMs = 0;
+  #roundTripMs = 0;
 
   constructor(now: number) {
+    this.openedAt = now;
     this.#lastFrameAt = now;
+  }
+
+  /** In the units of gateway/operations/local-node.ts. */
+  get forOperator(): { openedAt: number; rttMs: number | null } {
+    const openMs = performance.now() - this.openedAt;
+    return { openedAt: Math.round(Date.now() - openMs), rttMs: this.#roundTripMs === 0 ? null : this.#roundTripMs };
   }
 
   sentFrame(now: number): void {
@@ -43,7 +51,7 @@ export class Liveness {
     const roundTrip = now - this.#pingSentAt;
     this.#pingSentAt = 0;
     // A whole number costs no memory of its own.
-    this.roundTripMs = Math.max(1, Math.round(roundTrip));
+    this.#roundTripMs = Math.max(1, Math.round(roundTrip));
     return roundTrip;
   }
 
