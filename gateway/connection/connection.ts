@@ -188,9 +188,9 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     if (!this.#closing && this.#liveness.startPing(now)) this.#socket.ping(String(now));
   }
 
-  /** Returns the round trip in ms if this pong answers the current ping. */
-  ponged(payload: string, now: number): number | undefined {
-    return this.#liveness.ponged(payload, now);
+  /** See gateway/connection/liveness.ts. */
+  ponged(payload: string, now: number, byPeer = true): number | undefined {
+    return this.#liveness.ponged(payload, now, byPeer);
   }
 
   missesPong(now: number, timeoutMs: number): boolean {

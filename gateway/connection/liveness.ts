@@ -45,13 +45,16 @@ export class Liveness {
     return true;
   }
 
-  /** Returns the round trip in ms if this pong answers the current ping. */
-  ponged(payload: string, now: number): number | undefined {
+  /**
+   * Returns the round trip in ms if this pong answers the current ping. `byPeer`: false if the transport answered for it, which
+   * says that it reads, but nothing of the way to it.
+   */
+  ponged(payload: string, now: number, byPeer: boolean): number | undefined {
     if (this.#pingSentAt === 0 || payload !== String(this.#pingSentAt)) return undefined;
     const roundTrip = now - this.#pingSentAt;
     this.#pingSentAt = 0;
     // A whole number costs no memory of its own.
-    this.#roundTripMs = Math.max(1, Math.round(roundTrip));
+    if (byPeer) this.#roundTripMs = Math.max(1, Math.round(roundTrip));
     return roundTrip;
   }
 

@@ -18,7 +18,7 @@ import { caller, clusterSettings, untilThere } from './cluster.ts';
 import { join, randomRoom, tokenOf } from './people.ts';
 
 async function twoNodes() {
-  const settings = clusterSettings();
+  const settings = { ...clusterSettings(), PING_INTERVAL_MS: 100 };
   const [asked, other] = await Promise.all([
     startNode({ ...settings, NODE_ID: 'asked' }),
     startNode({ ...settings, NODE_ID: 'other', TRUSTED_PROXIES: '127.0.0.1' }),
@@ -34,9 +34,17 @@ test('a stream is listed with the address of its client, and is disconnected by 
     token: await tokenOf('ann'),
     headers: { 'x-forwarded-for': '192.0.2.7' },
   });
+  await join(other, 'bob');
+  // By then the stream was pinged, too.
+  const pinged = async () => (await metric(other, 'gateway_ping_rtt_seconds_count')) >= 3;
+  await until(pinged, 10_000, 'the other connection has answered three pings');
   const { connections } = await listConnections(asked.cluster, caller, { user: 'ann', room, limit: 10 });
   expect(connections).toEqual([
-    expect.objectContaining({ user: 'ann', node: 'other', address: '192.0.2.7', rooms: 1, bufferedBytes: 0 }),
+    {
+      ...{ connection: expect.any(String), user: 'ann', node: 'other', address: '192.0.2.7' },
+      // It has no way to answer a ping.
+      ...{ openedAt: expect.any(Number), rooms: 1, bufferedBytes: 0, rttMs: null },
+    },
   ]);
   const { connection = '' } = connections[0] ?? {};
   expect(await disconnectConnection(asked.cluster, caller, connection)).toEqual({ disconnected: 1 });

@@ -15,7 +15,10 @@ export const connectionEntry = z.object({
   openedAt: z.number().meta({ description: 'Unix milliseconds.' }),
   rooms: z.number().meta({ description: 'How many it is in.' }),
   bufferedBytes: z.number().meta({ description: 'Bytes that wait for the client to read.' }),
-  rttMs: z.number().nullable().meta({ description: 'Of the last ping that was answered. Null: none was yet.' }),
+  rttMs: z
+    .number()
+    .nullable()
+    .meta({ description: 'Of the last ping that was answered. Null: none was yet, or it is an event stream.' }),
 });
 export type ConnectionEntry = z.infer<typeof connectionEntry>;
 
