@@ -175,6 +175,7 @@ test('the commands of the command line work in the image as they are documented'
   expect(output).toMatch(/^GATEWAY_JWT_SECRET +\*\*\* +file \/run\/roomcast\/jwt-secret$/m);
   expect(output).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/m);
   expect(output).toContain('/healthz answers');
+  expect(output).toMatch(/^NODE +.*CONNECTIONS/m);
 });
 
 test('a token minted in a replica is welcomed, and grants what it says', async () => {

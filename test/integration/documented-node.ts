@@ -61,7 +61,7 @@ export interface Block {
   text: string;
 }
 
-/** The blocks of code of a page. */
+/** The blocks of code of a page. One without a language has ''. */
 export function blocksOf(page: string): Block[] {
-  return [...page.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, language = '', text = '']) => ({ language, text }));
+  return [...page.matchAll(/^```(\w*)\n(.*?)^```$/gms)].map(([, language = '', text = '']) => ({ language, text }));
 }
