@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { readApiKeys } from './auth/api-keys.ts';
 import { readPublicKey } from './auth/keys.ts';
+import { readSigningSecret } from './auth/signature.ts';
 import { addressOf } from './redis/connection/address.ts';
 
 export const settingPrefix = 'GATEWAY_';
@@ -122,6 +123,25 @@ export const settings = {
     '10000',
     'ms',
     'Time for a connection to send its token; then 4502.',
+  ),
+  authUrl: secret(
+    'AUTH_URL',
+    url('http:', 'https:'),
+    'URL',
+    'Asked where a rule says `callback`. `https://user:password@host` is sent as basic authentication.',
+  ),
+  authSecret: secret(
+    'AUTH_SECRET',
+    readBy(readSigningSecret),
+    'whsec_ and base64',
+    'Signs the questions to AUTH_URL, as Standard Webhooks. Empty: they are not signed.',
+  ),
+  authConnect: setting(
+    'AUTH_CONNECT',
+    flag,
+    'false',
+    'true, false',
+    'Ask AUTH_URL before each connection is welcomed.',
   ),
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
   allowedOrigins: optional(

@@ -1,14 +1,15 @@
 /**
  * Incoming messages of a client: decodes them, applies the rates, and keeps their order.
  *
- * Owns the requests that wait for the result of an `auth`, the bound on all that wait, and the count of malformed
- * messages in a row. Its owner decides what a request does: gateway/connection/connection.ts.
+ * Owns the requests that wait for the result of an `auth` or for an earlier request of their room, the bound on all that
+ * wait, and the count of malformed messages in a row. Its owner decides what a request does:
+ * gateway/connection/connection.ts.
  */
 import { type CloseCode, closeCode, type ErrorCode } from '../../shared/codes.ts';
 import type { FrameId } from '../../shared/protocol.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
-import type { Rejected, Request } from '../protocol/request.ts';
+import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
 import { Backlog, type RateSettings, Rates } from './limits.ts';
 
 /** Malformed messages in a row after which the connection is closed. */
@@ -33,13 +34,32 @@ export interface InboxOwner {
   close(code: CloseCode): void;
 }
 
-export class Inbox {
+/** A room with a request under way that no later one may overtake: a join, or a question to the operator's backend. */
+interface HeldRoom {
+  holds: number;
+  waiting: RoomRequest[];
+}
+
+/** Shared by all rooms, to save memory: waiting requests are rare. */
+const noneWaiting: RoomRequest[] = [];
+
+/** The order of requests, as those see it whose requests take longer than a turn of the event loop. */
+export interface RoomOrder {
+  /** Later requests for the room wait, until `releaseRoom` is called as often. */
+  holdRoom(name: string): void;
+  /** Executes the requests that have waited, up to the next one that holds the room. */
+  releaseRoom(name: string): void;
+}
+
+export class Inbox implements RoomOrder {
   readonly #owner: InboxOwner;
   readonly #settings: InboxSettings;
   readonly #rates: Rates;
   /** Requests that wait for the verification of a token. */
   #waiting: (Request | Rejected)[] | undefined;
-  /** Counts these requests, and those that wait for a join (gateway/connection/memberships.ts). */
+  /** By name, while they are held. */
+  #heldRooms: Map<string, HeldRoom> | undefined;
+  /** Counts all requests that wait. */
   #backlog: Backlog | undefined;
   #malformedInARow = 0;
 
@@ -63,7 +83,7 @@ export class Inbox {
   /** Executes a request, after the earlier ones. The rates do not count it. */
   accept(request: Request | Rejected): void {
     if (!this.#owner.authenticating && this.#waiting === undefined) this.#owner.handle(request);
-    else if (this.mayWait(request)) {
+    else if (this.#mayWait(request)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
     }
@@ -74,8 +94,41 @@ export class Inbox {
     return this.#rates.takeControl(now);
   }
 
-  /** Counts a request that has to wait, until `release`. If too many wait, refuses it and returns false. */
-  mayWait(request: Request | Rejected): boolean {
+  holdRoom(name: string): void {
+    this.#heldRooms ??= new Map();
+    const held = this.#heldRooms.get(name);
+    if (held === undefined) this.#heldRooms.set(name, { holds: 1, waiting: noneWaiting });
+    else held.holds++;
+  }
+
+  releaseRoom(name: string): void {
+    const held = this.#heldRooms?.get(name);
+    if (held === undefined || --held.holds > 0) return;
+    this.#heldRooms?.delete(name);
+    const { waiting } = held;
+    for (let next = 0; next < waiting.length; next++) {
+      this.#release(waiting[next] as RoomRequest);
+      const again = this.#heldRooms?.get(name);
+      if (again === undefined) continue;
+      again.waiting = waiting.slice(next + 1);
+      return;
+    }
+    if (this.#heldRooms?.size === 0) this.#heldRooms = undefined;
+  }
+
+  /** True if the request has to wait because its room is held; it waits then, or was refused. */
+  waitsForRoom(request: RoomRequest): boolean {
+    const held = this.#heldRooms?.get(request.room);
+    if (held === undefined) return false;
+    if (this.#mayWait(request)) {
+      if (held.waiting === noneWaiting) held.waiting = [];
+      held.waiting.push(request);
+    }
+    return true;
+  }
+
+  /** Counts a request that has to wait, until `#release`. If too many wait, refuses it and returns false. */
+  #mayWait(request: Request | Rejected): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
     this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
     if (this.#backlog.add(request)) return true;
@@ -84,7 +137,7 @@ export class Inbox {
   }
 
   /** Executes a request that has waited. */
-  release(request: Request | Rejected): void {
+  #release(request: Request | Rejected): void {
     this.#backlog?.remove(request);
     this.#owner.handle(request);
   }
@@ -94,7 +147,7 @@ export class Inbox {
     while (this.#waiting !== undefined && !this.#owner.authenticating && !this.#owner.closing) {
       const request = this.#waiting.shift();
       if (request === undefined) this.#waiting = undefined;
-      else this.release(request);
+      else this.#release(request);
     }
   }
 
