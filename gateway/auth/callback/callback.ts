@@ -44,8 +44,9 @@ const answerSchema = z.object({
   ttlSeconds: z.number().nonnegative().nullish(),
   info: z
     .unknown()
-    .transform((info) => JSON.stringify(info ?? undefined) as string | undefined)
-    .refine((text = '') => Buffer.byteLength(text) <= maxInfoBytes, { error: `is larger than ${maxInfoBytes} bytes` }),
+    .transform((info) => (info === null ? undefined : JSON.stringify(info)))
+    .refine((text = '') => Buffer.byteLength(text) <= maxInfoBytes, { error: `is larger than ${maxInfoBytes} bytes` })
+    .optional(),
 });
 
 interface Remembered {
