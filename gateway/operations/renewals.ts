@@ -84,7 +84,7 @@ export class Renewals<Right extends Held = Held> {
         return;
       }
       const now = performance.now();
-      if (answer.code === 'forbidden' || now - held.permit.until > graceMs) holder.ended(held);
+      if (answer.code === 'forbidden' || now - held.permit.until >= graceMs) holder.ended(held);
       else entry.askAt = now + retryMs;
     } catch (error) {
       holder.fail(error);
