@@ -195,10 +195,10 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
 }
 
 /** Undefined without GATEWAY_AUTH_URL. */
-function createCallback({ authUrl, authSecret }: Config, events: Metrics, log: Logger): Callback | undefined {
+function createCallback({ authUrl, authSecrets }: Config, events: Metrics, log: Logger): Callback | undefined {
   if (authUrl === undefined) return undefined;
   events.expectCallbacks();
-  return new Callback(new Exchange(authUrl, authSecret), { events, log });
+  return new Callback(new Exchange(authUrl, authSecrets ?? []), { events, log });
 }
 
 type Parts = ReturnType<typeof createParts>;

@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { readApiKeys } from './auth/api-keys.ts';
 import { readPublicKey } from './auth/keys.ts';
-import { readSigningSecret } from './auth/signature.ts';
+import { readSecrets } from './auth/signature.ts';
 import { addressOf } from './redis/connection/address.ts';
 
 export const settingPrefix = 'GATEWAY_';
@@ -130,11 +130,11 @@ export const settings = {
     'URL',
     'Asked where a rule says `callback`. `https://user:password@host` is sent as basic authentication.',
   ),
-  authSecret: secret(
+  authSecrets: secret(
     'AUTH_SECRET',
-    readBy(readSigningSecret),
-    'whsec_ and base64',
-    'Signs the questions to AUTH_URL, as Standard Webhooks. Empty: they are not signed.',
+    readBy(readSecrets),
+    'comma list',
+    'Signs the questions to AUTH_URL: `whsec_` and base64, as Standard Webhooks has it. Of several, each signs. Empty: not signed.',
   ),
   authConnect: setting(
     'AUTH_CONNECT',

@@ -1,34 +1,38 @@
 /**
- * Signs what the gateway sends to the operator's backend, as Standard Webhooks says
- * (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+ * Signatures of Standard Webhooks (https://github.com/standard-webhooks/standard-webhooks, symmetric: `v1`), by which the
+ * operator's backend knows that it is the gateway who asks. Pure functions.
  *
- * The signature covers an id, the time and the body: a receiver knows who sent it, and can refuse what is changed or old. The
- * secret itself is never sent. Pure functions; a bad secret is a TypeError with a sentence for the operator, without it.
+ * A signature covers an id, the time and the body, so what was recorded can be neither changed nor used later, and the secret is
+ * never sent. A secret is `whsec_` and the base64 of 24 to 64 bytes. Several, as a comma list, sign each request once each: a
+ * receiver that knows any of them accepts it, so a new secret can be taken into use before the old one goes.
  */
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 
-const secretPrefix = 'whsec_';
-/** Of the key, by the specification. */
+const prefix = 'whsec_';
+const grammar = /^whsec_((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/;
 const fewestBytes = 24;
 const mostBytes = 64;
+const mostSecrets = 4;
 
-/** Reads a secret: base64 of 24 to 64 bytes, with the prefix of the specification or without. */
-export function readSigningSecret(text: string): KeyObject {
-  const encoded = text.startsWith(secretPrefix) ? text.slice(secretPrefix.length) : text;
-  const key = Buffer.from(encoded, 'base64');
-  const isBase64 = key.toString('base64').replace(/=+$/, '') === encoded.replace(/=+$/, '');
-  if (!isBase64 || key.length < fewestBytes || key.length > mostBytes) {
-    throw new TypeError(
-      `must be ${secretPrefix} and then ${fewestBytes} to ${mostBytes} bytes in base64; ` +
-        'try: echo "whsec_$(openssl rand -base64 32)"',
-    );
-  }
-  return createSecretKey(key);
+/** Reads the setting. Throws a TypeError with a sentence for the operator, without the secret. */
+export function readSecrets(text: string): Buffer[] {
+  const secrets = text
+    .split(',')
+    .map((secret) => secret.trim())
+    .filter(Boolean);
+  if (secrets.length === 0) throw new TypeError('must name a secret');
+  if (secrets.length > mostSecrets) throw new TypeError(`must have at most ${mostSecrets} secrets`);
+  return secrets.map((secret) => {
+    const bytes = Buffer.from(grammar.exec(secret)?.[1] ?? '', 'base64');
+    if (bytes.length >= fewestBytes && bytes.length <= mostBytes) return bytes;
+    const form = `${prefix} and the base64 of ${fewestBytes} to ${mostBytes} bytes`;
+    throw new TypeError(`must be ${form}; try: echo "${prefix}$(openssl rand -base64 32)"`);
+  });
 }
 
-/** The headers of a message. `id` is unique to it; `at`: Unix ms. */
-export function signatureHeaders(secret: KeyObject, id: string, at: number, body: string): Record<string, string> {
-  const timestamp = String(Math.floor(at / 1000));
-  const signature = createHmac('sha256', secret).update(`${id}.${timestamp}.${body}`).digest('base64');
-  return { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': `v1,${signature}` };
+/** The headers of one request. `seconds`: the time of this request, Unix time. */
+export function signedHeaders(secrets: readonly Buffer[], id: string, seconds: number, body: string) {
+  const content = `${id}.${seconds}.${body}`;
+  const signatures = secrets.map((secret) => `v1,${createHmac('sha256', secret).update(content).digest('base64')}`);
+  return { 'webhook-id': id, 'webhook-timestamp': String(seconds), 'webhook-signature': signatures.join(' ') };
 }

@@ -4,14 +4,14 @@
  * Bounded in time and in bytes, whatever the backend does. It follows no redirect, and keeps connections open for the next
  * question. It knows neither what is asked nor what the answer means: gateway/auth/callback/callback.ts.
  */
-import { type KeyObject, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { lookup } from 'node:dns';
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest, Agent as SecureAgent } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { unescape as percentDecoded } from 'node:querystring';
 import { truncate } from '../../telemetry/log.ts';
-import { signatureHeaders } from '../signature.ts';
+import { signedHeaders } from '../signature.ts';
 
 /** From the question to the last byte of the answer, name look-up and TLS included. */
 export const answerMs = 2_000;
@@ -31,14 +31,17 @@ export class Exchange {
   readonly origin: string;
   readonly #url: URL;
   readonly #headers: Record<string, string>;
-  readonly #secret: KeyObject | undefined;
+  readonly #secrets: readonly Buffer[];
   readonly #agent: Agent;
   readonly #lookup = sharedLookup();
 
-  /** `url`: http or https; user and password in it become basic authentication (RFC 7617). */
-  constructor(url: string, secret: KeyObject | undefined) {
+  /**
+   * `url`: http or https; user and password in it become basic authentication (RFC 7617). `secrets`: none, and questions are
+   * not signed.
+   */
+  constructor(url: string, secrets: readonly Buffer[]) {
     this.#url = new URL(url);
-    this.#secret = secret;
+    this.#secrets = secrets;
     this.#headers = { accept: 'application/json', 'content-type': 'application/json' };
     const { username, password } = this.#url;
     if (username !== '' || password !== '') {
@@ -81,7 +84,9 @@ export class Exchange {
 
   /** `done` is called once, after this function has returned. `agent` false: on a connection of its own. */
   #send(body: string, agent: Agent | false, done: (outcome: Outcome) => void): ClientRequest {
-    const signature = this.#secret && signatureHeaders(this.#secret, `msg_${randomUUID()}`, Date.now(), body);
+    const seconds = Math.floor(Date.now() / 1000);
+    const signature =
+      this.#secrets.length > 0 ? signedHeaders(this.#secrets, `msg_${randomUUID()}`, seconds, body) : {};
     const headers = { ...this.#headers, ...signature, 'content-length': Buffer.byteLength(body) };
     const options = { method: 'POST', headers, agent, lookup: this.#lookup };
     const request = (this.#url.protocol === 'https:' ? httpsRequest : httpRequest)(this.#url, options);

@@ -6,7 +6,7 @@ import { Webhook } from 'standardwebhooks';
 import { expect, test, vi } from 'vitest';
 import { Callback, type Question, type Verdict } from '../../../gateway/auth/callback/callback.ts';
 import { Exchange } from '../../../gateway/auth/callback/exchange.ts';
-import { readSigningSecret } from '../../../gateway/auth/signature.ts';
+import { readSecrets } from '../../../gateway/auth/signature.ts';
 import { type Answer, allow, Backend, deny, json } from '../../support/backend.ts';
 import { capturedLog } from '../../support/captured-log.ts';
 import { onCleanup } from '../../support/cleanup.ts';
@@ -29,7 +29,7 @@ function callbackTo(exchange: Pick<Exchange, 'ask' | 'close' | 'origin'>) {
 
 async function asking(answer: Answer = allow, path = '', secret?: string) {
   const backend = await Backend.start(answer);
-  const exchange = new Exchange(backend.url + path, secret === undefined ? undefined : readSigningSecret(secret));
+  const exchange = new Exchange(backend.url + path, secret === undefined ? [] : readSecrets(secret));
   return { backend, ...callbackTo(exchange) };
 }
 
@@ -106,8 +106,8 @@ test('a backend that hangs, trickles or takes no connection is given up after 2 
   const silent = createTcpServer().listen(0, '127.0.0.1');
   onCleanup(() => silent.close());
   await until(() => silent.listening, 2_000, 'it listens');
-  const mute = callbackTo(new Exchange(`http://127.0.0.1:${(silent.address() as { port: number }).port}/`, undefined));
-  const absent = callbackTo(new Exchange(`http://127.0.0.1:${await freePort()}/`, undefined));
+  const mute = callbackTo(new Exchange(`http://127.0.0.1:${(silent.address() as { port: number }).port}/`, []));
+  const absent = callbackTo(new Exchange(`http://127.0.0.1:${await freePort()}/`, []));
   expect(await absent.callback.ask(question)).toBe('unanswered');
   expect(absent.results).toEqual(['subscribe error']);
   expect(absent.lines[0]).toContain('ECONNREFUSED');
@@ -234,7 +234,7 @@ test('connections are kept for the next question; one that the backend has close
 });
 
 test('with a secret each question is signed as Standard Webhooks says; without one it is not', async () => {
-  const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+  const [secret = '', former] = [7, 8].map((byte) => `whsec_${Buffer.alloc(32, byte).toString('base64')}`);
   const heads: Record<string, unknown>[] = [];
   const verified: unknown[] = [];
   const answer: Answer = (response, asked, { headers }, body) => {
@@ -243,7 +243,7 @@ test('with a secret each question is signed as Standard Webhooks says; without o
       verified.push(new Webhook(secret).verify(body, headers as Record<string, string>));
     allow(response, asked, undefined as never, body);
   };
-  const signed = await asking(answer, '', secret);
+  const signed = await asking(answer, '', `${former},${secret}`);
   await signed.callback.ask(question);
   await signed.callback.ask(of(1));
   const unsigned = await asking(answer);
@@ -260,7 +260,7 @@ test('user and password of the URL are sent as basic authentication, and are not
     authorization = headers.authorization;
     response.writeHead(500).end();
   });
-  const { callback, lines } = callbackTo(new Exchange(backend.url.replace('//', '//gate:p%3Aw@'), undefined));
+  const { callback, lines } = callbackTo(new Exchange(backend.url.replace('//', '//gate:p%3Aw@'), []));
   await callback.ask(question);
   expect(Buffer.from(authorization?.slice('Basic '.length) ?? '', 'base64').toString()).toBe('gate:p:w');
   expect(lines.join()).not.toContain('p%3Aw');
@@ -273,7 +273,7 @@ test.each([
   ['whsec_this is not base64, however long it may be', 'no base64'],
   ['a-secret-for-tests-of-more-than-32-bytes', 'base64url'],
 ])('the secret %s is refused: %s', (secret) => {
-  expect(() => readSigningSecret(secret)).toThrow(/must be whsec_ and then 24 to 64 bytes in base64; try: /);
+  expect(() => readSecrets(secret)).toThrow(/must be whsec_ and the base64 of 24 to 64 bytes; try: /);
 });
 
 test('a callback that is closed answers nothing more', async () => {
