@@ -28,27 +28,29 @@ export interface InboxOwner {
   readonly authenticating: boolean;
   /** True once requests are ignored. */
   readonly closing: boolean;
+  readonly memberships: {
+    /** True while the room is being joined. */
+    isJoining(room: string): boolean;
+  };
   /** Executes a request. */
   handle(request: Request | Rejected): void;
   reply(reply: Reply): void;
   close(code: CloseCode): void;
 }
 
-/** A room with a request under way that no later one may overtake: a join, or a question to the operator's backend. */
+/** A room with a question to the operator's backend under way, or requests that wait for its end or for that of a join. */
 interface HeldRoom {
-  holds: number;
+  questions: number;
   waiting: RoomRequest[];
 }
 
-/** Shared by all rooms, to save memory: waiting requests are rare. */
-const noneWaiting: RoomRequest[] = [];
-
 /** The order of requests, as those see it whose requests take longer than a turn of the event loop. */
 export interface RoomOrder {
-  /** Later requests for the room wait, until `releaseRoom` is called as often. */
-  holdRoom(name: string): void;
-  /** Executes the requests that have waited, up to the next one that holds the room. */
-  releaseRoom(name: string): void;
+  /** The operator's backend is asked about the room. Later requests for it wait, until `answered` is called as often. */
+  asks(room: string): void;
+  answered(room: string): void;
+  /** A join of the room has ended. Executes the requests that have waited for it, up to the next one that others wait for. */
+  joinEnded(room: string): void;
 }
 
 export class Inbox implements RoomOrder {
@@ -57,7 +59,7 @@ export class Inbox implements RoomOrder {
   readonly #rates: Rates;
   /** Requests that wait for the verification of a token. */
   #waiting: (Request | Rejected)[] | undefined;
-  /** By name, while they are held. */
+  /** By name. Not a room that is joined while nothing waits for that. */
   #heldRooms: Map<string, HeldRoom> | undefined;
   /** Counts all requests that wait. */
   #backlog: Backlog | undefined;
@@ -94,36 +96,44 @@ export class Inbox implements RoomOrder {
     return this.#rates.takeControl(now);
   }
 
-  holdRoom(name: string): void {
-    this.#heldRooms ??= new Map();
-    const held = this.#heldRooms.get(name);
-    if (held === undefined) this.#heldRooms.set(name, { holds: 1, waiting: noneWaiting });
-    else held.holds++;
+  asks(room: string): void {
+    this.#held(room).questions++;
   }
 
-  releaseRoom(name: string): void {
-    const held = this.#heldRooms?.get(name);
-    if (held === undefined || --held.holds > 0) return;
-    this.#heldRooms?.delete(name);
+  answered(room: string): void {
+    this.#held(room).questions--;
+    this.joinEnded(room);
+  }
+
+  joinEnded(room: string): void {
+    const held = this.#heldRooms?.get(room);
+    if (held === undefined || this.#isBusy(room)) return;
+    this.#heldRooms?.delete(room);
     const { waiting } = held;
     for (let next = 0; next < waiting.length; next++) {
       this.#release(waiting[next] as RoomRequest);
-      const again = this.#heldRooms?.get(name);
-      if (again === undefined) continue;
-      again.waiting = waiting.slice(next + 1);
+      if (!this.#isBusy(room)) continue;
+      this.#held(room).waiting = waiting.slice(next + 1);
       return;
     }
     if (this.#heldRooms?.size === 0) this.#heldRooms = undefined;
   }
 
-  /** True if the request has to wait because its room is held; it waits then, or was refused. */
+  #isBusy(room: string): boolean {
+    return (this.#heldRooms?.get(room)?.questions ?? 0) > 0 || this.#owner.memberships.isJoining(room);
+  }
+
+  #held(room: string): HeldRoom {
+    this.#heldRooms ??= new Map();
+    const held = this.#heldRooms.get(room) ?? { questions: 0, waiting: [] };
+    this.#heldRooms.set(room, held);
+    return held;
+  }
+
+  /** True if the request has to wait for an earlier one of its room; it waits then, or was refused. */
   waitsForRoom(request: RoomRequest): boolean {
-    const held = this.#heldRooms?.get(request.room);
-    if (held === undefined) return false;
-    if (this.#mayWait(request)) {
-      if (held.waiting === noneWaiting) held.waiting = [];
-      held.waiting.push(request);
-    }
+    if (!this.#isBusy(request.room)) return false;
+    if (this.#mayWait(request)) this.#held(request.room).waiting.push(request);
     return true;
   }
 

@@ -65,6 +65,11 @@ export class Memberships implements Holder<Membership> {
     return this.#of(room) !== undefined;
   }
 
+  /** True while the room is being joined: requests for it have to wait. */
+  isJoining(room: string): boolean {
+    return this.#of(room)?.joining ?? false;
+  }
+
   subscribe(request: SubscribeRequest): void {
     const { id, room: name, since } = request;
     if (this.has(name)) {
@@ -80,11 +85,11 @@ export class Memberships implements Holder<Membership> {
       this.#subscribeAs(authorised, request);
       return;
     }
-    this.#owner.inbox.holdRoom(name);
+    this.#owner.inbox.asks(name);
     authorised
       .then((settled) => {
         if (!this.#owner.closing) this.#subscribeAs(settled, request);
-        this.#owner.inbox.releaseRoom(name);
+        this.#owner.inbox.answered(name);
       })
       .catch((error: unknown) => this.#owner.fail(error));
   }
@@ -252,7 +257,6 @@ export class Memberships implements Holder<Membership> {
     const room = hub.join(name);
     const membership = new Membership(room, this.#owner, this.#parts);
     this.#add(membership);
-    this.#owner.inbox.holdRoom(name);
     const failed = (refusal: Refusal) => {
       if (this.#of(name) !== membership) return;
       this.#leave(name);
@@ -311,6 +315,6 @@ export class Memberships implements Holder<Membership> {
 
   #release(membership: Membership): void {
     membership.onJoiningEnded();
-    this.#owner.inbox.releaseRoom(membership.room.name);
+    this.#owner.inbox.joinEnded(membership.room.name);
   }
 }

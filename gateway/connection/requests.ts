@@ -55,13 +55,13 @@ function answerPublish(request: PublishRequest, requester: Requester, parts: Con
     publishAs(authorised, request, requester, parts);
     return;
   }
-  requester.inbox.holdRoom(room);
+  requester.inbox.asks(room);
   authorised
     .then((settled) => {
       // What a client sent before its connection was closed by the gateway is not obeyed any more.
       if (requester.closing) requester.publishesUnderWay--;
       else publishAs(settled, request, requester, parts);
-      requester.inbox.releaseRoom(room);
+      requester.inbox.answered(room);
     })
     .catch((error: unknown) => requester.fail(error));
 }

@@ -48,14 +48,6 @@ export interface SessionOwner extends Client {
   verificationEnded(): void;
 }
 
-/** What a `welcome` is made of. */
-interface Admission {
-  identity: Identity;
-  expiresAt: number;
-  /** Of the `auth` frame. */
-  id: FrameId | undefined;
-}
-
 export class Session {
   readonly #owner: SessionOwner;
   readonly #parts: SessionParts;
@@ -90,7 +82,7 @@ export class Session {
   begin(token: string | undefined): void {
     if (token !== undefined) this.authenticate(token, undefined, true);
     else if (this.#parts.config.anonymous) {
-      const asking = this.#admit({ identity: anonymous, expiresAt: Number.POSITIVE_INFINITY, id: undefined }, true);
+      const asking = this.#admit(anonymous, Number.POSITIVE_INFINITY, undefined, true);
       if (asking !== undefined) this.#waitFor(asking);
     }
   }
@@ -125,10 +117,9 @@ export class Session {
     return this.#identity?.user ?? null;
   }
 
-  #verified(verified: Verified, id: FrameId | undefined, atHandshake: boolean): void | Promise<void> {
-    const { identity, expiresAt } = verified;
+  #verified({ identity, expiresAt }: Verified, id: FrameId | undefined, atHandshake: boolean): void | Promise<void> {
     if (this.#isBlocked(identity, atHandshake)) return;
-    if (this.#user === null) return this.#admit({ ...verified, id }, atHandshake);
+    if (this.#user === null) return this.#admit(identity, expiresAt, id, atHandshake);
     if (this.#user === identity.user) {
       this.#identity = this.#withInfo(identity);
       this.#expiresAt = expiresAt;
@@ -149,16 +140,21 @@ export class Session {
   }
 
   /** Welcomes it, unless the operator's backend is to be asked and does not allow it. */
-  #admit(admission: Admission, atHandshake: boolean): void | Promise<void> {
+  #admit(
+    identity: Identity,
+    expiresAt: number,
+    frame: FrameId | undefined,
+    atHandshake: boolean,
+  ): void | Promise<void> {
+    if (!this.#parts.config.authConnect) return this.#welcome(identity, expiresAt, frame);
     const { id, address } = this.#owner;
-    const client = { id, address, identity: admission.identity, isMember: () => false };
-    const authorised = authoriseConnect(this.#parts, client);
+    const authorised = authoriseConnect(this.#parts, { id, address, identity, isMember: () => false });
     const settle = (settled: Authorised) => {
       if (this.#ended) return;
       if (settled instanceof Refusal) this.#turnAway(settled, atHandshake);
-      else if (!this.#isBlocked(admission.identity, atHandshake)) {
+      else if (!this.#isBlocked(identity, atHandshake)) {
         this.#info = settled.info;
-        this.#welcome(admission);
+        this.#welcome(identity, expiresAt, frame);
       }
     };
     return authorised instanceof Promise ? authorised.then(settle) : settle(authorised);
@@ -200,7 +196,7 @@ export class Session {
       });
   }
 
-  #welcome({ identity, expiresAt, id }: Admission): void {
+  #welcome(identity: Identity, expiresAt: number, id: FrameId | undefined): void {
     const { config } = this.#parts;
     this.#identity = this.#withInfo(identity);
     this.#expiresAt = expiresAt;

@@ -337,7 +337,9 @@ test('every query of the dashboard and the alerts works and asks for metrics tha
   }
   expect(metricNames('sum by (code) (rate(gateway_a{b="c"}[5m])) * 2 > 1e6 and d:e')).toEqual(['gateway_a', 'd:e']);
   const blank = async () => {
-    const shown = [...dashboard].filter(([, query]) => !metricNames(query).some((name) => onlyWithCallback.includes(name)));
+    const shown = [...dashboard].filter(
+      ([, query]) => !metricNames(query).some((name) => onlyWithCallback.includes(name)),
+    );
     const results = await Promise.all(shown.map(([, query]) => prometheus.query(query)));
     return shown.map(([name]) => name).filter((_, index) => results[index]?.length === 0);
   };

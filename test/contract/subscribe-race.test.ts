@@ -47,7 +47,7 @@ class RacingMember implements MembershipsOwner {
   readonly identity = { user: null, grants: [] };
   readonly address = '192.0.2.1';
   /** None of its requests waits for another one. */
-  readonly inbox = { holdRoom: () => undefined, releaseRoom: () => undefined };
+  readonly inbox = { asks: () => undefined, answered: () => undefined, joinEnded: () => undefined };
   readonly live = true;
   readonly closing = false;
   readonly dialect = roomcast;

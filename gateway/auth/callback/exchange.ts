@@ -14,7 +14,7 @@ import { truncate } from '../../telemetry/log.ts';
 import { signedHeaders } from '../signature.ts';
 
 /** From the question to the last byte of the answer, name look-up and TLS included. */
-export const answerMs = 2_000;
+const answerMs = 2_000;
 /** An answer is some hundred bytes. */
 const maxAnswerBytes = 16_384;
 /** Connections kept open while nothing is asked. */
@@ -32,14 +32,16 @@ export class Exchange {
   readonly #url: URL;
   readonly #headers: Record<string, string>;
   readonly #secrets: readonly Buffer[];
+  readonly #timeoutMs: number;
   readonly #agent: Agent;
   readonly #lookup = sharedLookup();
 
   /**
    * `url`: http or https; user and password in it become basic authentication (RFC 7617). `secrets`: none, and questions are
-   * not signed.
+   * not signed. `timeoutMs`: see `answerMs`.
    */
-  constructor(url: string, secrets: readonly Buffer[]) {
+  constructor(url: string, secrets: readonly Buffer[], timeoutMs = answerMs) {
+    this.#timeoutMs = timeoutMs;
     this.#url = new URL(url);
     this.#secrets = secrets;
     this.#headers = { accept: 'application/json', 'content-type': 'application/json' };
@@ -60,8 +62,8 @@ export class Exchange {
     return new Promise((resolve, reject) => {
       let request: ClientRequest | undefined;
       const timer = setTimeout(() => {
-        request?.destroy(new SlowAnswerError(`no whole answer within ${answerMs} ms`));
-      }, answerMs);
+        request?.destroy(new SlowAnswerError(`no whole answer within ${this.#timeoutMs} ms`));
+      }, this.#timeoutMs);
       const send = (agent: Agent | false) => {
         request = this.#send(body, agent, (outcome) => {
           if ('error' in outcome && agent !== false && isStale(request, outcome.error)) {

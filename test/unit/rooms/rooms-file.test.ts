@@ -55,7 +55,7 @@ class FakeMember implements MembershipsOwner {
   identity: Identity | undefined = { user: 'ann', grants: [] };
   readonly address = '192.0.2.1';
   /** None of its requests waits for another one. */
-  readonly inbox = { holdRoom: () => undefined, releaseRoom: () => undefined };
+  readonly inbox = { asks: () => undefined, answered: () => undefined, joinEnded: () => undefined };
   live = true;
   readonly closing = false;
   readonly dialect = roomcast;
