@@ -81,10 +81,12 @@ export class Memberships implements Holder<Membership> {
       return;
     }
     const authorised = authorise(this.#parts, this.#owner, 'subscribe', name);
-    if (!(authorised instanceof Promise)) {
-      this.#subscribeAs(authorised, request);
-      return;
-    }
+    if (authorised instanceof Promise) this.#subscribeOnceAnswered(authorised, request);
+    else this.#subscribeAs(authorised, request);
+  }
+
+  #subscribeOnceAnswered(authorised: Promise<Authorised>, request: SubscribeRequest): void {
+    const { room: name } = request;
     this.#owner.inbox.asks(name);
     authorised
       .then((settled) => {

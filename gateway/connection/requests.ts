@@ -48,13 +48,19 @@ export function perform(
 }
 
 function answerPublish(request: PublishRequest, requester: Requester, parts: ConnectionParts): void {
-  const { room } = request;
-  const authorised = authorise(parts, requester, 'publish', room);
+  const authorised = authorise(parts, requester, 'publish', request.room);
   requester.publishesUnderWay++;
-  if (!(authorised instanceof Promise)) {
-    publishAs(authorised, request, requester, parts);
-    return;
-  }
+  if (authorised instanceof Promise) publishOnceAnswered(authorised, request, requester, parts);
+  else publishAs(authorised, request, requester, parts);
+}
+
+function publishOnceAnswered(
+  authorised: Promise<Authorised>,
+  request: PublishRequest,
+  requester: Requester,
+  parts: ConnectionParts,
+): void {
+  const { room } = request;
   requester.inbox.asks(room);
   authorised
     .then((settled) => {

@@ -46,7 +46,16 @@ export function authorise(
 ): Authorised | Promise<Authorised> {
   const decision = may(parts.access, client, action, room);
   if (decision === 'allowed') return byRule;
-  if (decision === 'refused') return forbidden(action);
+  return decision === 'refused' ? forbidden(action) : askAbout(parts, client, action, room);
+}
+
+/** On its own, because a function that makes a closure costs memory each time, also where it makes none. */
+function askAbout(
+  parts: AuthoriseParts,
+  client: Client,
+  action: Action,
+  room: string,
+): Authorised | Promise<Authorised> {
   const verdict = ask(parts, client, action, room);
   if (!(verdict instanceof Promise)) return authorised(verdict, action);
   return verdict.then((answer) => {
