@@ -64,7 +64,7 @@ function publishOnceAnswered(
   requester.inbox.asks(room);
   authorised
     .then((settled) => {
-      // What a client sent before its connection was closed by the gateway is not obeyed any more.
+      // The connection has ended, and its requests with it.
       if (requester.closing) requester.publishesUnderWay--;
       else publishAs(settled, request, requester, parts);
       requester.inbox.answered(room);
