@@ -16,6 +16,8 @@ export interface Gauges {
   backplaneShared(): boolean;
   /** Unix ms. Absent on a node that does no TLS. */
   certificateNotAfter?: () => number;
+  /** Events of all nodes. Absent without a webhook. */
+  webhookQueue?: () => number;
 }
 
 /** What slow readers are given, by the rule of their room. Where that is `close` there is nobody to count. */
@@ -26,7 +28,7 @@ export type PlainGauge = readonly [name: string, help: string, read: () => numbe
 
 /** All gauges without a label. */
 export function plainGauges(gauges: Gauges): PlainGauge[] {
-  const { certificateNotAfter } = gauges;
+  const { certificateNotAfter, webhookQueue } = gauges;
   const certificate = 'When the certificate for new connections ends, Unix time.';
   return [
     ['gateway_connections', 'Open connections.', gauges.connections],
@@ -39,5 +41,8 @@ export function plainGauges(gauges: Gauges): PlainGauge[] {
     ...(certificateNotAfter === undefined
       ? []
       : [['gateway_certificate_not_after_seconds', certificate, () => certificateNotAfter() / 1000] as const]),
+    ...(webhookQueue === undefined
+      ? []
+      : [['gateway_webhook_queue', 'Events of all nodes that wait for the webhook.', webhookQueue] as const]),
   ];
 }

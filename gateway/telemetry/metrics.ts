@@ -22,6 +22,8 @@ import {
   publishSources,
   type ReloadSubject,
   reloadSubjects,
+  type WebhookResult,
+  webhookResults,
 } from './events.ts';
 import { type Gauges, plainGauges } from './gauges.ts';
 import { Histogram } from './histogram.ts';
@@ -49,6 +51,7 @@ export class Metrics implements Partial<Events> {
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
   readonly #reloads: Counter<'what' | 'result'>;
+  readonly #webhooks: Counter<'result'>;
   readonly #requests: Counter<'route' | 'status'>;
   readonly #requestSeconds: LabelledHistogram<'route'>;
   readonly #loopTimer: NodeJS.Timeout;
@@ -92,6 +95,7 @@ export class Metrics implements Partial<Events> {
     this.#gaps = labelled('gateway_gaps_total', 'Gaps sent to members, or healed from history.', 'reason', 'healed');
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
     this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
+    this.#webhooks = labelled('gateway_webhooks_total', 'Events for the webhook, by result.', 'result');
     this.#requests = labelled('gateway_http_requests_total', 'Requests to the HTTP API.', 'route', 'status');
     this.#requestSeconds = new LabelledHistogram({
       ...{ name: 'gateway_http_request_seconds', help: 'From the head of a request to the HTTP API to its answer.' },
@@ -109,6 +113,7 @@ export class Metrics implements Partial<Events> {
     for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
     this.#gaps.inc({ reason: 'backplane', healed: 'true' }, 0);
     for (const result of ['recovered', 'refused']) this.#resumes.inc({ result }, 0);
+    for (const result of webhookResults) this.#webhooks.inc({ result }, 0);
     for (const what of reloadSubjects)
       for (const result of ['taken', 'refused']) this.#reloads.inc({ what, result }, 0);
     const histogram = (name: string, help: string, bounds: number[]) => {
@@ -221,6 +226,10 @@ export class Metrics implements Partial<Events> {
 
   reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void {
     this.#reloads.inc({ what, result });
+  }
+
+  webhooks(result: WebhookResult, events: number): void {
+    this.#webhooks.inc({ result }, events);
   }
 
   pingRoundTrip(rtt: number): void {

@@ -56,6 +56,7 @@ describe('from the first scrape', () => {
       gateway_rooms: 'gauge',
       gateway_streams: 'gauge',
       gateway_subscriptions: 'gauge',
+      gateway_webhooks_total: 'counter',
       gateway_members_reaped_total: 'counter',
       gateway_messages_published_total: 'counter',
       gateway_http_requests_total: 'counter',
