@@ -6,7 +6,6 @@
  * the room by then. A write that failed, or that Redis may have lost, is made again. It knows neither members nor Redis. Next:
  * gateway/backplane/occupancy.ts.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from '../backplane/backplane.ts';
 import type { OccupancyStore } from '../backplane/occupancy.ts';
 import type { Events } from '../telemetry/events.ts';
@@ -84,7 +83,7 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
     const end = performance.now() + closeTimeoutMs;
     while (this.#places.size > 0 && performance.now() < end) {
       this.#write();
-      await delay(lookMs / 10);
+      await new Promise((resolve) => setTimeout(resolve, lookMs / 10));
     }
     clearInterval(this.#timer);
   }

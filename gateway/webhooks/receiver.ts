@@ -9,8 +9,7 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { signedHeaders } from './signature.ts';
 
-/** From the start of a request to the head of the answer, and again to its end. */
-export const requestTimeoutMs = 10_000;
+const usualTimeoutMs = 10_000;
 /** The rest of a longer answer is not read: the connection is closed. */
 const maxAnswerBytes = 65_536;
 
@@ -19,6 +18,8 @@ export interface ReceiverOptions {
   secrets: readonly Buffer[];
   /** In `user-agent`. */
   version: string;
+  /** From the start of a request to the head of the answer, and again to its end. */
+  timeoutMs?: number;
 }
 
 /** What came of a request. Only a status of 200 to 299 is a delivery. */
@@ -56,7 +57,7 @@ export class Receiver {
 
   /** `id`: the same for each attempt with the same body. */
   post(id: string, body: string): Promise<Outcome> {
-    const { secrets, url, version } = this.#options;
+    const { secrets, timeoutMs = usualTimeoutMs, url, version } = this.#options;
     const headers = {
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(body),
@@ -65,13 +66,13 @@ export class Receiver {
     };
     return new Promise((resolve) => {
       const request = this.#request(url, { method: 'POST', agent: this.#agent, headers });
-      const late = () => request.destroy(new Error(`no answer within ${requestTimeoutMs} ms`));
-      let timer = setTimeout(late, requestTimeoutMs);
+      const late = () => request.destroy(new Error(`no answer within ${timeoutMs} ms`));
+      let timer = setTimeout(late, timeoutMs);
       request.on('error', (error: NodeJS.ErrnoException) => resolve({ delivered: false, reason: reasonOf(error) }));
       request.on('close', () => clearTimeout(timer));
       request.on('response', (response) => {
         clearTimeout(timer);
-        timer = setTimeout(() => request.destroy(), requestTimeoutMs);
+        timer = setTimeout(() => request.destroy(), timeoutMs);
         readToEnd(response);
         resolve(outcomeOf(response));
       });

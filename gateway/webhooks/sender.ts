@@ -87,12 +87,14 @@ export class Sender {
   async #run(): Promise<void> {
     let done: string[] = [];
     while (!this.#ended) {
+      // A look that began before the end may have missed the last events.
+      const isLast = this.#closing;
       const taken = await this.#take(batchEvents, done);
       if (taken !== undefined) done = [];
       const events = taken?.events ?? [];
       if (events.length === 0) {
-        if (this.#closing) return;
-        await this.#pause(pollMs);
+        if (isLast) return;
+        if (!this.#closing) await this.#pause(pollMs);
         continue;
       }
       if (await this.#deliver(events)) done = events.map(({ entry }) => entry);
