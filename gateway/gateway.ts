@@ -214,7 +214,7 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  { authenticator, freeze, heartbeat, metrics, open, presence, server, webhooks }: Parts,
+  { authenticator, freeze, heartbeat, metrics, open, presence, server, store, webhooks }: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
@@ -228,10 +228,11 @@ async function drainAndClose(
   clearInterval(sweep);
   heartbeat.close();
   freeze.close();
-  // Presence closes the store, to which webhooks write too.
   const stores = async () => {
-    await webhooks?.settle();
     await presence.close();
+    // Behind it: a room is told as vacated after its last member was told.
+    await webhooks?.settle();
+    await store.close();
   };
   await Promise.all([delay(closingMs), stores(), server.settled()]);
   for (const port of ports) port.close();

@@ -32,7 +32,7 @@ const retryMs = 5_000;
 /** Audit: every room is written again once per so many seconds, because its key may be deleted, or hold dead nodes. */
 const auditsPerRound = 60;
 const looksPerAudit = 1_000 / lookMs;
-const closeTimeoutMs = 3_000;
+const closeTimeoutMs = 2_000;
 
 export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated'> {
   readonly #store: OccupancyStore;

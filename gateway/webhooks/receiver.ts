@@ -35,11 +35,16 @@ export type Outcome =
 
 /** Reads the setting. Throws a TypeError with a sentence for the operator, without the URL. */
 export function readReceiverUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
+  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) {
     throw new TypeError('must be a URL that begins with https:// or http://');
   }
+  const url = new URL(text);
   if (url.hash !== '') throw new TypeError('has a # part, which is never sent to a server; leave it out');
+  try {
+    decodeURIComponent(url.username + url.password);
+  } catch {
+    throw new TypeError('has a user or a password with a % that stands for nothing; write % as %25');
+  }
   return url;
 }
 

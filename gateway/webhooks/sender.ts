@@ -34,7 +34,7 @@ const slowestRetryMs = 60_000;
 /** So long before the end of its place a sender begins no attempt any more. */
 const marginMs = 1_000;
 /** At the end of the node: time to send what is left. */
-const closeMs = 5_000;
+const closeMs = 4_000;
 
 export class Sender {
   readonly #parts: SenderParts;

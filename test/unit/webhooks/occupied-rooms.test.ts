@@ -143,6 +143,6 @@ test('a store that is away does not hold up the end of the node', async () => {
   store.outcome = failed;
   rooms.roomVacated('a');
   const closed = rooms.close();
-  await pass(3_100);
+  await pass(2_100);
   await closed;
 });

@@ -226,7 +226,7 @@ test('what was delivered while the outbox was away is acknowledged later, and no
   expect(sender.waiting).toBe(0);
 });
 
-test('at its end it sends what is left at once; alone it tries for 5 s and says what is lost', async () => {
+test('at its end it sends what is left at once; alone it tries for 4 s and says what is lost', async () => {
   const { log, lines } = capturedLog();
   const { posts, sender, tell } = begin({ log });
   await pass(10);
@@ -237,7 +237,7 @@ test('at its end it sends what is left at once; alone it tries for 5 s and says 
 
   const failing = begin({ log, told: ['a', 'b'] });
   failing.receiver.answer = () => refused;
-  await Promise.all([failing.sender.close(), pass(5_000)]);
+  await Promise.all([failing.sender.close(), pass(4_000)]);
   expect(failing.posts.length).toBeGreaterThan(2);
   expect(lines.some((line) => line.includes('"events":2') && line.includes('they are lost'))).toBe(true);
 });
