@@ -169,7 +169,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.trouble === undefined,
       backplaneShared: () => redis !== undefined,
-      ...(webhooks === undefined ? {} : { webhookQueue: () => webhooks.waiting }),
+      webhookQueue: () => webhooks?.waiting ?? 0,
       ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
     },
   );

@@ -3,7 +3,7 @@
  *
  * Each node writes for itself only, and only the first and the last member of a room. The write that adds a room's first node
  * puts `room.occupied` into the outbox, the one that removes the last puts `room.vacated` there, in the same step. Other nodes
- * write for a node that died. Writes are idempotent. Next: gateway/webhooks/occupancy.ts.
+ * write for a node that died. Writes are idempotent. Next: gateway/webhooks/occupied-rooms.ts.
  */
 
 export interface OccupancyStore {

@@ -10,14 +10,14 @@ export interface Gauges {
   /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
   slow(): Record<SlowPolicy, number>;
   bufferedBytes(): number;
+  /** Events of all nodes that wait for the webhook; 0 without one. */
+  webhookQueue(): number;
   /** It carries messages, and takes writes. */
   backplaneUp(): boolean;
   /** It carries them to other nodes. */
   backplaneShared(): boolean;
   /** Unix ms. Absent on a node that does no TLS. */
   certificateNotAfter?: () => number;
-  /** Events of all nodes. Absent without a webhook. */
-  webhookQueue?: () => number;
 }
 
 /** What slow readers are given, by the rule of their room. Where that is `close` there is nobody to count. */
@@ -28,7 +28,7 @@ export type PlainGauge = readonly [name: string, help: string, read: () => numbe
 
 /** All gauges without a label. */
 export function plainGauges(gauges: Gauges): PlainGauge[] {
-  const { certificateNotAfter, webhookQueue } = gauges;
+  const { certificateNotAfter } = gauges;
   const certificate = 'When the certificate for new connections ends, Unix time.';
   return [
     ['gateway_connections', 'Open connections.', gauges.connections],
@@ -36,13 +36,11 @@ export function plainGauges(gauges: Gauges): PlainGauge[] {
     ['gateway_rooms', 'Rooms with a member on this node.', gauges.rooms],
     ['gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions],
     ['gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes],
+    ['gateway_webhook_queue', 'Events of all nodes that wait for the webhook.', gauges.webhookQueue],
     ['gateway_backplane_up', '1 while the backplane carries messages and keeps them.', () => +gauges.backplaneUp()],
     ['gateway_backplane_shared', '1 if this node reaches others: it has a Redis.', () => +gauges.backplaneShared()],
     ...(certificateNotAfter === undefined
       ? []
       : [['gateway_certificate_not_after_seconds', certificate, () => certificateNotAfter() / 1000] as const]),
-    ...(webhookQueue === undefined
-      ? []
-      : [['gateway_webhook_queue', 'Events of all nodes that wait for the webhook.', webhookQueue] as const]),
   ];
 }

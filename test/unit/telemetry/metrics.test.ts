@@ -20,6 +20,7 @@ beforeEach(() => {
   up = true;
   const gauges: Gauges = {
     streams: () => 0,
+    webhookQueue: () => 0,
     connections: () => values.connections,
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
@@ -56,6 +57,7 @@ describe('from the first scrape', () => {
       gateway_rooms: 'gauge',
       gateway_streams: 'gauge',
       gateway_subscriptions: 'gauge',
+      gateway_webhook_queue: 'gauge',
       gateway_webhooks_total: 'counter',
       gateway_members_reaped_total: 'counter',
       gateway_messages_published_total: 'counter',
