@@ -15,7 +15,7 @@ import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
 import type { Buffered } from '../rooms/backpressure.ts';
-import { presenceTopic, type Topics } from '../rooms/fanout.ts';
+import type { Topics } from '../rooms/fanout.ts';
 import type { Room } from '../rooms/hub.ts';
 import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
@@ -40,8 +40,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   readonly memberships: Memberships;
   readonly #inbox: Inbox;
   readonly #outbox: Outbox;
-  readonly #openedAt = performance.now();
-  readonly #liveness = new Liveness(this.#openedAt);
+  readonly #liveness = new Liveness(performance.now());
   publishesUnderWay = 0;
   /** It obeys no more requests and is in no room. Its socket may still hold bytes that the peer has not read. */
   #closing = false;
@@ -89,14 +88,11 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   /** For the operator. Not for a connection that is closing. */
   get condition(): Condition {
-    const openMs = performance.now() - this.#openedAt;
-    const { roundTripMs } = this.#liveness;
     return {
       address: this.#socket.address,
-      openedAt: Math.round(Date.now() - openMs),
       rooms: this.memberships.size,
       bufferedBytes: this.bufferedBytes(),
-      rttMs: roundTripMs === 0 ? null : roundTripMs,
+      ...this.#liveness.forOperator,
     };
   }
 
@@ -192,9 +188,9 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     if (!this.#closing && this.#liveness.startPing(now)) this.#socket.ping(String(now));
   }
 
-  /** Returns the round trip in ms if this pong answers the current ping. */
-  ponged(payload: string, now: number): number | undefined {
-    return this.#liveness.ponged(payload, now);
+  /** See gateway/connection/liveness.ts. */
+  ponged(payload: string, now: number, byPeer = true): number | undefined {
+    return this.#liveness.ponged(payload, now, byPeer);
   }
 
   missesPong(now: number, timeoutMs: number): boolean {
@@ -209,7 +205,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
       return;
     }
     if (this.#closeIfExpired(time)) return;
-    if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
+    if (this.identity === undefined && now - this.#liveness.openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
     } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
       events.heartbeatTimedOut();
@@ -314,14 +310,12 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     return this.#socket.topics;
   }
 
-  listen({ name, joinLeave }: Room): void {
-    this.#parts.fanout.listen(name, this);
-    if (joinLeave) this.#parts.fanout.listen(presenceTopic(name), this);
+  listen(room: Room): void {
+    this.#parts.fanout.enter(room, this);
   }
 
-  unlisten({ name, joinLeave }: Room): void {
-    this.#parts.fanout.unlisten(name, this, this.#socketClosed);
-    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketClosed);
+  unlisten(room: Room): void {
+    this.#parts.fanout.leave(room, this, this.#socketClosed);
   }
 
   bufferedBytes(): number {

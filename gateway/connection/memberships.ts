@@ -91,11 +91,13 @@ export class Memberships {
 
   /**
    * Makes it a member on behalf of the server, whatever its rights, and sends `subscribed`. A member stays one without a
-   * frame, and needs no right any more. Resolves with false if it has too many rooms, or could not join.
+   * frame, and needs no right any more. Resolves with false if it has too many rooms, speaks a dialect with one room only, or
+   * could not join.
    */
   async admit(name: string): Promise<boolean> {
     const there = this.#of(name);
-    if (there === undefined && (this.#owner.closing || this.#isFull)) return false;
+    const { closing, dialect } = this.#owner;
+    if (there === undefined && (closing || dialect.oneRoom || this.#isFull)) return false;
     const membership = there ?? this.#join({ id: undefined, room: name, since: undefined });
     membership.granted = true;
     membership.kicked = false;

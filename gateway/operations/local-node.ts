@@ -12,7 +12,7 @@ export interface Condition {
   rooms: number;
   /** Bytes that wait for the client to read. */
   bufferedBytes: number;
-  /** Of the last ping that was answered. Null: none was yet. */
+  /** Of the last ping that was answered. Null: none was yet, or its transport has none. */
   rttMs: number | null;
 }
 

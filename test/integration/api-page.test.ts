@@ -11,6 +11,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
+import type { Route } from '../../gateway/http/api/route.ts';
+import { routes } from '../../gateway/http/api/routes.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { endWithThisProcess } from '../support/lifeline.ts';
 import { until } from '../support/until.ts';
@@ -24,16 +26,17 @@ interface Block {
 }
 
 const page = readFileSync(join(repository, 'docs/http-api.md'), 'utf8');
-const blocks: Block[] = [...page.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, language = '', text = '']) => ({
+const blocks: Block[] = [...page.matchAll(/^```(\w*)\n(.*?)^```$/gms)].map(([, language = '', text = '']) => ({
   language,
   text,
 }));
 const [start, variables, ...rest] = blocks;
-/** What is run, and the answer that stands below it, if there is one. */
+/** What is run, and the answer that stands below it, if there is one; without a language, that of a node with clients. */
 const snippets = rest.flatMap((block, index) => {
   const next = rest[index + 1];
-  if (block.language === 'json') return [];
-  return [{ ...block, answer: next?.language === 'json' ? next.text : undefined }];
+  if (block.language === 'json' || block.language === '') return [];
+  const textOf = (language: string) => (next?.language === language ? next.text : undefined);
+  return [{ ...block, answer: textOf('json'), withClients: textOf('') }];
 });
 
 let directory: string;
@@ -84,7 +87,12 @@ test.each(snippets.map((snippet) => [snippet.text.split('\n')[0] ?? '', snippet]
     const output = await run(snippet);
     if (snippet.answer !== undefined) expect(shapeOf(JSON.parse(output))).toEqual(shapeOf(JSON.parse(snippet.answer)));
     else if (snippet.language === 'js') expect(output).toMatch(/epoch: '.+', offset: \d+/);
-    else expect(JSON.parse(output)).toMatchObject({ openapi: '3.1.0' });
+    else if (snippet.withClients !== undefined) {
+      const path = /\$API(\/\w+)\?/.exec(snippet.text)?.[1];
+      const { answer } = routes.find((route) => route.path === `/api${path}` && route.method === 'GET') as Route;
+      for (const text of [output, snippet.withClients]) answer.parse(JSON.parse(text));
+      expect(Object.keys(JSON.parse(output))).toEqual(Object.keys(JSON.parse(snippet.withClients)));
+    } else expect(JSON.parse(output)).toMatchObject({ openapi: '3.1.0' });
   },
 );
 
@@ -103,9 +111,10 @@ test('README.md: the call runs as it is written there', async () => {
 test('all calls of the OpenAPI document are on the page', async () => {
   const document = JSON.parse(await run({ language: 'sh', text: 'curl -s "$API/openapi.json"' })) as { paths: object };
   const written = snippets.map(({ text }) => text).join('\n');
-  for (const path of Object.keys(document.paths)) {
+  for (const [path, methods] of Object.entries(document.paths)) {
     const form = path.replace('/api', '\\$API').replaceAll(/\{\w+\}/g, '[^/" ]+');
-    expect(written, path).toMatch(new RegExp(form));
+    expect(written, path).toMatch(new RegExp(`${form}["?]`));
+    if ('delete' in methods) expect(written, path).toMatch(new RegExp(`-X DELETE "${form}"`));
   }
 });
 

@@ -13,7 +13,7 @@ import { Refusal } from '../../operations/refusal.ts';
 import { type FieldError, problemContentType } from '../problem.ts';
 import { Aborted, Bodies, discardRest, isHeldBack } from './body.ts';
 import { Problem } from './problem.ts';
-import type { Route, RouteParts } from './route.ts';
+import type { Outcome, Route, RouteParts } from './route.ts';
 import { decoded, type Found, Router } from './router.ts';
 import { routes } from './routes.ts';
 
@@ -104,18 +104,19 @@ export class Api {
     const asked = checked(route.query, queryOf(query), 'query');
     const perform = (fields: Record<string, unknown>, data: string) =>
       route.perform({ params, query: asked, fields, data }, this.#parts);
-    const text = await (route.body === undefined
+    const outcome = await (route.body === undefined
       ? perform({}, '')
       : this.#performWithBody(request, response, route.body, perform));
-    return { status: 200, contentType: 'application/json', text, headers: {} };
+    return { ...outcome, contentType: 'application/json', headers: {} };
   }
 
   #performWithBody(
     request: IncomingMessage,
     response: ServerResponse,
-    { schema, maxBytes }: NonNullable<Route['body']>,
-    perform: (fields: Record<string, unknown>, data: string) => Promise<string>,
-  ): Promise<string> {
+    { schema, maxBytes, optional }: NonNullable<Route['body']>,
+    perform: (fields: Record<string, unknown>, data: string) => Promise<Outcome>,
+  ): Promise<Outcome> {
+    if (optional && !hasBody(request.headers)) return perform(checked(schema, {}, 'body'), '');
     const maxMessage = this.#parts.maxMessageBytes + maxBodyBytesBesidesData;
     return this.#bodies.read(request, response, maxBytes ?? maxMessage, async ({ fields, data = '' }) => {
       const valid = checked(schema, fields, 'body');
@@ -149,6 +150,11 @@ export class Api {
     this.#parts.faults.report('a call of the HTTP API failed', error);
     return new Problem('internal', 'A fault of the gateway, which is in its log; it is unknown what was done.');
   }
+}
+
+/** RFC 9112 section 6.3. */
+function hasBody({ 'content-length': length = '0', 'transfer-encoding': encoding }: IncomingHttpHeaders): boolean {
+  return encoding !== undefined || Number(length) > 0;
 }
 
 function targetOf(target: string): { pathname: string; query: string } {

@@ -84,7 +84,7 @@ class Stream implements StreamSocketOwner {
   }
 
   ponged(payload: string): void {
-    this.#connection.ponged(payload, performance.now());
+    this.#connection.ponged(payload, performance.now(), false);
   }
 
   finished(): void {

@@ -7,20 +7,25 @@ import { askAll, type ClusterParts, clusterCommand, type Missing } from './ask.t
 import { ascending, cut, maxLimit, merge, Smallest } from './pages.ts';
 import { eachInSlices } from './slices.ts';
 
-const connectionEntry = z.object({
+export const connectionEntry = z.object({
   connection: z.string(),
-  /** Null: anonymous, or not authenticated yet. */
-  user: z.string().nullable(),
+  user: z.string().nullable().meta({ description: 'Null: anonymous, or not authenticated yet.' }),
   node: z.string(),
-  address: z.string(),
-  openedAt: z.number(),
-  rooms: z.number(),
-  bufferedBytes: z.number(),
-  rttMs: z.number().nullable(),
+  address: z.string().meta({ description: 'Of the client.' }),
+  openedAt: z.number().meta({ description: 'Unix milliseconds.' }),
+  rooms: z.number().meta({ description: 'How many it is in.' }),
+  bufferedBytes: z.number().meta({ description: 'Bytes that wait for the client to read.' }),
+  rttMs: z
+    .number()
+    .nullable()
+    .meta({ description: 'Of the last ping that was answered. Null: none was yet, or it is an event stream.' }),
 });
 export type ConnectionEntry = z.infer<typeof connectionEntry>;
 
-const roomEntry = z.object({ room: z.string(), members: z.number() });
+export const roomEntry = z.object({
+  room: z.string(),
+  members: z.number().meta({ description: 'Connections in the room, on the nodes that answered.' }),
+});
 export type RoomEntry = z.infer<typeof roomEntry>;
 
 const partOf = <Entry>(entry: z.ZodType<Entry>) => z.object({ entries: z.array(entry), more: z.boolean() });
@@ -94,9 +99,11 @@ export async function listConnections(
   question: ConnectionsQuestion,
 ): Promise<{ connections: ConnectionEntry[]; more?: true } & Missing> {
   checkLimit(question.limit);
+  const { node } = question;
   const { values, rest } = await askAll(parts, caller, connectionsCommand, question);
+  const missing = rest.missing?.filter((each) => node === undefined || each === node) ?? [];
   const { entries, more } = merge(values, question.limit, (one, other) => inOrder(one.connection, other.connection));
-  return { connections: entries, ...(more ? { more } : {}), ...rest };
+  return { connections: entries, ...(more ? { more } : {}), ...(missing.length > 0 ? { missing } : {}) };
 }
 
 /** By name, each with its members on all nodes that answered. */

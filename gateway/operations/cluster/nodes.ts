@@ -6,17 +6,17 @@ import { Distinct, kept } from './distinct.ts';
 import { ascending } from './pages.ts';
 import { eachInSlices } from './slices.ts';
 
-const nodeEntry = z.object({
-  node: z.string(),
+export const nodeEntry = z.object({
+  node: z.string().meta({ description: 'GATEWAY_NODE_ID.' }),
   version: z.string(),
-  /** Unix ms. */
-  startedAt: z.number(),
+  startedAt: z.number().meta({ description: 'Unix milliseconds.' }),
   connections: z.number(),
-  /** With a member on this node. */
-  rooms: z.number(),
-  draining: z.boolean(),
-  /** Of its last canary. Null: none came back yet, or the node is alone. */
-  backplaneRttMs: z.number().nullable(),
+  rooms: z.number().meta({ description: 'With a member on this node.' }),
+  draining: z.boolean().meta({ description: 'It moves its clients away, and stops.' }),
+  backplaneRttMs: z
+    .number()
+    .nullable()
+    .meta({ description: 'Of the last message to itself by Redis. Null: none came back yet, or there is no Redis.' }),
 });
 export type NodeEntry = z.infer<typeof nodeEntry>;
 

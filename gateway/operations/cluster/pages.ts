@@ -9,8 +9,11 @@ export interface Part<Entry> {
   more: boolean;
 }
 
-/** Of a page, as JSON. A single entry may be larger. */
-export const maxPageBytes = 262_144;
+/** Of an answer with a page, as JSON: 256 KiB. A single entry may be larger. */
+const maxAnswerBytes = 262_144;
+/** Around the entries: `more`, and the names of some dozens of nodes that are missing. */
+const besidesEntriesBytes = 4_096;
+export const maxPageBytes = maxAnswerBytes - besidesEntriesBytes;
 export const maxLimit = 1_000;
 
 /** The first entries, in their order: as many as `limit` and `maxPageBytes` allow, at least one. */

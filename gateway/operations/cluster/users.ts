@@ -8,7 +8,7 @@ import { Refusal, refusalOf } from '../refusal.ts';
 import { askAll, type ClusterParts, clusterCommand, type Missing, requireServer } from './ask.ts';
 
 const maxUserBytes = 200;
-const maxBlockSeconds = maxBlockMs / 1_000;
+export const maxBlockSeconds = maxBlockMs / 1_000;
 const count = z.int().min(0);
 
 const disconnectUserCommand = clusterCommand({
