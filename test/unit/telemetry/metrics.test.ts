@@ -97,6 +97,8 @@ describe('from the first scrape', () => {
     'gateway_messages_dropped_total{reason="unreadable"}',
     'gateway_heartbeat_timeouts_total',
     'gateway_log_lines_dropped_total',
+    'gateway_webhooks_total{result="delivered"}',
+    'gateway_webhooks_total{result="dropped"}',
     'gateway_reloads_total{what="rooms",result="taken"}',
     'gateway_reloads_total{what="rooms",result="refused"}',
     'gateway_reloads_total{what="certificate",result="taken"}',
