@@ -22,7 +22,7 @@ export class ConnectionEvents implements Pick<Events, 'clientWelcomed' | 'client
   readonly #timer: NodeJS.Timeout;
   #pending: NewEvent[] = [];
   #count = 0;
-  #appending = false;
+  #appending: Promise<void> | undefined;
   /** So many events were lost. */
   onDropped: (events: number) => void = () => undefined;
 
@@ -46,6 +46,7 @@ export class ConnectionEvents implements Pick<Events, 'clientWelcomed' | 'client
   /** Appends what is left, if the outbox takes it. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    await this.#appending;
     for (let before = Number.POSITIVE_INFINITY; this.#pending.length > 0 && this.#pending.length < before; ) {
       before = this.#pending.length;
       await this.#append();
@@ -63,17 +64,22 @@ export class ConnectionEvents implements Pick<Events, 'clientWelcomed' | 'client
     this.onDropped(1);
   }
 
-  async #append(): Promise<void> {
-    if (this.#appending || this.#pending.length === 0) return;
-    this.#appending = true;
+  /** One append at a time. */
+  #append(): Promise<void> {
+    this.#appending ??= this.#appendSome().finally(() => {
+      this.#appending = undefined;
+    });
+    return this.#appending;
+  }
+
+  async #appendSome(): Promise<void> {
+    if (this.#pending.length === 0) return;
     const batch = this.#pending.splice(0, maxAppended);
     try {
       await this.#outbox.append(batch);
     } catch (error) {
       if (error instanceof BackplaneError) this.#keep(batch);
       else this.#faults.report('appending events for the webhook failed', error);
-    } finally {
-      this.#appending = false;
     }
   }
 

@@ -38,8 +38,10 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
   readonly #store: OccupancyStore;
   readonly #faults: Faults;
   readonly #places = new Map<string, Place>();
-  /** Rooms that may have to be written. */
+  /** Rooms to be written. */
   readonly #due = new Set<string>();
+  /** Rooms that are empty and may be occupied again, in the order in which they were left. */
+  readonly #lingering = new Set<string>();
   readonly #timer: NodeJS.Timeout;
   #lingerMs = lingerMs;
   #writing = 0;
@@ -55,13 +57,14 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
     this.#timer = setInterval(() => this.#look(), lookMs).unref();
   }
 
+  /** It is written in this turn, so that the room is told as occupied before its first member is told. */
   roomOccupied(room: string): void {
     const place = this.#places.get(room);
     if (place === undefined) {
       this.#places.set(room, { occupied: true, emptySince: 0, stored: false, inDoubt: false, writing: false });
     } else place.occupied = true;
-    this.#due.add(room);
-    this.#writeSoon();
+    this.#lingering.delete(room);
+    this.#writeSoon(room);
   }
 
   roomVacated(room: string): void {
@@ -69,12 +72,19 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
     if (place === undefined) return;
     place.occupied = false;
     place.emptySince = performance.now();
-    this.#due.add(room);
+    this.#due.delete(room);
+    this.#lingering.delete(room);
+    this.#lingering.add(room);
   }
 
   /** The store may not hold what this node wrote. */
   outOfSync(): void {
-    for (const [room, place] of this.#places) if (place.stored !== false) this.#doubt(room, place);
+    for (const [room, place] of this.#places) {
+      if (place.stored === false) continue;
+      place.stored = undefined;
+      place.inDoubt = true;
+      this.#writeSoon(room);
+    }
   }
 
   /** To be called when no member is left. Other nodes reap whatever is not written in time. */
@@ -82,7 +92,7 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
     this.#lingerMs = closingLingerMs;
     const end = performance.now() + closeTimeoutMs;
     while (this.#places.size > 0 && performance.now() < end) {
-      this.#write();
+      this.#look();
       await new Promise((resolve) => setTimeout(resolve, lookMs / 10));
     }
     clearInterval(this.#timer);
@@ -90,11 +100,18 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
 
   #look(): void {
     if (++this.#looks % looksPerAudit === 0) this.#auditSome();
-    this.#write();
+    const now = performance.now();
+    for (const room of this.#lingering) {
+      if (now - (this.#places.get(room)?.emptySince ?? 0) < this.#lingerMs) break;
+      this.#lingering.delete(room);
+      this.#writeSoon(room);
+    }
   }
 
-  /** In this turn: the room is told as occupied before its first member is told. */
-  #writeSoon(): void {
+  /** Unless it lingers: then later. */
+  #writeSoon(room: string): void {
+    if (this.#lingering.has(room)) return;
+    this.#due.add(room);
     if (this.#soon) return;
     this.#soon = true;
     setImmediate(() => {
@@ -103,18 +120,16 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
     });
   }
 
+  /** As many as may be under way. Each that ends calls it again. */
   #write(): void {
-    const now = performance.now();
     for (const room of this.#due) {
       if (this.#writing >= maxWriting) return;
+      this.#due.delete(room);
       const place = this.#places.get(room);
-      if (place === undefined || place.stored === place.occupied) {
-        this.#due.delete(room);
-        if (place?.occupied === false && !place.writing) this.#places.delete(room);
-      } else if (!place.writing && (place.occupied || now - place.emptySince >= this.#lingerMs)) {
-        this.#due.delete(room);
-        this.#writeOne(room, place);
-      }
+      // One that is being written is looked at again when that is done.
+      if (place === undefined || place.writing) continue;
+      if (place.stored !== place.occupied) this.#writeOne(room, place);
+      else if (!place.occupied) this.#places.delete(room);
     }
   }
 
@@ -128,26 +143,22 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
       .then(
         () => {
           place.stored = occupied;
-          this.#due.add(room);
+          return 0;
         },
         (error: unknown) => {
           if (!(error instanceof BackplaneError))
             this.#faults.report('writing an occupied room failed', error, { room });
           place.stored = undefined;
           place.inDoubt = true;
-          setTimeout(() => this.#due.add(room), retryMs).unref();
+          return retryMs;
         },
       )
-      .finally(() => {
+      .then((delayMs) => {
         place.writing = false;
         this.#writing--;
+        if (delayMs === 0) this.#writeSoon(room);
+        else setTimeout(() => this.#writeSoon(room), delayMs).unref();
       });
-  }
-
-  #doubt(room: string, place: Place): void {
-    place.stored = undefined;
-    place.inDoubt = true;
-    this.#due.add(room);
   }
 
   #auditSome(): void {
@@ -158,7 +169,7 @@ export class OccupiedRooms implements Pick<Events, 'roomOccupied' | 'roomVacated
       const place = this.#places.get(room);
       if (place?.occupied !== true || place.stored !== true) continue;
       place.stored = undefined;
-      this.#due.add(room);
+      this.#writeSoon(room);
     }
   }
 }

@@ -42,6 +42,8 @@ export class Sender {
   #waiting = 0;
   /** Until then no other node sends; of performance.now(). */
   #heldUntil = Number.NEGATIVE_INFINITY;
+  /** Entries to be acknowledged. */
+  #done: string[] = [];
   #closing = false;
   /** Ends the present pause. */
   #wake: () => void = () => undefined;
@@ -58,9 +60,7 @@ export class Sender {
   }
 
   start(): void {
-    this.#running = this.#run().catch((error: unknown) =>
-      this.#parts.faults.report('the sender of webhooks failed', error),
-    );
+    this.#running = this.#run();
   }
 
   /** Sends what is left, for a few seconds at most. In a shared outbox it leaves the rest to other nodes at the first failure. */
@@ -85,33 +85,42 @@ export class Sender {
   }
 
   async #run(): Promise<void> {
-    let done: string[] = [];
-    while (!this.#ended) {
-      // A look that began before the end may have missed the last events.
-      const isLast = this.#closing;
-      const taken = await this.#take(batchEvents, done);
-      if (taken !== undefined) done = [];
-      const events = taken?.events ?? [];
-      if (events.length === 0) {
-        if (isLast) return;
-        if (!this.#closing) await this.#pause(pollMs);
-        continue;
-      }
-      if (await this.#deliver(events)) done = events.map(({ entry }) => entry);
-      else if (this.#closing && this.#parts.outbox.shared) return;
-      // If a full batch waits it follows at once.
-      if (this.#closing || this.#waiting - events.length >= batchEvents) continue;
-      // What is acknowledged is not sent again if this node dies.
-      if ((await this.#take(0, done)) !== undefined) done = [];
-      await this.#pause(pollMs);
+    for (let goesOn = true; goesOn && !this.#ended; ) {
+      goesOn = await this.#turn().catch(async (error: unknown) => {
+        this.#parts.faults.report('sending events to the webhook failed', error);
+        await this.#pause(pollMs);
+        return !this.#closing;
+      });
     }
   }
 
+  /** One batch, or a pause if there is none. False: at the end of the node nothing is left to do. */
+  async #turn(): Promise<boolean> {
+    // A look that began before the end may have missed the last events.
+    const isLast = this.#closing;
+    const events = (await this.#take(batchEvents))?.events ?? [];
+    if (events.length === 0) {
+      if (!this.#closing) await this.#pause(pollMs);
+      return !isLast;
+    }
+    const delivered = await this.#deliver(events);
+    if (delivered) this.#done = events.map(({ entry }) => entry);
+    if (this.#closing) return delivered || !this.#parts.outbox.shared;
+    // If a full batch waits it follows at once.
+    if (this.#waiting - events.length >= batchEvents) return true;
+    // What is acknowledged is not sent again if this node dies.
+    await this.#take(0);
+    await this.#pause(pollMs);
+    return true;
+  }
+
   /** Undefined: the outbox is away. It says so in the log itself. */
-  async #take(limit: number, done: readonly string[]): Promise<Taken | undefined> {
+  async #take(limit: number): Promise<Taken | undefined> {
     const askedAt = performance.now();
+    const done = this.#done;
     try {
       const taken = await this.#parts.outbox.take(limit, done);
+      if (this.#done === done) this.#done = [];
       this.#heldUntil = taken.mine ? askedAt + senderMs : Number.NEGATIVE_INFINITY;
       this.#waiting = taken.waiting;
       return taken;
@@ -123,7 +132,7 @@ export class Sender {
 
   /** True if the events need not be sent again: the receiver has them, or they were given up. */
   async #deliver(kept: readonly KeptEvent[]): Promise<boolean> {
-    const holding = setInterval(() => void this.#take(0, []), pollMs);
+    const holding = setInterval(() => void this.#take(0), pollMs);
     try {
       return await this.#attempt(kept);
     } finally {

@@ -203,6 +203,18 @@ describe('over Redis', () => {
     expect(performance.now() - from).toBeGreaterThan(senderMs - 500);
   });
 
+  test('what no node wrote is not sent, and goes', async () => {
+    const prefix = ownPrefix();
+    const [one, other] = (await Promise.all(redis({ prefix }).map((node) => node.start()))) as [Node, Node];
+    onCleanup(() => Promise.all([one.close(), other.close()]));
+    const client = new Redis(inject('redisUrl'));
+    onCleanup(() => client.disconnect());
+    await client.xadd(`${prefix}:outbox`, '*', 'foreign', 'entry');
+    await one.occupancy.occupy('a');
+    expect((await one.outbox.take(10, [])).events.map(({ text }) => JSON.parse(`{${text}}`).room)).toEqual(['a']);
+    expect(await one.outbox.take(10, [])).toMatchObject({ waiting: 1 });
+  });
+
   test('a key of another type in the place of the outbox loses events, and nothing else', async () => {
     const prefix = ownPrefix();
     const [one, other] = (await Promise.all(redis({ prefix }).map((node) => node.start()))) as [Node, Node];

@@ -7,6 +7,7 @@
  */
 import {
   type EventType,
+  type KeptEvent,
   type NewEvent,
   type Outbox,
   type OutboxListener,
@@ -55,6 +56,8 @@ export class RedisOutbox implements Outbox {
   #listener: OutboxListener | undefined;
   /** Runs of scripts that may tell something. */
   #writes = 0;
+  /** Entries that no node wrote. */
+  readonly #foreign: string[] = [];
 
   constructor(options: RedisOutboxOptions, log: Logger) {
     const { instance, prefix, redis, types } = options;
@@ -107,7 +110,8 @@ export class RedisOutbox implements Outbox {
       number,
       [Buffer, Buffer[]][],
     ];
-    return { mine: mine === 1, waiting, events: entries.map(([entry, fields]) => eventOf(String(entry), fields)) };
+    const events = entries.flatMap(([entry, fields]) => eventOf(String(entry), fields) ?? this.#skip(String(entry)));
+    return { mine: mine === 1, waiting, events };
   }
 
   async release(): Promise<void> {
@@ -119,16 +123,34 @@ export class RedisOutbox implements Outbox {
     this.#connection.close();
   }
 
+  /** It is removed with the next turn. */
+  #skip(entry: string): [] {
+    this.#log.warn({ key: this.#key, entry }, 'not an event of a node; removed');
+    this.#foreign.push(entry);
+    return [];
+  }
+
   #turn(lifetimeMs: number, limit: number, done: readonly string[]): Words {
     const keys = [this.#key, this.#sender];
-    return ['EVALSHA', takeScript.sha, 2, ...keys, this.#options.instance, lifetimeMs, limit, ...done];
+    return [
+      'EVALSHA',
+      takeScript.sha,
+      2,
+      ...keys,
+      this.#options.instance,
+      lifetimeMs,
+      limit,
+      ...done,
+      ...this.#foreign.splice(0),
+    ];
   }
 }
 
-/** The entry of a stream is `<Unix ms>-<number>`: the time at which Redis took it. */
-function eventOf(entry: string, flat: Reply[]) {
+/** An entry begins with the Unix ms at which Redis took it. Undefined: no node wrote it. */
+function eventOf(entry: string, flat: Reply[]): KeptEvent | undefined {
   const fields = new Map<string, string>();
   for (let index = 0; index < flat.length; index += 2) fields.set(String(flat[index]), String(flat[index + 1]));
   const at = Number(fields.get('at') ?? entry.slice(0, entry.indexOf('-')));
-  return { entry, id: fields.get('id') ?? entry, at, text: fields.get('event') ?? '' };
+  const [id, text] = [fields.get('id'), fields.get('event')];
+  return id === undefined || text === undefined ? undefined : { entry, id, at, text };
 }
