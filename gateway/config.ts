@@ -87,6 +87,7 @@ export function inspectConfig(env: Environment): Inspected {
   const inProduction = given(env, 'NODE_ENV') === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
   const redis = readRedis(env, values, mistakes);
+  checkWebhook(env, mistakes);
   checkTogether(env, values, mistakes);
   const defaults = {
     host: inProduction ? '0.0.0.0' : '127.0.0.1',
@@ -257,6 +258,20 @@ function checkTogether(env: Environment, values: Settings, mistakes: string[]): 
     mistakes.push(
       'GATEWAY_ALLOWED_ORIGINS cannot be * with GATEWAY_AUTH_COOKIE: any web page could act for its visitor.',
     );
+  }
+}
+
+function checkWebhook(env: Environment, mistakes: string[]): void {
+  const isSet = ({ name }: Setting<unknown>) => isGiven(env, settingPrefix + name);
+  const { webhookUrl, webhookSecrets, webhookEvents } = settings;
+  if (isSet(webhookUrl)) {
+    if (isSet(webhookSecrets)) return;
+    const how = 'try: echo "whsec_$(openssl rand -base64 32)"';
+    mistakes.push(`GATEWAY_WEBHOOK_URL needs GATEWAY_WEBHOOK_SECRET, by which the receiver knows who calls; ${how}.`);
+    return;
+  }
+  for (const each of [webhookSecrets, webhookEvents].filter(isSet)) {
+    mistakes.push(`${settingPrefix}${each.name} has no effect without GATEWAY_WEBHOOK_URL; set both or none.`);
   }
 }
 

@@ -11,8 +11,12 @@ import type { Backplane } from './backplane/backplane.ts';
 import type { ControlChannel } from './backplane/control.ts';
 import { MemoryBackplane } from './backplane/memory/backplane.ts';
 import { MemoryControl } from './backplane/memory/control.ts';
+import { MemoryOccupancy } from './backplane/memory/occupancy.ts';
+import { MemoryOutbox } from './backplane/memory/outbox.ts';
 import { MemoryPresence } from './backplane/memory/presence.ts';
-import type { PresenceStore } from './backplane/presence.ts';
+import type { OccupancyStore } from './backplane/occupancy.ts';
+import { maxKeptEvents, type Outbox } from './backplane/outbox.ts';
+import type { PresenceListener, PresenceStore } from './backplane/presence.ts';
 import { ClusterNode, createBlocks } from './cluster.ts';
 import { alone, type Config } from './config.ts';
 import type { Connection } from './connection/connection.ts';
@@ -36,6 +40,7 @@ import { MessageStamper } from './protocol/roomcast/message.ts';
 import { RedisBackplane } from './redis/backplane.ts';
 import { RedisConnections } from './redis/connection/connections.ts';
 import { RedisControl } from './redis/control/control.ts';
+import { RedisOutbox } from './redis/outbox/outbox.ts';
 import { RedisPresence } from './redis/presence/presence.ts';
 import { Reload, type Reloadable } from './reload.ts';
 import { Access } from './rooms/access.ts';
@@ -53,6 +58,7 @@ import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { Vitals } from './telemetry/vitals.ts';
 import { version } from './version.ts';
+import { Webhooks } from './webhooks/webhooks.ts';
 
 export interface Gateway {
   port: number;
@@ -109,7 +115,8 @@ export async function startGateway(
 
   const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
   control.start(new ClusterNode({ ...parts, local }));
-  await Promise.all([parts.backplane.start(listener), parts.store.start(parts.presence)]);
+  parts.webhooks?.start(events);
+  await Promise.all([parts.backplane.start(listener), parts.store.start(storeListener(parts))]);
   blocks.start();
   await blocks.look();
   connections.parts = {
@@ -129,6 +136,7 @@ export async function startGateway(
     local.draining = true;
     reload.close();
     await drainAndClose(parts, [server, ...transports], sweep, config, log);
+    await parts.webhooks?.close();
     await admin.close();
     control.close();
     blocks.close();
@@ -148,8 +156,9 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
   // Unique per process: a node may keep its name across restarts.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
-  const { backplane, control, store } = createShared(config, redis, instance, access, log);
+  const { backplane, control, store, occupancy, outbox } = createShared(config, redis, instance, access, log);
   const faults = new Faults(log);
+  const webhooks = createWebhooks(config, { instance, occupancy, outbox, faults, log });
   const blocks = createBlocks(control, open, faults);
   const { maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection } = config;
   const backpressure = new Backpressure(maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection, open);
@@ -165,11 +174,12 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.trouble === undefined,
       backplaneShared: () => redis !== undefined,
+      webhookQueue: () => webhooks?.waiting ?? 0,
       ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
     },
   );
   const vitals = new Vitals(metrics);
-  const events = tellEvents(metrics, vitals);
+  const events = tellEvents(metrics, metrics.backend, vitals, ...(webhooks?.listeners ?? []));
   const callback = createCallback(config, metrics, log);
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
     events.heartbeatTimedOut();
@@ -189,13 +199,17 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   return {
     ...{ open, connections, server, heartbeat, metrics, vitals, demo, demoRules, redis, hub, presence },
-    ...{ backplane, control, store, blocks, callback, renewals: new Renewals<Membership>() },
+    ...{ backplane, control, store, blocks, callback, webhooks, renewals: new Renewals<Membership>() },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
   };
 }
 
 /** Undefined without GATEWAY_AUTH_URL. */
-function createCallback({ authUrl, authSecrets }: Config, events: Metrics, log: Logger): Callback | undefined {
+function createCallback(
+  { authUrl, authSecrets }: Config,
+  { backend: events }: Metrics,
+  log: Logger,
+): Callback | undefined {
   if (authUrl === undefined) return undefined;
   events.expectCallbacks();
   return new Callback(new Exchange(authUrl, authSecrets ?? []), { events, log });
@@ -206,7 +220,7 @@ type Parts = ReturnType<typeof createParts>;
 /** Undefined without GATEWAY_API_KEY. */
 function createApi({ apiKeys: keys, maxMessageBytes }: Config, parts: Parts, stamper: MessageStamper): Api | undefined {
   if (keys === undefined) return undefined;
-  parts.metrics.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
+  parts.metrics.backend.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
   return new Api({ ...parts, keys, maxMessageBytes, stamper, version });
 }
 
@@ -217,7 +231,7 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  { authenticator, callback, freeze, heartbeat, metrics, open, presence, server }: Parts,
+  { authenticator, callback, freeze, heartbeat, metrics, open, presence, server, store, webhooks }: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
@@ -231,7 +245,13 @@ async function drainAndClose(
   clearInterval(sweep);
   heartbeat.close();
   freeze.close();
-  await Promise.all([delay(closingMs), presence.close(), server.settled()]);
+  const stores = async () => {
+    await presence.close();
+    // Behind it: a room is told as vacated after its last member was told.
+    await webhooks?.settle();
+    await store.close();
+  };
+  await Promise.all([delay(closingMs), stores(), server.settled()]);
   for (const port of ports) port.close();
   authenticator.close();
   callback?.close();
@@ -258,26 +278,64 @@ interface Shared {
   backplane: Backplane;
   store: PresenceStore;
   control: ControlChannel;
+  /** Undefined without a webhook. */
+  occupancy: OccupancyStore | undefined;
+  outbox: Outbox | undefined;
 }
 
 function createShared(
-  { ack, dedupeMs, nodeId: node, redisPrefix: prefix }: Config,
+  { ack, dedupeMs, nodeId: node, redisPrefix: prefix, webhookEvents: types, webhookUrl }: Config,
   redis: RedisConnections | undefined,
   instance: string,
   access: Access,
   log: Logger,
 ): Shared {
   const announces = (room: string) => access.rule(room).joinLeave;
+  const tells = (room: string) => access.rule(room).presence;
+  const most = maxKeptEvents;
   if (redis === undefined) {
-    const [backplane, store] = [new MemoryBackplane(dedupeMs), new MemoryPresence(announces)];
-    return { backplane, store, control: new MemoryControl(instance, node) };
+    const outbox = webhookUrl === undefined ? undefined : new MemoryOutbox({ types, instance, most });
+    const occupancy = outbox && new MemoryOccupancy(outbox);
+    const store = new MemoryPresence({ announces, tells, outbox });
+    return {
+      backplane: new MemoryBackplane(dedupeMs),
+      store,
+      control: new MemoryControl(instance, node),
+      occupancy,
+      outbox,
+    };
   }
   const backplane = new RedisBackplane({ redis, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
-  const store = new RedisPresence({ redis, prefix, instance, announces }, log);
+  const outbox = webhookUrl === undefined ? undefined : new RedisOutbox({ redis, prefix, instance, types, most }, log);
+  const store = new RedisPresence({ redis, prefix, instance, announces, tells, outbox }, log);
   const { link } = backplane;
   const liveInstances = () => store.liveInstances();
   const control = new RedisControl({ prefix, database: redis.database, instance, link, liveInstances }, log);
-  return { backplane, store, control };
+  return { backplane, store, control, occupancy: outbox && store.occupancy, outbox };
+}
+
+function createWebhooks(
+  { webhookEvents: types, webhookSecrets: secrets, webhookUrl: url }: Config,
+  {
+    occupancy,
+    outbox,
+    ...rest
+  }: Pick<Shared, 'occupancy' | 'outbox'> & { instance: string; faults: Faults; log: Logger },
+): Webhooks | undefined {
+  if (url === undefined || secrets === undefined || occupancy === undefined || outbox === undefined) return undefined;
+  return new Webhooks({ ...rest, url, secrets, types, version, occupancy, outbox });
+}
+
+/** The store tells both of what it may have lost. */
+function storeListener({ presence, webhooks }: Parts): PresenceListener {
+  return {
+    changed: (frame) => presence.changed(frame),
+    reaped: (members) => presence.reaped(members),
+    outOfSync: () => {
+      presence.outOfSync();
+      webhooks?.outOfSync();
+    },
+  };
 }
 
 function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, number> {

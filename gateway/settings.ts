@@ -9,6 +9,8 @@ import { readApiKeys } from './auth/api-keys.ts';
 import { readPublicKey } from './auth/keys.ts';
 import { readSecrets } from './auth/signature.ts';
 import { addressOf } from './redis/connection/address.ts';
+import { readEventTypes, usualEventTypes } from './webhooks/event-types.ts';
+import { readReceiverUrl } from './webhooks/receiver.ts';
 
 export const settingPrefix = 'GATEWAY_';
 
@@ -266,6 +268,25 @@ export const settings = {
     milliseconds(0, 3_600_000),
     'ms',
     'Time over which clients are moved, then closed. 15000 in production, else 0: all are closed at once.',
+  ),
+  webhookUrl: secret(
+    'WEBHOOK_URL',
+    readBy(readReceiverUrl),
+    'URL',
+    'Where events are posted. `https://user:password@host/path` is sent as basic authentication. Empty: no webhooks.',
+  ),
+  webhookSecrets: secret(
+    'WEBHOOK_SECRET',
+    readBy(readSecrets),
+    'comma list',
+    'Signs them: `whsec_` and base64, as Standard Webhooks has it. Of several, each signs.',
+  ),
+  webhookEvents: setting(
+    'WEBHOOK_EVENTS',
+    readBy(readEventTypes),
+    usualEventTypes.join(','),
+    'comma list',
+    'Which events. Also: connection.opened, connection.closed.',
   ),
   trustedProxies: optional(
     'TRUSTED_PROXIES',

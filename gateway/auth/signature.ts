@@ -1,6 +1,6 @@
 /**
  * Signatures of Standard Webhooks (https://github.com/standard-webhooks/standard-webhooks, symmetric: `v1`), by which the
- * operator's backend knows that it is the gateway who asks. Pure functions.
+ * operator's backend knows that a request comes from a gateway. Pure functions.
  *
  * A signature covers an id, the time and the body, so what was recorded can be neither changed nor used later, and the secret is
  * never sent. A secret is `whsec_` and the base64 of 24 to 64 bytes. Several, as a comma list, sign each request once each: a

@@ -37,6 +37,7 @@ export interface SessionParts extends AuthoriseParts {
 
 export interface SessionOwner extends Client {
   readonly id: string;
+  readonly number: number;
   reply(reply: Reply): void;
   close(code: CloseCode): void;
   fail(error: unknown): void;
@@ -110,6 +111,7 @@ export class Session {
   /** The connection has ended. Returns its user; null if anonymous or without identity. */
   end(): string | null {
     this.#ended = true;
+    if (this.#identity !== undefined) this.#parts.events.clientLeft(this.#owner.number, this.#user);
     return this.#user;
   }
 
@@ -197,9 +199,11 @@ export class Session {
   }
 
   #welcome(identity: Identity, expiresAt: number, id: FrameId | undefined): void {
-    const { config } = this.#parts;
+    const { config, events } = this.#parts;
+    const isFirst = this.#identity === undefined;
     this.#identity = this.#withInfo(identity);
     this.#expiresAt = expiresAt;
+    if (isFirst) events.clientWelcomed(this.#owner.number, identity.user);
     this.#owner.reply({
       type: 'welcome',
       ...(id === undefined ? {} : { id }),

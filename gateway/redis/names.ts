@@ -52,6 +52,15 @@ export class RedisNames {
     return `${this.#keys}blocks`;
   }
 
+  /** Events for the operator's backend (gateway/redis/outbox/outbox.ts). */
+  get outbox(): string {
+    return `${this.#keys}outbox`;
+  }
+
+  get outboxSender(): string {
+    return `${this.#keys}outbox:sender`;
+  }
+
   get nodes(): string {
     return `${this.#keys}nodes`;
   }

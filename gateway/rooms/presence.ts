@@ -158,7 +158,7 @@ export class Presence implements PresenceListener {
     this.#parts.events.membersReaped(members);
   }
 
-  /** To be called when no member is left. Other nodes reap whatever is not written within `closeTimeoutMs`. */
+  /** To be called when no member is left, before the store is closed. Others reap what is not written in `closeTimeoutMs`. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#audit);
@@ -166,7 +166,6 @@ export class Presence implements PresenceListener {
     const written = Promise.allSettled([...this.#rooms.values()].map((room) => room.written()));
     await Promise.race([written, delay(closeTimeoutMs, undefined, { ref: false })]);
     for (const room of this.#rooms.values()) room.end();
-    await this.#parts.store.close();
   }
 
   #auditSome(): void {

@@ -1,5 +1,5 @@
 /**
- * Events: what happens on a node, passed to listeners. Metrics listen today; webhooks could.
+ * Events: what happens on a node, passed to listeners. Metrics listen, and webhooks.
  *
  * The parts of the gateway know this interface and no listener. A call is synchronous, must not throw, and allocates
  * nothing; without a listener it is an empty function. All values are plain: a listener sees no object of the gateway.
@@ -44,6 +44,14 @@ export type DropReason = (typeof dropReasons)[number];
 
 export const dropReasons = ['slow', 'unreadable'] as const;
 
+/**
+ * What becomes of events for the operator's backend: `failed`, the receiver has not taken them and they are sent again;
+ * `expired`, given up after that; `dropped`, they were too many, or the outbox refused them.
+ */
+export type WebhookResult = (typeof webhookResults)[number];
+
+export const webhookResults = ['delivered', 'failed', 'expired', 'dropped'] as const;
+
 /** Files that a running node reads again. */
 export type ReloadSubject = (typeof reloadSubjects)[number];
 
@@ -63,6 +71,10 @@ export interface Events {
   connectionOpened(): void;
   /** Once per opened connection. `code`: the close code, ours if we closed it (RFC 6455 section 7.4). */
   connectionClosed(code: number): void;
+  /** A connection has got its first identity. `connection`: its number on this node. `user`: null if anonymous. */
+  clientWelcomed(connection: number, user: string | null): void;
+  /** A connection that was welcomed has ended. `user`: its last one. */
+  clientLeft(connection: number, user: string | null): void;
   handshakeRejected(reason: HandshakeRejection): void;
   heartbeatTimedOut(): void;
   /** Round trip of a WebSocket ping. */
@@ -101,6 +113,8 @@ export interface Events {
   /** A question to all nodes was answered by all of them, or its deadline has passed. */
   controlAsked(seconds: number): void;
   reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void;
+  /** Of so many events, at each attempt. */
+  webhooks(result: WebhookResult, events: number): void;
   /** The process stood still. */
   froze(): void;
   /** A question to the operator's backend has ended. Not told of answers that were remembered. */
@@ -120,6 +134,8 @@ type Call = (...values: never[]) => void;
 const names = Object.keys({
   connectionOpened: 0,
   connectionClosed: 0,
+  clientWelcomed: 0,
+  clientLeft: 0,
   handshakeRejected: 0,
   heartbeatTimedOut: 0,
   pingRoundTrip: 0,
@@ -138,6 +154,7 @@ const names = Object.keys({
   backplaneReconnected: 0,
   controlAsked: 0,
   reloaded: 0,
+  webhooks: 0,
   froze: 0,
   callbackAnswered: 0,
   requestAnswered: 0,

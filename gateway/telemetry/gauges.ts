@@ -10,6 +10,8 @@ export interface Gauges {
   /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
   slow(): Record<SlowPolicy, number>;
   bufferedBytes(): number;
+  /** Events of all nodes that wait for the webhook; 0 without one. */
+  webhookQueue(): number;
   /** It carries messages, and takes writes. */
   backplaneUp(): boolean;
   /** It carries them to other nodes. */
@@ -34,6 +36,7 @@ export function plainGauges(gauges: Gauges): PlainGauge[] {
     ['gateway_rooms', 'Rooms with a member on this node.', gauges.rooms],
     ['gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions],
     ['gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes],
+    ['gateway_webhook_queue', 'Events of all nodes that wait for the webhook.', gauges.webhookQueue],
     ['gateway_backplane_up', '1 while the backplane carries messages and keeps them.', () => +gauges.backplaneUp()],
     ['gateway_backplane_shared', '1 if this node reaches others: it has a Redis.', () => +gauges.backplaneShared()],
     ...(certificateNotAfter === undefined

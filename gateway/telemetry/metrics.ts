@@ -10,11 +10,8 @@ import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram as LabelledHistogram, Registry } from 'prom-client';
 import { closeCode } from '../../shared/codes.ts';
 import type { GapFrame } from '../../shared/protocol.ts';
+import { BackendMetrics } from './backend-metrics.ts';
 import {
-  type CallbackAction,
-  type CallbackResult,
-  callbackActions,
-  callbackResults,
   type DropReason,
   dropReasons,
   type Events,
@@ -40,6 +37,7 @@ const knownCodes = new Set<number>([...Object.values(closeCode), ...standardCode
 const loopSampleMs = 100;
 
 export class Metrics implements Partial<Events> {
+  readonly backend: BackendMetrics;
   readonly #registry = new Registry();
   readonly #histograms: Histogram[] = [];
   readonly #pingRtt: Histogram;
@@ -53,9 +51,6 @@ export class Metrics implements Partial<Events> {
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
   readonly #reloads: Counter<'what' | 'result'>;
-  readonly #requests: Counter<'route' | 'status'>;
-  readonly #requestSeconds: LabelledHistogram<'route'>;
-  readonly #callbackSeconds: LabelledHistogram<'action' | 'result'>;
   readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
   readonly #published: Record<PublishSource, number> = { client: 0, api: 0 };
@@ -91,21 +86,11 @@ export class Metrics implements Partial<Events> {
     this.#gaps = labelled('gateway_gaps_total', 'Gaps sent to members, or healed from history.', 'reason', 'healed');
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
     this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
-    this.#requests = labelled('gateway_http_requests_total', 'Requests to the HTTP API.', 'route', 'status');
-    const timed = <Label extends string>(name: string, help: string, buckets: number[], ...labelNames: Label[]) =>
-      new LabelledHistogram({ name, help, buckets, labelNames, registers });
-    this.#requestSeconds = timed(
-      'gateway_http_request_seconds',
-      'From the head of a request to the HTTP API to its answer.',
-      seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-      'route',
-    );
-    this.#callbackSeconds = timed(
-      'gateway_callback_seconds',
-      'From a question to GATEWAY_AUTH_URL to its answer.',
-      seconds(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
-      ...(['action', 'result'] as const),
-    );
+    this.backend = new BackendMetrics({
+      counter: labelled,
+      histogram: (name, help, buckets, ...labelNames) =>
+        new LabelledHistogram({ name, help, buckets, labelNames, registers }),
+    });
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);
@@ -164,29 +149,6 @@ export class Metrics implements Partial<Events> {
   /** Messages handed to sockets so far. */
   get deliveredMessages(): number {
     return this.#delivered;
-  }
-
-  /** Series of these routes exist from now on, at 0. */
-  expectRequests(routes: Iterable<{ route: string; statuses: readonly number[] }>): void {
-    for (const { route, statuses } of routes) {
-      this.#requestSeconds.zero({ route });
-      for (const status of statuses) this.#requests.inc({ route, status }, 0);
-    }
-  }
-
-  requestAnswered(route: string, status: number | 'aborted', duration: number): void {
-    this.#requests.inc({ route, status });
-    this.#requestSeconds.observe({ route }, duration);
-  }
-
-  /** Series of these questions exist from now on, at 0. */
-  expectCallbacks(): void {
-    for (const action of callbackActions)
-      for (const result of callbackResults) this.#callbackSeconds.zero({ action, result });
-  }
-
-  callbackAnswered(action: CallbackAction, result: CallbackResult, duration: number): void {
-    this.#callbackSeconds.observe({ action, result }, duration);
   }
 
   connectionOpened(): void {

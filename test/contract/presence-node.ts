@@ -114,7 +114,7 @@ export class PresenceNode implements PresenceListener {
 }
 
 export function memoryNode(): PresenceNode {
-  return new PresenceNode(new MemoryPresence(announces), 'node-0');
+  return new PresenceNode(new MemoryPresence({ announces }), 'node-0');
 }
 
 /** A node on the Redis at `url`. Nodes that share a prefix share their rooms; it listens at `listenUrl`. */

@@ -146,7 +146,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
   }, backpressure);
   // No rule enables presence.
   const presence = new Presence({
-    store: new MemoryPresence(() => false),
+    store: new MemoryPresence({ announces: () => false }),
     access,
     backpressure,
     fanout,

@@ -13,6 +13,7 @@ import { okOf } from '../support/client.ts';
 import { type NodeSettings, spawnNode, startNode } from '../support/node.ts';
 import { ownRedisOnDisk } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
+import { WebhookReceiver } from '../support/webhook-receiver.ts';
 import { roomsFile } from './files.ts';
 import { carrying, enter, join } from './people.ts';
 import { untilTold, usersIn } from './presence-members.ts';
@@ -90,7 +91,9 @@ function isOf(pattern: string, name: string): boolean {
 
 test('a user of Redis with the rights in docs/operations.md is refused nothing that nodes do, and each is used', async () => {
   const redis = await restricted();
+  const receiver = await new WebhookReceiver().start();
   const settings: NodeSettings = {
+    ...receiver.settings,
     REDIS_URL: redis.url,
     ACK: 'replicated',
     ROOMS_FILE: roomsFile({ match: 'team:*', history: { size: 3, maxBytes: 1_024 }, presence: true, joinLeave: true }),
@@ -129,6 +132,7 @@ test('a user of Redis with the rights in docs/operations.md is refused nothing t
   await ann.request({ type: 'unsubscribe', room: 'plain' });
 
   await untilTold(ann, room, ['join bob', 'join cid', 'leave bob'], reapedMs);
+  await until(() => receiver.story(room).includes('member.left bob'), reapedMs, 'the backend is told');
   const isUsed = async () => granted.length > 0 && (await redis.commands()).length >= granted.length;
   await until(isUsed, deadlineMs, 'every right was used').catch(() => undefined);
   expect(await redis.refusals()).toEqual([]);

@@ -79,10 +79,11 @@ const mayImport: Record<string, string[]> = {
     ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
     'gateway/connection',
   ],
+  'gateway/webhooks': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/auth'],
   'gateway/cli': ['shared', 'gateway/telemetry', 'gateway/auth', 'gateway'],
   gateway: [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
-    ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http'],
+    ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http', 'gateway/webhooks'],
   ],
 };
 

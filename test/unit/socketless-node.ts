@@ -87,7 +87,7 @@ export class SocketlessNode {
       for (const socket of [...this.#sockets]) if (socket.listensTo.has(topic)) socket.take(frame);
     }, backpressure);
     this.backplane = backplane;
-    this.store = new MemoryPresence((room) => access.rule(room).joinLeave);
+    this.store = new MemoryPresence({ announces: (room) => access.rule(room).joinLeave });
     this.presence = new Presence({ store: this.store, access, backpressure, fanout, events, faults });
     this.hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence: this.presence, faults });
     this.users = new UserConnections<Connection>(maxConnectionsPerUser);

@@ -12,7 +12,7 @@ import { roomsFile } from '../integration/files.ts';
 import { tokenOf } from '../integration/people.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { connectWelcomed } from '../support/client.ts';
-import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { type NodeSettings, type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import type { FrameParts } from '../support/raw-frame.ts';
 import { handshake, RawSocket } from '../support/raw-socket.ts';
@@ -35,11 +35,11 @@ export class Stage {
   #missing = 0;
   #heardAll: () => void = () => undefined;
 
-  /** `program` as for spawnNode. Rooms `kept:...` have history. */
-  static async set(program?: string): Promise<Stage> {
+  /** `program` as for spawnNode; `more` settings. Rooms `kept:...` have history. */
+  static async set(program?: string, more: NodeSettings = {}): Promise<Stage> {
     const redis = await ownRedis();
     const rooms = roomsFile({ match: 'kept:*', history: { size: 10 } });
-    const all = { ...settings, REDIS_URL: redis.url, ROOMS_FILE: rooms, MAX_CONNECTIONS_PER_USER: 0 };
+    const all = { ...settings, REDIS_URL: redis.url, ROOMS_FILE: rooms, MAX_CONNECTIONS_PER_USER: 0, ...more };
     return new Stage(await spawnNode(all, program, meterFlags), redis.url);
   }
 

@@ -3,6 +3,7 @@
  * is measured, so that the result is the same on a slow machine. Counts and budgets: test/work/budget.json.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { WebhookReceiver } from '../support/webhook-receiver.ts';
 import { type Budget, overBudget, readBudget, writeBudget } from './budget.ts';
 import { least, scenarios } from './scenarios.ts';
 import { Stage } from './stage.ts';
@@ -23,6 +24,18 @@ test.each(scenarios)('$name: within its budget for each $unit', async (scenario)
   const counts = await least(scenario, await Stage.set(), isGood);
   counted[scenario.name] = counts;
   if (!writes) expect(overBudget(counts, budget)).toEqual([]);
+});
+
+/** These begin rooms and connections before they are counted: what is left are messages. */
+const ofMessages = scenarios.filter(({ unit }) => unit === 'delivery' || unit === 'publish');
+
+test.each(ofMessages)('$name: within the same budget with a webhook, whose receiver hangs', async (scenario) => {
+  const receiver = await new WebhookReceiver().start();
+  receiver.answer = () => 'never';
+  const budget = readBudget()[scenario.name] ?? {};
+  const stage = await Stage.set(undefined, receiver.settings);
+  const counts = await least(scenario, stage, (each) => overBudget(each, budget).length === 0);
+  expect(overBudget(counts, budget)).toEqual([]);
 });
 
 test('the budget has no scenario that is gone', () => {

@@ -6,6 +6,7 @@
 import type { JoinLeaveFrame } from '../../../shared/protocol.ts';
 import { BackplaneError } from '../backplane.ts';
 import type { PresenceListener, PresencePage, PresenceQuery, PresenceStore, Present } from '../presence.ts';
+import type { MemoryOutbox } from './outbox.ts';
 
 interface Room {
   /** By connection, user and info: while a connection changes, it is there twice. */
@@ -14,14 +15,22 @@ interface Room {
   users: Map<string, number>;
 }
 
+export interface MemoryPresenceOptions {
+  /** Says whether the room has `join` and `leave`. */
+  announces(room: string): boolean;
+  /** Where events for the operator's backend go. Undefined: nobody is told. */
+  outbox?: MemoryOutbox | undefined;
+  /** Says whether the backend is told of members of the room. */
+  tells?(room: string): boolean;
+}
+
 export class MemoryPresence implements PresenceStore {
-  readonly #announces: (room: string) => boolean;
+  readonly #options: MemoryPresenceOptions;
   readonly #rooms = new Map<string, Room>();
   #listener: PresenceListener | undefined;
 
-  /** `announces`: says whether the room has `join` and `leave`. */
-  constructor(announces: (room: string) => boolean) {
-    this.#announces = announces;
+  constructor(options: MemoryPresenceOptions) {
+    this.#options = options;
   }
 
   async start(listener: PresenceListener): Promise<void> {
@@ -47,7 +56,7 @@ export class MemoryPresence implements PresenceStore {
     }
     for (const present of left) if (room.members.delete(keyOf(present))) count(present, -1);
     if (room.members.size === 0) this.#rooms.delete(name);
-    if (this.#announces(name)) this.#announce(name, room, [...touched]);
+    this.#tell(name, room, [...touched]);
   }
 
   sync(name: string, present: () => Iterable<Present>): Promise<void> {
@@ -85,16 +94,25 @@ export class MemoryPresence implements PresenceStore {
     this.#listener = undefined;
   }
 
-  #announce(name: string, room: Room, touched: [string, { before: number; present: Present }][]): void {
+  #tell(name: string, room: Room, touched: [string, { before: number; present: Present }][]): void {
+    const { announces, outbox, tells } = this.#options;
     const now = ([user]: [string, unknown]) => room.users.get(user) ?? 0;
     const joined = touched.filter((each) => each[1].before === 0 && now(each) > 0);
     const left = touched.filter((each) => each[1].before > 0 && now(each) === 0);
     for (const [type, list] of [['join', joined] as const, ['leave', left] as const]) {
       if (list.length === 0) continue;
       const members = list.map(([, { present }]) => shown(present));
-      setImmediate(() => this.#listener?.changed({ type, room: name, members }));
+      if (announces(name)) setImmediate(() => this.#listener?.changed({ type, room: name, members }));
+      if (tells?.(name) !== true) continue;
+      const told = type === 'join' ? 'member.joined' : 'member.left';
+      for (const [, { present }] of list) outbox?.tell(told, { room: name, ...namedAs(present) });
     }
   }
+}
+
+/** As in Redis, an event has no info. */
+function namedAs({ connection, user }: Present): { user: string } | { connection: string } {
+  return user === null ? { connection } : { user };
 }
 
 function keyOf({ connection, user, info }: Present): string {

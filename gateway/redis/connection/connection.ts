@@ -19,13 +19,14 @@ import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.t
 import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
 
 /** What a connection is for. Part of its name in CLIENT LIST, and `role` in log lines. */
-export type RedisRole = 'pubsub' | 'history' | 'presence';
+export type RedisRole = 'pubsub' | 'history' | 'presence' | 'webhooks';
 
 /** Logged with a command that Redis refuses. */
 const purposes: Record<RedisRole, string> = {
   pubsub: 'subscribing, and publishing to plain rooms',
   history: 'keeping and reading messages of rooms with history',
   presence: 'keeping who is in which room, and which nodes live',
+  webhooks: 'taking events out for the webhook',
 };
 
 export interface RedisConnectionOptions {

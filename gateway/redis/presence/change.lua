@@ -1,13 +1,15 @@
--- Adds and removes members of one node, and announces on the room's channel which users joined and left. One step: each is
--- announced once, and a write of unknown outcome can be repeated.
+-- Behind outbox/tell.lua and room.lua: adds and removes members of one node. Announces on the room's channel which users joined
+-- and left, and tells the backend. One step: each is announced once, and a write of unknown outcome can be repeated.
+-- KEYS[4] the outbox, if ARGV[12] is not ''.
 -- ARGV[1] the channel, '': announce nothing; ARGV[2] the room; ARGV[3] the header of the envelopes.
 -- ARGV[4], ARGV[5] a range for ZRANGEBYLEX, '': none. Its members are removed, unless they are among those who entered.
 -- ARGV[6] remove only members of this life, '': of any; ARGV[7] scan at most so many members; ARGV[8] remove about so many
 -- bytes.
 -- ARGV[9] 1: if users and members disagree, recount at most ARGV[10] members; ARGV[11] lifetime of the note on that, ms.
--- ARGV[12] number of those who entered; these follow, then those who left.
+-- ARGV[12] types of events that are told, '': none; ARGV[13] prefix of their ids; ARGV[14] events kept.
+-- ARGV[15] number of those who entered; these follow, then those who left.
 -- Returns the last scanned member if the range is not finished, else ''; members removed from the range; frames published;
--- and 1 if there is more to recount, else 0.
+-- 1 if there is more to recount, else 0; events that were lost, and why.
 local verifies, most = ARGV[9] == '1', tonumber(ARGV[10])
 local touched, order, frames, changes = {}, {}, 0, 0
 local publishRefusal
@@ -56,16 +58,31 @@ local function change(member, by)
     order[#order + 1] = key
   end
   touched[key].now, touched[key].text = now, shown(connection, user, info)
+  if ARGV[12] ~= '' then touched[key].who = user ~= '' and '"user":' .. user or '"connection":"' .. connection .. '"' end
+end
+
+-- Those who joined, or those who left.
+local function moved(joined)
+  local users = {}
+  for _, key in ipairs(order) do
+    local user = touched[key]
+    if (user.before > 0) ~= joined and (user.now > 0) == joined then users[#users + 1] = user end
+  end
+  return users
 end
 
 local function announce(type, joined)
   local texts = {}
-  for _, key in ipairs(order) do
-    local user = touched[key]
-    if (user.before > 0) ~= joined and (user.now > 0) == joined then texts[#texts + 1] = user.text end
-  end
+  for index, user in ipairs(moved(joined)) do texts[index] = user.text end
   if #texts == 0 then return end
   publish('{"type":"' .. type .. '","room":"' .. ARGV[2] .. '","members":[' .. table.concat(texts, ',') .. ']}')
+end
+
+local function tell_all(type, joined)
+  if not string.find(ARGV[12], type, 1, true) then return end
+  for _, user in ipairs(moved(joined)) do
+    tell(KEYS[4], ARGV[13], ARGV[14], '"type":"' .. type .. '","room":"' .. ARGV[2] .. '",' .. user.who)
+  end
 end
 
 -- Recounts the next members. Returns true if the recount is finished and found a difference: then a `join` or `leave` may be
@@ -91,7 +108,7 @@ local stoppedAt, removed = '', 0
 
 local function run()
   local isDoubtful = verifies and not isConsistent and recount()
-  local first, entered, kept = 13, tonumber(ARGV[12]), {}
+  local first, entered, kept = 16, tonumber(ARGV[15]), {}
   for index = first, first + entered - 1 do
     kept[ARGV[index]] = true
     if redis.call('ZADD', members, 0, ARGV[index]) == 1 then change(ARGV[index], 1) end
@@ -118,6 +135,10 @@ local function run()
     end
   end
 
+  if not usersBefore then
+    tell_all('member.joined', true)
+    tell_all('member.left', false)
+  end
   if usersBefore and changes > 0 then usersBefore = -1 end
   if ARGV[1] ~= '' and not usersBefore then
     if isDoubtful then publish('{"type":"recount","room":"' .. ARGV[2] .. '"}') end
@@ -136,9 +157,9 @@ local function run()
 end
 
 -- When Redis refuses a command (ACL), it does not undo those before.
-local ok, refusal = pcall(run)
+local ok, raised = pcall(run)
 if not ok then
   if changes > 0 then redis.pcall('SET', counted, 'again', 'PX', ARGV[11]) end
-  return type(refusal) == 'table' and refusal or redis.error_reply('ERR ' .. tostring(refusal))
+  return type(raised) == 'table' and raised or redis.error_reply('ERR ' .. tostring(raised))
 end
-return publishRefusal or { stoppedAt, removed, frames, usersBefore and 1 or 0 }
+return publishRefusal or { stoppedAt, removed, frames, usersBefore and 1 or 0, dropped, refusal }

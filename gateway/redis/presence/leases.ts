@@ -45,6 +45,8 @@ export class Leases {
   /** Leases whose beat stands still, as of the last beat. */
   #expired = new Set<string>();
   #beating = false;
+  /** The Redis of the last connection. */
+  #server: string | undefined;
   /** The connection or the lease is new: Redis may lack the last writes. */
   #isOutOfSync = true;
   #ended = false;
@@ -56,6 +58,11 @@ export class Leases {
     this.#owner = owner;
     this.#log = log;
     this.#lease = new Lease(instance);
+  }
+
+  /** The present lease of this node. */
+  get name(): string {
+    return this.#lease.name;
   }
 
   /** Returns the life to write with. Throws a BackplaneError while this node does not hold its lease. */
@@ -126,6 +133,18 @@ export class Leases {
         const fields = { key: this.#names.nodes, error: error.message };
         this.#log.warn(fields, 'a beat failed; without beats presence is unavailable');
       });
+  }
+
+  /**
+   * The connection is new. Redis is another one than before, or was restarted, and may lack the last writes: then it may also have
+   * members of this node that have left. With a new lease the old one expires, and everything in its index is reaped.
+   */
+  connected(): void {
+    const { run, promotion, mayHaveLost } = this.#connection.server;
+    const server = `${run} ${promotion}`;
+    if (mayHaveLost && this.#server !== undefined && this.#server !== server) this.#lease.lose();
+    this.#server = server;
+    this.beat();
   }
 
   /** The connection was lost. */

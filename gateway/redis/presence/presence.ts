@@ -24,11 +24,13 @@ import type { RedisConnection } from '../connection/connection.ts';
 import type { RedisConnections } from '../connection/connections.ts';
 import { type EnvelopeVersion, EnvelopeWriter } from '../envelope.ts';
 import { RedisNames } from '../names.ts';
+import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
 import { readScript } from '../script.ts';
 import { ownerOf } from './lease.ts';
 import { indexScript, Leases } from './leases.ts';
+import { occupancyScript, RedisOccupancy } from './occupancy.ts';
 
-const changeScript = readScript('presence/room.lua', 'presence/change.lua');
+const changeScript = readScript('outbox/tell.lua', 'presence/room.lua', 'presence/change.lua');
 const pageScript = readScript('presence/room.lua', 'presence/page.lua');
 const ownersScript = readScript('presence/owners.lua');
 
@@ -54,6 +56,10 @@ export interface RedisPresenceOptions {
   instance: string;
   /** Says whether the room has `join` and `leave`. */
   announces(room: string): boolean;
+  /** Where events for the operator's backend go. Undefined: nobody is told. */
+  outbox?: RedisOutbox | undefined;
+  /** Says whether the backend is told of members of the room. */
+  tells?(room: string): boolean;
   /** Of the envelopes that this node writes. */
   envelopeVersion?: EnvelopeVersion;
 }
@@ -75,6 +81,7 @@ interface Changes {
 }
 
 export class RedisPresence implements PresenceStore {
+  readonly occupancy: RedisOccupancy;
   readonly #options: RedisPresenceOptions;
   readonly #connection: RedisConnection;
   readonly #leases: Leases;
@@ -91,19 +98,29 @@ export class RedisPresence implements PresenceStore {
     this.#connection = redis.add({
       role: 'presence',
       name: `roomcast:presence:${instance}`,
-      scripts: [changeScript, pageScript, ownersScript, indexScript],
-      onReady: () => this.#leases.beat(),
+      scripts: [changeScript, pageScript, ownersScript, indexScript, occupancyScript],
+      onReady: () => this.#leases.connected(),
       onSecond: () => this.#leases.beat(),
       onLost: () => this.#leases.interrupted(),
     });
     const owner = {
-      reap: (lease: string, room: string) => this.#reap(lease, room),
+      reap: (lease: string, entry: string) => {
+        const room = this.occupancy.roomOf(entry);
+        return room === undefined ? this.#reap(lease, entry) : this.occupancy.reap(lease, room);
+      },
       outOfSync: () => {
         this.#onStarted();
         this.#listener?.outOfSync();
       },
     };
     this.#leases = new Leases(this.#names, instance, this.#connection, owner, log);
+    const { outbox } = options;
+    this.occupancy = new RedisOccupancy({
+      names: this.#names,
+      connection: this.#connection,
+      leases: this.#leases,
+      outbox,
+    });
   }
 
   async start(listener: PresenceListener): Promise<void> {
@@ -187,10 +204,17 @@ export class RedisPresence implements PresenceStore {
     const announcing = [this.#options.announces(room) ? this.#names.channel(room) : '', room, header];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxScanned, maxBatchBytes];
     const counting = [verifies ? 1 : 0, maxRecounted, countedTtlMs];
+    const { outbox, tells } = this.#options;
+    const telling = (tells?.(room) ? outbox?.telling('member.joined', 'member.left') : undefined) ?? tellNothing;
+    const all = [...keys, ...telling.keys];
     const changed = [entered.length, ...entered, ...left];
-    const words = ['EVALSHA', changeScript.sha, 3, ...keys, ...announcing, ...within, ...counting, ...changed];
-    const reply = (await this.#connection.run(words)) as [Buffer, number, number, number];
-    const [stoppedAt, removed, frames, more] = reply;
+    const rest = [...announcing, ...within, ...counting, ...telling.words, ...changed];
+    const reply = await this.#connection.run(['EVALSHA', changeScript.sha, all.length, ...all, ...rest]);
+    const [stoppedAt, removed, frames, more, dropped, refusal] = reply as [Buffer, ...number[], Buffer] as [
+      ...[stoppedAt: Buffer, removed: number, frames: number, more: number],
+      ...[dropped: number, refusal: Buffer],
+    ];
+    outbox?.told(dropped, String(refusal));
     return { stoppedAt: String(stoppedAt), removed, frames, isCounted: more === 0 };
   }
 

@@ -28,7 +28,7 @@ function present(connection: string, user: string | null = connection, info?: st
 
 /** A store that records its writes and fails on request. */
 class FickleStore implements PresenceStore {
-  readonly #store = new MemoryPresence(() => true);
+  readonly #store = new MemoryPresence({ announces: () => true });
   readonly writesAt: number[] = [];
   released = 0;
   /** The outcome of the next write. */

@@ -36,7 +36,7 @@ const other: Dialect = {
 
 /** A node. `listening`: the connections in the fan-out of the room's topic. `heard`: the frames each of them got. */
 async function startNode() {
-  const store = new MemoryPresence((room) => access.rule(room).joinLeave);
+  const store = new MemoryPresence({ announces: (room) => access.rule(room).joinLeave });
   const listening = new Set<string>();
   const heard = new Map<string, string[]>();
   const give = (id: string, frame: string) => heard.set(id, [...(heard.get(id) ?? []), frame]);

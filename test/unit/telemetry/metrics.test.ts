@@ -20,6 +20,7 @@ beforeEach(() => {
   up = true;
   const gauges: Gauges = {
     streams: () => 0,
+    webhookQueue: () => 0,
     connections: () => values.connections,
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
@@ -56,6 +57,8 @@ describe('from the first scrape', () => {
       gateway_rooms: 'gauge',
       gateway_streams: 'gauge',
       gateway_subscriptions: 'gauge',
+      gateway_webhook_queue: 'gauge',
+      gateway_webhooks_total: 'counter',
       gateway_members_reaped_total: 'counter',
       gateway_messages_published_total: 'counter',
       gateway_http_requests_total: 'counter',
@@ -95,6 +98,8 @@ describe('from the first scrape', () => {
     'gateway_messages_dropped_total{reason="unreadable"}',
     'gateway_heartbeat_timeouts_total',
     'gateway_log_lines_dropped_total',
+    'gateway_webhooks_total{result="delivered"}',
+    'gateway_webhooks_total{result="dropped"}',
     'gateway_reloads_total{what="rooms",result="taken"}',
     'gateway_reloads_total{what="rooms",result="refused"}',
     'gateway_reloads_total{what="certificate",result="taken"}',
@@ -235,12 +240,12 @@ test('requests to the HTTP API count by route and status, from 0 on where they a
   const requests = (status: number | string) => `gateway_http_requests_total{route="/api/x/{y}",status="${status}"}`;
   const seconds = 'gateway_http_request_seconds_count{route="/api/x/{y}"}';
   expect([...(await scrape()).keys()].filter((name) => name.startsWith('gateway_http_'))).toEqual([]);
-  metrics.expectRequests([{ route: '/api/x/{y}', statuses: [200, 404] }]);
+  metrics.backend.expectRequests([{ route: '/api/x/{y}', statuses: [200, 404] }]);
   let series = await scrape();
   expect([200, 404, 'aborted'].map((status) => series.get(requests(status)))).toEqual([0, 0, undefined]);
   expect(series.get(seconds)).toBe(0);
-  metrics.requestAnswered('/api/x/{y}', 200, 0.002);
-  metrics.requestAnswered('/api/x/{y}', 'aborted', 0.002);
+  metrics.backend.requestAnswered('/api/x/{y}', 200, 0.002);
+  metrics.backend.requestAnswered('/api/x/{y}', 'aborted', 0.002);
   series = await scrape();
   expect([200, 404, 'aborted'].map((status) => series.get(requests(status)))).toEqual([1, 0, 1]);
   expect(series.get(seconds)).toBe(2);

@@ -1,0 +1,18 @@
+-- First part of scripts that tell the backend of a change: they append events in the same step.
+
+-- Events of this run; how many were lost; and why one was refused.
+local told, dropped, refusal = 0, 0, ''
+
+-- `outbox`: a stream. `prefix`: of the ids of events, never used before. `most`: events kept. An event that is refused (no
+-- right, another type of key) does not undo the change.
+local function tell(outbox, prefix, most, event)
+  told = told + 1
+  local waiting = redis.pcall('XLEN', outbox)
+  local reply = redis.pcall('XADD', outbox, 'MAXLEN', most, '*', 'id', prefix .. told, 'event', event)
+  local refused = type(waiting) == 'table' and waiting.err or type(reply) == 'table' and reply.err
+  if refused then
+    dropped, refusal = dropped + 1, refused
+  elseif waiting >= tonumber(most) then
+    dropped = dropped + 1
+  end
+end

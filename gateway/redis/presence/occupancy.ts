@@ -1,0 +1,81 @@
+/**
+ * Occupancy over Redis: the leases of the nodes that have members in a room. Contract: gateway/backplane/occupancy.ts.
+ *
+ * `rc:{room}:nodes` is a set of leases. It shares the leases, their index of rooms and the connection of presence
+ * (gateway/redis/presence/presence.ts): in the index, its rooms have a mark that no room name begins with. So a node that died
+ * leaves rooms of both kinds by the same reaping.
+ */
+import type { OccupancyStore } from '../../backplane/occupancy.ts';
+import type { EventType } from '../../backplane/outbox.ts';
+import type { RedisConnection } from '../connection/connection.ts';
+import type { RedisNames } from '../names.ts';
+import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
+import { readScript } from '../script.ts';
+import type { Leases } from './leases.ts';
+
+export const occupancyScript = readScript('outbox/tell.lua', 'presence/occupancy.lua');
+
+/** Before the room in the index of a lease. */
+const mark = '>';
+const types: EventType[] = ['room.occupied', 'room.vacated'];
+
+interface Parts {
+  names: RedisNames;
+  connection: RedisConnection;
+  leases: Leases;
+  /** Undefined: nobody is told. */
+  outbox: RedisOutbox | undefined;
+}
+
+export class RedisOccupancy implements OccupancyStore {
+  readonly #parts: Parts;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  async occupy(room: string): Promise<void> {
+    const { leases } = this.#parts;
+    const life = leases.requireLife();
+    await leases.enter(mark + room, life);
+    const found = await this.#write(room, leases.name, '1');
+    await leases.adopt(mark + room, found);
+  }
+
+  async vacate(room: string, inDoubt: boolean): Promise<void> {
+    const { leases } = this.#parts;
+    leases.requireLife();
+    await this.#write(room, leases.name, inDoubt ? 'doubt' : '0');
+    await leases.leave(mark + room);
+  }
+
+  /** Undefined: the entry of the index is not of this kind. */
+  roomOf(entry: string): string | undefined {
+    return entry.startsWith(mark) ? entry.slice(mark.length) : undefined;
+  }
+
+  /** The lease has expired. */
+  async reap(lease: string, room: string): Promise<void> {
+    await this.#write(room, lease, '0');
+  }
+
+  /** Returns the leases in the room. */
+  async #write(room: string, lease: string, state: '1' | '0' | 'doubt'): Promise<string[]> {
+    const { connection, names, outbox } = this.#parts;
+    const { keys, words } = outbox?.telling(...types) ?? tellNothing;
+    const all = [`${names.room(room)}:nodes`, ...keys];
+    const reply = await connection.run([
+      'EVALSHA',
+      occupancyScript.sha,
+      all.length,
+      ...all,
+      lease,
+      state,
+      room,
+      ...words,
+    ]);
+    const [dropped, refusal, leases] = reply as [number, Buffer, Buffer[]];
+    outbox?.told(dropped, String(refusal));
+    return leases.map(String);
+  }
+}

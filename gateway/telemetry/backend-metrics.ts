@@ -1,0 +1,88 @@
+/**
+ * The numbers of what a node and the operator's backend have to do with each other: requests to the HTTP API, questions to
+ * GATEWAY_AUTH_URL, events for the webhook. It knows no metrics library.
+ */
+import {
+  type CallbackAction,
+  type CallbackResult,
+  callbackActions,
+  callbackResults,
+  type Events,
+  type WebhookResult,
+  webhookResults,
+} from './events.ts';
+
+/** Makes what counts and measures, by labels. */
+export interface Instruments {
+  counter<Label extends string>(name: string, help: string, ...labels: Label[]): LabelledCounter<Label>;
+  /** `buckets`: upper bounds, in seconds. */
+  histogram<Label extends string>(
+    name: string,
+    help: string,
+    buckets: number[],
+    ...labels: Label[]
+  ): LabelledHistogram<Label>;
+}
+
+type Labels<Label extends string> = Record<Label, string | number>;
+
+interface LabelledCounter<Label extends string> {
+  inc(labels: Labels<Label>, times: number): void;
+}
+
+interface LabelledHistogram<Label extends string> {
+  observe(labels: Labels<Label>, seconds: number): void;
+  zero(labels: Labels<Label>): void;
+}
+
+export class BackendMetrics implements Partial<Events> {
+  readonly #requests: LabelledCounter<'route' | 'status'>;
+  readonly #requestSeconds: LabelledHistogram<'route'>;
+  readonly #callbackSeconds: LabelledHistogram<'action' | 'result'>;
+  readonly #webhooks: LabelledCounter<'result'>;
+
+  constructor({ counter, histogram }: Instruments) {
+    this.#requests = counter('gateway_http_requests_total', 'Requests to the HTTP API.', 'route', 'status');
+    this.#requestSeconds = histogram(
+      'gateway_http_request_seconds',
+      'From the head of a request to the HTTP API to its answer.',
+      [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+      'route',
+    );
+    this.#callbackSeconds = histogram(
+      'gateway_callback_seconds',
+      'From a question to GATEWAY_AUTH_URL to its answer.',
+      [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2],
+      ...(['action', 'result'] as const),
+    );
+    this.#webhooks = counter('gateway_webhooks_total', 'Events for the webhook, by result.', 'result');
+    for (const result of webhookResults) this.#webhooks.inc({ result }, 0);
+  }
+
+  /** Series of these routes exist from now on, at 0. */
+  expectRequests(routes: Iterable<{ route: string; statuses: readonly number[] }>): void {
+    for (const { route, statuses } of routes) {
+      this.#requestSeconds.zero({ route });
+      for (const status of statuses) this.#requests.inc({ route, status }, 0);
+    }
+  }
+
+  /** Series of these questions exist from now on, at 0. */
+  expectCallbacks(): void {
+    for (const action of callbackActions)
+      for (const result of callbackResults) this.#callbackSeconds.zero({ action, result });
+  }
+
+  requestAnswered(route: string, status: number | 'aborted', duration: number): void {
+    this.#requests.inc({ route, status }, 1);
+    this.#requestSeconds.observe({ route }, duration);
+  }
+
+  callbackAnswered(action: CallbackAction, result: CallbackResult, duration: number): void {
+    this.#callbackSeconds.observe({ action, result }, duration);
+  }
+
+  webhooks(result: WebhookResult, events: number): void {
+    this.#webhooks.inc({ result }, events);
+  }
+}
