@@ -1,6 +1,7 @@
 /**
  * Every call of the HTTP API by curl, against a node that holds none of the connections in question, at the moment at which
- * another node was killed: what the living nodes say is right, the dead one is `missing`, and nothing takes 2.5 s.
+ * another node was killed: what the living nodes say is right, the dead one is `missing`, and nothing takes 2.5 s, beside what a
+ * call that asks nobody takes on a busy machine.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -110,10 +111,14 @@ test('while a node was just killed, every call is right or says what is missing,
   expect(new Set(called)).toEqual(new Set(routes.filter(({ open }) => !open).map(({ name }) => name)));
 
   const answers = await Promise.all(calls.map(([method, path, body]) => curl(asked, method, path, body)));
+  // Calls that wait for no other node tell how slow the machine is.
+  const unasked = answers.filter((_, at) => calls[at]?.[3] === 200 && !calls[at]?.[1].startsWith('/api/connections'));
+  const machineSeconds = Math.max(...unasked.map(({ seconds }) => seconds));
+  expect(machineSeconds).toBeLessThan(2);
   for (const [at, [method, path, , status, answer]] of calls.entries()) {
     const { seconds, ...answered } = answers[at] as Called;
     expect.soft(answered, `${method} ${path}`).toMatchObject({ status, json: answer });
-    expect.soft(seconds, `${method} ${path}`).toBeLessThan(answeredSeconds);
+    expect.soft(seconds, `${method} ${path}`).toBeLessThan(answeredSeconds + machineSeconds);
     if (status === 200) expect.soft(answered.json, `${method} ${path}`).not.toHaveProperty('missing');
   }
   // Each was done, and nothing else.
@@ -128,9 +133,8 @@ test('while a node was just killed, every call is right or says what is missing,
   const whole = async () => (await curl(asked, 'GET', '/api/nodes')).status === 200;
   await until(whole, 15_000, 'the dead node is known to be dead');
   const later = await Promise.all(calls.map(([method, path, body]) => curl(asked, method, path, body)));
-  for (const [at, { json, seconds, status }] of later.entries()) {
+  for (const [at, { json, status }] of later.entries()) {
     expect.soft(status, calls[at]?.[1]).toBe(200);
-    expect.soft(seconds, calls[at]?.[1]).toBeLessThan(answeredSeconds);
     expect.soft(json, calls[at]?.[1]).not.toHaveProperty('missing');
   }
 }, 60_000);
