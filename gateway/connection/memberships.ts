@@ -119,11 +119,13 @@ export class Memberships {
     for (const { joining, room } of this.#all()) if (!joining) this.#parts.presence.enter(room.name, this.#owner);
   }
 
-  /** The connection has ended: leaves all rooms. */
-  leaveAll(): void {
+  /** The connection has ended: leaves all rooms. `done`: it has served its purpose. */
+  leaveAll(done = false): void {
+    const { presence } = this.#parts;
     for (const membership of this.#all()) {
       membership.leave();
-      this.#parts.presence.disconnected(membership.room.name, this.#owner.id);
+      if (done && this.#owner.dialect.brief) presence.away(membership.room.name, this.#owner);
+      else presence.disconnected(membership.room.name, this.#owner.id);
     }
     this.#one = undefined;
     this.#others = undefined;

@@ -21,6 +21,8 @@ export interface Dialect {
   readonly subprotocol: string;
   /** True: WebSocket messages are binary in both directions. False: text. */
   readonly binary: boolean;
+  /** True: connections that speak it are brief, and a client has one after the other. */
+  readonly brief?: boolean;
   /** Decodes one WebSocket message. The bytes are only valid during the call. Never throws. */
   decode(message: ArrayBuffer): Request | Rejected;
   encode(reply: Reply): Frame;

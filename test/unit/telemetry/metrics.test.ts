@@ -20,6 +20,7 @@ beforeEach(() => {
   up = true;
   const gauges: Gauges = {
     streams: () => 0,
+    polls: () => 0,
     connections: () => values.connections,
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
@@ -55,6 +56,7 @@ describe('from the first scrape', () => {
       gateway_handshakes_rejected_total: 'counter',
       gateway_rooms: 'gauge',
       gateway_streams: 'gauge',
+      gateway_polls: 'gauge',
       gateway_subscriptions: 'gauge',
       gateway_members_reaped_total: 'counter',
       gateway_messages_published_total: 'counter',
