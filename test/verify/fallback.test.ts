@@ -1,0 +1,224 @@
+/**
+ * `npm run verify -- --fallback`: WebSockets, event streams and long polls follow one room with history, at 100 messages a
+ * second, through a kill of their node, a drain and a restart of Redis. Every reader hears each message once and in order.
+ *
+ * The same judge as in every verify run (checker.ts) reads what they heard, in groups, because the whole is millions of lines.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { onCleanup } from '../support/cleanup.ts';
+import { connectWelcomed } from '../support/client.ts';
+import { mintToken } from '../support/token.ts';
+import { until } from '../support/until.ts';
+import { check } from './checker.ts';
+import { LoadClient } from './client.ts';
+import { type Cluster, startCluster } from './cluster.ts';
+import type { Entry } from './log.ts';
+import { drain } from './node-faults.ts';
+import { PollReader } from './poll-reader.ts';
+import { Messages, type Place, type Reader } from './reader.ts';
+import { readHistory } from './run.ts';
+import { SocketReader } from './socket-reader.ts';
+import { StreamReader } from './stream-reader.ts';
+
+const room = 'h:1';
+const kinds = { WebSockets: 1_000, streams: 1_000, polls: 100 };
+const messagesPerSecond = 100;
+const publishers = 4;
+/** No padding: ASCII alone is faster to read. */
+const paddingLength = 1;
+const steadyMs = 5_000;
+const backDeadlineMs = 150_000;
+const heardDeadlineMs = 150_000;
+/**
+ * All readers share this process. Where it cannot hear 200,000 messages a second, publishing waits for it: the reader that is
+ * most behind is at most so many messages behind.
+ */
+const mostBehind = 1_500;
+const lookEveryMs = 250;
+const openedAtOnce = 100;
+const readersPerGroup = 70;
+
+interface Following {
+  readonly reader: Reader;
+  readonly listens: boolean;
+  connect(): void;
+  stop(): void;
+}
+
+/** Where readers go. `only`: all of them to this node, as long as it is ready. */
+function places({ balancer }: Cluster): { place: Place; only: number | undefined } {
+  let turn = 0;
+  const chosen = { only: undefined as number | undefined, place };
+  function place(): number | undefined {
+    const { targets, ready } = balancer;
+    if (chosen.only !== undefined && ready[chosen.only]) return targets[chosen.only]?.port;
+    for (let tries = targets.length; tries > 0; tries--) {
+      turn = (turn + 1) % targets.length;
+      if (ready[turn]) return targets[turn]?.port;
+    }
+    return undefined;
+  }
+  return chosen;
+}
+
+async function tokenOf(sub: string): Promise<string> {
+  return mintToken({ sub, exp: Math.floor(Date.now() / 1000) + 3_600 });
+}
+
+async function follow(place: Place): Promise<Record<keyof typeof kinds, Following[]>> {
+  const messages = new Messages(room);
+  const all = async (kind: keyof typeof kinds, Kind: typeof SocketReader | typeof StreamReader | typeof PollReader) => {
+    const readers: Following[] = [];
+    onCleanup(() => {
+      for (const each of readers) each.stop();
+    });
+    while (readers.length < kinds[kind]) {
+      const name = `${kind}${readers.length}`;
+      const each = new Kind(name, room, await tokenOf(name), place, messages);
+      readers.push(each);
+      each.connect();
+      if (readers.length % openedAtOnce === 0) {
+        await until(() => readers.every(({ listens }) => listens), backDeadlineMs, `${readers.length} ${kind} listen`);
+      }
+    }
+    return readers;
+  };
+  return {
+    WebSockets: await all('WebSockets', SocketReader),
+    streams: await all('streams', StreamReader),
+    polls: await all('polls', PollReader),
+  };
+}
+
+async function publishersOf({ balancer }: Cluster, log: Entry[], readers: readonly Following[]) {
+  const clients: LoadClient[] = [];
+  for (let index = 0; index < publishers; index++) {
+    const name = `publisher${index}`;
+    clients.push(
+      new LoadClient({ name, url: balancer.url, token: await tokenOf(name), rooms: [room], seed: index, log }),
+    );
+  }
+  let publishing = true;
+  let waits = false;
+  let waitedMs = 0;
+  let due = 0;
+  let before = performance.now();
+  const timer = setInterval(() => {
+    const now = performance.now();
+    if (publishing && !waits) due += ((now - before) / 1000) * messagesPerSecond;
+    if (waits) waitedMs += now - before;
+    before = now;
+    for (; due >= 1; due--) clients[Math.floor(Math.random() * publishers)]?.publish(room, paddingLength);
+  }, 10);
+  const looks = setInterval(() => {
+    const offsets = readers.map(({ reader: { position } }) => position?.offset ?? 0);
+    const behind = Math.max(...offsets) - Math.min(...offsets);
+    waits = behind > mostBehind;
+  }, lookEveryMs);
+  const heartbeats = setInterval(() => {
+    for (const client of clients) client.tick();
+  }, 500);
+  const end = () => {
+    clearInterval(timer);
+    clearInterval(heartbeats);
+    clearInterval(looks);
+    for (const client of clients) client.end();
+  };
+  onCleanup(end);
+  for (const client of clients) client.connect();
+  await until(() => clients.every(({ settled }) => settled), backDeadlineMs, 'the publishers are in the room');
+  return {
+    end,
+    /** How long readers were too far behind. */
+    waitedMs: () => waitedMs,
+    async settle() {
+      publishing = false;
+      const settled = () => clients.every((client) => client.settled && client.unsettled === 0);
+      await until(settled, backDeadlineMs, 'every outcome is known');
+    },
+  };
+}
+
+test('through a kill of their node, a drain and a restart of Redis, readers of every kind hear each message once, in order', {
+  timeout: 600_000,
+}, async () => {
+  const log: Entry[] = [
+    {
+      ...{ t: performance.now(), event: 'run', seed: 0, minutes: 1, schedule: [] },
+      rooms: [{ name: room, history: true }],
+    },
+  ];
+  const cluster = await startCluster();
+  const where = places(cluster);
+  where.only = 1;
+  const readers = await follow(where.place);
+  const all = Object.values(readers).flat();
+  const load = await publishersOf(cluster, log, all);
+  const allBack = (what: string) =>
+    until(() => all.every(({ listens }) => listens), backDeadlineMs, `all are back after the ${what}`).catch(
+      (error: Error) => {
+        const missing = all.flatMap(({ listens, reader }) => (listens ? [] : [reader.name]));
+        throw new Error(`${error.message}; ${missing.length} are not, such as ${missing.slice(0, 5)}`);
+      },
+    );
+  await pause(steadyMs);
+
+  where.only = 2;
+  cluster.nodes[1]?.kill('SIGKILL');
+  await cluster.nodes[1]?.exited;
+  await pause(1_000);
+  await cluster.restartNode(1);
+  await allBack('kill');
+  await pause(steadyMs);
+
+  where.only = undefined;
+  await drain(cluster, 2);
+  await cluster.restartNode(2);
+  await allBack('drain');
+  await pause(steadyMs);
+
+  await cluster.redis.kill();
+  await cluster.redis.start();
+  await cluster.untilHealthy();
+  await pause(steadyMs);
+  await load.settle();
+
+  const top = Math.max(...log.map((entry) => (entry.event === 'ack' ? (entry.offset ?? 0) : 0)));
+  const isThere = ({ reader: { position } }: Following) => (position?.offset ?? 0) >= top;
+  await until(() => all.every(isThere), heardDeadlineMs, 'all have the last message').catch((error: Error) => {
+    // The judge says what is missing.
+    process.stderr.write(`${error.message}\n`);
+  });
+  const token = await mintToken({ sub: 'historian', rooms: { '*': ['history'] } });
+  const history = await readHistory(await connectWelcomed(cluster.balancer.url, token), room);
+  log.push(history);
+  load.end();
+
+  const violations = new Set<string>();
+  const [first, ...rest] = log as [Entry, ...Entry[]];
+  for (let from = 0; from < all.length; from += readersPerGroup) {
+    const heard = all.slice(from, from + readersPerGroup).flatMap(({ reader }) => [...reader.entries()]);
+    for (const { kind, what } of check([first, ...heard, ...rest])) violations.add(`${kind} ${what}`);
+  }
+  for (const [kind, some] of Object.entries(readers)) report(kind, some, history.offset);
+  process.stderr.write(`publishing waited ${(load.waitedMs() / 1000).toFixed(1)} s for readers\n`);
+  expect([...violations].slice(0, 20)).toEqual([]);
+  expect(history.offset).toBeGreaterThan((messagesPerSecond * 4 * steadyMs) / 1000 / 2);
+  for (const { reader } of [...readers.WebSockets, ...readers.streams]) {
+    // The kill and the drain, at least.
+    expect(reader.beginnings.length, reader.name).toBeGreaterThanOrEqual(3);
+    expect(reader.beginnings.slice(1).every(({ recovered }) => recovered)).toBe(true);
+  }
+});
+
+function report(kind: string, readers: readonly Following[], published: number): void {
+  const sum = (of: (reader: Reader) => number) => readers.reduce((total, { reader }) => total + of(reader), 0);
+  const latencies = Float64Array.from(readers.flatMap(({ reader }) => reader.latencies)).sort();
+  const [p50, p99] = [0.5, 0.99].map((share) => latencies[Math.floor(share * (latencies.length - 1))]);
+  const resumes = sum(({ beginnings }) => beginnings.length - 1);
+  process.stderr.write(
+    `${readers.length} ${kind}: ${published} messages published, ${sum(({ deliveries }) => deliveries)} deliveries, ` +
+      `${resumes} resumes, ${sum(({ gaps }) => gaps)} gaps, latency p50 ${p50} ms, p99 ${p99} ms\n`,
+  );
+}
