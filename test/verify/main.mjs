@@ -24,6 +24,7 @@ if (values.seed !== undefined) process.env.VERIFY_SEED = values.seed;
 if (values.faults !== undefined) process.env.VERIFY_FAULTS = values.faults;
 const slowReaders = values['slow-readers'];
 process.env.VERIFY_SLOW_READERS = String(slowReaders);
+process.env.VERIFY_FALLBACK = String(values.fallback);
 
 function filesOf() {
   if (values.roll) return ['roll.test'];
