@@ -18,10 +18,10 @@ import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import { type Balancer, startBalancer } from './balancer.ts';
 import { check } from './checker.ts';
-import { LoadClient } from './client.ts';
 import type { Entry } from './log.ts';
 import { readOptions } from './options.ts';
 import { PollReader } from './poll-reader.ts';
+import { Poster } from './poster.ts';
 import { Messages, type Place, type Reader } from './reader.ts';
 import { readHistory } from './run.ts';
 import { SocketReader } from './socket-reader.ts';
@@ -31,9 +31,6 @@ const room = 'h:1';
 const { fallback: full } = readOptions(process.env);
 const kinds = full ? { WebSockets: 1_000, streams: 1_000, polls: 100 } : { WebSockets: 150, streams: 150, polls: 50 };
 const messagesPerSecond = 100;
-const publishers = 4;
-/** No padding: ASCII alone is faster to read. */
-const paddingLength = 1;
 const steadyMs = 5_000;
 const backDeadlineMs = 150_000;
 const heardDeadlineMs = 150_000;
@@ -42,7 +39,6 @@ const heardDeadlineMs = 150_000;
  * most behind is at most so many messages behind.
  */
 const mostBehind = 1_500;
-const lookEveryMs = 250;
 const openedAtOnce = 100;
 const readersPerGroup = 70;
 
@@ -140,53 +136,10 @@ async function follow(place: Place): Promise<Record<keyof typeof kinds, Followin
   };
 }
 
-async function publishersOf({ balancer }: Nodes, log: Entry[], readers: readonly Following[]) {
-  const clients: LoadClient[] = [];
-  for (let index = 0; index < publishers; index++) {
-    const name = `publisher${index}`;
-    clients.push(
-      new LoadClient({ name, url: balancer.url, token: await tokenOf(name), rooms: [room], seed: index, log }),
-    );
-  }
-  let publishing = true;
-  let waits = false;
-  let waitedMs = 0;
-  let due = 0;
-  let before = performance.now();
-  const timer = setInterval(() => {
-    const now = performance.now();
-    if (publishing && !waits) due += ((now - before) / 1000) * messagesPerSecond;
-    if (waits) waitedMs += now - before;
-    before = now;
-    for (; due >= 1; due--) clients[Math.floor(Math.random() * publishers)]?.publish(room, paddingLength);
-  }, 10);
-  const looks = setInterval(() => {
-    const offsets = readers.map(({ reader: { position } }) => position?.offset ?? 0);
-    const behind = Math.max(...offsets) - Math.min(...offsets);
-    waits = behind > mostBehind;
-  }, lookEveryMs);
-  const heartbeats = setInterval(() => {
-    for (const client of clients) client.tick();
-  }, 500);
-  const end = () => {
-    clearInterval(timer);
-    clearInterval(heartbeats);
-    clearInterval(looks);
-    for (const client of clients) client.end();
-  };
-  onCleanup(end);
-  for (const client of clients) client.connect();
-  await until(() => clients.every(({ settled }) => settled), backDeadlineMs, 'the publishers are in the room');
-  return {
-    end,
-    /** How long readers were too far behind. */
-    waitedMs: () => waitedMs,
-    async settle() {
-      publishing = false;
-      const settled = () => clients.every((client) => client.settled && client.unsettled === 0);
-      await until(settled, backDeadlineMs, 'every outcome is known');
-    },
-  };
+/** How far the last reader is behind the first one. */
+function distance(readers: readonly Following[]): number {
+  const offsets = readers.map(({ reader: { position } }) => position?.offset ?? 0);
+  return Math.max(...offsets) - Math.min(...offsets);
 }
 
 test('through a kill of their node, a drain and a restart of Redis, readers of every kind hear each message once, in order', {
@@ -203,7 +156,11 @@ test('through a kill of their node, a drain and a restart of Redis, readers of e
   where.only = 1;
   const readers = await follow(where.place);
   const all = Object.values(readers).flat();
-  const load = await publishersOf(nodes, log, all);
+  const anywhere = places(nodes).place;
+  const poster = new Poster({
+    ...{ room, token: await tokenOf('poster'), place: anywhere, log, perSecond: messagesPerSecond },
+    tooFast: () => distance(all) > mostBehind,
+  });
   const allBack = (what: string) =>
     until(() => all.every(({ listens }) => listens), backDeadlineMs, `all are back after the ${what}`).catch(
       (error: Error) => {
@@ -227,10 +184,9 @@ test('through a kill of their node, a drain and a restart of Redis, readers of e
   await nodes.redis.start();
   await nodes.untilReady();
   await pause(steadyMs);
-  await load.settle();
+  await poster.settle(backDeadlineMs);
 
-  const top = Math.max(...log.map((entry) => (entry.event === 'ack' ? (entry.offset ?? 0) : 0)));
-  const isThere = ({ reader: { position } }: Following) => (position?.offset ?? 0) >= top;
+  const isThere = ({ reader: { position } }: Following) => (position?.offset ?? 0) >= poster.top;
   await until(() => all.every(isThere), heardDeadlineMs, 'all have the last message').catch((error: Error) => {
     // The judge says what is missing.
     process.stderr.write(`${error.message}\n`);
@@ -238,7 +194,7 @@ test('through a kill of their node, a drain and a restart of Redis, readers of e
   const token = await mintToken({ sub: 'historian', rooms: { '*': ['history'] } });
   const history = await readHistory(await connectWelcomed(nodes.balancer.url, token), room);
   log.push(history);
-  load.end();
+  poster.stop();
 
   const violations = new Set<string>();
   const [first, ...rest] = log as [Entry, ...Entry[]];
@@ -247,7 +203,7 @@ test('through a kill of their node, a drain and a restart of Redis, readers of e
     for (const { kind, what } of check([first, ...heard, ...rest])) violations.add(`${kind} ${what}`);
   }
   for (const [kind, some] of Object.entries(readers)) report(kind, some, history.offset);
-  process.stderr.write(`publishing waited ${(load.waitedMs() / 1000).toFixed(1)} s for readers\n`);
+  process.stderr.write(`publishing waited ${(poster.waitedMs / 1000).toFixed(1)} s for readers\n`);
   expect([...violations].slice(0, 20)).toEqual([]);
   expect(history.offset).toBeGreaterThan((messagesPerSecond * 4 * steadyMs) / 1000 / 2);
   for (const { reader } of [...readers.WebSockets, ...readers.streams]) {
