@@ -1,5 +1,5 @@
 /**
- * A client of an event stream that vanishes: its packets stop, and no FIN comes. HAProxy with the rules of
+ * What takes long through HAProxy. A client of an event stream that vanishes: its packets stop, and no FIN comes. HAProxy with the rules of
  * deploy/haproxy/haproxy.cfg ends its stream within a comment and `tcp-ut`, so that its member leaves the room.
  *
  * The packets of one connection are dropped by the kernel, which needs root and iptables.
@@ -10,10 +10,12 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { commentIntervalMs } from '../../gateway/http/fallback/streams.ts';
 import { metric } from '../integration/admin.ts';
+import { roomsFile } from '../integration/files.ts';
 import { startHaproxy } from '../protocol/haproxy.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { installPackage, succeeds } from '../support/command.ts';
 import { startNode } from '../support/node.ts';
+import { poll, positionOf } from '../support/poll.ts';
 import { httpRequest } from '../support/raw-socket.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
@@ -59,4 +61,14 @@ test('through HAProxy the stream of a client that vanished ends, and its member 
   expect(performance.now() - vanishedAt).toBeGreaterThan(unacknowledgedMs - 1_000);
   expect(await metric(node, 'gateway_subscriptions')).toBe(0);
   process.stdout.write(`the stream ended ${Math.round((performance.now() - vanishedAt) / 1000)} s after its client\n`);
+});
+
+test('through HAProxy a poll waits for as long as it may, and is answered', { timeout: 60_000 }, async () => {
+  const rules = roomsFile({ match: 'kept:*', history: {} });
+  const haproxy = await startHaproxy(await startNode({ TRUSTED_PROXIES: '127.0.0.1', ROOMS_FILE: rules }));
+  const token = await mintToken({ sub: 'poller', rooms: { '*': ['subscribe'] } });
+  const since = positionOf(await poll(haproxy, 'kept:a', { token }));
+  const began = performance.now();
+  expect(await poll(haproxy, 'kept:a', { token, since, wait: 25 })).toMatchObject({ messages: [], recovered: true });
+  expect(performance.now() - began).toBeGreaterThan(24_500);
 });
