@@ -161,13 +161,19 @@ test('through a kill of their node, a drain and a restart of Redis, readers of e
     ...{ room, token: await tokenOf('poster'), place: anywhere, log, perSecond: messagesPerSecond },
     tooFast: () => distance(all) > mostBehind,
   });
-  const allBack = (what: string) =>
-    until(() => all.every(({ listens }) => listens), backDeadlineMs, `all are back after the ${what}`).catch(
-      (error: Error) => {
-        const missing = all.flatMap(({ listens, reader }) => (listens ? [] : [reader.name]));
-        throw new Error(`${error.message}; ${missing.length} are not, such as ${missing.slice(0, 5)}`);
-      },
-    );
+  const began = performance.now();
+  const say = (what: string) => {
+    const seconds = Math.round((performance.now() - began) / 1000);
+    process.stdout.write(`${seconds} s: ${what}; ${poster.top} messages so far\n`);
+  };
+  const allBack = async (what: string) => {
+    const back = () => all.every(({ listens }) => listens);
+    await until(back, backDeadlineMs, `all are back after the ${what}`).catch((error: Error) => {
+      const missing = all.flatMap(({ listens, reader }) => (listens ? [] : [reader.name]));
+      throw new Error(`${error.message}; ${missing.length} are not, such as ${missing.slice(0, 5)}`);
+    });
+    say(`all are back after the ${what}`);
+  };
   await pause(steadyMs);
 
   where.only = 2;
@@ -184,6 +190,7 @@ test('through a kill of their node, a drain and a restart of Redis, readers of e
   await nodes.redis.start();
   await nodes.untilReady();
   await pause(steadyMs);
+  say('Redis is back');
   await poster.settle(backDeadlineMs);
 
   const isThere = ({ reader: { position } }: Following) => (position?.offset ?? 0) >= poster.top;
@@ -191,6 +198,7 @@ test('through a kill of their node, a drain and a restart of Redis, readers of e
     // The judge says what is missing.
     process.stderr.write(`${error.message}\n`);
   });
+  say('all have heard all');
   const token = await mintToken({ sub: 'historian', rooms: { '*': ['history'] } });
   const history = await readHistory(await connectWelcomed(nodes.balancer.url, token), room);
   log.push(history);
