@@ -167,6 +167,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     {
       connections: () => open.size,
       streams: () => server.streams,
+      polls: () => server.polls,
       rooms: () => hub.roomCount,
       subscriptions: () => hub.memberCount,
       // Slow connections are rare, and a node has fewer rooms than connections, so rooms are checked first.

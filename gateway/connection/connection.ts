@@ -163,7 +163,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   #leave(): void {
     this.#closing = true;
-    this.memberships.leaveAll();
+    this.memberships.leaveAll(this.#closeCode === closeCode.normal);
     const user = this.#session.end();
     if (user !== null) this.#parts.users.remove(user, this);
   }

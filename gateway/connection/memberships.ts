@@ -230,12 +230,14 @@ export class Memberships implements Holder<Membership> {
     this.#parts.presence.enter(room.name, this.#owner, permit.info);
   }
 
-  /** The connection has ended: leaves all rooms. */
-  leaveAll(): void {
+  /** The connection has ended: leaves all rooms. `done`: it has served its purpose. */
+  leaveAll(done = false): void {
+    const { presence } = this.#parts;
     for (const membership of this.#all()) {
       this.#parts.renewals.delete(membership);
       membership.leave();
-      this.#parts.presence.disconnected(membership.room.name, this.#owner.id);
+      if (done && this.#owner.dialect.brief) presence.away(membership.room.name, this.#owner);
+      else presence.disconnected(membership.room.name, this.#owner.id);
     }
     this.#one = undefined;
     this.#others = undefined;

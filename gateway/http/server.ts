@@ -104,6 +104,11 @@ export class Server {
     return this.#fallback.streams;
   }
 
+  /** Polls without an answer yet. */
+  get polls(): number {
+    return this.#fallback.polls;
+  }
+
   get certificate(): Certificate | undefined {
     return this.#applications.certificate;
   }
@@ -237,7 +242,7 @@ export class Server {
       ...request,
       room: req.getParameter(0) ?? '',
       address,
-      draining: this.#draining,
+      draining: () => this.#draining,
       admit: () => this.#admit(address) ?? (() => this.#addresses.remove(address)),
     };
   }

@@ -23,6 +23,8 @@ export interface Dialect {
   readonly binary: boolean;
   /** Its clients cannot be in more than one room, nor change it. Absent: they can. */
   readonly oneRoom?: true;
+  /** True: connections that speak it are brief, and a client has one after the other. */
+  readonly brief?: boolean;
   /** Decodes one WebSocket message. The bytes are only valid during the call. Never throws. */
   decode(message: ArrayBuffer): Request | Rejected;
   encode(reply: Reply): Frame;

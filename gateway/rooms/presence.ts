@@ -52,6 +52,13 @@ const closeTimeoutMs = 2_000;
  */
 const movedMs = 1_000;
 /**
+ * A user stays present this long between two brief connections. As long as the members of a dead node stay
+ * (gateway/redis/presence/presence.ts).
+ */
+export const awayMs = 10_000;
+/** Users who are away, over all rooms. Further ones leave at once. */
+const maxAway = 10_000;
+/**
  * Audit: every room is synced once per this many intervals, because a failed write may still take effect much later.
  */
 const auditsPerRound = 60;
@@ -66,6 +73,11 @@ export class Presence implements PresenceListener {
   #auditNumber = 0;
   #requestedMembers = 0;
   #draining = false;
+  /** Users between two brief connections, by room and user. */
+  readonly #away = new Map<
+    string,
+    { connection: string; room: PresenceRoom<PresenceConnection>; timer: NodeJS.Timeout }
+  >();
   /** Resolves when every connection that ended during the drain has left its room. */
   #lastDeparture = Promise.resolve();
   #closed = false;
@@ -89,13 +101,19 @@ export class Presence implements PresenceListener {
     if (room !== undefined) room.changesSeen++;
   }
 
-  /** The connection has joined the room, or its identity has changed. `info`: in place of that of its identity. */
+  /**
+   * The connection has joined the room, or its identity has changed. `info`: in place of that of its identity. A brief
+   * connection without a user is not present: nothing tells that the next one is of the same client.
+   */
   enter(name: string, member: PresenceConnection, info?: string): void {
-    const { identity, id: connection } = member;
+    const { identity, id: connection, dialect } = member;
     const { presence, joinLeave } = this.#parts.access.rule(name);
-    if (!presence && !joinLeave) return;
+    if ((!presence && !joinLeave) || (dialect.brief && identity?.user === null)) return;
     const room = this.#rooms.get(name) ?? this.#open(name);
-    if (identity !== undefined) room?.enter({ connection, user: identity.user, info: info ?? identity.info }, member);
+    if (identity === undefined) return;
+    room?.enter({ connection, user: identity.user, info: info ?? identity.info }, member);
+    // Afterwards: the user was never gone.
+    if (this.#away.size > 0 && identity.user !== null) this.#endAway(keyOfAway(name, identity.user));
   }
 
   leave(name: string, connection: string): void {
@@ -116,6 +134,28 @@ export class Presence implements PresenceListener {
         setTimeout(() => resolve(room.leave(connection)), movedMs);
       });
     }
+  }
+
+  /** A brief connection has ended, and its client will be back, here or on another node: the user stays for `awayMs`. */
+  away(name: string, { id: connection, identity }: PresenceConnection): void {
+    const room = this.#rooms.get(name);
+    const user = identity?.user ?? null;
+    if (room === undefined || user === null || this.#draining || this.#away.size >= maxAway) {
+      this.disconnected(name, connection);
+      return;
+    }
+    const key = keyOfAway(name, user);
+    this.#endAway(key);
+    const timer = setTimeout(() => this.#endAway(key), awayMs);
+    this.#away.set(key, { connection, room, timer });
+  }
+
+  #endAway(key: string): void {
+    const away = this.#away.get(key);
+    if (away === undefined) return;
+    this.#away.delete(key);
+    clearTimeout(away.timer);
+    away.room.leave(away.connection);
   }
 
   /** The node drains: from now on `disconnected` means that the client has probably moved. */
@@ -162,6 +202,7 @@ export class Presence implements PresenceListener {
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#audit);
+    for (const key of this.#away.keys()) this.#endAway(key);
     await this.#lastDeparture;
     const written = Promise.allSettled([...this.#rooms.values()].map((room) => room.written()));
     await Promise.race([written, delay(closeTimeoutMs, undefined, { ref: false })]);
@@ -211,4 +252,9 @@ export class Presence implements PresenceListener {
 
 function keyOf(member: JoinLeaveFrame['members'][number]): string {
   return 'user' in member ? `user ${member.user}` : `connection ${member.connection}`;
+}
+
+/** A room name has no line feed. */
+function keyOfAway(room: string, user: string): string {
+  return `${room}\n${user}`;
 }

@@ -5,6 +5,8 @@ export interface Gauges {
   connections(): number;
   /** Event streams among the connections. */
   streams(): number;
+  /** Long polls among the connections. */
+  polls(): number;
   rooms(): number;
   subscriptions(): number;
   /** Connections with a room in which they get no live messages because they read too slowly, by the room's rule. */
@@ -33,6 +35,7 @@ export function plainGauges(gauges: Gauges): PlainGauge[] {
   return [
     ['gateway_connections', 'Open connections.', gauges.connections],
     ['gateway_streams', 'Open event streams; each is a connection too.', gauges.streams],
+    ['gateway_polls', 'Long polls without an answer yet; each is a connection too.', gauges.polls],
     ['gateway_rooms', 'Rooms with a member on this node.', gauges.rooms],
     ['gateway_subscriptions', 'Members on this node, over all rooms.', gauges.subscriptions],
     ['gateway_buffered_bytes', 'Bytes waiting for clients to read.', gauges.bufferedBytes],

@@ -142,6 +142,41 @@ describe('events', () => {
   });
 });
 
+describe('polls', () => {
+  const path = '/rooms/open:a/messages';
+
+  test.each(rooms)('a room name with %s gets 400', async (_what, segment) => {
+    await expectProblem(await send({ path: `/rooms/${segment}/messages` }), 400, 'bad_request');
+  });
+
+  test.each(['5', 'epoch:-1', 'epoch:99999999999999999', 'epoch: 1'])('the position %s gets 400', async (since) => {
+    await expectProblem(await send({ path: `${path}?since=${encodeURIComponent(since)}` }), 400, 'bad_request');
+  });
+
+  test.each(['26', '-1', '1.5', '1e1', ' 1', '', 'soon', '025'])('the wait "%s" gets 400', async (wait) => {
+    await expectProblem(await send({ path: `${path}?wait=${encodeURIComponent(wait)}` }), 400, 'bad_request');
+  });
+
+  test.each([
+    ['no token', {}, 401, 'unauthorized'],
+    ['a bad signature', { authorization: `Bearer ${bad}` }, 401, 'unauthorized'],
+    ['a token for other rooms', { authorization: `Bearer ${narrow}` }, 403, 'forbidden'],
+  ])('%s is refused', async (_what, headers, status, code) => {
+    const response = await fetch(`http://127.0.0.1:${node.port}${path}`, { headers });
+    await expectProblem(response, status, code);
+    expect(response.headers.get('www-authenticate')).toBe(status === 401 ? 'Bearer' : null);
+  });
+
+  test('in a room without history a poll gets 403, which says what turns it on', async () => {
+    for (const query of ['', '?since=epoch:1']) {
+      const response = await send({ path: `/rooms/mine:a/messages${query}` });
+      const text = await response.clone().text();
+      await expectProblem(response, 403, 'forbidden');
+      expect(text).toContain('history');
+    }
+  });
+});
+
 describe('messages', () => {
   const json = { 'content-type': 'application/json' };
   const path = '/rooms/mine:a/messages';
@@ -232,9 +267,9 @@ describe('messages', () => {
     await expectProblem(await post({ path: '/rooms/open:a/messages', headers: { ...json, ...headers } }), status, code);
   });
 
-  test.each(['GET', 'PUT', 'DELETE', 'HEAD'])('%s gets 405 with Allow', async (method) => {
+  test.each(['PUT', 'DELETE', 'PATCH', 'HEAD', 'TRACY'])('%s gets 405 with Allow', async (method) => {
     const { response } = await EventStream.request(node, '', { token, path, method });
-    expect([response.statusCode, response.headers.allow]).toEqual([405, 'POST, OPTIONS']);
+    expect([response.statusCode, response.headers.allow]).toEqual([405, 'GET, POST, OPTIONS']);
   });
 
   test('an aborted body publishes nothing, and harms nobody', async () => {
@@ -291,14 +326,14 @@ describe('pages of other origins', () => {
 
   test('a preflight names methods and headers, and needs no token', async () => {
     for (const [path, method] of [
-      ['/rooms/mine:a/messages', 'POST'],
+      ['/rooms/mine:a/messages', 'GET, POST'],
       ['/rooms/mine:a/events', 'GET'],
     ] as const) {
       const { status, headers } = await send(
         {
           method: 'OPTIONS',
           path,
-          headers: { origin: page, 'access-control-request-method': method, authorization: '' },
+          headers: { origin: page, 'access-control-request-method': method.slice(-4).trim(), authorization: '' },
         },
         await listed,
       );
@@ -334,4 +369,5 @@ test('a token in the query is taken only where the operator allows it', async ()
 test('after all of this no stream is open and no connection is left', async () => {
   await until(async () => (await metric(node, 'gateway_connections')) === 0, 10_000, 'all are gone');
   expect(await metric(node, 'gateway_streams')).toBe(0);
+  expect(await metric(node, 'gateway_polls')).toBe(0);
 });

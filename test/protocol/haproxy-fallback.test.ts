@@ -3,8 +3,10 @@
  * and every other path stays 404, in whatever spelling.
  */
 import { beforeAll, expect, test } from 'vitest';
+import { roomsFile } from '../integration/files.ts';
 import { EventStream } from '../support/event-stream.ts';
 import { startNode, type TestNode } from '../support/node.ts';
+import { beginPoll, poll, positionOf } from '../support/poll.ts';
 import { httpRequest, RawSocket } from '../support/raw-socket.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
@@ -17,7 +19,11 @@ let haproxy: Haproxy;
 let token: string;
 
 beforeAll(async () => {
-  node = await startNode({ ...protocolSettings, TRUSTED_PROXIES: '127.0.0.1', MAX_CONNECTIONS_PER_IP: 100 });
+  node = await startNode({
+    ...protocolSettings,
+    ...{ TRUSTED_PROXIES: '127.0.0.1', MAX_CONNECTIONS_PER_IP: 100 },
+    ROOMS_FILE: roomsFile({ match: 'kept:*', history: {} }),
+  });
   haproxy = await startHaproxy(node);
   token = await mintToken({ sub: 'user', rooms: { '*': ['subscribe', 'publish'] } });
 });
@@ -59,6 +65,24 @@ test('a client that goes, goes at the node too', async () => {
   expect(await streams()).toBeGreaterThan(0);
   stream.abort();
   await until(async () => (await streams()) === 0, 5_000, 'no stream is left');
+});
+
+test('a poll waits for the next message and gets it at once; a client that goes, goes at the node too', async () => {
+  const room = 'kept:a';
+  const waiting = async () => {
+    const text = await (await fetch(`http://127.0.0.1:${node.adminPort}/metrics`)).text();
+    return Number(/^gateway_polls (\d+)/m.exec(text)?.[1]);
+  };
+  const since = positionOf(await poll(haproxy, room, { token }));
+  const { answer } = beginPoll(haproxy, room, { token, since });
+  await until(async () => (await waiting()) === 1, 5_000, 'the poll waits');
+  expect((await post(room, '{"data":1}')).status).toBe(200);
+  const answered = JSON.parse((await answer).text);
+  expect(answered).toMatchObject({ messages: [{ data: 1 }], recovered: true });
+  const going = beginPoll(haproxy, room, { token, since: positionOf(answered) });
+  await until(async () => (await waiting()) === 1, 5_000, 'the next poll waits');
+  going.abort();
+  await until(async () => (await waiting()) === 0, 5_000, 'no poll is left');
 });
 
 test('refusals come through with their status and their problem', async () => {

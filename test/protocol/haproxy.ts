@@ -99,7 +99,7 @@ async function requireHaproxy(): Promise<void> {
 }
 
 function withPorts(configuration: string, port: number, statePort: number): string {
-  const listening = replaceOne(configuration, /^ *bind :8080$/m, `  bind 127.0.0.1:${port}`);
+  const listening = replaceOne(configuration, /^ *bind :8080 (.*)$/m, `  bind 127.0.0.1:${port} $1`);
   return replaceOne(listening, /^ *bind :8404$/m, `  bind 127.0.0.1:${statePort}`);
 }
 

@@ -11,6 +11,8 @@ export interface Options {
   faults: FaultKind[] | undefined;
   /** Only the slow-readers run, at full length, with its effect on other clients measured. */
   slowReaders: boolean;
+  /** Only the run of all kinds of readers, at full size. */
+  fallback: boolean;
 }
 
 /** `uncounted`: no violation was found, but too little happened. */
@@ -29,7 +31,11 @@ export function readOptions(env: NodeJS.ProcessEnv): Options {
   if (!(minutes > 0 && minutes <= 24 * 60)) throw new TypeError('--minutes must be a number above 0, at most 1440');
   if (!Number.isSafeInteger(seed)) throw new TypeError('--seed must be a whole number');
   const faults = env.VERIFY_FAULTS?.split(',').map((name) => kindOf(name.trim()));
-  return { minutes, seed, faults, slowReaders: env.VERIFY_SLOW_READERS === 'true' };
+  return {
+    ...{ minutes, seed, faults },
+    slowReaders: env.VERIFY_SLOW_READERS === 'true',
+    fallback: env.VERIFY_FALLBACK === 'true',
+  };
 }
 
 function kindOf(name: string): FaultKind {

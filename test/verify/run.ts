@@ -9,7 +9,7 @@ import { Random } from '../unit/random.ts';
 import { type Cluster, roomPlans, startCluster } from './cluster.ts';
 import { gather } from './crowd.ts';
 import type { World } from './fault.ts';
-import type { Entry, PlannedFault, StoredMessage } from './log.ts';
+import type { Entry, EntryOf, PlannedFault, StoredMessage } from './log.ts';
 import { inflict } from './nemesis.ts';
 import { idOf } from './payload.ts';
 
@@ -88,18 +88,17 @@ async function readPresence(reader: Client): Promise<Entry[]> {
 
 async function readHistories(reader: Client): Promise<Entry[]> {
   const histories: Entry[] = [];
-  for (const { name: room, history } of roomPlans) {
-    if (!history) continue;
-    const items: StoredMessage[] = [];
-    for (let after = 0; ; ) {
-      const page = await reader.request({ type: 'history', room, after, limit: historyPage }, answerDeadlineMs);
-      const { epoch = '', offset = 0, first = 0, messages = [], more } = okOf(page);
-      items.push(...messages.map((message) => ({ id: idOf(room, message.data), offset: message.offset ?? 0 })));
-      after = items.at(-1)?.offset ?? after;
-      if (more) continue;
-      histories.push({ t: performance.now(), event: 'history', room, epoch, first, offset, items });
-      break;
-    }
-  }
+  for (const { name: room, history } of roomPlans) if (history) histories.push(await readHistory(reader, room));
   return histories;
+}
+
+export async function readHistory(reader: Client, room: string): Promise<EntryOf<'history'>> {
+  const items: StoredMessage[] = [];
+  for (let after = 0; ; ) {
+    const page = await reader.request({ type: 'history', room, after, limit: historyPage }, answerDeadlineMs);
+    const { epoch = '', offset = 0, first = 0, messages = [], more } = okOf(page);
+    items.push(...messages.map((message) => ({ id: idOf(room, message.data), offset: message.offset ?? 0 })));
+    after = items.at(-1)?.offset ?? after;
+    if (!more) return { t: performance.now(), event: 'history', room, epoch, first, offset, items };
+  }
 }

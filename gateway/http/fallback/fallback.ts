@@ -1,6 +1,6 @@
 /**
  * The fallback: HTTP for clients that cannot use WebSockets, on the public port. `/rooms/{room}/events` is a stream,
- * `/rooms/{room}/messages` takes a publish.
+ * `/rooms/{room}/messages` answers polls and takes a publish.
  *
  * Each request is checked like a handshake: origin, method, room, place, token. It knows the library only by
  * gateway/http/fallback/response.ts; gateway/http/server.ts has the routes.
@@ -16,9 +16,10 @@ import {
 } from '../handshake.ts';
 import { takeBody } from './body.ts';
 import { corsHeaders, preflight } from './cors.ts';
+import { Polls } from './polls.ts';
 import { type ProblemDetail, problem } from './problem.ts';
 import { type Post, Publishing } from './publishing.ts';
-import { readRoom, readSince } from './request.ts';
+import { readRoom, readSince, readWaitMs } from './request.ts';
 import { answer, Exchange, type Headers, type LibraryResponse, problemAnswer } from './response.ts';
 import { Streams } from './streams.ts';
 
@@ -45,7 +46,7 @@ export interface FallbackRequest extends HandshakeRequest {
   /** Of the client. */
   address: string;
   /** The node stops: its client should go to another one. */
-  draining: boolean;
+  draining(): boolean;
   /** Takes a place for one more connection. Returns a function that gives it back, to be called once. */
   admit(): (() => void) | HandshakeRefusal;
 }
@@ -53,6 +54,7 @@ export interface FallbackRequest extends HandshakeRequest {
 export class Fallback {
   readonly #parts: FallbackParts;
   readonly #streams: Streams;
+  readonly #polls: Polls;
   readonly #publishing = new Publishing();
   /** Publishes that are not answered yet. They never reject. */
   readonly #underWay = new Set<Promise<void>>();
@@ -60,11 +62,17 @@ export class Fallback {
   constructor(parts: FallbackParts) {
     this.#parts = parts;
     this.#streams = new Streams(parts.connections);
+    this.#polls = new Polls(parts.connections);
   }
 
   /** Open streams. */
   get streams(): number {
     return this.#streams.size;
+  }
+
+  /** Polls without an answer yet. */
+  get polls(): number {
+    return this.#polls.size;
   }
 
   /** Resolves when the publishes under way are answered. */
@@ -81,30 +89,63 @@ export class Fallback {
     const headers = this.#begin(res, request, 'GET');
     if (headers === undefined) return;
     const asked = check(() => ({ room: readRoom(request.room), since: readSince(request) }));
+    this.#open(res, request, headers, asked, (following, leave) => {
+      this.#streams.open(res, { ...following, ...this.#common(request, headers) }, leave);
+    });
+  }
+
+  /** `/rooms/{room}/messages` */
+  messages(res: LibraryResponse, request: FallbackRequest): void {
+    const headers = this.#begin(res, request, 'GET', 'POST');
+    if (headers === undefined) return;
+    if (request.method === 'GET') this.#poll(res, request, headers);
+    else this.#post(res, request, headers);
+  }
+
+  #poll(res: LibraryResponse, request: FallbackRequest, headers: Headers): void {
+    const asked = check(() => ({
+      room: readRoom(request.room),
+      since: readSince(request),
+      waitMs: readWaitMs(request),
+    }));
+    const { draining } = request;
+    this.#open(res, request, headers, asked, (following, leave) => {
+      this.#polls.open(res, { ...following, draining, ...this.#common(request, headers) }, leave);
+    });
+  }
+
+  #common(request: FallbackRequest, headers: Headers) {
+    return { token: findToken(request, [], this.#parts.config), address: request.address, headers };
+  }
+
+  /** Opens a connection for what a request asks for, or refuses the request. */
+  #open<Asked extends object>(
+    res: LibraryResponse,
+    { admit, draining }: FallbackRequest,
+    headers: Headers,
+    asked: Asked | ProblemDetail,
+    open: (asked: Asked, leave: () => void) => void,
+  ): void {
     if ('code' in asked) {
       answer(res, problemAnswer(problem(asked), headers));
       return;
     }
-    const leave = request.admit();
+    const leave = admit();
     if (typeof leave === 'function') {
-      const token = findToken(request, [], this.#parts.config);
-      this.#streams.open(res, { ...asked, token, address: request.address, headers }, leave);
+      open(asked, leave);
       return;
     }
     const { reason, message } = leave;
     this.#parts.events.handshakeRejected(reason);
     const code = reason === 'address' ? 'limit_exceeded' : 'unavailable';
-    answer(res, { ...problemAnswer(problem({ code, message }), headers), close: request.draining });
+    answer(res, { ...problemAnswer(problem({ code, message }), headers), close: draining() });
   }
 
-  /** `/rooms/{room}/messages` */
-  messages(res: LibraryResponse, request: FallbackRequest): void {
-    const headers = this.#begin(res, request, 'POST');
-    if (headers === undefined) return;
+  #post(res: LibraryResponse, request: FallbackRequest, headers: Headers): void {
     const exchange = new Exchange(res);
     const length = Number(request.headers.get('content-length')?.[0] ?? Number.POSITIVE_INFINITY);
     const refuse = (detail: ProblemDetail, close = length > mostDiscardedBytes) =>
-      exchange.answer({ ...problemAnswer(problem(detail), headers), close: close || request.draining });
+      exchange.answer({ ...problemAnswer(problem(detail), headers), close: close || request.draining() });
     const { config } = this.#parts;
     const asked = check(() => ({ room: readRoom(request.room) }));
     const mistake = 'code' in asked ? asked : checkBody(request, length, config.maxMessageBytes);
@@ -121,7 +162,7 @@ export class Fallback {
     });
   }
 
-  #publish(exchange: Exchange, post: Post, headers: Headers, close: boolean): void {
+  #publish(exchange: Exchange, post: Post, headers: Headers, draining: () => boolean): void {
     const { parts } = this.#parts.connections;
     if (parts === undefined) throw new Error('nothing can be published before the node has started');
     const answered = this.#publishing
@@ -136,7 +177,7 @@ export class Fallback {
           'problem' in published
             ? problemAnswer(published.problem, headers)
             : { status: '200 OK', headers: { 'content-type': 'application/json', ...headers }, body: published.ok };
-        exchange.answer({ ...made, close });
+        exchange.answer({ ...made, close: draining() });
       })
       .catch((error: unknown) => parts.faults.report('an answer by HTTP failed', error))
       .finally(() => this.#underWay.delete(answered));
@@ -144,7 +185,7 @@ export class Fallback {
   }
 
   /** Checks what all requests have in common. Returns the headers of the answer, or undefined if it was answered. */
-  #begin(res: LibraryResponse, request: FallbackRequest, method: string): Headers | undefined {
+  #begin(res: LibraryResponse, request: FallbackRequest, ...methods: string[]): Headers | undefined {
     const refusal = checkOrigin(request, this.#parts.config.allowedOrigins) ?? checkFetchSite(request);
     const body = request.method !== 'HEAD';
     if (refusal !== undefined) {
@@ -154,13 +195,13 @@ export class Fallback {
       return undefined;
     }
     const headers = corsHeaders(request, this.#parts.config);
-    if (request.method === method) return headers;
-    const allow = `${method}, OPTIONS`;
+    if (methods.includes(request.method)) return headers;
+    const allow = [...methods, 'OPTIONS'].join(', ');
     if (request.method === 'OPTIONS') {
       answer(res, preflight(allow, headers));
       return undefined;
     }
-    const detail = { code: 'bad_request', status: 405, message: `Send ${method}.` } as const;
+    const detail = { code: 'bad_request', status: 405, message: `Send ${methods.join(' or ')}.` } as const;
     const made = problemAnswer(problem(detail), { ...headers, allow });
     answer(res, { ...made, close: true, ...(body ? {} : { body: undefined }) });
     return undefined;

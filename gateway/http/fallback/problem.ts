@@ -40,7 +40,7 @@ export function problem({ code, message, retryAfterMs, status = problems[code][0
 
 const draining = 'This node is stopping; try another one.';
 
-/** Why a stream was closed before it began. */
+/** Why a stream or a poll was closed before its answer. */
 export function problemOfClose(code: CloseCode): Problem {
   switch (code) {
     case 4002:
@@ -55,6 +55,6 @@ export function problemOfClose(code: CloseCode): Problem {
     case 4001:
       return problem({ code: 'unavailable', message: draining });
     default:
-      return problem({ code: 'unavailable', message: 'The stream could not begin; try again in a moment.' });
+      return problem({ code: 'unavailable', message: 'This node cannot serve the room now; try again in a moment.' });
   }
 }

@@ -1,11 +1,13 @@
 /**
- * What a request of the fallback asks for: its room, and the position to resume from. Pure functions.
+ * What a request of the fallback asks for: its room, the position to resume from, and how long to wait. Pure functions.
  */
 import type { Position } from '../../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
 import type { HandshakeRequest } from '../handshake.ts';
 
 const maxEpochCharacters = 64;
+/** Less than the 30 s after which HAProxy (deploy/haproxy/haproxy.cfg) and many proxies give up. */
+const longestWaitSeconds = 25;
 
 /** A segment of the path becomes the name of a room. It is decoded once. Throws a TypeError for the client. */
 export function readRoom(segment: string): string {
@@ -40,4 +42,13 @@ export function readSince({ headers, query }: HandshakeRequest): Position | unde
     throw new TypeError('since and Last-Event-ID must be the id of an event, <epoch>:<offset>.');
   }
   return { epoch, offset };
+}
+
+/** How long a poll waits. Throws a TypeError for the client. */
+export function readWaitMs({ query }: HandshakeRequest): number {
+  const text = new URLSearchParams(query).get('wait') ?? String(longestWaitSeconds);
+  if (!/^\d{1,2}$/.test(text) || Number(text) > longestWaitSeconds) {
+    throw new TypeError(`wait must be a whole number of seconds, from 0 to ${longestWaitSeconds}.`);
+  }
+  return Number(text) * 1000;
 }

@@ -14,6 +14,12 @@ export interface LibraryResponse {
   write(chunk: Frame): boolean;
   /** `close`: ends the connection too. Never with `close` after `write`: the library would write a header into the body. */
   end(body?: string, close?: boolean): unknown;
+  /**
+   * Sends as much of a whole body as the peer takes, and buffers nothing. `sent`: it was taken; `done`: the response has ended.
+   * Otherwise the rest, from `getWriteOffset` on, is to be sent when it is writable.
+   */
+  tryEnd(rest: Uint8Array, totalBytes: number): [sent: boolean, done: boolean];
+  getWriteOffset(): number;
   /** With an argument, even an undefined one, the library waits for a body, and ends the process if none comes. */
   endWithoutBody(): unknown;
   /** Ends the connection at once. The handler of `onAborted` is called from within. */
@@ -22,7 +28,7 @@ export interface LibraryResponse {
   cork(write: () => void): unknown;
   onAborted(handler: () => void): unknown;
   /** The peer has read some of its buffer. */
-  onWritable(handler: () => boolean): unknown;
+  onWritable(handler: (offset: number) => boolean): unknown;
   onData(handler: (chunk: ArrayBuffer, isLast: boolean) => void): unknown;
 }
 

@@ -11,11 +11,11 @@
  */
 import { type CloseCode, closeCode } from '../../../shared/codes.ts';
 import type { ErrorFrame } from '../../../shared/protocol.ts';
-import type { Socket } from '../../connection/socket.ts';
 import type { Frame } from '../../protocol/dialect.ts';
 import { problem, problemOfClose } from './problem.ts';
 import { answer, type Headers, type LibraryResponse, problemAnswer, writeHeaders } from './response.ts';
 import { closeEvent, meaningOf } from './sse.ts';
+import type { ResponseOwner, ResponseSocket } from './subscriber.ts';
 
 /** Size of the library's buffer for gathered writes. */
 const corkBytes = 16_384;
@@ -34,25 +34,14 @@ const streamHeaders: Headers = {
   'x-accel-buffering': 'no',
 };
 
-export interface StreamSocketOwner {
-  /** The client has read some of what waited. */
-  drained(): void;
-  /** Everything written so far was sent, after `ping`. */
-  ponged(payload: string): void;
-  /** The last frame of the stream was sent, and nothing follows. Called outside of `send`. */
-  finished(): void;
-  /** The response has ended, with this close code. Called once. */
-  closed(code: number): void;
-}
-
-export class StreamSocket implements Socket {
+export class StreamSocket implements ResponseSocket {
   readonly topics = undefined;
   readonly address: string;
   readonly #res: LibraryResponse;
   /** Until the answer begins. */
   #headers: Headers;
   /** Set right after construction. */
-  owner: StreamSocketOwner | undefined;
+  owner: ResponseOwner | undefined;
   #begun = false;
   #ended = false;
   /** Most bytes that the library may hold. 0: it has sent everything. */

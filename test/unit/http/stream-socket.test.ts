@@ -20,7 +20,7 @@ class ModelResponse implements LibraryResponse {
   ended = false;
   headers = new Map<string, string>();
   #corked: string | undefined;
-  #writable: () => boolean = () => true;
+  #writable: (offset: number) => boolean = () => true;
   #aborted: () => void = () => undefined;
 
   writeStatus(status: string) {
@@ -80,7 +80,7 @@ class ModelResponse implements LibraryResponse {
     this.#aborted = handler;
   }
 
-  onWritable(handler: () => boolean) {
+  onWritable(handler: (offset: number) => boolean) {
     this.#writable = handler;
   }
 
@@ -88,10 +88,18 @@ class ModelResponse implements LibraryResponse {
     throw new Error('a stream has no body');
   }
 
+  tryEnd(): never {
+    throw new Error('a stream has no known length');
+  }
+
+  getWriteOffset(): never {
+    throw new Error('a stream has no known length');
+  }
+
   /** The peer reads: the kernel takes more, and the library says so if it holds anything. */
   reads(bytes: number) {
     this.capacity += bytes;
-    if (this.held !== '') this.#writable();
+    if (this.held !== '') this.#writable(0);
   }
 
   #send() {

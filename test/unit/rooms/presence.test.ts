@@ -10,7 +10,7 @@ import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import { Access, readRules } from '../../../gateway/rooms/access.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
 import { Fanout, presenceTopic } from '../../../gateway/rooms/fanout.ts';
-import { Presence, type PresenceConnection } from '../../../gateway/rooms/presence.ts';
+import { awayMs, Presence, type PresenceConnection } from '../../../gateway/rooms/presence.ts';
 import { tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
@@ -79,7 +79,8 @@ async function startNode() {
     await vi.advanceTimersByTimeAsync(300);
     return (await page).members.map(({ connection }) => connection);
   };
-  return { store, presence, listening, enter, told, present };
+  const returning = (id: string, user: string | null) => member(id, user, { ...roomcast, brief: true });
+  return { store, presence, listening, enter, returning, told, present };
 }
 
 const settle = () => vi.advanceTimersByTimeAsync(300);
@@ -190,6 +191,44 @@ test('in a drain a connection that ended stays present for a second, and `close`
   await closed;
   const left = ['ann', 'bob'].map((connection) => expect.objectContaining({ connection }));
   expect(written).toHaveBeenCalledExactlyOnceWith('a', [], left);
+});
+
+test('a user of brief connections stays between two of them, leaves when none came for 10 s, and is nobody without a name', async () => {
+  const { enter, present, presence, returning, told } = await startNode();
+  enter('a', 'watcher');
+  await settle();
+  for (const id of ['one', 'two', 'three']) {
+    const connection = returning(id, 'ann');
+    presence.enter('a', connection);
+    await settle();
+    expect(await present('a')).toEqual([id, 'watcher'].sort());
+    presence.away('a', connection);
+    await vi.advanceTimersByTimeAsync(awayMs - 1_000);
+  }
+  expect(told('watcher')).toEqual(['join ann']);
+  expect(await present('a')).toEqual(['three', 'watcher']);
+  await vi.advanceTimersByTimeAsync(1_500);
+  expect(told('watcher')).toEqual(['join ann', 'leave ann']);
+  const nobody = returning('four', null);
+  presence.enter('a', nobody);
+  presence.away('a', nobody);
+  await settle();
+  expect(await present('a')).toEqual(['watcher']);
+  expect(told('watcher')).toEqual(['join ann', 'leave ann']);
+  await presence.close();
+});
+
+test('`close` removes users who are between two brief connections', async () => {
+  const { presence, returning, store } = await startNode();
+  const connection = returning('one', 'ann');
+  presence.enter('a', connection);
+  presence.away('a', connection);
+  await settle();
+  const written = vi.spyOn(store, 'change');
+  const closed = presence.close();
+  await vi.advanceTimersByTimeAsync(600);
+  await closed;
+  expect(written).toHaveBeenCalledExactlyOnceWith('a', [], [expect.objectContaining({ connection: 'one' })]);
 });
 
 test('`close` writes all changes, and nothing is written afterwards', async () => {

@@ -21,6 +21,7 @@ beforeEach(() => {
   const gauges: Gauges = {
     streams: () => 0,
     webhookQueue: () => 0,
+    polls: () => 0,
     connections: () => values.connections,
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
@@ -56,6 +57,7 @@ describe('from the first scrape', () => {
       gateway_handshakes_rejected_total: 'counter',
       gateway_rooms: 'gauge',
       gateway_streams: 'gauge',
+      gateway_polls: 'gauge',
       gateway_subscriptions: 'gauge',
       gateway_webhook_queue: 'gauge',
       gateway_webhooks_total: 'counter',
