@@ -1,40 +1,35 @@
 /**
- * The public port: HTTP by uWebSockets.js. The only file that imports it.
+ * The public port.
  *
  * Upgrades requests to WebSockets and answers all others. Request data is copied before its handler returns. Every handler
  * is guarded, so that an exception costs only its request. Events of sockets go to gateway/http/websocket.ts.
  */
-import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
 import type { BlockList } from 'node:net';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { PublishToTopic } from '../rooms/fanout.ts';
-import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
+import { type Application, Applications, type CertificateFiles } from './applications.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Descriptors } from './descriptors.ts';
 import { Fallback, type FallbackRequest } from './fallback/fallback.ts';
 import { type HandshakeRefusal, type HandshakeRequest, type HandshakeSettings, readHandshake } from './handshake.ts';
-import { addressAt, whyNot } from './listening.ts';
+import {
+  guarded,
+  type HttpRequest,
+  type HttpResponse,
+  type Listening,
+  listen,
+  plainApp,
+  readRequest,
+  tlsApp,
+  type UwsApp,
+  type us_socket_context_t,
+} from './library.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
-
-// The library's default of 4 KiB is too small for tokens and cookies. It reads this variable when it is loaded.
-process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
-const uws = await import('uWebSockets.js');
-
-type UwsApp = TemplatedApp & App;
 
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
-
-/** The library's LIBUS_LISTEN_EXCLUSIVE_PORT. */
-const exclusivePort = 1;
-type ListenExclusively = (
-  host: string,
-  port: number,
-  options: number,
-  callback: (socket: us_listen_socket | false) => void,
-) => void;
 
 /** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends HandshakeSettings {
@@ -74,7 +69,7 @@ export class Server {
   readonly #webSockets: WebSockets;
   readonly #fallback: Fallback;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
-  #listening: us_listen_socket | undefined;
+  #listening: Listening | undefined;
   #draining = false;
 
   constructor(parts: ServerParts) {
@@ -91,8 +86,8 @@ export class Server {
     });
     this.#fallback = new Fallback(parts);
     const library = {
-      plain: () => uws.App() as UwsApp,
-      tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
+      plain: plainApp,
+      tls: tlsApp,
       route: (application: Application<UwsApp>) => this.#routes(application),
     };
     this.#applications = new Applications(library, certificateFiles(config));
@@ -117,26 +112,14 @@ export class Server {
   async listen(): Promise<number> {
     const { host, port } = this.#parts.config;
     const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
-    const address = await addressAt(place);
-    return new Promise((resolve, reject) => {
-      // Exclusive, because a second node would otherwise silently share the port. The type file lacks this form.
-      const { listener } = this.#applications;
-      const listen = listener.listen.bind(listener) as unknown as ListenExclusively;
-      listen(address, port, exclusivePort, (socket) => {
-        if (socket === false) {
-          whyNot(place, address).then(reject);
-          return;
-        }
-        this.#listening = socket;
-        resolve(uws.us_socket_local_port(socket as unknown as Parameters<typeof uws.us_socket_local_port>[0]));
-      });
-    });
+    this.#listening = await listen(this.#applications.listener, place);
+    return this.#listening.port;
   }
 
   /** Accepts no new connections and refuses handshakes under way; open connections stay. */
   stopListening(): void {
     this.#draining = true;
-    if (this.#listening !== undefined) uws.us_listen_socket_close(this.#listening);
+    this.#listening?.stop();
     this.#listening = undefined;
   }
 
@@ -260,12 +243,7 @@ export class Server {
   }
 
   #guardHttp(res: HttpResponse, handle: () => void): void {
-    try {
-      handle();
-    } catch (error) {
-      this.#parts.log.error({ error: (error as Error).stack }, 'a request failed');
-      res.close();
-    }
+    guarded(this.#parts.log, res, handle);
   }
 
   #page(res: HttpResponse, demo: IndexPage): void {
@@ -302,17 +280,6 @@ function end(res: HttpResponse, req: HttpRequest, text: string, close = false): 
 function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): CertificateFiles | undefined {
   if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
   return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
-}
-
-/** Copies a request, which the library frees when its handler returns. */
-function readRequest(req: HttpRequest): HandshakeRequest {
-  const headers = new Map<string, string[]>();
-  req.forEach((name, value) => {
-    const lines = headers.get(name);
-    if (lines === undefined) headers.set(name, [value]);
-    else lines.push(value);
-  });
-  return { method: req.getCaseSensitiveMethod(), query: req.getQuery(), headers };
 }
 
 function busy(status: string, reason: HandshakeRefusal['reason'], message: string): HandshakeRefusal {

@@ -9,7 +9,7 @@ import type { Position } from '../../../shared/protocol.ts';
 import type { Connection } from '../../connection/connection.ts';
 import type { Connections } from '../../connection/connections.ts';
 import { Heartbeat } from '../../connection/heartbeat.ts';
-import type { Headers, LibraryResponse } from './response.ts';
+import type { Headers, LibraryResponse } from '../response.ts';
 import { sse } from './sse.ts';
 import { StreamSocket, type StreamSocketOwner } from './stream-socket.ts';
 

@@ -3,9 +3,9 @@
  * write is gathered and reported as sent before it is, and the buffer is sent only together with a further write.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { LibraryResponse } from '../../../gateway/http/fallback/response.ts';
 import { sse } from '../../../gateway/http/fallback/sse.ts';
 import { StreamSocket } from '../../../gateway/http/fallback/stream-socket.ts';
+import type { LibraryResponse } from '../../../gateway/http/response.ts';
 import { Random } from '../random.ts';
 
 const gathered = 16_384;
@@ -20,7 +20,7 @@ class ModelResponse implements LibraryResponse {
   ended = false;
   headers = new Map<string, string>();
   #corked: string | undefined;
-  #writable: () => boolean = () => true;
+  #writable: (offset: number) => boolean = () => true;
   #aborted: () => void = () => undefined;
 
   writeStatus(status: string) {
@@ -55,12 +55,24 @@ class ModelResponse implements LibraryResponse {
     this.read += body;
   }
 
+  tryEnd(): [boolean, boolean] {
+    throw new Error('a stream does not know its length');
+  }
+
   endWithoutBody() {
     this.ended = true;
   }
 
   close() {
     this.#aborted();
+  }
+
+  pause() {
+    throw new Error('a stream has no body to read');
+  }
+
+  resume() {
+    throw new Error('a stream has no body to read');
   }
 
   cork(write: () => void) {
@@ -80,7 +92,7 @@ class ModelResponse implements LibraryResponse {
     this.#aborted = handler;
   }
 
-  onWritable(handler: () => boolean) {
+  onWritable(handler: (offset: number) => boolean) {
     this.#writable = handler;
   }
 
@@ -91,7 +103,7 @@ class ModelResponse implements LibraryResponse {
   /** The peer reads: the kernel takes more, and the library says so if it holds anything. */
   reads(bytes: number) {
     this.capacity += bytes;
-    if (this.held !== '') this.#writable();
+    if (this.held !== '') this.#writable(0);
   }
 
   #send() {

@@ -1,10 +1,10 @@
 /**
- * The response of the HTTP library, as far as the fallback uses it, and answers that are written at once. Only
- * gateway/http/server.ts imports the library.
+ * The response of the HTTP library, as far as this folder uses it, and answers that are written at once. Only
+ * gateway/http/library.ts imports the library.
  */
-import type { Frame } from '../../protocol/dialect.ts';
-import { problemContentType } from '../problem.ts';
-import type { Problem } from './problem.ts';
+import { STATUS_CODES } from 'node:http';
+import type { Frame } from '../protocol/dialect.ts';
+import { type Problem, problemContentType } from './problem.ts';
 
 /** Not to be used after `end`, nor after the library has called the handler of `onAborted`. */
 export interface LibraryResponse {
@@ -14,15 +14,21 @@ export interface LibraryResponse {
   write(chunk: Frame): boolean;
   /** `close`: ends the connection too. Never with `close` after `write`: the library would write a header into the body. */
   end(body?: string, close?: boolean): unknown;
+  /** Writes what the peer takes now of a body of `totalBytes`, from where the last call ended. False: not all of it. */
+  tryEnd(body: Frame, totalBytes: number): [sent: boolean, ended: boolean];
   /** With an argument, even an undefined one, the library waits for a body, and ends the process if none comes. */
   endWithoutBody(): unknown;
   /** Ends the connection at once. The handler of `onAborted` is called from within. */
   close(): unknown;
   /** What is written within is sent in one call of the system. */
   cork(write: () => void): unknown;
+  /** Stops reading the connection. */
+  pause(): unknown;
+  /** Reads on, and gives the body another 8 to 12 s. */
+  resume(): unknown;
   onAborted(handler: () => void): unknown;
-  /** The peer has read some of its buffer. */
-  onWritable(handler: () => boolean): unknown;
+  /** The peer has read some of its buffer; `offset` bytes of the body are written. */
+  onWritable(handler: (offset: number) => boolean): unknown;
   onData(handler: (chunk: ArrayBuffer, isLast: boolean) => void): unknown;
 }
 
@@ -38,51 +44,45 @@ export interface Answer {
   close?: boolean;
 }
 
+/** Longer bodies are handed to the library as fast as the peer reads them. */
+const handedAtOnce = 16_384;
+
 /** Writes a whole answer and ends the response. */
 export function answer(res: LibraryResponse, { status, headers, body, close = false }: Answer): void {
   res.cork(() => {
     res.writeStatus(status);
     writeHeaders(res, headers);
     if (body === undefined) res.endWithoutBody();
-    else res.end(body, close);
+    else if (close || body.length <= handedAtOnce) res.end(body, close);
+    else handOver(res, body);
   });
 }
 
-/** A response that is answered later, at most once, and only if the client is still there. */
-export class Exchange {
-  readonly #res: LibraryResponse;
-  #open = true;
-
-  /** To be called in the handler of the request. */
-  constructor(res: LibraryResponse) {
-    this.#res = res;
-    res.onAborted(() => {
-      this.#open = false;
-    });
-  }
-
-  answer(made: Answer): void {
-    if (!this.#open) return;
-    this.#open = false;
-    answer(this.#res, made);
-  }
+/** The library cuts a peer that reads nothing for 8 to 12 s. */
+function handOver(res: LibraryResponse, body: string): void {
+  const bytes = Buffer.from(body);
+  const [sent] = res.tryEnd(bytes, bytes.length);
+  if (!sent) res.onWritable((offset) => res.tryEnd(bytes.subarray(offset), bytes.length)[0]);
 }
 
 export function writeHeaders(res: LibraryResponse, headers: Headers): void {
-  for (const [name, value] of Object.entries(headers)) res.writeHeader(name, value);
+  for (const name in headers) res.writeHeader(name, headers[name] ?? '');
 }
 
 export function problemAnswer(problem: Problem, headers: Headers): Answer {
-  const { status, reason, retryAfterSeconds, body } = problem;
+  const { status, retryAfterSeconds, body } = problem;
   return {
-    status: `${status} ${reason}`,
+    status: `${status} ${STATUS_CODES[status] ?? ''}`,
     headers: {
       'content-type': problemContentType,
       'cache-control': 'no-store',
       ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
       ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),
+      ...problem.headers,
       ...headers,
     },
     body,
+    // The rest of the body is not worth waiting for.
+    close: status === 408,
   };
 }
