@@ -57,12 +57,12 @@ export class Exchange {
   }
 
   /**
-   * Collects the body. To be called in the handler of the request. `hold` is told of the bytes of each chunk, and throws when
-   * they are too many. Rejects with what it throws, with a Problem if the body is late, or with Aborted.
+   * The text of the body. To be called in the handler of the request. `hold` is told of the bytes of each chunk, and throws
+   * when they are too many. Rejects with what it throws, with a Problem if the body is late or not UTF-8, or with Aborted.
    */
-  collect(hold: (bytes: number) => void): Promise<Buffer> {
+  text(hold: (bytes: number) => void): Promise<string> {
+    if (!this.#isUnread) return Promise.resolve('');
     const chunks: Buffer[] = [];
-    if (!this.#isUnread) return Promise.resolve(Buffer.concat(chunks));
     return new Promise((resolve, reject) => {
       const settle = (end: () => void) => {
         clearTimeout(timer);
@@ -81,13 +81,15 @@ export class Exchange {
       this.#taken = (chunk, isLast) => {
         try {
           hold(chunk.byteLength);
+          if (isLast) {
+            const text = textOf(chunks.length === 0 ? chunk : Buffer.concat([...chunks, Buffer.from(chunk)]));
+            settle(() => resolve(text));
+          }
+          // The library takes the bytes back when this handler returns.
+          else chunks.push(Buffer.from(new Uint8Array(chunk)));
         } catch (error) {
           fail(error);
-          return;
         }
-        // The library takes the bytes back when this handler returns.
-        chunks.push(Buffer.from(new Uint8Array(chunk)));
-        if (isLast) settle(() => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
       };
     });
   }
@@ -146,7 +148,7 @@ export class Bodies {
       }
     };
     try {
-      return await use(textOf(await exchange.collect(hold)));
+      return await use(await exchange.text(hold));
     } finally {
       this.#bytesUnderWay -= held;
     }
@@ -180,7 +182,7 @@ function tooLate(): Problem {
   });
 }
 
-function textOf(bytes: Buffer): string {
+function textOf(bytes: Buffer | ArrayBuffer): string {
   try {
     return utf8.decode(bytes);
   } catch {

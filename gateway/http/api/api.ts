@@ -12,10 +12,13 @@ import { Refusal } from '../../operations/refusal.ts';
 import { Aborted, Bodies, Exchange } from '../exchange.ts';
 import type { Port, RoutedRequest } from '../library.ts';
 import { type FieldError, Problem } from '../problem.ts';
-import { type Answer, type LibraryResponse, problemAnswer } from '../response.ts';
+import { type LibraryResponse, problemAnswer } from '../response.ts';
 import { readBody } from './body.ts';
 import type { Route, RouteParts } from './route.ts';
 import { routes } from './routes.ts';
+
+/** Resolves with the JSON text of an answer. Throws, or rejects with, a Problem, a Refusal or a fault. */
+type Perform = (exchange: Exchange, request: RoutedRequest) => Promise<string>;
 
 interface Parts extends RouteParts {
   keys: ApiKeys;
@@ -45,8 +48,8 @@ export class Api {
   }
 
   addTo(port: Pick<Port, 'on'>): void {
-    const take = (path: string, perform: (exchange: Exchange, request: RoutedRequest) => Promise<string>) => {
-      return (res: LibraryResponse, request: RoutedRequest) => this.#take(res, request, path, perform);
+    const take = (path: string, perform: Perform) => {
+      return (res: LibraryResponse, request: RoutedRequest) => void this.#take(res, request, path, perform);
     };
     for (const route of routes) {
       const { method, path } = route;
@@ -58,7 +61,7 @@ export class Api {
       port.on(
         'any',
         path,
-        take(path, async (exchange) => this.#refuse(exchange, wrongMethod(path))),
+        take(path, (exchange) => this.#refuse(exchange, wrongMethod(path))),
       );
     }
     const noCall = new Problem('not_found', 'There is no such call; GET /api/openapi.json lists all.');
@@ -66,7 +69,7 @@ export class Api {
       port.on(
         'any',
         path,
-        take('other', async (exchange) => this.#refuse(exchange, noCall)),
+        take('other', (exchange) => this.#refuse(exchange, noCall)),
       );
     }
   }
@@ -79,37 +82,23 @@ export class Api {
     }
   }
 
-  /** Answers a request to a path. Never throws. */
-  #take(
-    res: LibraryResponse,
-    request: RoutedRequest,
-    path: string,
-    perform: (exchange: Exchange, request: RoutedRequest) => Promise<string>,
-  ): void {
+  /** Answers a request to a path. Never rejects. */
+  async #take(res: LibraryResponse, request: RoutedRequest, path: string, perform: Perform): Promise<void> {
     const began = performance.now();
     const exchange = new Exchange(res, request);
+    let status: number | 'aborted' = 200;
     this.#underWay++;
-    perform(exchange, request)
-      .then(
-        (body): Answer => ({ status: '200 OK', headers: answerHeaders, body }),
-        (error: unknown) => (error instanceof Aborted ? undefined : problemAnswer(this.#asProblem(error), {})),
-      )
-      .then((made) => {
-        if (made !== undefined) exchange.answer(made);
-        return made === undefined ? 'aborted' : Number.parseInt(made.status, 10);
-      })
-      .catch((error: unknown) => {
-        this.#parts.faults.report('answering a request failed', error);
-        res.close();
-        return 500;
-      })
-      .then((status) => {
-        this.#underWay--;
-        this.#parts.events.requestAnswered(path, status, (performance.now() - began) / 1000);
-      });
+    try {
+      const body = await perform(exchange, request);
+      exchange.answer({ status: '200 OK', headers: answerHeaders, body });
+    } catch (error) {
+      status = this.#answerProblem(exchange, error);
+    }
+    this.#underWay--;
+    this.#parts.events.requestAnswered(path, status, (performance.now() - began) / 1000);
   }
 
-  async #call(route: Route, exchange: Exchange, { parameters, query }: RoutedRequest): Promise<string> {
+  #call(route: Route, exchange: Exchange, { parameters, query }: RoutedRequest): Promise<string> {
     if (!route.open) this.#checkKey(exchange);
     checkFraming(exchange);
     if (this.#underWay > maxUnderWay) {
@@ -145,6 +134,14 @@ export class Api {
     throw new Problem('unauthorized', 'Send a key of GATEWAY_API_KEY: "authorization: Bearer …" or "x-api-key: …".', {
       headers: { 'www-authenticate': 'Bearer realm="roomcast"' },
     });
+  }
+
+  /** Returns the status of the answer. */
+  #answerProblem(exchange: Exchange, error: unknown): number | 'aborted' {
+    if (error instanceof Aborted) return 'aborted';
+    const problem = this.#asProblem(error);
+    exchange.answer(problemAnswer(problem, {}));
+    return problem.status;
   }
 
   #asProblem(error: unknown): Problem {
