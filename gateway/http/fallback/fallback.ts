@@ -152,7 +152,7 @@ export class Fallback {
       answer(res, preflight(allow, headers));
       return undefined;
     }
-    const detail = { code: 'bad_request', status: 405, message: `Send ${method}.` } as const;
+    const detail = { code: 'unsupported', status: 405, message: `Send ${method}.` } as const;
     const made = problemAnswer(problem(detail), { ...headers, allow });
     answer(res, { ...made, close: true, ...(body ? {} : { body: undefined }) });
     return undefined;
