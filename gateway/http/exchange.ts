@@ -7,7 +7,7 @@
  */
 import type { HandshakeRequest } from './handshake.ts';
 import { Problem } from './problem.ts';
-import { type Answer, answer, type LibraryResponse, writeHeaders } from './response.ts';
+import { type Answer, answer, type LibraryResponse } from './response.ts';
 
 /** For a whole body, from the head of its request on. */
 const bodyMs = 10_000;
@@ -30,7 +30,7 @@ export class Aborted extends Problem {
 export class Exchange {
   readonly #res: LibraryResponse;
   readonly #request: HandshakeRequest;
-  #isOpen = true;
+  #state: 'open' | 'answered' | 'gone' = 'open';
   /** A part of the body has not come. */
   #isUnread: boolean;
   #taken: (chunk: ArrayBuffer, isLast: boolean) => void = () => undefined;
@@ -42,7 +42,7 @@ export class Exchange {
     this.#request = request;
     this.#isUnread = request.headers.has('content-length') || request.headers.has('transfer-encoding');
     res.onAborted(() => {
-      this.#isOpen = false;
+      this.#state = 'gone';
       this.#aborted();
     });
     if (!this.#isUnread) return;
@@ -96,31 +96,37 @@ export class Exchange {
 
   /** Only the first answer is sent. */
   answer(made: Answer): void {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
-    const { headers, body } = made;
+    if (this.#state !== 'open') return;
+    this.#state = 'answered';
+    // What has come together with the head is read before this runs.
+    if (this.#isUnread && !made.close) setImmediate(() => this.#state === 'gone' || this.#send(made));
+    else this.#send(made);
+  }
+
+  #send(made: Answer): void {
+    const { headers, body = '' } = made;
     if (this.#request.method === 'HEAD') {
-      const length = { 'content-length': String(Buffer.byteLength(body ?? '')) };
+      const length = { 'content-length': String(Buffer.byteLength(body)) };
       answer(this.#res, { ...made, headers: { ...headers, ...length }, body: undefined });
-    } else if (this.#isUnread && !made.close) this.#answerEarly(made);
+    } else if (this.#isUnread && !made.close) this.#sendEarly(made);
     else answer(this.#res, made);
   }
 
-  /** Writes the answer at once, and ends it with the body, which is dropped meanwhile. */
-  #answerEarly({ status, headers, body = '' }: Answer): void {
+  /**
+   * Sends an answer at once, drops what still comes of the body, then ends the connection. The library has no call for that, but
+   * writes the text of a status as it is: so that is the whole answer, of which the library does not know that it has ended.
+   */
+  #sendEarly({ status, headers, body = '' }: Answer): void {
     const res = this.#res;
     const timer = setTimeout(() => res.close(), discardMs);
     this.#aborted = () => clearTimeout(timer);
     this.#taken = (_, isLast) => {
-      if (!isLast) return;
-      clearTimeout(timer);
-      res.cork(() => res.end());
+      if (isLast) res.close();
     };
-    res.cork(() => {
-      res.writeStatus(status);
-      writeHeaders(res, headers);
-      res.write(body);
-    });
+    const text = `${body}\r\n`;
+    const all = { ...headers, connection: 'close', 'content-length': String(Buffer.byteLength(text)) };
+    const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`);
+    res.cork(() => res.writeStatus([status, ...lines, '', body].join('\r\n')));
   }
 }
 

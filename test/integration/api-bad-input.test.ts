@@ -398,10 +398,25 @@ describe('a body', () => {
     expect(node.errors()).toBe('');
   });
 
-  test('that is refused and never comes to its end is cut after 2 s', async () => {
+  test('that is refused has a whole answer at once; if it never comes to its end it is cut after 2 s', async () => {
     const socket = await beginBody(1_000, 1_000_000, { Authorization: 'Bearer wrong' });
-    expect((await socket.response()).status).toBe(401);
+    const answer = await socket.response();
+    expect(answer.status).toBe(401);
+    expect(valuesOf(answer, 'connection')).toEqual(['close']);
+    await socket.skip(Number(valuesOf(answer, 'content-length')[0]), 1_000);
     await socket.ended(5_000);
+  });
+
+  test('that came together with a head that is refused is read, and the connection goes on', async () => {
+    const socket = await RawSocket.connect(node.adminPort);
+    const head = { ...headers, Authorization: 'Bearer wrong', 'Content-Length': '2' };
+    const one = httpRequest({ method: 'POST', path: '/api/broadcast', headers: head, body: '{}' });
+    for (let time = 0; time < 3; time++) {
+      await socket.write(one);
+      const answer = await socket.response();
+      expect(answer.status).toBe(401);
+      await socket.skip(Number(valuesOf(answer, 'content-length')[0]));
+    }
   });
 
   test('of many at once is 503 from 32 MiB on, and taken again when they are gone', async () => {
