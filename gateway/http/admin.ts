@@ -8,6 +8,7 @@ import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Exchange } from './exchange.ts';
 import { Port, type Take } from './library.ts';
+import { textAnswer } from './response.ts';
 
 export interface Readiness {
   ready: boolean;
@@ -43,13 +44,14 @@ export class Admin {
     this.#parts = parts;
     const { api, log, readiness } = parts;
     this.#port = new Port(log, maxConnections);
-    this.#add('/healthz', (exchange) => answer(exchange, '200 OK', 'ok'));
+    this.#add('/healthz', (exchange) => exchange.answer(textAnswer('200 OK', 'ok')));
     this.#add('/readyz', (exchange) => {
       const { ready, text } = readiness();
-      answer(exchange, ready ? '200 OK' : '503 Service Unavailable', text);
+      exchange.answer(textAnswer(ready ? '200 OK' : '503 Service Unavailable', text));
     });
     this.#add('/metrics', (exchange) => this.#metrics(exchange));
-    this.#port.on('any', '/*', (res, request) => answer(new Exchange(res, request), '404 Not Found', notFound));
+    const missing = textAnswer('404 Not Found', notFound);
+    this.#port.on('any', '/*', (res, request) => new Exchange(res, request).answer(missing));
     api?.addTo(this.#port);
   }
 
@@ -69,11 +71,8 @@ export class Admin {
     const take: Take = (res, request) => handle(new Exchange(res, request));
     this.#port.on('GET', path, take);
     this.#port.on('HEAD', path, take);
-    this.#port.on('any', path, (res, request) =>
-      answer(new Exchange(res, request), '405 Method Not Allowed', 'This path takes GET and HEAD.', {
-        allow: 'GET, HEAD',
-      }),
-    );
+    const refusal = textAnswer('405 Method Not Allowed', 'This path takes GET and HEAD.', { allow: 'GET, HEAD' });
+    this.#port.on('any', path, (res, request) => new Exchange(res, request).answer(refusal));
   }
 
   #metrics(exchange: Exchange): void {
@@ -82,12 +81,8 @@ export class Admin {
       (body) => exchange.answer({ status: '200 OK', headers: { 'content-type': metrics.contentType }, body }),
       (error: unknown) => {
         log.error({ error: String(error) }, 'reading the metrics failed');
-        answer(exchange, '500 Internal Server Error', 'The metrics could not be read; the log says why.');
+        exchange.answer(textAnswer('500 Internal Server Error', 'The metrics could not be read; the log says why.'));
       },
     );
   }
-}
-
-function answer(exchange: Exchange, status: string, text: string, headers = {}): void {
-  exchange.answer({ status, headers: { 'content-type': 'text/plain', ...headers }, body: `${text}\n` });
 }

@@ -69,6 +69,10 @@ export function writeHeaders(res: LibraryResponse, headers: Headers): void {
   for (const name in headers) res.writeHeader(name, headers[name] ?? '');
 }
 
+export function textAnswer(status: string, text: string, headers: Headers = {}): Answer {
+  return { status, headers: { 'content-type': 'text/plain', ...headers }, body: `${text}\n` };
+}
+
 export function problemAnswer(problem: Problem, headers: Headers): Answer {
   const { status, retryAfterSeconds, body } = problem;
   return {

@@ -11,6 +11,7 @@ import { type Application, Applications, type CertificateFiles } from './applica
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Descriptors } from './descriptors.ts';
+import { Exchange } from './exchange.ts';
 import { Fallback, type FallbackRequest } from './fallback/fallback.ts';
 import { type HandshakeRefusal, type HandshakeRequest, type HandshakeSettings, readHandshake } from './handshake.ts';
 import {
@@ -25,6 +26,7 @@ import {
   type UwsApp,
   type us_socket_context_t,
 } from './library.ts';
+import { textAnswer } from './response.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
@@ -154,7 +156,12 @@ export class Server {
       })
       // Called with 1 when a client is accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
-      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, this.#refusalOf(readRequest(req)))))
+      .any('/ws', (res, req) =>
+        this.#guardHttp(res, () => {
+          const request = readRequest(req);
+          this.#refuse(res, request, this.#refusalOf(request));
+        }),
+      )
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
       .any('/rooms/:room/events', (res, req) =>
@@ -164,9 +171,10 @@ export class Server {
         this.#guardHttp(res, () => this.#fallback.messages(res, this.#fallbackRequest(res, req))),
       )
       .any('/*', (res, req) => {
-        end(res.writeStatus('404 Not Found'), req, 'Not found. The WebSocket endpoint is /ws.\n');
+        const missing = textAnswer('404 Not Found', 'Not found. The WebSocket endpoint is /ws.');
+        new Exchange(res, readRequest(req)).answer(missing);
       });
-    if (demo !== undefined) app.get('/', (res) => this.#page(res, demo));
+    if (demo !== undefined) app.get('/', (res, req) => this.#page(new Exchange(res, readRequest(req)), demo));
   }
 
   #accepted(res: HttpResponse, change: number): void {
@@ -180,13 +188,13 @@ export class Server {
     const request = readRequest(req);
     const handshake = readHandshake(request, config, dialects);
     if ('status' in handshake) {
-      this.#refuse(res, req, handshake);
+      this.#refuse(res, request, handshake);
       return;
     }
     const address = this.#addressOf(res, request);
     const refusal = this.#admit(address);
     if (refusal !== undefined) {
-      this.#refuse(res, req, refusal);
+      this.#refuse(res, request, refusal);
       return;
     }
     const { dialect, token } = handshake;
@@ -225,14 +233,11 @@ export class Server {
     };
   }
 
-  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: HandshakeRefusal): void {
+  #refuse(res: HttpResponse, request: HandshakeRequest, refusal: HandshakeRefusal): void {
+    const { status, reason, message, headers } = refusal;
     this.#parts.events.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
-    res.cork(() => {
-      res.writeStatus(status);
-      for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
-      end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
-    });
+    new Exchange(res, request).answer({ ...textAnswer(status, message, headers), close: true });
   }
 
   /** The answer to a request that the library does not see as a handshake: it lacks at least a key of the right length. */
@@ -246,35 +251,20 @@ export class Server {
     guarded(this.#parts.log, res, handle);
   }
 
-  #page(res: HttpResponse, demo: IndexPage): void {
-    let aborted = false;
-    res.onAborted(() => {
-      aborted = true;
-    });
+  #page(exchange: Exchange, demo: IndexPage): void {
+    const headers = { 'content-type': 'text/html; charset=utf-8' };
     demo
       .page()
-      .then((html) => {
-        if (aborted) return;
-        res.cork(() => res.writeHeader('content-type', 'text/html; charset=utf-8').end(html));
-      })
+      .then((body) => exchange.answer({ status: '200 OK', headers, body }))
       .catch((error: unknown) => {
         this.#parts.log.error({ error: String(error) }, 'the demo page failed');
-        if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
+        exchange.answer({ status: '500 Internal Server Error', headers, body: '' });
       });
   }
 }
 
 function answerHealth(res: HttpResponse, req: HttpRequest): void {
-  end(res.writeHeader('content-type', 'text/plain'), req, 'ok\n');
-}
-
-/**
- * Ends an answer. An answer to HEAD has the same header and no body (RFC 9110 section 9.3.2). The header is written here,
- * because `endWithoutBody` with a length waits for a body.
- */
-function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
-  if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
-  else res.end(text, close);
+  new Exchange(res, readRequest(req)).answer(textAnswer('200 OK', 'ok'));
 }
 
 function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): CertificateFiles | undefined {

@@ -138,23 +138,20 @@ export class Fallback {
   /** Checks what all requests have in common. Returns the headers of the answer, or undefined if it was answered. */
   #begin(res: LibraryResponse, request: FallbackRequest, method: string): Headers | undefined {
     const refusal = checkOrigin(request, this.#parts.config.allowedOrigins) ?? checkFetchSite(request);
-    const body = request.method !== 'HEAD';
+    const refuse = (made: Answer) => new Exchange(res, request).answer(made);
     if (refusal !== undefined) {
       this.#parts.events.handshakeRejected(refusal.reason);
-      const made = problemAnswer(problem({ code: 'forbidden', message: refusal.message }), {});
-      answer(res, body ? made : { ...made, body: undefined });
+      refuse(problemAnswer(problem({ code: 'forbidden', message: refusal.message }), {}));
       return undefined;
     }
     const headers = corsHeaders(request, this.#parts.config);
     if (request.method === method) return headers;
     const allow = `${method}, OPTIONS`;
-    if (request.method === 'OPTIONS') {
-      answer(res, preflight(allow, headers));
-      return undefined;
+    if (request.method === 'OPTIONS') refuse(preflight(allow, headers));
+    else {
+      const detail = { code: 'unsupported', status: 405, message: `Send ${method}.` } as const;
+      refuse(problemAnswer(problem(detail), { ...headers, allow }));
     }
-    const detail = { code: 'unsupported', status: 405, message: `Send ${method}.` } as const;
-    const made = problemAnswer(problem(detail), { ...headers, allow });
-    answer(res, { ...made, close: true, ...(body ? {} : { body: undefined }) });
     return undefined;
   }
 }
