@@ -13,8 +13,8 @@ const project = (name: string, include: string, options: object = {}) => ({
 export default defineConfig({
   test: {
     pool: 'forks',
-    // These tests mostly wait; the default would be one worker on two cores.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // These tests mostly wait, and the default would be one worker on two cores.
+    maxWorkers: availableParallelism() + 1,
     testTimeout: 20_000,
     hookTimeout: 60_000,
     projects: [

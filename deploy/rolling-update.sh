@@ -45,6 +45,8 @@ haproxy_has_it() {
 
 # Mistakes and warnings are on standard error.
 check_configuration() {
+  # A new version may need a secret that the old one did not.
+  $compose run --rm -T secrets >&2
   $compose run --rm --no-deps -T gateway roomcast check-config >/dev/null ||
     fail 'the new replicas would not start; nothing was changed'
 }

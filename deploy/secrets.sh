@@ -14,4 +14,5 @@ make_secret() { # name, id of the user that reads it
 }
 
 make_secret jwt-secret 1000
+make_secret api-key 1000
 make_secret grafana-password 472

@@ -6,9 +6,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
 import { createAuthenticator } from './auth/authenticator.ts';
 import type { Backplane } from './backplane/backplane.ts';
+import type { ControlChannel } from './backplane/control.ts';
 import { MemoryBackplane } from './backplane/memory/backplane.ts';
+import { MemoryControl } from './backplane/memory/control.ts';
 import { MemoryPresence } from './backplane/memory/presence.ts';
 import type { PresenceStore } from './backplane/presence.ts';
+import { ClusterNode, createBlocks } from './cluster.ts';
 import { alone, type Config } from './config.ts';
 import type { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
@@ -22,11 +25,13 @@ import { Api } from './http/api/api.ts';
 import { statusesOf } from './http/api/route.ts';
 import { routes } from './http/api/routes.ts';
 import { Server } from './http/server.ts';
+import type { ClusterParts } from './operations/cluster/ask.ts';
 import type { Dialect } from './protocol/dialect.ts';
 import { roomcast } from './protocol/roomcast/dialect.ts';
 import { MessageStamper } from './protocol/roomcast/message.ts';
 import { RedisBackplane } from './redis/backplane.ts';
 import { RedisConnections } from './redis/connection/connections.ts';
+import { RedisControl } from './redis/control/control.ts';
 import { RedisPresence } from './redis/presence/presence.ts';
 import { Reload, type Reloadable } from './reload.ts';
 import { Access } from './rooms/access.ts';
@@ -42,6 +47,7 @@ import { Faults } from './telemetry/faults.ts';
 import type { SlowPolicy } from './telemetry/gauges.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { Vitals } from './telemetry/vitals.ts';
 import { version } from './version.ts';
 
 export interface Gateway {
@@ -49,6 +55,8 @@ export interface Gateway {
   adminPort: number;
   /** Set only in development mode without a key. */
   demo: Demo | undefined;
+  /** For the operations on the whole cluster: gateway/operations/cluster. */
+  cluster: ClusterParts;
   /** Reads the room rules and the certificate again. */
   reload(): void;
   /** Refuses new connections, moves the open ones to other nodes (gateway/drain.ts), then ends everything else. */
@@ -77,9 +85,13 @@ export async function startGateway(
   { dialects, transports }: Extensions = builtIn,
 ): Promise<Gateway> {
   const parts = createParts(config, log, dialects);
-  const { access, connections, demo, demoRules, events, hub, metrics, open, server } = parts;
-  let stopping = false;
-  const readiness = () => (stopping ? { ready: false, text: 'draining' } : readinessOf(parts));
+  const { access, blocks, connections, control, demo, demoRules, events, faults, hub, metrics, open, server } = parts;
+  const { instance, vitals } = parts;
+  const local = {
+    ...{ node: config.nodeId, instance, version, startedAt: Date.now(), draining: false },
+    ...{ connections: open, hub, blocks, vitals },
+  };
+  const readiness = () => (local.draining ? { ready: false, text: 'draining' } : readinessOf(parts));
   const stamper = new MessageStamper();
   const api = createApi(config, parts, stamper);
   const admin = new Admin({ metrics, readiness, log, api });
@@ -91,7 +103,10 @@ export async function startGateway(
   }, sweepIntervalMs);
 
   const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
+  control.start(new ClusterNode({ ...parts, local }));
   await Promise.all([parts.backplane.start(listener), parts.store.start(parts.presence)]);
+  blocks.start();
+  await blocks.look();
   connections.parts = {
     ...parts,
     ...{ config, log, stamper },
@@ -105,14 +120,17 @@ export async function startGateway(
   const reload = new Reload(reloadables(config, server, ruled), events, log);
 
   const stop = async () => {
-    if (stopping) return;
-    stopping = true;
+    if (local.draining) return;
+    local.draining = true;
     reload.close();
     await drainAndClose(parts, [server, ...transports], sweep, config, log);
     await admin.close();
+    control.close();
+    blocks.close();
+    vitals.close();
     await parts.backplane.close();
   };
-  return { port, adminPort, demo, reload: () => reload.now(), stop };
+  return { port, adminPort, demo, cluster: { control, faults }, reload: () => reload.now(), stop };
 }
 
 /** Creates all parts of a node. Nothing listens yet, and the backplane is not connected. */
@@ -123,7 +141,11 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const demoRules = demo === undefined ? [] : [demoRule];
   const access = new Access([...config.rules, ...demoRules]);
   const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
-  const backplane = createBackplane(config, redis, log);
+  // Unique per process: a node may keep its name across restarts.
+  const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
+  const { backplane, control, store } = createShared(config, redis, instance, access, log);
+  const faults = new Faults(log);
+  const blocks = createBlocks(control, open, faults);
   const { maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection } = config;
   const backpressure = new Backpressure(maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection, open);
   const metrics: Metrics = new Metrics(
@@ -141,13 +163,12 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
       ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
     },
   );
-  const events = tellEvents(metrics);
+  const vitals = new Vitals(metrics);
+  const events = tellEvents(metrics, vitals);
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
     events.heartbeatTimedOut();
     connection.close(closeCode.heartbeatTimeout);
   });
-  // Unique per process: a node may keep its name across restarts.
-  const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
   const connections = new Connections(open, heartbeat);
   const server = new Server({ config, log, events, connections, dialects, demo });
   const fanout = new Fanout(server.publish, backpressure);
@@ -158,12 +179,11 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     for (const connection of open) connection.close(closeCode.overloaded);
     backplane.renew();
   });
-  const faults = new Faults(log);
-  const store = createPresenceStore(config, redis, instance, access, log);
   const presence = new Presence({ store, access, backpressure, fanout, events, faults });
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   return {
-    ...{ open, connections, server, heartbeat, metrics, demo, demoRules, redis, backplane, store, hub, presence },
+    ...{ open, connections, server, heartbeat, metrics, vitals, demo, demoRules, redis, hub, presence },
+    ...{ backplane, control, store, blocks },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
   };
 }
@@ -219,28 +239,35 @@ function notAfter({ certificate }: Server): number {
   return certificate?.notAfter.getTime() ?? Number.NaN;
 }
 
-function createBackplane(config: Config, redis: RedisConnections | undefined, log: Logger): Backplane {
-  const { ack, dedupeMs, nodeId: node, redisPrefix: prefix } = config;
-  return redis === undefined
-    ? new MemoryBackplane(dedupeMs)
-    : new RedisBackplane({ redis, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
+/** What this node shares with all others. */
+interface Shared {
+  backplane: Backplane;
+  store: PresenceStore;
+  control: ControlChannel;
 }
 
-function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, number> {
-  const counts = { 'catch-up': 0, drop: 0, latest: 0 };
-  for (const connection of connections) for (const policy of connection.slowPolicies()) counts[policy]++;
-  return counts;
-}
-
-function createPresenceStore(
-  { redisPrefix: prefix }: Config,
+function createShared(
+  { ack, dedupeMs, nodeId: node, redisPrefix: prefix }: Config,
   redis: RedisConnections | undefined,
   instance: string,
   access: Access,
   log: Logger,
-): PresenceStore {
+): Shared {
   const announces = (room: string) => access.rule(room).joinLeave;
-  return redis === undefined
-    ? new MemoryPresence(announces)
-    : new RedisPresence({ redis, prefix, instance, announces }, log);
+  if (redis === undefined) {
+    const [backplane, store] = [new MemoryBackplane(dedupeMs), new MemoryPresence(announces)];
+    return { backplane, store, control: new MemoryControl(instance, node) };
+  }
+  const backplane = new RedisBackplane({ redis, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
+  const store = new RedisPresence({ redis, prefix, instance, announces }, log);
+  const { link } = backplane;
+  const liveInstances = () => store.liveInstances();
+  const control = new RedisControl({ prefix, database: redis.database, instance, link, liveInstances }, log);
+  return { backplane, store, control };
+}
+
+function slowConnections(connections: Iterable<Connection>): Record<SlowPolicy, number> {
+  const counts = { 'catch-up': 0, drop: 0, latest: 0 };
+  for (const connection of connections) for (const policy of connection.memberships.slowPolicies()) counts[policy]++;
+  return counts;
 }

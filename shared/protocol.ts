@@ -127,10 +127,19 @@ export interface ReconnectFrame {
   reason: 'draining';
 }
 
+/** The server has made this connection a member. It is as after the `ok` to a `subscribe`. */
+export interface SubscribedFrame {
+  type: 'subscribed';
+  room: string;
+  /** In a room with history: the position before the next frame of the room. */
+  epoch?: string;
+  offset?: number;
+}
+
 export interface UnsubscribedFrame {
   type: 'unsubscribed';
   room: string;
-  reason: 'revoked' | 'changed';
+  reason: 'revoked' | 'changed' | 'kicked';
 }
 
 export interface PongFrame {
@@ -146,5 +155,6 @@ export type GatewayFrame =
   | JoinLeaveFrame
   | GapFrame
   | ReconnectFrame
+  | SubscribedFrame
   | UnsubscribedFrame
   | PongFrame;

@@ -5,20 +5,21 @@
  * wrong use. What a command does stands in a file of its own, which is loaded only when it is called.
  */
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
-import type { Position } from '../../shared/protocol.ts';
-import { isRoomName, roomNameRule } from '../../shared/room.ts';
 import { ConfigError } from '../config.ts';
 import { version } from '../version.ts';
+import { readApiUrl, readEndpoint, readNumber, readPosition, readRoom, readWholeNumber } from './arguments.ts';
+import type { ApiOptions } from './cluster/api.ts';
+import type { DisconnectOptions } from './cluster/disconnect.ts';
+import type { ConnectionsOptions, ListOptions, RoomsOptions } from './cluster/lists.ts';
 import { Failure, WrongUse } from './failure.ts';
 import type { Target } from './link.ts';
 import type { LoadOptions } from './load.ts';
-import { print } from './output.ts';
+import { print, printJson } from './output.ts';
 import { descriptorsKept } from './plan/capacity.ts';
 import type { PlanOptions } from './plan/workload.ts';
 import type { TailOptions } from './tail.ts';
 import type { TokenOptions } from './token.ts';
 
-const json = (value: unknown) => print(`${JSON.stringify(value, null, 2)}\n`);
 const examples = (...lines: string[]) => ['', 'Examples:', ...lines.map((line) => `  ${line}`)].join('\n');
 
 const program = new Command('roomcast')
@@ -51,7 +52,7 @@ Exits with 1 if a node would not start. Secrets are printed as ***. It connects 
   .action(async (options: { json?: true }) => {
     const { checkConfig, settingsTable } = await import('./check.ts');
     const { mistakes, warnings, settings } = checkConfig(process.env);
-    if (options.json) json({ mistakes, warnings, settings });
+    if (options.json) printJson({ mistakes, warnings, settings });
     else print(settingsTable(settings));
     for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
     if (mistakes.length > 0) throw new ConfigError(mistakes);
@@ -92,7 +93,7 @@ program
 
 client(program.command('publish'))
   .description('Publishes a message, and waits until it is acknowledged.')
-  .addArgument(new Argument('<room>', 'its name').argParser(room))
+  .addArgument(new Argument('<room>', 'its name').argParser(checked(readRoom)))
   .argument('<data>', 'JSON, or text that is sent as a string')
   .option('--key <key>', 'makes it safe to repeat: one message of this key is delivered, 1 to 128 bytes')
   .option('--text', 'send <data> as a string, whatever it is')
@@ -109,15 +110,17 @@ client(program.command('publish'))
     const { dataOf, placeOf, publish } = await import('./publish.ts');
     const message = { room: name, data: dataOf(data, options.text ?? false), key: options.key };
     const { type, id, ...ok } = await publish(targetOf(options), message);
-    if (options.json) json({ room: name, ...ok });
+    if (options.json) printJson({ room: name, ...ok });
     else print(`${ok.duplicate ? 'was already published' : 'published'} to ${placeOf(name, ok)}\n`);
   });
 
 client(program.command('tail'))
   .description('Prints the messages of a room as they come, with joins, leaves and gaps. Reconnects and resumes.')
-  .addArgument(new Argument('<room>', 'its name').argParser(room))
+  .addArgument(new Argument('<room>', 'its name').argParser(checked(readRoom)))
   .addOption(
-    new Option('--since <epoch:offset>', 'begin behind this position, in a room with history').argParser(position),
+    new Option('--since <epoch:offset>', 'begin behind this position, in a room with history').argParser(
+      checked(readPosition),
+    ),
   )
   .addOption(whole('--count <number>', 'end after so many messages', 1, 1e12))
   .option('--json', 'print frames as JSON lines, and the state of the connection too')
@@ -137,6 +140,61 @@ A line is: time, offset (or id), user, data. Where messages may be missing, a li
     process.exit();
   });
 
+backend(program.command('rooms'))
+  .description('Lists the rooms with members, on all nodes.')
+  .option('--prefix <text>', 'only rooms that begin with it')
+  .addOption(limit('rooms'))
+  .option('--json', 'print JSON')
+  .addHelpText('after', examples('roomcast rooms', 'roomcast rooms --prefix chat: --limit 10k --json'))
+  .action(async (options: RoomsOptions) => {
+    const { listRooms } = await import('./cluster/lists.ts');
+    await listRooms(options, process.env);
+  });
+
+backend(program.command('members'))
+  .description('Lists the connections in a room with presence, on all nodes.')
+  .addArgument(new Argument('<room>', 'its name').argParser(checked(readRoom)))
+  .addOption(limit('connections'))
+  .option('--json', 'print JSON')
+  .addHelpText('after', examples('roomcast members chat:lobby', 'roomcast members chat:lobby --limit 10 --json'))
+  .action(async (name: string, options: ListOptions) => {
+    const { listMembers } = await import('./cluster/lists.ts');
+    await listMembers(name, options, process.env);
+  });
+
+backend(program.command('connections'))
+  .description('Lists connections, on all nodes.')
+  .option('--user <user>', 'only those of this user')
+  .addOption(new Option('--room <room>', 'only members of this room').argParser(checked(readRoom)))
+  .option('--node <node>', 'only those of this node')
+  .addOption(limit('connections'))
+  .option('--json', 'print JSON')
+  .addHelpText('after', examples('roomcast connections --user alice', 'roomcast connections --node node1 --limit 20'))
+  .action(async (options: ConnectionsOptions) => {
+    const { listConnections } = await import('./cluster/lists.ts');
+    await listConnections(options, process.env);
+  });
+
+backend(program.command('disconnect'))
+  .description('Closes all connections of a user, on all nodes.')
+  .argument('<user>', 'the sub claim of the tokens')
+  .addOption(whole('--block <seconds>', 'keep the user out for so long; 0 ends a block', 0, 31_536_000))
+  .option('--json', 'print JSON')
+  .addHelpText('after', examples('roomcast disconnect alice', 'roomcast disconnect alice --block 3600'))
+  .action(async (user: string, options: DisconnectOptions) => {
+    const { disconnect } = await import('./cluster/disconnect.ts');
+    await disconnect(user, options, process.env);
+  });
+
+backend(program.command('nodes'))
+  .description('Lists the nodes that live.')
+  .option('--json', 'print JSON')
+  .addHelpText('after', examples('roomcast nodes', 'roomcast nodes --api http://10.0.0.5:8081 --json'))
+  .action(async (options: ApiOptions) => {
+    const { listNodes } = await import('./cluster/lists.ts');
+    await listNodes(options, process.env);
+  });
+
 client(program.command('load'))
   .description('Puts load on nodes, and checks that every member gets every message once and in order.')
   .addOption(whole('--connections <number>', 'members, spread over the rooms', 1, 50_000).default(100))
@@ -145,7 +203,9 @@ client(program.command('load'))
   .addOption(whole('--seconds <number>', 'measured time, after one second that is not', 1, 86_400).default(10))
   .addOption(whole('--bytes <number>', 'size of data', 32, 60_000).default(128))
   .addOption(
-    new Option('--room-prefix <text>', 'of the names of rooms (default: load: and a random part)').argParser(room),
+    new Option('--room-prefix <text>', 'of the names of rooms (default: load: and a random part)').argParser(
+      checked(readRoom),
+    ),
   )
   .option('--json', 'print JSON')
   .addHelpText(
@@ -161,7 +221,7 @@ room. Otherwise all use --token. Exits with 1 if anything is lost, comes twice o
   .action(async (options: Target & LoadOptions) => {
     const { load, loadTable } = await import('./load.ts');
     const result = await load(targetOf(options), options, process.env);
-    if (options.json) json(result);
+    if (options.json) printJson(result);
     else print(loadTable(result));
     if (result.fault !== null) throw new Failure(`${result.fault}.`);
   });
@@ -204,7 +264,7 @@ The model, and the measurements it was checked against: docs/performance.md.`,
     const workload = workloadOf(options);
     const planned = plan(workload);
     const advice = advise(workload, planned);
-    if (options.json) json({ workload, plan: planned, advice });
+    if (options.json) printJson({ workload, plan: planned, advice });
     else print(report(workload, planned, advice));
   });
 
@@ -221,9 +281,26 @@ function client(command: Command): Command {
       new Option('--url <url>', 'the WebSocket endpoint')
         .env('ROOMCAST_URL')
         .default('ws://127.0.0.1:8080/ws')
-        .argParser(endpoint),
+        .argParser(checked(readEndpoint)),
     )
     .addOption(new Option('--token <jwt>', 'without one: anonymous').env('ROOMCAST_TOKEN'));
+}
+
+/** Adds the options of a command that calls the HTTP API. */
+function backend(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--api <url>', 'the admin port of any node (default: that of this environment)')
+        .env('ROOMCAST_API')
+        .argParser(checked(readApiUrl)),
+    )
+    .addOption(
+      new Option('--key <key>', 'a key of the API (default: GATEWAY_API_KEY or its _FILE)').env('ROOMCAST_KEY'),
+    );
+}
+
+function limit(what: string): Option {
+  return whole('--limit <number>', `at most so many ${what}`, 1, 1e6).default(1_000);
 }
 
 /** Throws a WrongUse, without the token in it. */
@@ -234,26 +311,8 @@ function targetOf({ url, token = '' }: Target): Target {
   return { url, token: text === '' ? undefined : text };
 }
 
-function room(text: string): string {
-  if (isRoomName(text)) return text;
-  throw new InvalidArgumentError(`A room name has ${roomNameRule}.`);
-}
-
-function endpoint(text: string): string {
-  if (URL.canParse(text) && /^wss?:$/.test(new URL(text).protocol)) return text;
-  throw new InvalidArgumentError(
-    'It must be a URL that begins with ws:// or wss://, for instance wss://example.com/ws.',
-  );
-}
-
-function position(text: string): Position {
-  const [, epoch = '', offset = ''] = /^(.{1,64}):(\d{1,15})$/.exec(text) ?? [];
-  if (epoch !== '') return { epoch, offset: Number(offset) };
-  throw new InvalidArgumentError('It must be an epoch, a colon and an offset, as `tail` prints them: 5f2c9a:120.');
-}
-
 function option(flags: string, description: string, least: number, most = 1e12): Option {
-  return new Option(flags, description).argParser((text: string) => number(text, least, most));
+  return new Option(flags, description).argParser(checked((text) => readNumber(text, least, most)));
 }
 
 function required(flags: string, description: string, least: number): Option {
@@ -265,17 +324,16 @@ function share(flags: string, description: string): Option {
 }
 
 function whole(flags: string, description: string, least: number, most: number): Option {
-  return new Option(flags, description).argParser((text: string) => {
-    const value = number(text, least, most);
-    if (Number.isInteger(value)) return value;
-    throw new InvalidArgumentError('It must be a whole number.');
-  });
+  return new Option(flags, description).argParser(checked((text) => readWholeNumber(text, least, most)));
 }
 
-/** `20000`, `20_000`, `20k`, `0.02M`, `2e4`. */
-function number(text: string, least: number, most: number): number {
-  const [, digits = '', unit = ''] = /^([\d_.]+(?:e\d+)?)([kM]?)$/.exec(text) ?? [];
-  const value = Number(digits.replaceAll('_', '') || Number.NaN) * { '': 1, k: 1e3, M: 1e6 }[unit as '' | 'k' | 'M'];
-  if (value >= least && value <= most) return value;
-  throw new InvalidArgumentError(`It must be a number from ${least} to ${most}.`);
+/** Tells commander of an argument that is wrong. */
+function checked<Value>(read: (text: string) => Value): (text: string) => Value {
+  return (text) => {
+    try {
+      return read(text);
+    } catch (error) {
+      throw error instanceof WrongUse ? new InvalidArgumentError(error.message) : error;
+    }
+  };
 }

@@ -18,6 +18,10 @@ export function print(text: string): void {
   process.stdout.write(text);
 }
 
+export function printJson(value: unknown): void {
+  print(`${JSON.stringify(value, null, 2)}\n`);
+}
+
 /** Names and texts of others, for a terminal: control characters are written as `\u001b`. */
 export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);

@@ -9,14 +9,14 @@ import { type CloseCode, closeCode, closeReason } from '../../shared/codes.ts';
 import type { FrameId, Position } from '../../shared/protocol.ts';
 import type { Identity } from '../auth/grants.ts';
 import { type Client, may } from '../operations/caller.ts';
+import type { Condition } from '../operations/local-node.ts';
 import type { Refusal } from '../operations/refusal.ts';
 import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
 import type { Buffered } from '../rooms/backpressure.ts';
-import { presenceTopic, type Topics } from '../rooms/fanout.ts';
+import type { Topics } from '../rooms/fanout.ts';
 import type { Room } from '../rooms/hub.ts';
-import type { SlowPolicy } from '../telemetry/gauges.ts';
 import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
 import { Memberships, type MembershipsOwner } from './memberships.ts';
@@ -33,15 +33,14 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   readonly dialect: Dialect;
   /** Kept for gateway/connection/connections.ts. */
   heartbeatSlot = 0;
-  readonly #number: number;
+  readonly number: number;
   readonly #parts: ConnectionParts;
   readonly #socket: Socket;
   readonly #session: Session;
-  readonly #memberships: Memberships;
+  readonly memberships: Memberships;
   readonly #inbox: Inbox;
   readonly #outbox: Outbox;
-  readonly #openedAt = performance.now();
-  readonly #liveness = new Liveness(this.#openedAt);
+  readonly #liveness = new Liveness(performance.now());
   publishesUnderWay = 0;
   /** It obeys no more requests and is in no room. Its socket may still hold bytes that the peer has not read. */
   #closing = false;
@@ -53,18 +52,18 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   /** `number` is unique on this node. */
   constructor(number: number, socket: Socket, dialect: Dialect, parts: ConnectionParts) {
     this.dialect = dialect;
-    this.#number = number;
+    this.number = number;
     this.#socket = socket;
     this.#parts = parts;
     this.#session = new Session(this, parts);
-    this.#memberships = new Memberships(this, parts);
+    this.memberships = new Memberships(this, parts);
     this.#inbox = new Inbox(this, parts.config);
     this.#outbox = new Outbox(this, socket, parts.backpressure);
   }
 
   /** Built on demand, to save memory: most connections need it only for `welcome`. */
   get id(): string {
-    return `${this.#parts.instance}-${this.#number}`;
+    return `${this.#parts.instance}-${this.number}`;
   }
 
   get identity(): Identity | undefined {
@@ -83,13 +82,18 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     return this.#session.pending;
   }
 
-  /** The slow rules of the rooms in which this connection is detached now because it reads too slowly. */
-  slowPolicies(): ReadonlySet<SlowPolicy> {
-    return this.#memberships.slowPolicies();
+  isMember(room: string): boolean {
+    return this.memberships.has(room);
   }
 
-  isMember(room: string): boolean {
-    return this.#memberships.has(room);
+  /** For the operator. Not for a connection that is closing. */
+  get condition(): Condition {
+    return {
+      address: this.#socket.address,
+      rooms: this.memberships.size,
+      bufferedBytes: this.bufferedBytes(),
+      ...this.#liveness.forOperator,
+    };
   }
 
   /** Undefined unless the gateway closed it. */
@@ -127,7 +131,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   drained(): void {
     this.#liveness.hasRead(performance.now());
     if (this.#closing) this.#endIfRead();
-    else if (this.#outbox.drained()) this.#memberships.drained();
+    else if (this.#outbox.drained()) this.memberships.drained();
   }
 
   /** The socket is closed, by either side. */
@@ -147,7 +151,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.#parts.events.connectionClosed(code);
     this.#closeCode = code;
     // Messages fanned out earlier in this turn still belong to the peer.
-    if (this.#memberships.size > 0) this.flush();
+    if (this.memberships.size > 0) this.flush();
     this.#leave();
     this.#destroyAt = performance.now() + closingMs;
     this.#endIfRead();
@@ -155,7 +159,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   #leave(): void {
     this.#closing = true;
-    this.#memberships.leaveAll();
+    this.memberships.leaveAll();
     const user = this.#session.end();
     if (user !== null) this.#parts.users.remove(user, this);
   }
@@ -184,9 +188,9 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     if (!this.#closing && this.#liveness.startPing(now)) this.#socket.ping(String(now));
   }
 
-  /** Returns the round trip in ms if this pong answers the current ping. */
-  ponged(payload: string, now: number): number | undefined {
-    return this.#liveness.ponged(payload, now);
+  /** See gateway/connection/liveness.ts. */
+  ponged(payload: string, now: number, byPeer = true): number | undefined {
+    return this.#liveness.ponged(payload, now, byPeer);
   }
 
   missesPong(now: number, timeoutMs: number): boolean {
@@ -201,7 +205,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
       return;
     }
     if (this.#closeIfExpired(time)) return;
-    if (this.identity === undefined && now - this.#openedAt >= config.authTimeoutMs) {
+    if (this.identity === undefined && now - this.#liveness.openedAt >= config.authTimeoutMs) {
       this.close(closeCode.authTimeout);
     } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
       events.heartbeatTimedOut();
@@ -242,30 +246,25 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   }
 
   #handleInRoom(request: RoomRequest): void {
-    if (this.#memberships.isJoining(request.room)) {
-      if (this.#inbox.mayWait(request)) this.#memberships.enqueue(request);
+    if (this.memberships.isJoining(request.room)) {
+      if (this.#inbox.mayWait(request)) this.memberships.enqueue(request);
     } else if (request.type === 'subscribe') {
-      this.#memberships.subscribe(request);
+      this.memberships.subscribe(request);
     } else if (request.type === 'unsubscribe') {
-      this.#memberships.unsubscribe(request.id, request.room);
+      this.memberships.unsubscribe(request.id, request.room);
     } else perform(request, this, this.#parts);
-  }
-
-  /** Removes it from a room, on behalf of an operator. False if it is no member. */
-  expel(room: string): boolean {
-    return this.#memberships.expel(room);
   }
 
   // Called by the session
 
   welcomed({ user }: Identity): void {
     if (user !== null) this.#parts.users.add(user, this)?.close(closeCode.connectionLimit);
-    this.#memberships.reenter();
+    this.memberships.reenter();
   }
 
   refreshed(): void {
-    this.#memberships.revoke();
-    this.#memberships.reenter();
+    this.memberships.revoke();
+    this.memberships.reenter();
   }
 
   verificationEnded(): void {
@@ -274,7 +273,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   /** New room rules apply from now on. */
   rulesReplaced(): void {
-    this.#memberships.revoke();
+    this.memberships.revoke();
   }
 
   // Frames out
@@ -311,14 +310,12 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     return this.#socket.topics;
   }
 
-  listen({ name, joinLeave }: Room): void {
-    this.#parts.fanout.listen(name, this);
-    if (joinLeave) this.#parts.fanout.listen(presenceTopic(name), this);
+  listen(room: Room): void {
+    this.#parts.fanout.enter(room, this);
   }
 
-  unlisten({ name, joinLeave }: Room): void {
-    this.#parts.fanout.unlisten(name, this, this.#socketClosed);
-    if (joinLeave) this.#parts.fanout.unlisten(presenceTopic(name), this, this.#socketClosed);
+  unlisten(room: Room): void {
+    this.#parts.fanout.leave(room, this, this.#socketClosed);
   }
 
   bufferedBytes(): number {
@@ -332,12 +329,12 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   stall(): void {
     if (!this.live) return;
-    if (this.#memberships.closesSlow) {
+    if (this.memberships.closesSlow) {
       this.close(closeCode.slowConsumer);
       return;
     }
     this.#outbox.stalled = true;
-    this.#memberships.stall();
+    this.memberships.stall();
     this.#parts.log.debug({ connection: this.id }, 'stalled a slow reader');
   }
 

@@ -1,18 +1,28 @@
 /**
  * Liveness of a peer: its pongs to our WebSocket pings, and its own `ping` frames.
  *
- * Holds times only, in ms of the clock that the caller passes. When to ping is decided in
- * gateway/connection/heartbeat.ts; what happens to a silent peer, in gateway/connection/connection.ts.
+ * Holds times only, in ms of performance.now(). When to ping is decided in gateway/connection/heartbeat.ts; what happens to a
+ * silent peer, in gateway/connection/connection.ts.
  */
 export class Liveness {
+  readonly openedAt: number;
   #lastFrameAt: number;
   /** It has sent a `ping` frame, so silence is a sign that it is gone. */
   #sendsPings = false;
   #pingSentAt = 0;
   #readAt = 0;
+  /** Of the last ping that was answered, whole ms; 0: none was. */
+  #roundTripMs = 0;
 
   constructor(now: number) {
+    this.openedAt = now;
     this.#lastFrameAt = now;
+  }
+
+  /** In the units of gateway/operations/local-node.ts. */
+  get forOperator(): { openedAt: number; rttMs: number | null } {
+    const openMs = performance.now() - this.openedAt;
+    return { openedAt: Math.round(Date.now() - openMs), rttMs: this.#roundTripMs === 0 ? null : this.#roundTripMs };
   }
 
   sentFrame(now: number): void {
@@ -35,11 +45,16 @@ export class Liveness {
     return true;
   }
 
-  /** Returns the round trip in ms if this pong answers the current ping. */
-  ponged(payload: string, now: number): number | undefined {
+  /**
+   * Returns the round trip in ms if this pong answers the current ping. `byPeer`: false if the transport answered for it, which
+   * says that it reads, but nothing of the way to it.
+   */
+  ponged(payload: string, now: number, byPeer: boolean): number | undefined {
     if (this.#pingSentAt === 0 || payload !== String(this.#pingSentAt)) return undefined;
     const roundTrip = now - this.#pingSentAt;
     this.#pingSentAt = 0;
+    // A whole number costs no memory of its own.
+    if (byPeer) this.#roundTripMs = Math.max(1, Math.round(roundTrip));
     return roundTrip;
   }
 

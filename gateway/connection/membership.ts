@@ -7,11 +7,11 @@
  * drained it gets a `gap`, or the latest message, and goes live. Unless it is live, it is detached from the fan-out.
  * Next: gateway/rooms/feed.ts.
  */
-import type { Position } from '../../shared/protocol.ts';
+import type { FrameId, Position } from '../../shared/protocol.ts';
 import { forbidden } from '../operations/caller.ts';
 import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { GapReply, Reply } from '../protocol/reply.ts';
-import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
+import type { RoomRequest } from '../protocol/request.ts';
 import { gapFields, isHole, type Step, samePosition } from '../rooms/continuation.ts';
 import type { Follower } from '../rooms/feed.ts';
 import type { Hub, Room } from '../rooms/hub.ts';
@@ -44,9 +44,16 @@ export interface MembershipParts {
   faults: Faults;
 }
 
-/** A `subscribe` under way. It ends with one call of `joined` or `failed`. */
+export interface JoinRequest {
+  /** Of the `subscribe` of the client. Undefined: the server subscribes it. */
+  id: FrameId | undefined;
+  room: string;
+  since: Position | undefined;
+}
+
+/** A join under way. It ends with one call of `joined` or `failed`, unless the membership has ended before. */
 export interface Joining {
-  request: SubscribeRequest;
+  request: JoinRequest;
   joined(): void;
   /** The membership has ended. */
   failed(refusal: Refusal): void;
@@ -54,6 +61,7 @@ export interface Joining {
 
 /** Shared by all memberships, to save memory: waiting requests are rare. */
 export const noneWaiting: RoomRequest[] = [];
+const nobodyWaits: () => void = () => undefined;
 const nowhere: Position = { epoch: '', offset: 0 };
 
 export class Membership implements Follower {
@@ -62,6 +70,12 @@ export class Membership implements Follower {
   readonly #parts: MembershipParts;
   /** Requests for this room that wait for the end of the joining. */
   waiting: RoomRequest[] = noneWaiting;
+  /** The server has subscribed it: it needs no right of the client. */
+  granted = false;
+  /** The server has removed it while it was joining: it ends with the joining. */
+  kicked = false;
+  /** The joining has ended, in one way or another. May be called more than once. */
+  onJoiningEnded = nobodyWaits;
   #state: 'joining' | 'live' | 'catching-up' | 'stalled' | 'left' = 'joining';
   /** Set while the feed reads history for a resume. */
   #resumption: Joining | undefined;
@@ -112,7 +126,8 @@ export class Membership implements Follower {
     }
     if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
-    this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
+    if (id === undefined) this.#subscriber.reply({ type: 'subscribed', room, ...position });
+    else this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
     this.#startAt(position);
     joining.joined();
   }
@@ -168,20 +183,21 @@ export class Membership implements Follower {
     if (state === 'live') this.#subscriber.unlisten(room);
     if (state === 'stalled') this.#parts.events.dropped('slow', room.messageCount - this.#messageCount);
     this.#parts.hub.leave(room, state === 'live');
+    this.onJoiningEnded();
   }
 
   /**
    * Checks again after the wait for the backplane: a new token or new rules may forbid it now. True if it has failed.
    */
   #refused({ request: { room }, failed }: Joining): boolean {
-    if (!this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
+    if (!this.granted && !this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
     else if (this.room.replaced) {
       failed(new Refusal('unavailable', 'The rule of this room has changed at this moment; subscribe again.'));
     } else return false;
     return true;
   }
 
-  #resume({ id, room, since }: SubscribeRequest, steps: readonly Step[], caughtUp: boolean): void {
+  #resume({ id, room, since }: JoinRequest, steps: readonly Step[], caughtUp: boolean): void {
     const recovered = !steps.some(isHole);
     this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
     const position = recovered ? since : this.room.feed?.position;

@@ -10,7 +10,7 @@ import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
 import type { PresenceConnection } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/gauges.ts';
-import { Membership, type MembershipParts, noneWaiting, type Subscriber } from './membership.ts';
+import { type JoinRequest, Membership, type MembershipParts, noneWaiting, type Subscriber } from './membership.ts';
 
 /** What memberships need of their connection. */
 export interface MembershipsOwner extends Subscriber, PresenceConnection {
@@ -74,13 +74,43 @@ export class Memberships {
 
   subscribe(request: SubscribeRequest): void {
     const { id, room: name, since } = request;
-    const most = this.#parts.config.maxRoomsPerConnection;
-    if (!this.#owner.maySubscribe(name)) this.#owner.refuse(id, forbidden('subscribe'));
-    else if (this.has(name)) {
+    const there = this.#of(name);
+    if (!there?.granted && !this.#owner.maySubscribe(name)) this.#owner.refuse(id, forbidden('subscribe'));
+    else if (there !== undefined) {
       this.#owner.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
-    } else if (most > 0 && this.size >= most) {
+    } else if (this.#isFull) {
+      const most = this.#parts.config.maxRoomsPerConnection;
       this.#owner.refuse(id, new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
     } else this.#join(request);
+  }
+
+  get #isFull(): boolean {
+    const most = this.#parts.config.maxRoomsPerConnection;
+    return most > 0 && this.size >= most;
+  }
+
+  /**
+   * Makes it a member on behalf of the server, whatever its rights, and sends `subscribed`. A member stays one without a
+   * frame, and needs no right any more. Resolves with false if it has too many rooms, speaks a dialect with one room only, or
+   * could not join.
+   */
+  async admit(name: string): Promise<boolean> {
+    const there = this.#of(name);
+    const { closing, dialect } = this.#owner;
+    if (there === undefined && (closing || dialect.oneRoom || this.#isFull)) return false;
+    const membership = there ?? this.#join({ id: undefined, room: name, since: undefined });
+    membership.granted = true;
+    membership.kicked = false;
+    if (membership.joining) {
+      const others = membership.onJoiningEnded;
+      await new Promise<void>((resolve) => {
+        membership.onJoiningEnded = () => {
+          others();
+          resolve();
+        };
+      });
+    }
+    return this.#of(name) === membership;
   }
 
   unsubscribe(id: FrameId, name: string): void {
@@ -94,19 +124,22 @@ export class Memberships {
    * being joined is checked at the end of the joining.
    */
   revoke(): void {
-    for (const { joining, room } of this.#all()) {
-      const allowed = this.#owner.maySubscribe(room.name);
+    for (const { granted, joining, room } of this.#all()) {
+      const allowed = granted || this.#owner.maySubscribe(room.name);
       if (joining || (allowed && !room.replaced)) continue;
       this.#expel(room.name, allowed ? 'changed' : 'revoked');
     }
   }
 
-  /** Leaves a room and sends `unsubscribed`. False if the connection is no member, or only joining. */
-  expel(room: string): boolean {
+  /**
+   * Leaves a room on behalf of the server, and sends `unsubscribed`; if it is joining, after the answer to that. False if it
+   * is no member.
+   */
+  kick(room: string): boolean {
     const membership = this.#of(room);
-    if (membership === undefined || membership.joining) return false;
-    this.#expel(room, 'revoked');
-    return true;
+    if (membership?.joining) membership.kicked = true;
+    else if (membership !== undefined) this.#expel(room, 'kicked');
+    return membership !== undefined;
   }
 
   #expel(room: string, reason: UnsubscribedFrame['reason']): void {
@@ -143,7 +176,7 @@ export class Memberships {
     }
   }
 
-  #join(request: SubscribeRequest): void {
+  #join(request: JoinRequest): Membership {
     const { faults, hub } = this.#parts;
     const { id, room: name } = request;
     const room = hub.join(name);
@@ -152,12 +185,13 @@ export class Memberships {
     const failed = (refusal: Refusal) => {
       if (this.#of(name) !== membership) return;
       this.#leave(name);
-      this.#owner.refuse(id, refusal);
+      if (id !== undefined) this.#owner.refuse(id, refusal);
       this.#release(membership);
     };
     const joined = () => {
       // The answer may have overfilled the buffer and closed the connection.
-      if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#owner);
+      if (this.#of(name) === membership && membership.kicked) this.#expel(name, 'kicked');
+      else if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#owner);
       this.#release(membership);
     };
     hub
@@ -167,6 +201,7 @@ export class Memberships {
         (error: unknown) => failed(refusalOf(faults, 'subscribing failed', error, { again: 'subscribe again' })),
       )
       .catch((error: unknown) => this.#owner.fail(error));
+    return membership;
   }
 
   #leave(room: string): void {
@@ -201,6 +236,7 @@ export class Memberships {
   #release(membership: Membership): void {
     const { waiting } = membership;
     membership.waiting = noneWaiting;
+    membership.onJoiningEnded();
     for (const request of waiting) this.#owner.release(request);
   }
 }

@@ -24,6 +24,8 @@ export interface SessionSettings {
 export interface SessionParts {
   config: SessionSettings;
   authenticator: Authenticator;
+  /** Users whom an operator has blocked: gateway/operations/blocks.ts. */
+  blocks: { has(user: string): boolean };
   events: Events;
   log: Logger;
 }
@@ -80,7 +82,7 @@ export class Session {
     this.#parts.authenticator
       .verify(token)
       .then(
-        (verified) => this.#ended || this.#verified(verified, id),
+        (verified) => this.#ended || this.#verified(verified, id, atHandshake),
         (error: unknown) => this.#ended || this.#refused(error, id, atHandshake),
       )
       .then(() => {
@@ -100,8 +102,12 @@ export class Session {
     return this.#identity?.user ?? null;
   }
 
-  #verified({ identity, expiresAt }: Verified, id: FrameId | undefined): void {
-    if (this.#user === null) {
+  #verified({ identity, expiresAt }: Verified, id: FrameId | undefined, atHandshake: boolean): void {
+    const { blocks, events } = this.#parts;
+    if (identity.user !== null && blocks.has(identity.user)) {
+      if (atHandshake) events.handshakeRejected('blocked');
+      this.#owner.close(closeCode.disconnected);
+    } else if (this.#user === null) {
       this.#welcome(identity, expiresAt, id);
     } else if (this.#user === identity.user) {
       this.#identity = identity;

@@ -9,6 +9,8 @@ import type { Topics } from '../rooms/fanout.ts';
 export interface Socket {
   /** Its topics at the WebSocket server, which fans out to it. Undefined: each frame is sent to it on its own. */
   readonly topics: Topics | undefined;
+  /** Of the client, as the node knows it (gateway/http/client-address.ts). For the operator. */
+  readonly address: string;
   send(frame: Frame): void;
   /** A WebSocket ping (RFC 6455 section 5.5.2), or the transport's equivalent. */
   ping(payload: string): void;

@@ -40,7 +40,7 @@ export class Exchange {
   constructor(res: LibraryResponse, request: HandshakeRequest) {
     this.#res = res;
     this.#request = request;
-    this.#isUnread = request.headers.has('content-length') || request.headers.has('transfer-encoding');
+    this.#isUnread = this.hasBody;
     res.onAborted(() => {
       this.#state = 'gone';
       this.#aborted();
@@ -50,6 +50,12 @@ export class Exchange {
       this.#isUnread = !isLast;
       this.#taken(chunk, isLast);
     });
+  }
+
+  /** RFC 9112 section 6.3. */
+  get hasBody(): boolean {
+    const { headers } = this.#request;
+    return headers.has('transfer-encoding') || Number(headers.get('content-length')?.[0] ?? 0) > 0;
   }
 
   get headers(): HandshakeRequest['headers'] {

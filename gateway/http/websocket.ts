@@ -138,6 +138,10 @@ class ConnectionSocket implements Socket, Topics {
     return this;
   }
 
+  get address(): string {
+    return this.#ws.getUserData().address;
+  }
+
   send(frame: Frame): void {
     this.#ws.send(frame, this.#binary, false);
   }

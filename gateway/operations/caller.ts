@@ -35,6 +35,7 @@ const sentences = {
   subscribeAnyMore: 'Neither a room rule nor the token allows to subscribe to this room any more.',
   publish: 'Neither a room rule nor the token allows to publish to this room.',
   history: 'Only members of a room that keeps history may read it, or a token that says so.',
+  administer: 'Only the server may do this.',
   presence: 'Only members of a room whose rule has presence may ask who is there, or a token that says so.',
 };
 

@@ -1,4 +1,4 @@
-/** Disconnect and revoke: what an operator does to a user, on this node. */
+/** What an operator does to the connections of this node: disconnect, subscribe to a room, remove from a room. */
 import { closeCode } from '../../shared/codes.ts';
 import type { Identity } from '../auth/grants.ts';
 
@@ -6,28 +6,42 @@ import type { Identity } from '../auth/grants.ts';
 export interface Disconnectable {
   readonly id: string;
   readonly identity: Identity | undefined;
+  /** It is closed, and in no room. */
+  readonly closing: boolean;
+  readonly memberships: {
+    /** Resolves with true if it is a member now. */
+    admit(room: string): Promise<boolean>;
+    /** False if it is no member. */
+    kick(room: string): boolean;
+  };
   close(code: typeof closeCode.disconnected): void;
-  /** Removes it from a room and sends it `unsubscribed`. False if it is no member. */
-  expel(room: string): boolean;
 }
 
 /**
- * Closes all connections of a user, or the one with an id, with 4503. Returns their number. `connections`: all of the
- * node.
+ * Closes all connections of users, or the one with an id, with 4503. Returns their number. `connections`: all of the node.
  */
 export function disconnect(
   connections: Iterable<Disconnectable>,
-  target: { user: string } | { connection: string },
+  target: { users: { has(user: string): boolean } } | { connection: string },
 ): number {
   const isMeant = ({ id, identity }: Disconnectable) =>
-    'user' in target ? identity?.user === target.user : id === target.connection;
-  const meant = [...connections].filter(isMeant);
+    'users' in target ? target.users.has(identity?.user ?? '') : id === target.connection;
+  const meant = [...connections].filter((each) => !each.closing && isMeant(each));
   for (const connection of meant) connection.close(closeCode.disconnected);
   return meant.length;
 }
 
+/** Makes all connections of a user members of a room. Resolves with the number of those that are members now. */
+export async function admit(connections: Iterable<Disconnectable>, user: string, room: string): Promise<number> {
+  const admitted = ofUser(connections, user).map(({ memberships }) => memberships.admit(room));
+  return (await Promise.all(admitted)).filter(Boolean).length;
+}
+
 /** Removes all connections of a user from a room. Returns the number of those that were members. */
-export function revoke(connections: Iterable<Disconnectable>, user: string, room: string): number {
-  const all = [...connections].filter(({ identity }) => identity?.user === user);
-  return all.filter((connection) => connection.expel(room)).length;
+export function kick(connections: Iterable<Disconnectable>, user: string, room: string): number {
+  return ofUser(connections, user).filter(({ memberships }) => memberships.kick(room)).length;
+}
+
+function ofUser(connections: Iterable<Disconnectable>, user: string): Disconnectable[] {
+  return [...connections].filter(({ closing, identity }) => !closing && identity?.user === user);
 }

@@ -21,6 +21,8 @@ export interface Dialect {
   readonly subprotocol: string;
   /** True: WebSocket messages are binary in both directions. False: text. */
   readonly binary: boolean;
+  /** Its clients cannot be in more than one room, nor change it. Absent: they can. */
+  readonly oneRoom?: true;
   /** Decodes one WebSocket message. The bytes are only valid during the call. Never throws. */
   decode(message: ArrayBuffer): Request | Rejected;
   encode(reply: Reply): Frame;

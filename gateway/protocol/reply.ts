@@ -12,6 +12,7 @@ import type {
   OkFrame,
   PongFrame,
   ReconnectFrame,
+  SubscribedFrame,
   UnsubscribedFrame,
   WelcomeFrame,
 } from '../../shared/protocol.ts';
@@ -29,6 +30,7 @@ export type Reply =
   | GapReply
   | JoinLeaveFrame
   | ReconnectFrame
+  | Fields<SubscribedFrame>
   | UnsubscribedFrame
   | Fields<PongFrame>;
 

@@ -27,13 +27,15 @@ import type { Logger } from '../telemetry/log.ts';
 import { Canary } from './canary.ts';
 import { type RedisConnection, type RedisConnectionOptions, type RedisRole, tickMs } from './connection/connection.ts';
 import type { RedisConnections } from './connection/connections.ts';
-import type { ReplyError, Words } from './connection/resp.ts';
+import type { Reply, ReplyError, Words } from './connection/resp.ts';
 import { inClusterMode } from './connection/server-info.ts';
+import { controlScripts } from './control/scripts.ts';
 import { deliver } from './delivery.ts';
 import { type EnvelopeVersion, EnvelopeWriter } from './envelope.ts';
 import { appendScript, lineScript, readHistoryScript } from './history/commands.ts';
 import { HistoryQueue } from './history/queue.ts';
 import { RedisNames } from './names.ts';
+import { type OwnChannel, OwnChannels } from './own-channels.ts';
 import { readScript } from './script.ts';
 import { Subscriptions } from './subscriptions.ts';
 import { UnconfirmedRooms } from './unconfirmed-rooms.ts';
@@ -65,6 +67,7 @@ export class RedisBackplane implements Backplane {
   readonly #pubsub: RedisConnection;
   readonly #historyQueue: HistoryQueue;
   readonly #subscriptions: Subscriptions;
+  readonly #ownChannels = new OwnChannels();
   readonly #canary: Canary;
   readonly #canaryChannel: string;
   readonly #envelopes: EnvelopeWriter;
@@ -96,7 +99,7 @@ export class RedisBackplane implements Backplane {
       onSecond: () => this.#sendCanary(),
     });
     this.#pubsub = this.#connection('pubsub', {
-      scripts: [publishOnce],
+      scripts: [publishOnce, ...controlScripts],
       onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
       onReady: () => this.#resubscribe(),
       onLost: () => this.#subscriptions.lost(),
@@ -118,6 +121,13 @@ export class RedisBackplane implements Backplane {
       onRoundTrip: (seconds) => this.#listener?.roundTrip(seconds),
       onLost: () => redis.renew('a canary that Redis accepted has not come back'),
       log,
+    });
+    this.#ownChannels.add(this.#canaryChannel, {
+      receive: (bytes, start, end) => {
+        this.#canary.receive(bytes.toString('latin1', start, end));
+        this.#noticeState();
+      },
+      subscribed: () => this.#sendCanary(),
     });
   }
 
@@ -176,6 +186,12 @@ export class RedisBackplane implements Backplane {
     if (!this.#options.replicated) return this.#write(publication, settled);
     return this.#andReplicated(this.#write(publication, () => undefined)).finally(settled);
   }
+
+  /** Channels besides those of rooms, and commands on the same connection. Call `listen` before `start`. */
+  readonly link = {
+    listen: (name: string, channel: OwnChannel): void => this.#ownChannels.add(name, channel),
+    run: (words: Words): Promise<Reply> => this.#pubsub.run(words),
+  };
 
   renew(): void {
     // At once: no room may be confirmed on the connection that is closed.
@@ -287,10 +303,7 @@ export class RedisBackplane implements Backplane {
 
   /** On each new connection of `#pubsub`. */
   #resubscribe(): void {
-    this.#pubsub
-      .run(['SUBSCRIBE', this.#canaryChannel])
-      .then(() => this.#sendCanary())
-      .catch((error: Error) => this.#pubsub.reconnect(error.message));
+    this.#ownChannels.subscribe(this.#pubsub);
     this.#subscriptions.restore();
     const { promotion } = this.#pubsub.server;
     const unconfirmed = this.#unconfirmed.take();
@@ -310,9 +323,8 @@ export class RedisBackplane implements Backplane {
     // From a connection that is being closed: the gap behind it covers this message.
     if (!this.#pubsub.ready) return;
     const room = this.#subscriptions.receive(channel);
-    if (room === undefined) {
-      if (channel === this.#canaryChannel) this.#receiveCanary(bytes.toString('latin1', start, end));
-    } else if (this.#listener !== undefined) deliver(this.#listener, room, bytes, start, end);
+    if (room === undefined) this.#ownChannels.receive(channel, bytes, start, end);
+    else if (this.#listener !== undefined) deliver(this.#listener, room, bytes, start, end);
   }
 
   /** If true, the backplane can never be up. */
@@ -322,11 +334,6 @@ export class RedisBackplane implements Backplane {
 
   #sendCanary(): void {
     if (this.#history.ready && this.#pubsub.ready) this.#canary.send();
-  }
-
-  #receiveCanary(text: string): void {
-    this.#canary.receive(text);
-    this.#noticeState();
   }
 
   #noticeState(): void {

@@ -38,6 +38,20 @@ export class RedisNames {
     return `${this.#channels}canary:${node}:${run}`;
   }
 
+  /** Commands to all nodes (gateway/redis/control/control.ts). */
+  get commands(): string {
+    return `${this.#channels}control`;
+  }
+
+  /** Answers to the questions of one run of a node. */
+  answers(instance: string): string {
+    return `${this.#channels}control:${instance}`;
+  }
+
+  get blocks(): string {
+    return `${this.#keys}blocks`;
+  }
+
   get nodes(): string {
     return `${this.#keys}nodes`;
   }

@@ -35,6 +35,12 @@ export interface Listener {
   sendUnchecked(frame: Frame): void;
 }
 
+/** What a listener hears of a room: its messages, and `join` and `leave` if it has them. */
+interface Heard {
+  readonly name: string;
+  readonly joinLeave: boolean;
+}
+
 /** What fan-out needs of a room. */
 export interface Audience extends Tally {
   readonly name: string;
@@ -77,6 +83,18 @@ export class Fanout {
   constructor(publish: PublishToTopic, backpressure: Backpressure) {
     this.#publish = publish;
     this.#backpressure = backpressure;
+  }
+
+  /** Both topics of a room. */
+  enter({ name, joinLeave }: Heard, listener: Listener): void {
+    this.listen(name, listener);
+    if (joinLeave) this.listen(presenceTopic(name), listener);
+  }
+
+  /** `socketClosed`: as in `unlisten`. */
+  leave({ name, joinLeave }: Heard, listener: Listener, socketClosed: boolean): void {
+    this.unlisten(name, listener, socketClosed);
+    if (joinLeave) this.unlisten(presenceTopic(name), listener, socketClosed);
   }
 
   listen(topic: string, listener: Listener): void {

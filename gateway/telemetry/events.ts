@@ -6,7 +6,7 @@
  */
 import type { GapFrame } from '../../shared/protocol.ts';
 
-/** Why a handshake, or the token that came with it, was refused. */
+/** Why a handshake, or the user of the token that came with it, was refused. */
 export type HandshakeRejection = (typeof handshakeRejections)[number];
 
 export const handshakeRejections = [
@@ -24,6 +24,7 @@ export const handshakeRejections = [
   'token_expired',
   'token_claims',
   'token_unavailable',
+  'blocked',
 ] as const;
 
 /** Who publishes: a client, or the operator's server by the HTTP API. */
@@ -85,6 +86,8 @@ export interface Events {
   backplaneRoundTrip(seconds: number): void;
   /** A lost connection to the backplane was made again. */
   backplaneReconnected(): void;
+  /** A question to all nodes was answered by all of them, or its deadline has passed. */
+  controlAsked(seconds: number): void;
   reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void;
   /** The process stood still. */
   froze(): void;
@@ -119,6 +122,7 @@ const names = Object.keys({
   membersReaped: 0,
   backplaneRoundTrip: 0,
   backplaneReconnected: 0,
+  controlAsked: 0,
   reloaded: 0,
   froze: 0,
   requestAnswered: 0,

@@ -41,6 +41,7 @@ export class Metrics implements Partial<Events> {
   readonly #pingRtt: Histogram;
   readonly #fanout: Histogram;
   readonly #backplaneRtt: Histogram;
+  readonly #control: Histogram;
   readonly #closed: Counter<'code'>;
   readonly #rejected: Counter<'reason'>;
   readonly #publishErrors: Counter<'code'>;
@@ -130,6 +131,11 @@ export class Metrics implements Partial<Events> {
       'Round trip of the canary through the backplane.',
       seconds(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     );
+    this.#control = histogram(
+      'gateway_control_seconds',
+      'From a question to all nodes to the last answer, or to the deadline.',
+      seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.9, 2.5),
+    );
     this.#loopTimer = this.#watchLoop(
       histogram(
         'gateway_event_loop_lag_seconds',
@@ -143,6 +149,16 @@ export class Metrics implements Partial<Events> {
 
   async text(): Promise<string> {
     return [await this.#registry.metrics(), ...this.#histograms.map((histogram) => histogram.text())].join('\n');
+  }
+
+  /** Messages that the backplane took from this node so far. */
+  get publishedMessages(): number {
+    return this.#published.client + this.#published.api;
+  }
+
+  /** Messages handed to sockets so far. */
+  get deliveredMessages(): number {
+    return this.#delivered;
   }
 
   /** Series of these routes exist from now on, at 0. */
@@ -221,6 +237,10 @@ export class Metrics implements Partial<Events> {
 
   backplaneRoundTrip(rtt: number): void {
     this.#backplaneRtt.observe(rtt);
+  }
+
+  controlAsked(took: number): void {
+    this.#control.observe(took);
   }
 
   backplaneReconnected(): void {

@@ -36,14 +36,20 @@ test('the page has a section for each command, with its help as it is printed', 
 
 test('the examples of each help are taken by the command', async () => {
   // Their options are: what they name is not there. Exit code 2 would be wrong use.
-  const examples = [...page.matchAll(/^ {2}roomcast ((?:token|publish|load|plan|check-config|healthcheck) ?.*)$/gm)];
+  const examples = [
+    ...page.matchAll(
+      /^ {2}roomcast ((?:token|publish|rooms|members|connections|disconnect|nodes|load|plan|check-config|healthcheck) ?.*)$/gm,
+    ),
+  ];
   expect(examples.length).toBeGreaterThan(8);
   const environment = {
     ROOMCAST_URL: `ws://127.0.0.1:${await freePort()}/ws`,
     ROOMCAST_TOKEN: 'a.b.c',
+    ROOMCAST_API: `http://127.0.0.1:${await freePort()}`,
+    ROOMCAST_KEY: 'a-key',
     GATEWAY_ADMIN_PORT: `${await freePort()}`,
   };
-  for (const [, args = ''] of examples.filter(([line]) => !line.includes('wss://'))) {
+  for (const [, args = ''] of examples.filter(([line]) => !/wss:|--api/.test(line))) {
     const shell = spawn('sh', ['-c', `"${command}" ${args}`], {
       env: { PATH: process.env.PATH, ...environment },
       stdio: 'ignore',
@@ -52,7 +58,7 @@ test('the examples of each help are taken by the command', async () => {
     const [code] = await within(once(shell, 'close'), 15_000, args);
     expect([0, 1], args).toContain(code);
   }
-});
+}, 120_000);
 
 test('the shell commands of the page work as they are written', async () => {
   const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block);
@@ -82,11 +88,13 @@ test('the shell commands of the page work as they are written', async () => {
   shell.stderr.on('data', (chunk) => {
     errors += chunk;
   });
-  const [code] = await within(once(shell, 'exit'), 60_000, 'the commands end');
+  const [code] = await within(once(shell, 'exit'), 110_000, 'the commands end');
   expect(code, errors).toBe(0);
   expect(output).toContain(`http://127.0.0.1:${adminPort}/healthz answers`);
   expect(output).toMatch(/^published to chat:lobby, offset 1 of epoch /m);
   expect(output).toMatch(/^was already published to chat:lobby, offset 2 of epoch /m);
   expect(output).toMatch(/Z 4 alice "two"$/m);
+  expect(output).toMatch(/^disconnected 0 connections of mallory; blocked for 3600 s$/m);
+  expect(output).toMatch(/^NODE +VERSION .*\n.* serving /m);
   expect(output).toMatch(/^lost +0$/m);
-}, 70_000);
+}, 120_000);

@@ -129,6 +129,7 @@ test('the secret is new in every project, and a second start keeps it', async ()
   await stack.up();
   expect((await stack.exec('cat', '/run/roomcast/jwt-secret')).trim()).toBe(door.secret);
   expect(door.secret).toMatch(/^[0-9a-f]{64}$/);
+  expect((await stack.exec('cat', '/run/roomcast/api-key')).trim()).toMatch(/^[0-9a-f]{64}$/);
   const sister = `${stack.project}-sister`;
   try {
     await stack.compose(['run', '--rm', 'secrets'], { project: sister });
@@ -174,6 +175,7 @@ test('the commands of the command line work in the image as they are documented'
   expect(output).toMatch(/^GATEWAY_JWT_SECRET +\*\*\* +file \/run\/roomcast\/jwt-secret$/m);
   expect(output).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/m);
   expect(output).toContain('/healthz answers');
+  expect(output).toMatch(/^NODE +.*CONNECTIONS/m);
 });
 
 test('a token minted in a replica is welcomed, and grants what it says', async () => {

@@ -21,23 +21,35 @@ const maxBroadcastBody = 1_048_576;
 let node: SpawnedNode;
 let room: string;
 let member: Client;
+/** Of the member. */
+let connection: string;
 
 beforeAll(async () => {
   const rules = roomsFile({ match: '*', subscribe: 'user', history: {}, presence: true });
   node = await spawnNode({ API_KEY: apiKey, MAX_MESSAGE_BYTES: 2_000, ROOMS_FILE: rules });
   room = randomRoom();
   member = await join(node, 'ann', room);
+  const [welcome] = member.frames;
+  connection = welcome?.type === 'welcome' ? welcome.connection : '';
 });
 
 const withBody = routes.filter(({ body }) => body !== undefined);
+const withMessage = withBody.filter(({ body }) => 'data' in (body?.schema.shape ?? {}));
 const withRoom = routes.filter(({ path }) => path.includes('{room}'));
+const withUser = routes.filter(({ path }) => path.includes('{user}'));
 const titleOf = ({ method, path }: Route) => `${method} ${path}`;
 const of = (list: readonly Route[]) => list.map((route) => [titleOf(route), route] as const);
 
-const pathOf = ({ path }: Route) => path.replace('{room}', encodeURIComponent(room)).replace('{user}', 'ann');
+/** Of the member: a call that is done, although it is wrong, does something to her. */
+function pathOf({ path }: Route, params: { room?: string; user?: string; id?: string } = {}): string {
+  const all = { room: encodeURIComponent(room), user: 'ann', id: connection, ...params };
+  return path.replaceAll(/\{(room|user|id)\}/g, (_, name: keyof typeof all) => all[name]);
+}
+
 /** A good body for the route, with `fields` over it. */
-const bodyOf = ({ path }: Route, fields: object = {}) => ({
-  ...{ data: 'bad', ...(path === '/api/broadcast' ? { rooms: [room] } : {}) },
+const bodyOf = (route: Route, fields: object = {}) => ({
+  ...(withMessage.includes(route) ? { data: 'bad' } : {}),
+  ...(route.path === '/api/broadcast' ? { rooms: [room] } : {}),
   ...fields,
 });
 
@@ -71,10 +83,11 @@ describe.each(of(routes.filter(({ open }) => !open)))('%s', (_, route) => {
 
 describe.each(of(routes))('%s', (_, route) => {
   test('with a method that it does not have is 405, and tells those it has', async () => {
-    for (const method of ['DELETE', 'PUT', 'PATCH', 'TRACE']) {
+    const there = routes.filter(({ path }) => path === route.path).map(({ method }) => `${method}`);
+    for (const method of ['DELETE', 'PUT', 'PATCH', 'TRACE'].filter((each) => !there.includes(each))) {
       const answer = await call(node, method, pathOf(route));
       await expectProblem(answer, 405, 'unsupported', /This path takes/);
-      expect(answer.headers.allow).toContain(route.method);
+      expect(answer.headers.allow).toBe(there.join(', '));
     }
   });
 
@@ -106,7 +119,7 @@ describe.each(of(withRoom))('%s', (_, route) => {
     ['a pattern', 'a*'],
     ['a hash tag of Redis', '%7Ba%7D'],
   ])('with a room of %s is 400 and names the parameter', async (_, name) => {
-    const answer = await ask(route, { path: route.path.replace('{room}', name) });
+    const answer = await ask(route, { path: pathOf(route, { room: name }) });
     await expectProblem(answer, 400, 'bad_request', /^The path of the request is wrong: room /);
     expect(answer.json.errors).toEqual([{ path: 'room', message: expect.any(String) }]);
   });
@@ -153,8 +166,8 @@ describe.each(of(withBody))('%s', (_, route) => {
   });
 
   const deep = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`;
-  test.each<[string, string | Buffer, RegExp]>([
-    ['no body', '', /not JSON/],
+  test.each<readonly [string, string | Buffer, RegExp]>([
+    ...(route.body?.optional ? [] : [['no body', '', /not JSON/] as const]),
     ['no JSON', 'data=1', /not JSON/],
     ['half of a JSON', '{"data":1', /not JSON/],
     ['two JSON', '{"data":1}{"data":1}', /not JSON/],
@@ -170,24 +183,21 @@ describe.each(of(withBody))('%s', (_, route) => {
     await expectProblem(await ask(route, { body }), 400, 'bad_request', detail);
   });
 
-  test.each<[string, object, string]>([
-    ['no data', { data: undefined }, 'data'],
-    ['a key that is empty', { key: '' }, 'key'],
-    ['a key of 129 bytes', { key: `${'é'.repeat(64)}a` }, 'key'],
-    ['a key that is a number', { key: 1 }, 'key'],
-    ['a key that is null', { key: null }, 'key'],
-    ['a key with half a surrogate pair', { key: '\ud800' }, 'key'],
-    ['a field that is not known', { dta: 1 }, 'dta'],
-    ['a very long field that is not known', { [`x${'y'.repeat(1_000)}`]: 1 }, `x${'y'.repeat(99)}…`],
-  ])('with %s is 400 and names the field', async (_, fields, field) => {
-    const answer = await ask(route, { body: bodyOf(route, fields) });
-    await expectProblem(answer, 400, 'bad_request', /^The body of the request is wrong: /);
-    expect(answer.json.errors).toEqual([{ path: field, message: expect.stringMatching(/\w+/) }]);
+  test('with a field that is not known is 400 and names it, or its beginning', async () => {
+    for (const [name, named] of [
+      ['dta', 'dta'],
+      [`x${'y'.repeat(1_000)}`, `x${'y'.repeat(99)}…`],
+    ] as const) {
+      const answer = await ask(route, { body: bodyOf(route, { [name]: 1 }) });
+      await expectProblem(answer, 400, 'bad_request', /^The body of the request is wrong: /);
+      expect(answer.json.errors).toEqual([{ path: named, message: expect.stringMatching(/\w+/) }]);
+    }
   });
 
   test('with __proto__, constructor or toString as a field is 400, and changes no object', async () => {
     for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
-      const body = JSON.stringify(bodyOf(route)).replace('{', `{"${name}":{"key":"k","from":"mallory"},`);
+      const fields = JSON.stringify(bodyOf(route)).slice(1, -1);
+      const body = `{"${name}":{"key":"k","from":"mallory","blockSeconds":1}${fields === '' ? '' : ','}${fields}}`;
       const answer = await ask(route, { body });
       await expectProblem(answer, 400, 'bad_request', /is not known here/);
       expect(answer.json.errors).toEqual([{ path: name, message: expect.any(String) }]);
@@ -223,9 +233,24 @@ describe.each(of(withBody))('%s', (_, route) => {
       const headers = { ...head, Expect: '100-continue', 'Content-Length': `${length}` };
       await socket.write(httpRequest({ method: 'POST', path: pathOf(route), headers }));
       expect((await socket.response()).status).toBe(100);
-      if (status === 400) await socket.write(Buffer.from('{}'));
+      if (status === 400) await socket.write(Buffer.from('[]'));
       expect((await socket.response()).status).toBe(status);
     }
+  });
+});
+
+describe.each(of(withMessage))('%s', (_, route) => {
+  test.each<[string, object, string]>([
+    ['no data', { data: undefined }, 'data'],
+    ['a key that is empty', { key: '' }, 'key'],
+    ['a key of 129 bytes', { key: `${'é'.repeat(64)}a` }, 'key'],
+    ['a key that is a number', { key: 1 }, 'key'],
+    ['a key that is null', { key: null }, 'key'],
+    ['a key with half a surrogate pair', { key: '\ud800' }, 'key'],
+  ])('with %s is 400 and names the field', async (_, fields, field) => {
+    const answer = await ask(route, { body: bodyOf(route, fields) });
+    await expectProblem(answer, 400, 'bad_request', /^The body of the request is wrong: /);
+    expect(answer.json.errors).toEqual([{ path: field, message: expect.stringMatching(/\w+/) }]);
   });
 });
 
@@ -269,37 +294,85 @@ describe('POST /api/broadcast', () => {
   });
 });
 
-describe('reading', () => {
+describe('a query', () => {
+  const messages = '/api/rooms/{room}/messages';
+  const members = '/api/rooms/{room}/members';
+
   test.each([
-    ['messages', 'limit=0', 'limit'],
-    ['messages', 'limit=1001', 'limit'],
-    ['messages', 'limit=1e2', 'limit'],
-    ['messages', 'limit=', 'limit'],
-    ['messages', 'limit=1&limit=2', 'limit'],
-    ['messages', 'after=-1', 'after'],
-    ['messages', 'after=9007199254740992', 'after'],
-    ['messages', 'before=1.5', 'before'],
-    ['messages', 'before=%201', 'before'],
-    ['messages', `epoch=${'e'.repeat(65)}`, 'epoch'],
-    ['members', 'limit=-1', 'limit'],
-    ['members', `after=${'c'.repeat(201)}`, 'after'],
-  ])('%s with ?%s is 400 and names the parameter', async (what, query, path) => {
-    const answer = await call(node, 'GET', `/api/rooms/${room}/${what}?${query}`);
+    [messages, 'limit=0', 'limit'],
+    [messages, 'limit=1001', 'limit'],
+    [messages, 'limit=1e2', 'limit'],
+    [messages, 'limit=', 'limit'],
+    [messages, 'limit=1&limit=2', 'limit'],
+    [messages, 'after=-1', 'after'],
+    [messages, 'after=9007199254740992', 'after'],
+    [messages, 'before=1.5', 'before'],
+    [messages, 'before=%201', 'before'],
+    [messages, `epoch=${'e'.repeat(65)}`, 'epoch'],
+    [members, 'limit=-1', 'limit'],
+    [members, `after=${'c'.repeat(201)}`, 'after'],
+    ['/api/rooms', 'limit=0', 'limit'],
+    ['/api/rooms', 'limit=1001', 'limit'],
+    ['/api/rooms', 'after=', 'after'],
+    ['/api/rooms', 'after=a%20b', 'after'],
+    ['/api/rooms', 'prefix=chat:*', 'prefix'],
+    ['/api/rooms', 'prefix=%00', 'prefix'],
+    ['/api/rooms', `prefix=${'p'.repeat(201)}`, 'prefix'],
+    ['/api/connections', 'limit=x', 'limit'],
+    ['/api/connections', 'limit=1001', 'limit'],
+    ['/api/connections', 'user=', 'user'],
+    ['/api/connections', `user=${'u'.repeat(201)}`, 'user'],
+    ['/api/connections', 'room=a%20b', 'room'],
+    ['/api/connections', 'node=', 'node'],
+    ['/api/connections', 'node=a%0ab', 'node'],
+    ['/api/connections', 'after=nonsense', 'after'],
+    ['/api/connections', `after=${'c'.repeat(200)}-1`, 'after'],
+    ['/api/connections', 'user=a&user=b', 'user'],
+  ])('of %s with ?%s is 400 and names the parameter', async (path, query, name) => {
+    const answer = await call(node, 'GET', `${path.replace('{room}', encodeURIComponent(room))}?${query}`);
     await expectProblem(answer, 400, 'bad_request', /^The query of the request is wrong: /);
-    expect(answer.json.errors).toEqual([{ path, message: expect.stringMatching(/\w+/) }]);
+    expect(answer.json.errors).toEqual([{ path: name, message: expect.stringMatching(/\w+/) }]);
   });
 });
 
-describe('POST /api/users/{user}/messages', () => {
+describe.each(of(withUser))('%s', (_, route) => {
   test.each([
     ['a broken encoding', '%zz'],
+    ['no UTF-8', '%c3'],
     ['201 bytes', 'a'.repeat(201)],
-    ['no personal room, because it would be longer than 200 characters', encodeURIComponent('é'.repeat(100))],
   ])('for a user of %s is 400', async (_, user) => {
-    const answer = await call(node, 'POST', `/api/users/${user}/messages`, { body: { data: 1 } });
-    await expectProblem(answer, 400, 'bad_request');
+    const answer = await ask(route, { path: pathOf(route, { user }) });
+    await expectProblem(answer, 400, 'bad_request', /^The path of the request is wrong: user /);
     expect(answer.json.errors).toEqual([{ path: 'user', message: expect.any(String) }]);
   });
+});
+
+test('POST /api/users/{user}/messages for a user whose personal room would be longer than 200 characters is 400', async () => {
+  const path = `/api/users/${encodeURIComponent('é'.repeat(100))}/messages`;
+  await expectProblem(await call(node, 'POST', path, { body: { data: 1 } }), 400, 'bad_request', /no personal room/);
+});
+
+describe('POST /api/connections/{id}/disconnect', () => {
+  test.each([
+    ['no id', ''],
+    ['a broken encoding', '%zz'],
+    ['201 characters', 'c'.repeat(201)],
+  ])('with %s is 400', async (_, id) => {
+    const answer = await call(node, 'POST', `/api/connections/${id}/disconnect`);
+    await expectProblem(answer, 400, 'bad_request');
+    expect(answer.json.errors).toEqual([{ path: 'id', message: expect.any(String) }]);
+  });
+});
+
+describe('POST /api/users/{user}/disconnect', () => {
+  test.each([['-1'], ['1.5'], ['"60"'], ['null'], ['true'], ['[1]'], ['31536001'], ['1e400'], ['9007199254740993']])(
+    'with blockSeconds of %s is 400, and disconnects nobody',
+    async (seconds) => {
+      const answer = await call(node, 'POST', '/api/users/ann/disconnect', { body: `{"blockSeconds":${seconds}}` });
+      await expectProblem(answer, 400, 'bad_request', /blockSeconds must be a whole number from 0 to 31536000/);
+      expect(answer.json.errors).toEqual([{ path: 'blockSeconds', message: expect.any(String) }]);
+    },
+  );
 });
 
 test.each([

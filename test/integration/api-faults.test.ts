@@ -31,6 +31,19 @@ function callsOf(node: SpawnedNode, room: string): Promise<Answer[]> {
   ]);
 }
 
+/** Those that go to all nodes. The last one keeps something in Redis before it asks. */
+function callsToAll(node: SpawnedNode): Promise<Answer[]> {
+  const member = '/api/rooms/kept:a/members/ann';
+  return Promise.all([
+    ...['rooms', 'connections', 'nodes', 'stats'].map((list) => call(node, 'GET', `/api/${list}`)),
+    call(node, 'POST', member),
+    call(node, 'DELETE', member),
+    call(node, 'POST', '/api/connections/node-0123456789-1/disconnect'),
+    call(node, 'POST', '/api/users/ann/disconnect'),
+    call(node, 'POST', '/api/users/ann/disconnect', { body: { blockSeconds: 60 } }),
+  ]);
+}
+
 const codesOf = (answers: Answer[]) => answers.map(({ status, json }) => `${status} ${json.type?.split('/').at(-1)}`);
 
 test('without Redis every call is 503 with Retry-After at once, and works again when Redis is back', async () => {
@@ -41,10 +54,10 @@ test('without Redis every call is 503 with Retry-After at once, and works again 
   await redis.kill();
   await until(async () => (await readiness(node)) === 503, 5_000, 'the node has noticed');
   const began = performance.now();
-  const answers = await callsOf(node, room);
+  const answers = [...(await callsOf(node, room)), ...(await callsToAll(node))];
   const plain = await post(node, randomRoom(), { data: 1 });
   expect(performance.now() - began).toBeLessThan(1_900);
-  expect(codesOf([...answers, plain])).toEqual(Array(4).fill('503 unavailable'));
+  expect(codesOf([...answers, plain])).toEqual(Array(13).fill('503 unavailable'));
   for (const { headers } of [...answers, plain]) expect(headers['retry-after']).toBe('1');
   const rooms = names(`${randomRoom()}:`, 1_000);
   const sent = await call(node, 'POST', '/api/broadcast', { body: { rooms, data: 1 } });
@@ -57,6 +70,8 @@ test('without Redis every call is 503 with Retry-After at once, and works again 
   );
   await redis.start();
   await until(async () => (await post(node, room, { data: 2 })).status === 200, 10_000, 'Redis is back');
+  const all = async () => (await callsToAll(node)).every(({ status }) => status === 200);
+  await until(all, 10_000, 'all nodes can be asked again');
 });
 
 test('with a Redis that hangs each call is 504 after 2 s, and a broadcast to 1,000 rooms waits no longer', async () => {
@@ -66,13 +81,16 @@ test('with a Redis that hangs each call is 504 after 2 s, and a broadcast to 1,0
   await redis.pause();
   const rooms = names(`${randomRoom()}:`, 1_000);
   const began = performance.now();
-  const [answers, sent] = await Promise.all([
+  const [answers, toAll, sent] = await Promise.all([
     callsOf(node, room),
+    callsToAll(node),
     call(node, 'POST', '/api/broadcast', { body: { rooms, data: 1, key: 'k' } }),
   ]);
   // A slice of rooms after the other would wait for 40 s.
   expect(performance.now() - began).toBeLessThan(6_000);
   expect(codesOf(answers)).toEqual(Array(3).fill('504 timeout'));
+  // Nothing was sent to any node; whether the block was kept is unknown.
+  expect(codesOf(toAll)).toEqual([...Array(8).fill('503 unavailable'), '504 timeout']);
   expect(answers[0]?.json.detail).toMatch(/publish again with the same key/);
   const codes = sent.json.results.map(({ error }: { error: { code: string } }) => error.code);
   expect(codes.slice(0, 50)).toEqual(Array(50).fill('timeout'));

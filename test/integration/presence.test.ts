@@ -241,7 +241,7 @@ test('a node that stops removes its members, and the last node leaves nothing in
   const prefix = `${inject('redisPrefix')}:stop`;
   const [node, rest] = (await Promise.all(
     [0, 1].map(() => startNode({ ...settings, REDIS_URL: inject('redisUrl'), REDIS_PREFIX: prefix })),
-  )) as [TestNode, TestNode];
+  )) as TestNode[] as [TestNode, TestNode];
   const room = randomRoom('team');
   const watcher = await member(rest, 'watcher', room);
   await Promise.all(names('u', 50).map((user) => member(node, user, room)));

@@ -6,6 +6,8 @@
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
+import { server } from '../../gateway/operations/caller.ts';
+import { disconnectUser } from '../../gateway/operations/cluster/users.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { okOf } from '../support/client.ts';
 import { type NodeSettings, spawnNode, startNode } from '../support/node.ts';
@@ -117,6 +119,9 @@ test('a user of Redis with the rights in docs/operations.md is refused nothing t
   const resumed = await cid.request({ type: 'subscribe', room, since: { epoch, offset: 4 } });
   expect(resumed).toMatchObject({ recovered: true });
   await cid.next(carrying(room, 5));
+  expect(await disconnectUser(node.cluster, server, { user: 'nobody', blockSeconds: 60 })).toMatchObject({
+    disconnected: 0,
+  });
   // One that leaves no room for the others.
   await cid.publish(room, 'x'.repeat(900));
   expect(await redis.names()).toEqual(listed.toSorted());

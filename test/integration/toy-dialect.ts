@@ -70,6 +70,8 @@ const encodeReply: Dialect['encode'] = (reply) => {
       return bytesOf('gap', reply.room, reply.reason, reply.count);
     case 'reconnect':
       return bytesOf('reconnect', reply.reason);
+    case 'subscribed':
+      return bytesOf('subscribed', reply.room);
     case 'unsubscribed':
       return bytesOf('unsubscribed', reply.room, reply.reason);
     case 'pong':

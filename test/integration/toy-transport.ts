@@ -62,6 +62,7 @@ export class ToyTransport implements Transport {
 
 class LineSocket implements Socket {
   readonly topics = undefined;
+  readonly address = '127.0.0.1';
   readonly #tcp: TcpSocket;
   onEnd: () => void = () => undefined;
 

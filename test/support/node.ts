@@ -12,6 +12,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { readConfig } from '../../gateway/config.ts';
 import { type Extensions, startGateway } from '../../gateway/gateway.ts';
+import type { ClusterParts } from '../../gateway/operations/cluster/ask.ts';
 import { createLog } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from './cleanup.ts';
 import { endWithThisProcess } from './lifeline.ts';
@@ -49,14 +50,21 @@ export const builtProgram = fileURLToPath(new URL('../../dist/gateway/main.js', 
 const startDeadlineMs = 15_000;
 const stopDeadlineMs = 10_000;
 
+/** A node in this process. */
+export interface StartedNode extends TestNode {
+  /** For the operations on the whole cluster: gateway/operations/cluster. */
+  cluster: ClusterParts;
+}
+
 /** Starts a node in this process, on free ports and, without REDIS_URL, on the memory backplane. */
-export async function startNode(settings: NodeSettings = {}, extensions?: Extensions): Promise<TestNode> {
+export async function startNode(settings: NodeSettings = {}, extensions?: Extensions): Promise<StartedNode> {
   const config = readConfig(environment({ LOG_LEVEL: 'silent', ...settings }));
   const gateway = await startGateway(config, createLog(config.logLevel), extensions);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopped ??= gateway.stop());
   onCleanup(stop);
-  return { url: endpoint(gateway.port, settings), port: gateway.port, adminPort: gateway.adminPort, stop };
+  const { port, adminPort, cluster } = gateway;
+  return { url: endpoint(port, settings), port, adminPort, cluster, stop };
 }
 
 /** The options that `npm start` gives to Node. */

@@ -50,6 +50,8 @@ export class SocketlessNode {
   readonly presence: Presence;
   readonly store: MemoryPresence;
   readonly users: UserConnections<Connection>;
+  /** Users whom an operator has blocked. */
+  readonly blocks = new Set<string>();
   readonly backplane: Backplane;
   readonly #connections = new Set<Connection>();
   readonly #sockets = new Set<FakeSocket>();
@@ -91,7 +93,13 @@ export class SocketlessNode {
     } as unknown as Authenticator;
     this.node = {
       ...{ config, instance: 'n-1', access, authenticator, backpressure, fanout, freeze, events, faults, log },
-      ...{ hub: this.hub, presence: this.presence, stamper: new MessageStamper(), users: this.users },
+      ...{
+        blocks: this.blocks,
+        hub: this.hub,
+        presence: this.presence,
+        stamper: new MessageStamper(),
+        users: this.users,
+      },
     };
   }
 
@@ -126,6 +134,7 @@ export class SocketlessNode {
 export class FakeSocket implements Socket, Topics {
   readonly frames: GatewayFrame[] = [];
   readonly listensTo = new Set<string>();
+  readonly address = '192.0.2.1';
   /** Bytes that the peer has not read. */
   buffered = 0;
   /** Called after each frame. */

@@ -14,11 +14,11 @@ import type { Port, RoutedRequest } from '../library.ts';
 import { type FieldError, Problem } from '../problem.ts';
 import { type LibraryResponse, problemAnswer } from '../response.ts';
 import { readBody } from './body.ts';
-import type { Route, RouteParts } from './route.ts';
+import type { Outcome, Route, RouteParts } from './route.ts';
 import { routes } from './routes.ts';
 
-/** Resolves with the JSON text of an answer. Throws, or rejects with, a Problem, a Refusal or a fault. */
-type Perform = (exchange: Exchange, request: RoutedRequest) => Promise<string>;
+/** Throws, or rejects with, a Problem, a Refusal or a fault. */
+type Perform = (exchange: Exchange, request: RoutedRequest) => Promise<Outcome>;
 
 interface Parts extends RouteParts {
   keys: ApiKeys;
@@ -36,6 +36,7 @@ const mostErrors = 20;
 const closeTimeoutMs = 3_000;
 const pollMs = 20;
 
+const statusLines = { 200: '200 OK', 202: '202 Accepted' };
 const answerHeaders = { 'content-type': 'application/json', 'cache-control': 'no-store' };
 
 export class Api {
@@ -86,11 +87,12 @@ export class Api {
   async #take(res: LibraryResponse, request: RoutedRequest, path: string, perform: Perform): Promise<void> {
     const began = performance.now();
     const exchange = new Exchange(res, request);
-    let status: number | 'aborted' = 200;
+    let status: number | 'aborted';
     this.#underWay++;
     try {
-      const body = await perform(exchange, request);
-      exchange.answer({ status: '200 OK', headers: answerHeaders, body });
+      const outcome = await perform(exchange, request);
+      exchange.answer({ status: statusLines[outcome.status], headers: answerHeaders, body: outcome.text });
+      status = outcome.status;
     } catch (error) {
       status = this.#answerProblem(exchange, error);
     }
@@ -98,7 +100,7 @@ export class Api {
     this.#parts.events.requestAnswered(path, status, (performance.now() - began) / 1000);
   }
 
-  #call(route: Route, exchange: Exchange, { parameters, query }: RoutedRequest): Promise<string> {
+  #call(route: Route, exchange: Exchange, { parameters, query }: RoutedRequest): Promise<Outcome> {
     if (!route.open) this.#checkKey(exchange);
     checkFraming(exchange);
     if (this.#underWay > maxUnderWay) {
@@ -109,7 +111,8 @@ export class Api {
     const perform = (fields: Record<string, unknown>, data: string) =>
       route.perform({ params, query: asked, fields, data }, this.#parts);
     if (route.body === undefined) return perform({}, '');
-    const { schema, maxBytes } = route.body;
+    const { schema, maxBytes, optional } = route.body;
+    if (optional && !exchange.hasBody) return perform(checked(schema, {}, 'body'), '');
     const maxMessage = this.#parts.maxMessageBytes + maxBodyBytesBesidesData;
     return this.#bodies.read(exchange, maxBytes ?? maxMessage, (text) => {
       const { fields, data = '' } = readBody(text);

@@ -17,7 +17,7 @@ export function readBody(text: string): Body {
     throw new Problem('bad_request', 'The body is not JSON; send one JSON object.');
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new Problem('bad_request', 'The body is not a JSON object; send {"data": ...}.');
+    throw new Problem('bad_request', 'The body is not a JSON object; send one, in braces.');
   }
   const fields = value as Record<string, unknown>;
   const scan = scanObject(text);

@@ -38,14 +38,21 @@ function operation(route: Route): Json {
     summary,
     ...(open ? { security: [] } : {}),
     parameters: [...parameters(params, 'path'), ...parameters(query, 'query')],
-    ...(body === undefined ? {} : { requestBody: { required: true, content: json(schemaOf(body.schema)) } }),
-    responses: Object.fromEntries(
-      statusesOf(route).map((status) => [
-        status,
-        status === 200 ? { description: 'Done.', content: json(schemaOf(answer)) } : problem(status),
-      ]),
-    ),
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: body.optional !== true, content: json(schemaOf(body.schema)) } }),
+    responses: Object.fromEntries(statusesOf(route).map((status) => [status, response(status, answer)])),
   };
+}
+
+const doneTexts: Record<number, string> = {
+  200: 'Done.',
+  202: 'Done by the nodes that answered in time; `missing` names the others. Ask again in a few seconds.',
+};
+
+function response(status: number, answer: z.ZodType): Json {
+  const description = doneTexts[status];
+  return description === undefined ? problem(status) : { description, content: json(schemaOf(answer)) };
 }
 
 function parameters(schema: z.ZodObject, place: 'path' | 'query'): Json[] {

@@ -3,12 +3,21 @@
  * table of them is gateway/http/api/routes.ts.
  */
 import type { z } from 'zod';
+import type { ClusterParts } from '../../operations/cluster/ask.ts';
 import type { HistoryParts } from '../../operations/history.ts';
 import type { PresenceParts } from '../../operations/presence.ts';
 import type { PublishParts } from '../../operations/publish.ts';
 
-export interface RouteParts extends PublishParts, HistoryParts, PresenceParts {
+export interface RouteParts extends PublishParts, HistoryParts, PresenceParts, ClusterParts {
   version: string;
+}
+
+/** What a call came to. */
+export interface Outcome {
+  /** 202: nodes that the answer names as `missing` have not confirmed in time. */
+  status: 200 | 202;
+  /** The JSON of the answer. */
+  text: string;
 }
 
 type Schema = z.ZodObject;
@@ -18,12 +27,12 @@ interface Call<Params extends Schema, Query extends Schema, Fields extends Schem
   params: z.output<Params>;
   query: z.output<Query>;
   fields: z.output<Fields>;
-  /** The text of `data`. '' for a route without a body. */
+  /** The text of `data`. '' for a body without it. */
   data: string;
 }
 
 interface Definition<Params extends Schema, Query extends Schema, Fields extends Schema> {
-  method: 'GET' | 'POST';
+  method: 'GET' | 'POST' | 'DELETE';
   /** Path parameters stand in braces, as in OpenAPI. */
   path: string;
   /** Unique. */
@@ -33,13 +42,15 @@ interface Definition<Params extends Schema, Query extends Schema, Fields extends
   open?: boolean;
   params: Params;
   query: Query;
-  /** `maxBytes`: undefined for the length of a message. A body has `data`. */
-  body?: { schema: Fields; maxBytes?: number };
+  /** `maxBytes`: undefined for the length of a message. `optional`: no body is the same as `{}`. */
+  body?: { schema: Fields; maxBytes?: number; optional?: true };
   answer: z.ZodType;
   /** Codes of problems that only this route has. */
   statuses?: readonly number[];
-  /** Resolves with the JSON text of the answer. Rejects with a Refusal. */
-  perform(call: Call<Params, Query, Fields>, parts: RouteParts): Promise<string>;
+  /** All nodes have to confirm it: it may be 202. */
+  cluster?: true;
+  /** Rejects with a Refusal. */
+  perform(call: Call<Params, Query, Fields>, parts: RouteParts): Promise<Outcome>;
 }
 
 export type Route = Definition<Schema, Schema, Schema>;
@@ -51,8 +62,14 @@ export function route<Params extends Schema, Query extends Schema, Fields extend
   return definition as unknown as Route;
 }
 
+/** The outcome of a call with this answer; of one with `missing`, if a node is. */
+export function done(answer: object): Outcome {
+  return { status: 'missing' in answer ? 202 : 200, text: JSON.stringify(answer) };
+}
+
 /** The statuses of a route, also for the metrics. */
-export function statusesOf({ body, open, statuses = [] }: Route): number[] {
+export function statusesOf({ body, cluster, open, statuses = [] }: Route): number[] {
   if (open) return [200, 400];
-  return [200, 400, 401, ...statuses, ...(body === undefined ? [] : [408, 413, 415]), 500, 503, 504];
+  const ofBody = body === undefined ? [] : [408, 413, 415];
+  return [200, ...(cluster ? [202] : []), 400, 401, ...statuses, ...ofBody, 500, 503, 504];
 }

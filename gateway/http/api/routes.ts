@@ -1,6 +1,6 @@
 /**
  * The table of the routes of the HTTP API: each call with its path, its schemas, and the operation behind it. One more call
- * is one more entry here.
+ * is one more entry here, or in gateway/http/api/cluster-routes.ts if all nodes have to confirm it.
  */
 import { personalRoom } from '../../../shared/room.ts';
 import { broadcast } from '../../operations/broadcast.ts';
@@ -9,8 +9,10 @@ import { history } from '../../operations/history.ts';
 import { presence } from '../../operations/presence.ts';
 import { publishFromServer, type ServerPublished } from '../../operations/publish.ts';
 import { historyPage, presencePage } from '../../protocol/roomcast/encode.ts';
+import { clusterRoutes } from './cluster-routes.ts';
+import { noParams, noQuery } from './fields.ts';
 import { openApiText } from './openapi.ts';
-import { type Route, route } from './route.ts';
+import { done, type Route, route } from './route.ts';
 import * as schemas from './schemas.ts';
 
 /** Of a broadcast, which lists up to 1,000 rooms. */
@@ -23,19 +25,19 @@ export const routes: readonly Route[] = [
     name: 'publish',
     summary: 'Publishes a message to a room.',
     params: schemas.roomParams,
-    query: schemas.noQuery,
+    query: noQuery,
     body: { schema: schemas.publishBody },
     answer: schemas.publishedAnswer,
     perform: async ({ params: { room }, fields: { key, from }, data }, parts) =>
-      JSON.stringify(publishedFields(await publishFromServer(parts, { room, data, key, from }))),
+      done(publishedFields(await publishFromServer(parts, { room, data, key, from }))),
   }),
   route({
     method: 'POST',
     path: '/api/broadcast',
     name: 'broadcast',
     summary: 'Publishes a message to up to 1,000 rooms. Each room has its own result, in the order of the list.',
-    params: schemas.noParams,
-    query: schemas.noQuery,
+    params: noParams,
+    query: noQuery,
     body: { schema: schemas.broadcastBody, maxBytes: maxBroadcastBytes },
     answer: schemas.broadcastAnswer,
     perform: async ({ fields: { rooms, key, from }, data }, parts) => {
@@ -44,7 +46,7 @@ export const routes: readonly Route[] = [
         const { code, message } = result.refusal;
         return { room: result.room, error: { code, message } };
       });
-      return JSON.stringify({ results });
+      return done({ results });
     },
   }),
   route({
@@ -53,12 +55,12 @@ export const routes: readonly Route[] = [
     name: 'publishToUser',
     summary: 'Publishes a message to the personal room of a user.',
     params: schemas.userParams,
-    query: schemas.noQuery,
+    query: noQuery,
     body: { schema: schemas.userMessageBody },
     answer: schemas.publishedAnswer,
     perform: async ({ params: { user }, fields: { key }, data }, parts) => {
       const message = { room: personalRoom(user), data, key, from: undefined };
-      return JSON.stringify(publishedFields(await publishFromServer(parts, message)));
+      return done(publishedFields(await publishFromServer(parts, message)));
     },
   }),
   route({
@@ -72,7 +74,7 @@ export const routes: readonly Route[] = [
     statuses: [403],
     perform: async ({ params: { room }, query: { after, before, epoch, limit } }, parts) => {
       const question = { room, after, before, epoch, limit };
-      return historyPage({}, await history(parts, server, question, Number.POSITIVE_INFINITY));
+      return { status: 200, text: historyPage({}, await history(parts, server, question, Number.POSITIVE_INFINITY)) };
     },
   }),
   route({
@@ -84,19 +86,22 @@ export const routes: readonly Route[] = [
     query: schemas.membersQuery,
     answer: schemas.membersAnswer,
     statuses: [403],
-    perform: async ({ params: { room }, query: { after, limit } }, parts) =>
-      presencePage({}, await presence(parts, server, { room, after, limit })),
+    perform: async ({ params: { room }, query: { after, limit } }, parts) => {
+      const page = await presence(parts, server, { room, after, limit });
+      return { status: 200, text: presencePage({}, page) };
+    },
   }),
+  ...clusterRoutes,
   route({
     method: 'GET',
     path: '/api/openapi.json',
     name: 'openapi',
     summary: 'This document.',
     open: true,
-    params: schemas.noParams,
-    query: schemas.noQuery,
+    params: noParams,
+    query: noQuery,
     answer: schemas.documentAnswer,
-    perform: async (_, { version }) => openApiText(routes, version),
+    perform: async (_, { version }) => ({ status: 200, text: openApiText(routes, version) }),
   }),
 ];
 

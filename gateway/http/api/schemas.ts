@@ -1,32 +1,14 @@
 /**
  * The schemas of the HTTP API: they check what comes in, and the OpenAPI document is made from them. Answers are not checked
- * while the node runs; a test holds them to their schemas.
+ * while the node runs; a test holds them to their schemas. Those of all nodes: gateway/http/api/cluster-schemas.ts.
  */
 import { z } from 'zod';
-import { isRoomName, personalRoom, roomNameRule } from '../../../shared/room.ts';
-import { isUserName, maxUserBytes } from '../../auth/grants.ts';
-import {
-  defaultLimit,
-  isEpoch,
-  isPublishKey,
-  maxConnectionIdCharacters,
-  maxKeyBytes,
-  maxLimit,
-} from '../../protocol/roomcast/decode.ts';
+import { isRoomName, personalRoom } from '../../../shared/room.ts';
+import { isEpoch, isPublishKey, maxConnectionIdCharacters, maxKeyBytes } from '../../protocol/roomcast/decode.ts';
+import { limit, room, userName, whole, wholeNumber } from './fields.ts';
 
 /** Rooms of one broadcast. */
 export const maxRooms = 1_000;
-
-const room = z
-  .string('must be the name of a room, a string')
-  .refine(isRoomName, { error: `must be ${roomNameRule}` })
-  .meta({ description: `A room: ${roomNameRule}.`, minLength: 1, maxLength: 200, examples: ['chat:lobby'] });
-
-const userNameError = `must be 1 to ${maxUserBytes} bytes of valid Unicode`;
-const userName = z
-  .string(`${userNameError}, a string`)
-  .refine(isUserName, { error: userNameError })
-  .meta({ minLength: 1, maxLength: maxUserBytes });
 
 const user = userName
   .refine((name) => isRoomName(personalRoom(name)), {
@@ -62,22 +44,11 @@ const rooms = boundedList.pipe(
 
 export const roomParams = z.strictObject({ room });
 export const userParams = z.strictObject({ user });
-export const noParams = z.strictObject({});
 
 export const publishBody = z.strictObject({ data, key: key.optional(), from: from.optional() });
 export const broadcastBody = z.strictObject({ rooms, data, key: key.optional(), from: from.optional() });
 export const userMessageBody = z.strictObject({ data, key: key.optional() });
 
-function wholeNumber(least: number, most: number) {
-  const error = `must be a whole number from ${least} to ${most}`;
-  return z
-    .string()
-    .regex(/^\d{1,16}$/, error)
-    .transform(Number)
-    .pipe(z.int(error).min(least, error).max(most, error));
-}
-
-const limit = wholeNumber(1, maxLimit).default(defaultLimit).meta({ description: 'At most so many.' });
 const offset = wholeNumber(0, Number.MAX_SAFE_INTEGER);
 
 export const historyQuery = z.strictObject({
@@ -99,11 +70,6 @@ export const membersQuery = z.strictObject({
     .optional(),
   limit,
 });
-
-export const noQuery = z.strictObject({});
-
-/** A number of something, or an offset. */
-const whole = z.int().min(0);
 
 const published = {
   epoch: z.string().meta({ description: 'In a room with history.' }).optional(),

@@ -84,7 +84,8 @@ export class Fallback {
     }
     const leave = request.admit();
     if (typeof leave === 'function') {
-      this.#streams.open(res, { ...asked, token: findToken(request, [], this.#parts.config), headers }, leave);
+      const token = findToken(request, [], this.#parts.config);
+      this.#streams.open(res, { ...asked, token, address: request.address, headers }, leave);
       return;
     }
     const { reason, message } = leave;

@@ -5,6 +5,7 @@
  * of clients without a token: a request has no connection of its own. It knows no responses.
  */
 import QuickLRU from 'quick-lru';
+import { closeCode } from '../../../shared/codes.ts';
 import { KeysUnavailableError, TokenError } from '../../auth/authenticator.ts';
 import { anonymous, type Identity } from '../../auth/grants.ts';
 import { TokenBucket } from '../../connection/limits.ts';
@@ -14,7 +15,7 @@ import { Refusal } from '../../operations/refusal.ts';
 import { readPublishBody } from '../../protocol/roomcast/decode.ts';
 import { addressBlock } from '../client-address.ts';
 import type { Problem } from '../problem.ts';
-import { problem } from './problem.ts';
+import { problem, problemOfClose } from './problem.ts';
 
 /** Publishers whose rate is remembered: of so many at least, of twice as many at most. Forgotten ones start anew. */
 const maxRemembered = 10_000;
@@ -77,7 +78,7 @@ export class Publishing {
 }
 
 async function identify(
-  { authenticator, config, log, events }: ConnectionParts,
+  { authenticator, blocks, config, log, events }: ConnectionParts,
   token: string | undefined,
 ): Promise<Identity | { problem: Problem }> {
   if (token === undefined) {
@@ -85,7 +86,10 @@ async function identify(
     return { problem: problem({ code: 'unauthorized', message: 'Send a token, as Authorization: Bearer.' }) };
   }
   try {
-    return (await authenticator.verify(token)).identity;
+    const { identity } = await authenticator.verify(token);
+    if (identity.user === null || !blocks.has(identity.user)) return identity;
+    events.handshakeRejected('blocked');
+    return { problem: problemOfClose(closeCode.disconnected) };
   } catch (error) {
     if (error instanceof TokenError) {
       events.handshakeRejected(`token_${error.reason}`);

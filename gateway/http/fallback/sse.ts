@@ -24,6 +24,7 @@ const carriageReturn = 0x0d;
 export const sse: Dialect = {
   subprotocol: 'sse',
   binary: false,
+  oneRoom: true,
   decode: () => ({ type: 'rejected', id: undefined, code: 'unsupported', message: 'A stream takes no frames.' }),
   encode,
   message: (frame, position) => Buffer.concat([messageHead(position), inOneEvent(frame), eventEnd]),

@@ -47,6 +47,7 @@ export interface StreamSocketOwner {
 
 export class StreamSocket implements Socket {
   readonly topics = undefined;
+  readonly address: string;
   readonly #res: LibraryResponse;
   /** Until the answer begins. */
   #headers: Headers;
@@ -61,8 +62,9 @@ export class StreamSocket implements Socket {
   #ping: string | undefined;
 
   /** `headers`: of the answer, whatever it is. */
-  constructor(res: LibraryResponse, headers: Headers) {
+  constructor(res: LibraryResponse, address: string, headers: Headers) {
     this.#res = res;
+    this.address = address;
     this.#headers = headers;
     res.onAborted(() => this.#close(1006));
     res.onWritable(() => {

@@ -20,6 +20,8 @@ export interface StreamRequest {
   room: string;
   since: Position | undefined;
   token: string | undefined;
+  /** Of the client. */
+  address: string;
   /** Of the answer, whatever it is. */
   headers: Headers;
 }
@@ -39,8 +41,8 @@ export class Streams {
   }
 
   /** `ended` is called once. */
-  open(res: LibraryResponse, { room, since, token, headers }: StreamRequest, ended: () => void): void {
-    const socket = new StreamSocket(res, headers);
+  open(res: LibraryResponse, { room, since, token, address, headers }: StreamRequest, ended: () => void): void {
+    const socket = new StreamSocket(res, address, headers);
     this.#comments ??= new Heartbeat(commentIntervalMs, commentIntervalMs, () => undefined);
     const comments = this.#comments;
     const connection = this.#connections.open(socket, sse);
@@ -82,7 +84,7 @@ class Stream implements StreamSocketOwner {
   }
 
   ponged(payload: string): void {
-    this.#connection.ponged(payload, performance.now());
+    this.#connection.ponged(payload, performance.now(), false);
   }
 
   finished(): void {

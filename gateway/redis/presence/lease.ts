@@ -86,3 +86,8 @@ export function ownerOf(lease: string): { instance: string; life: string } {
   const dot = lease.lastIndexOf('.');
   return { instance: lease.slice(0, dot), life: lease.slice(dot + 1) };
 }
+
+/** The name of a node. `instance`: one run of it, `<name>-<random>` (gateway/gateway.ts). */
+export function nodeOf(instance: string): string {
+  return instance.slice(0, instance.lastIndexOf('-'));
+}

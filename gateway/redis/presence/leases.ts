@@ -42,6 +42,8 @@ export class Leases {
   readonly #reaping = new Set<string>();
   /** Instances with a lease of their own, expired or not, as of the last beat. */
   #instances = new Set<string>();
+  /** Leases whose beat stands still, as of the last beat. */
+  #expired = new Set<string>();
   #beating = false;
   /** The connection or the lease is new: Redis may lack the last writes. */
   #isOutOfSync = true;
@@ -93,6 +95,16 @@ export class Leases {
     }
   }
 
+  /**
+   * The runs of nodes that live, this one included: they have a lease now, and its beat moves. A node that died is among them
+   * for `leaseMs` and one beat more. Rejects with a BackplaneError.
+   */
+  async live(): Promise<string[]> {
+    const beats = recordOf((await this.#connection.run(['HGETALL', this.#names.nodes])) as Buffer[]);
+    const moving = Object.entries(beats).filter(([lease, beat]) => beat !== orphanBeat && !this.#expired.has(lease));
+    return [...new Set([this.#lease.instance, ...moving.map(([lease]) => ownerOf(lease).instance)])];
+  }
+
   /** Call it every `beatMs`, and when the connection is ready. */
   beat(): void {
     if (this.#beating || this.#ended || !this.#connection.ready) return;
@@ -119,6 +131,7 @@ export class Leases {
   /** The connection was lost. */
   interrupted(): void {
     this.#isOutOfSync = true;
+    this.#expired.clear();
     this.#lease.interrupted();
   }
 
@@ -156,7 +169,8 @@ export class Leases {
       this.#index(name).catch(() => undefined);
       this.#owner.outOfSync();
     }
-    for (const lease of this.#lease.expired(beats, now)) this.#reap(lease);
+    this.#expired = new Set(this.#lease.expired(beats, now));
+    for (const lease of this.#expired) this.#reap(lease);
   }
 
   /** Adds rooms, and the mark, to the index. Returns 1 if the mark was missing: the index is new, or was lost. */

@@ -115,6 +115,11 @@ export class RedisPresence implements PresenceStore {
     });
   }
 
+  /** The runs of all nodes that live: gateway/redis/presence/leases.ts. */
+  liveInstances(): Promise<string[]> {
+    return this.#leases.live();
+  }
+
   async change(room: string, entered: Present[], left: Present[]): Promise<void> {
     const life = this.#leases.requireLife();
     const members = (presents: Present[]) => presents.map((present) => memberOf(present, life));

@@ -21,8 +21,9 @@ const rules = [
   { match: 'granted', subscribe: 'token', ...everything },
   { match: 'newest', ...open, slow: 'latest', presence: true, joinLeave: true },
   { match: 'plain', ...open, presence: true, joinLeave: true },
+  { match: 'ordered', subscribe: 'server', ...everything },
 ];
-const rooms = ['kept', 'granted', 'newest', 'plain'];
+const rooms = ['kept', 'granted', 'newest', 'plain', 'ordered'];
 const token = (grants: object) => tokenOf({ user: 'ann', grants: readGrants(grants) });
 const hugeBytes = 10_000_000;
 /** Over the soft limit, under the hard one. */
@@ -95,6 +96,10 @@ async function live(reading: Reading, tooMany: number) {
       await say();
     }
   }
+  for (const order of ['admit', 'kick', 'admit'] as const) {
+    void connection.memberships[order]('ordered');
+    await say();
+  }
   await say({ type: 'auth', id: 12, token: token({}) });
   await say(
     { type: 'subscribe', id: 13, room: 'granted' },
@@ -140,6 +145,8 @@ test.each<Reading>(['never', 'at once', 'later'])(
         'message',
         'ok',
         'pong',
+        'subscribed',
+        'unsubscribed kicked',
         'unsubscribed revoked',
         'welcome',
       ].sort(),
@@ -153,7 +160,7 @@ test.each<Reading>(['never', 'at once', 'later'])(
       await turns();
       expect(world.hub.memberCount, which).toBe(0);
       expect(world.hub.hasDetached, which).toBe(false);
-      expect([...connection.slowPolicies()], which).toEqual([]);
+      expect([...connection.memberships.slowPolicies()], which).toEqual([]);
       expect([...socket.listensTo], which).toEqual([]);
       // At one connection per user, a connection that is still counted would be returned.
       expect(world.users.add('ann', connection), which).toBeUndefined();

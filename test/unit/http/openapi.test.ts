@@ -56,6 +56,7 @@ test('it has exactly the routes, each with its parameters, its body and its stat
     );
     for (const each of parameters) expect(each.required).toBe(each.in === 'path');
     expect(requestBody !== undefined).toBe(route.body !== undefined);
+    if (requestBody !== undefined) expect(requestBody.required).toBe(route.body?.optional !== true);
     const schema = requestBody?.content['application/json']?.schema;
     expect(Object.keys((schema?.properties as object | undefined) ?? {})).toEqual(
       Object.keys(route.body?.schema.shape ?? {}),
@@ -63,6 +64,8 @@ test('it has exactly the routes, each with its parameters, its body and its stat
     expect(Object.keys(responses).map(Number).sort()).toEqual(statusesOf(route).sort());
     const { $schema: _, ...answer } = z.toJSONSchema(route.answer);
     expect(responses[200]?.content['application/json']?.schema).toEqual(answer);
+    expect(202 in responses, route.name).toBe('missing' in (answer.properties ?? {}));
+    if (202 in responses) expect(responses[202]?.content).toEqual(responses[200]?.content);
   }
 });
 

@@ -116,7 +116,7 @@ class ModelResponse implements LibraryResponse {
 
 function begin() {
   const res = new ModelResponse();
-  const socket = new StreamSocket(res, { vary: 'Origin' });
+  const socket = new StreamSocket(res, '192.0.2.1', { vary: 'Origin' });
   const owner = { drained: vi.fn(), ponged: vi.fn(), finished: vi.fn(), closed: vi.fn() };
   socket.owner = owner;
   return { res, socket, owner };

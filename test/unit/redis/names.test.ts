@@ -11,4 +11,6 @@ test('channels, which all databases of a server share, carry the database; keys 
   const names = new RedisNames('rc', 5);
   expect([names.room('chat:1'), names.channel('chat:1')]).toEqual(['rc:{chat:1}', 'rc:@5:{chat:1}']);
   expect(names.canaryChannel('node', 'run')).toBe('rc:@5:canary:node:run');
+  expect([names.commands, names.answers('node-run')]).toEqual(['rc:@5:control', 'rc:@5:control:node-run']);
+  expect(names.blocks).toBe('rc:blocks');
 });

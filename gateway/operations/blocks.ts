@@ -1,0 +1,113 @@
+/**
+ * The blocked users, as this node knows them. A blocked user gets no `welcome` and no refresh: close 4503.
+ *
+ * Owns this node's copy of the blocks, so that a handshake asks nobody. The copy follows the commands that change it, by
+ * their versions (gateway/backplane/control.ts). It is read anew at the start, after every interruption, when a version was
+ * missed, and every `lookMs`: so a node that missed a command knows its block `lookMs` later. While the store is away the
+ * node goes on with what it knows.
+ */
+import type { BlockChange, BlockList } from '../backplane/control.ts';
+
+/** Between two looks. Without a change a look is one short command. */
+export const lookMs = 5_000;
+
+export interface BlocksParts {
+  /** As ControlChannel.blocks. */
+  read(known: string | undefined): Promise<BlockList | undefined>;
+  /** These users are blocked now, and were not before: they have no connections any more. */
+  onBlocked(users: { has(user: string): boolean }): void;
+  /** A fault of the gateway, or a store that is away. */
+  onFailed(error: unknown): void;
+}
+
+export class Blocks {
+  readonly #parts: BlocksParts;
+  /** When each block ends, of performance.now(). */
+  #ends = new Map<string, number>();
+  #version: string | undefined;
+  /** Changes that came during a look: it may have been answered before them. */
+  #during: BlockChange[] = [];
+  #looking: Promise<void> | undefined;
+  #looksAgain = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: BlocksParts) {
+    this.#parts = parts;
+  }
+
+  has(user: string): boolean {
+    if (this.#ends.size === 0) return false;
+    const endsAt = this.#ends.get(user);
+    return endsAt !== undefined && endsAt > performance.now();
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => this.look(), lookMs);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Takes a change of any node. */
+  take(change: BlockChange): void {
+    this.#apply(change);
+    if (this.#looking !== undefined) this.#during.push(change);
+    if (this.#version === change.before) this.#version = change.after;
+    else {
+      // A change was missed, or this one is older than what is known here: all blocks are read again.
+      this.#version = undefined;
+      this.look();
+    }
+  }
+
+  /** Reads all blocks, if they have changed. Resolves when that is done, or has failed. */
+  look(): Promise<void> {
+    this.#looksAgain = true;
+    this.#looking ??= this.#lookWhileAsked().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #lookWhileAsked(): Promise<void> {
+    while (this.#looksAgain) {
+      this.#looksAgain = false;
+      this.#during = [];
+      try {
+        const list = await this.#parts.read(this.#version);
+        if (list !== undefined) this.#replace(list, this.#during);
+        else this.#forgetEnded();
+      } catch (error) {
+        this.#parts.onFailed(error);
+      }
+    }
+  }
+
+  #replace({ version, blocks }: BlockList, during: readonly BlockChange[]): void {
+    const [before, now] = [this.#ends, performance.now()];
+    this.#ends = new Map(blocks.map(({ user, forMs }) => [user, now + forMs]));
+    this.#version = version;
+    for (const change of during) {
+      this.#apply(change);
+      if (change.before === this.#version) this.#version = change.after;
+      else {
+        // The list has it already, or even a later one of the same user.
+        this.#version = undefined;
+        this.#looksAgain = true;
+      }
+    }
+    const fresh = new Set([...this.#ends.keys()].filter((user) => !((before.get(user) ?? 0) > now)));
+    if (fresh.size > 0) this.#parts.onBlocked(fresh);
+  }
+
+  #apply({ user, forMs }: BlockChange): void {
+    if (forMs > 0) this.#ends.set(user, performance.now() + forMs);
+    else this.#ends.delete(user);
+  }
+
+  #forgetEnded(): void {
+    const now = performance.now();
+    for (const [user, endsAt] of this.#ends) if (endsAt <= now) this.#ends.delete(user);
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * gateway/operations/blocks.ts: whatever comes in whatever order, a node knows the blocks of the store in the end, and never
+ * lets go of one meanwhile.
+ */
+import { describe, expect, test, vi } from 'vitest';
+import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
+import type { BlockChange, BlockList } from '../../../gateway/backplane/control.ts';
+import { MemoryControl } from '../../../gateway/backplane/memory/control.ts';
+import { Blocks, lookMs } from '../../../gateway/operations/blocks.ts';
+import { useFakeClock } from '../fake-clock.ts';
+import { Random } from '../random.ts';
+
+useFakeClock();
+
+const quiet = { perform: async () => undefined, interrupted: () => undefined, asked: () => undefined };
+
+/** A store, and a node that reads it. The test decides when a reading is answered. */
+function world() {
+  const store = new MemoryControl('n-1', 'n');
+  store.start(quiet);
+  const blocked: string[][] = [];
+  const failures: unknown[] = [];
+  const reads: (string | undefined)[] = [];
+  const state = { away: false, delayMs: 0 };
+  const read = async (known: string | undefined): Promise<BlockList | undefined> => {
+    reads.push(known);
+    if (state.away) throw new BackplaneError('unavailable', 'away');
+    const list = await store.blocks(known);
+    if (state.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, state.delayMs));
+    return list;
+  };
+  const blocks = new Blocks({
+    read,
+    onBlocked: (users) => blocked.push([...(users as Set<string>)].sort()),
+    onFailed: (error) => failures.push(error),
+  });
+  return { store, blocks, blocked, failures, reads, state };
+}
+
+const turn = () => vi.advanceTimersByTimeAsync(0);
+
+describe('a node', () => {
+  test('knows the blocks of the store after a look, each until its end', async () => {
+    const { store, blocks, blocked } = world();
+    await store.block('ann', 1_000);
+    await store.block('bob', 5_000);
+    expect(blocks.has('ann')).toBe(false);
+    await blocks.look();
+    expect(['ann', 'bob', 'cid'].map((user) => blocks.has(user))).toEqual([true, true, false]);
+    expect(blocked).toEqual([['ann', 'bob']]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(['ann', 'bob'].map((user) => blocks.has(user))).toEqual([false, true]);
+  });
+
+  test('takes changes one after the other without asking the store', async () => {
+    const { store, blocks, reads } = world();
+    await blocks.look();
+    const before = reads.length;
+    blocks.take(await store.block('ann', 1_000));
+    blocks.take(await store.block('bob', 1_000));
+    blocks.take(await store.block('ann', 0));
+    expect(['ann', 'bob'].map((user) => blocks.has(user))).toEqual([false, true]);
+    expect(reads.length).toBe(before);
+  });
+
+  test('that missed a change sees it by the next one, and says who is blocked of whom it did not know', async () => {
+    const { store, blocks, blocked } = world();
+    await blocks.look();
+    await store.block('missed', 60_000);
+    blocks.take(await store.block('ann', 60_000));
+    expect(blocks.has('ann')).toBe(true);
+    await turn();
+    expect(blocks.has('missed')).toBe(true);
+    expect(blocked).toEqual([['missed']]);
+  });
+
+  test(`that missed a change, and the end of one, knows within ${lookMs} ms all the same`, async () => {
+    const { store, blocks, blocked } = world();
+    blocks.start();
+    blocks.take(await store.block('ann', 60_000));
+    await turn();
+    await store.block('ann', 0);
+    await store.block('bob', 60_000);
+    await vi.advanceTimersByTimeAsync(lookMs);
+    expect(['ann', 'bob'].map((user) => blocks.has(user))).toEqual([false, true]);
+    expect(blocked).toEqual([['bob']]);
+    blocks.close();
+    await store.block('cid', 60_000);
+    await vi.advanceTimersByTimeAsync(2 * lookMs);
+    expect(blocks.has('cid')).toBe(false);
+  });
+
+  test('goes on with what it knows while the store is away', async () => {
+    const { store, blocks, failures, state } = world();
+    await store.block('ann', 60_000);
+    await blocks.look();
+    state.away = true;
+    await blocks.look();
+    expect(blocks.has('ann')).toBe(true);
+    expect(failures).toEqual([expect.any(BackplaneError)]);
+  });
+
+  test('keeps a block that comes while an older list is on its way', async () => {
+    const { store, blocks, state } = world();
+    state.delayMs = 100;
+    const looking = blocks.look();
+    await turn();
+    blocks.take(await store.block('ann', 60_000));
+    await vi.advanceTimersByTimeAsync(99);
+    expect(blocks.has('ann')).toBe(true);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(blocks.has('ann')).toBe(true);
+    await vi.advanceTimersByTimeAsync(1_000);
+    await looking;
+    expect(blocks.has('ann')).toBe(true);
+  });
+});
+
+test('whatever is lost, late or in another order: the node knows the blocks of the store in the end (300 rounds)', async () => {
+  const random = new Random(11);
+  for (let round = 0; round < 300; round++) {
+    const { store, blocks, state } = world();
+    blocks.start();
+    state.delayMs = random.integer(0, 300);
+    const waiting: BlockChange[] = [];
+    for (let step = 0; step < 12; step++) {
+      const user = random.pick(['ann', 'bob', 'cid']);
+      const change = await store.block(user, random.chance(0.4) ? 0 : 600_000);
+      if (random.chance(0.7)) waiting.push(change);
+      if (random.chance(0.2)) waiting.reverse();
+      while (waiting.length > 0 && random.chance(0.6)) blocks.take(waiting.shift() as BlockChange);
+      if (random.chance(0.2)) void blocks.look();
+      await vi.advanceTimersByTimeAsync(random.integer(0, 200));
+    }
+    for (const change of waiting) blocks.take(change);
+    await vi.advanceTimersByTimeAsync(3 * lookMs);
+    const there = (await store.blocks(undefined))?.blocks.map(({ user }) => user).sort();
+    expect(['ann', 'bob', 'cid'].filter((user) => blocks.has(user))).toEqual(there);
+    blocks.close();
+  }
+});
