@@ -169,7 +169,7 @@ async function measureApi(bench: Bench): Promise<Measured> {
   const fixed = await bench.measureAt(apiRooms, 8000, bench.scale.seconds * steadily);
   const highest = await bench.withAudience(apiRooms, async (client) => {
     await client.connect();
-    return bench.highest(client, 8000, 1.25);
+    return bench.highest(client, 6000, 1.25);
   });
   const values = { first: fixed.firstCpuUsPerMessage, messages: highest.sentPerSecond };
   return { values, faults: faultsOf(fixed, highest), trials: bench.trials };

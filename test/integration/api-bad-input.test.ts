@@ -354,7 +354,6 @@ test('POST /api/users/{user}/messages for a user whose personal room would be lo
 
 describe('POST /api/connections/{id}/disconnect', () => {
   test.each([
-    ['no id', ''],
     ['a broken encoding', '%zz'],
     ['201 characters', 'c'.repeat(201)],
   ])('with %s is 400', async (_, id) => {
@@ -377,7 +376,13 @@ describe('POST /api/users/{user}/disconnect', () => {
 
 test.each([
   ...['/api', '/api/', '/api?x=1', '/api//broadcast', '/api/broadcast/', '/api/rooms/a/b/messages', '/api/./broadcast'],
-  ...['/api/rooms//messages', '/api/users//messages', '/api/rooms/messages', '/api/rooms/a/messages/'],
+  ...[
+    '/api/rooms//messages',
+    '/api/users//messages',
+    '/api/connections//disconnect',
+    '/api/rooms/messages',
+    '/api/rooms/a/messages/',
+  ],
   ...['/api/rooms/a%2Fmessages', '/api/Broadcast', '/api/broadcast;a=1', `/api${'/'.repeat(5_000)}`],
   ...['/api/../metrics', '/api/rooms/..%2Fmetrics', '/api/__proto__', '/api/constructor', '/api/rooms/a/toString'],
 ])('%s is no call: 404', async (path) => {
