@@ -18,6 +18,8 @@ import { type Setting, type Settings, settingPrefix, settings } from './settings
 
 export type { Environment } from './environment.ts';
 
+/** Rules named in one mistake. */
+const mostNamed = 10;
 /** Bound on connections where open files have no limit. */
 const connectionsWithoutLimit = 100_000;
 
@@ -79,13 +81,13 @@ export function inspectConfig(env: Environment): Inspected {
   const mistakes: string[] = [];
   const warnings = checkNames(env, mistakes);
   const values = readSettings(env, mistakes);
-  const rules = values.roomsFile === undefined ? [] : readRoomsFile(values.roomsFile, mistakes);
+  const rules = values.roomsFile === undefined ? [] : readRoomsFile(values.roomsFile, asksBackend(env), mistakes);
   const allowedOrigins = readOrigins(values.allowedOrigins, mistakes);
   const trustedProxies = readProxies(values.trustedProxies ?? [], mistakes);
   const inProduction = given(env, 'NODE_ENV') === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
   const redis = readRedis(env, values, mistakes);
-  checkTogether(values, mistakes);
+  checkTogether(env, values, mistakes);
   const defaults = {
     host: inProduction ? '0.0.0.0' : '127.0.0.1',
     // Development: usually no other node to move to, and a developer waits for the program to end.
@@ -121,14 +123,32 @@ export function inspectConfig(env: Environment): Inspected {
   return { config, mistakes, warnings, defaults };
 }
 
-/** Reads room rules. Adds to `mistakes`, and returns no rules, if the file cannot be used. */
-export function readRoomsFile(file: string, mistakes: string[]): RoomRule[] {
+/** True with a GATEWAY_AUTH_URL, good or not: a bad one is a mistake of its own. */
+function asksBackend(env: Environment): boolean {
+  return isGiven(env, `${settingPrefix}AUTH_URL`);
+}
+
+/**
+ * Reads room rules. Adds to `mistakes`, and returns no rules, if the file cannot be used. `callback`: rules may say it, because
+ * there is a GATEWAY_AUTH_URL.
+ */
+export function readRoomsFile(file: string, callback: boolean, mistakes: string[]): RoomRule[] {
   const variable = `${settingPrefix}ROOMS_FILE`;
   const content = readText(file, variable, mistakes);
   if (content === undefined) return [];
   try {
     const result = readRules(JSON.parse(content));
-    if ('rules' in result) return result.rules;
+    if ('rules' in result) {
+      const unasked = callback
+        ? []
+        : result.rules.filter((rule) => [rule.subscribe, rule.publish].includes('callback'));
+      const named = unasked.slice(0, mostNamed).map(({ match }) => JSON.stringify(match));
+      if (unasked.length === 0) return result.rules;
+      mistakes.push(
+        `${variable} ${file} says "callback" for ${named.join(', ')}, and GATEWAY_AUTH_URL is not set: name the place to ask.`,
+      );
+      return [];
+    }
     mistakes.push(...result.mistakes.map((mistake) => `${variable} ${file}: ${mistake}.`));
   } catch (error) {
     mistakes.push(`${variable} ${file} is not JSON: ${(error as Error).message}.`);
@@ -216,7 +236,13 @@ function algorithmsOfKey(values: Settings): string[] | undefined {
 }
 
 /** Finds settings that contradict each other. */
-function checkTogether(values: Settings, mistakes: string[]): void {
+function checkTogether(env: Environment, values: Settings, mistakes: string[]): void {
+  if (!asksBackend(env)) {
+    if (values.authConnect) mistakes.push('GATEWAY_AUTH_CONNECT=true needs GATEWAY_AUTH_URL: name the place to ask.');
+    if (isGiven(env, `${settingPrefix}AUTH_SECRET`)) {
+      mistakes.push('GATEWAY_AUTH_SECRET has no effect without GATEWAY_AUTH_URL; set both or none.');
+    }
+  }
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     mistakes.push('GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.');
   }

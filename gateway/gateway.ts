@@ -5,6 +5,8 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
 import { createAuthenticator } from './auth/authenticator.ts';
+import { Callback } from './auth/callback/callback.ts';
+import { Exchange } from './auth/callback/exchange.ts';
 import type { Backplane } from './backplane/backplane.ts';
 import type { ControlChannel } from './backplane/control.ts';
 import { MemoryBackplane } from './backplane/memory/backplane.ts';
@@ -17,6 +19,7 @@ import type { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
 import { Heartbeat } from './connection/heartbeat.ts';
 import { UserConnections } from './connection/limits.ts';
+import type { Membership } from './connection/membership.ts';
 import type { Transport } from './connection/transport.ts';
 import { Demo, demoRule } from './demo.ts';
 import { drain } from './drain.ts';
@@ -26,6 +29,7 @@ import { statusesOf } from './http/api/route.ts';
 import { routes } from './http/api/routes.ts';
 import { Server } from './http/server.ts';
 import type { ClusterParts } from './operations/cluster/ask.ts';
+import { Renewals } from './operations/renewals.ts';
 import type { Dialect } from './protocol/dialect.ts';
 import { roomcast } from './protocol/roomcast/dialect.ts';
 import { MessageStamper } from './protocol/roomcast/message.ts';
@@ -100,6 +104,7 @@ export async function startGateway(
     const time = Date.now();
     for (const connection of open) connection.checkDeadlines(now, time);
     hub.sweep();
+    parts.renewals.sweep(now);
   }, sweepIntervalMs);
 
   const listener = config.flushMs === 0 ? hub : new Flush(hub, config.flushMs);
@@ -116,7 +121,7 @@ export async function startGateway(
   for (const transport of transports) await transport.listen(connections);
   const adminPort = await admin.listen(config.adminHost, config.adminPort);
   if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
-  const ruled = { access, hub, connections: open, fallbackRules: demoRules };
+  const ruled = { access, callback: parts.callback, hub, connections: open, fallbackRules: demoRules };
   const reload = new Reload(reloadables(config, server, ruled), events, log);
 
   const stop = async () => {
@@ -165,6 +170,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   );
   const vitals = new Vitals(metrics);
   const events = tellEvents(metrics, vitals);
+  const callback = createCallback(config, metrics, log);
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
     events.heartbeatTimedOut();
     connection.close(closeCode.heartbeatTimeout);
@@ -183,9 +189,16 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   return {
     ...{ open, connections, server, heartbeat, metrics, vitals, demo, demoRules, redis, hub, presence },
-    ...{ backplane, control, store, blocks },
+    ...{ backplane, control, store, blocks, callback, renewals: new Renewals<Membership>() },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
   };
+}
+
+/** Undefined without GATEWAY_AUTH_URL. */
+function createCallback({ authUrl, authSecrets }: Config, events: Metrics, log: Logger): Callback | undefined {
+  if (authUrl === undefined) return undefined;
+  events.expectCallbacks();
+  return new Callback(new Exchange(authUrl, authSecrets ?? []), { events, log });
 }
 
 type Parts = ReturnType<typeof createParts>;
@@ -204,7 +217,7 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  { authenticator, freeze, heartbeat, metrics, open, presence, server }: Parts,
+  { authenticator, callback, freeze, heartbeat, metrics, open, presence, server }: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
@@ -221,6 +234,7 @@ async function drainAndClose(
   await Promise.all([delay(closingMs), presence.close(), server.settled()]);
   for (const port of ports) port.close();
   authenticator.close();
+  callback?.close();
   metrics.close();
 }
 

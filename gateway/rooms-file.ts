@@ -27,6 +27,8 @@ export interface RuledParts {
   connections: ReadonlySet<Ruled>;
   /** Rules that come after the rules of the file. */
   fallbackRules: RoomRule[];
+  /** Undefined without GATEWAY_AUTH_URL: then no rule may say `callback`. */
+  callback: object | undefined;
 }
 
 /** Work per turn of the event loop. */
@@ -34,14 +36,14 @@ const turnMs = 10;
 
 /** `inForce`: the rules read from the file at the start. */
 export function reloadableRules(file: string, inForce: RoomRule[], parts: RuledParts): Reloadable {
-  const { access, hub, connections, fallbackRules } = parts;
+  const { access, callback, hub, connections, fallbackRules } = parts;
   let current = inForce;
   return {
     what: 'rooms',
     files: [file],
     take: async () => {
       const mistakes: string[] = [];
-      const rules = readRoomsFile(file, mistakes);
+      const rules = readRoomsFile(file, callback !== undefined, mistakes);
       if (mistakes.length > 0) throw new ConfigError(mistakes);
       if (isDeepStrictEqual(rules, current)) return undefined;
       current = rules;

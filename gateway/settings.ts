@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { readApiKeys } from './auth/api-keys.ts';
 import { readPublicKey } from './auth/keys.ts';
+import { readSecrets } from './auth/signature.ts';
 import { addressOf } from './redis/connection/address.ts';
 
 export const settingPrefix = 'GATEWAY_';
@@ -122,6 +123,25 @@ export const settings = {
     '10000',
     'ms',
     'Time for a connection to send its token; then 4502.',
+  ),
+  authUrl: secret(
+    'AUTH_URL',
+    url('http:', 'https:'),
+    'URL',
+    'Asked where a rule says `callback`. `https://user:password@host` is sent as basic authentication.',
+  ),
+  authSecrets: secret(
+    'AUTH_SECRET',
+    readBy(readSecrets),
+    'comma list',
+    'Signs the questions to AUTH_URL: `whsec_` and base64, as Standard Webhooks has it. Of several, each signs. Empty: not signed.',
+  ),
+  authConnect: setting(
+    'AUTH_CONNECT',
+    flag,
+    'false',
+    'true, false',
+    'Ask AUTH_URL before each connection is welcomed.',
   ),
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
   allowedOrigins: optional(

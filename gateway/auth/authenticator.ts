@@ -20,7 +20,7 @@ import {
 } from 'jose';
 import QuickLRU from 'quick-lru';
 import type { Logger } from '../telemetry/log.ts';
-import { type Grants, type Identity, isUserName, maxUserBytes, readGrants } from './grants.ts';
+import { type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
 import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 
@@ -55,7 +55,6 @@ export interface Verified {
 /** Tolerated difference between the clocks of issuer and gateway. */
 const toleranceSeconds = 5;
 const maxTokenBytes = 16_384;
-const maxInfoBytes = 512;
 /** The last second of the year 9999; a larger `exp` is a mistake. */
 const latestExpiry = 253_402_300_799;
 

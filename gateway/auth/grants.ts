@@ -27,6 +27,8 @@ export interface Identity {
 }
 
 export const maxUserBytes = 200;
+/** Of `info`, as JSON text. */
+export const maxInfoBytes = 512;
 
 /** True for the name of a user: 1 to 200 bytes of valid Unicode. */
 export function isUserName(name: unknown): name is string {

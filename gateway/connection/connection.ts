@@ -38,7 +38,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   readonly #socket: Socket;
   readonly #session: Session;
   readonly memberships: Memberships;
-  readonly #inbox: Inbox;
+  readonly inbox: Inbox;
   readonly #outbox: Outbox;
   readonly #liveness = new Liveness(performance.now());
   publishesUnderWay = 0;
@@ -57,13 +57,17 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.#parts = parts;
     this.#session = new Session(this, parts);
     this.memberships = new Memberships(this, parts);
-    this.#inbox = new Inbox(this, parts.config);
+    this.inbox = new Inbox(this, parts.config);
     this.#outbox = new Outbox(this, socket, parts.backpressure);
   }
 
   /** Built on demand, to save memory: most connections need it only for `welcome`. */
   get id(): string {
     return `${this.#parts.instance}-${this.number}`;
+  }
+
+  get address(): string {
+    return this.#socket.address;
   }
 
   get identity(): Identity | undefined {
@@ -89,7 +93,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   /** For the operator. Not for a connection that is closing. */
   get condition(): Condition {
     return {
-      address: this.#socket.address,
+      address: this.address,
       rooms: this.memberships.size,
       bufferedBytes: this.bufferedBytes(),
       ...this.#liveness.forOperator,
@@ -114,17 +118,17 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.#parts.freeze.check(now);
     this.#liveness.sentFrame(now);
     if (this.#closing || this.#closeIfExpired()) return;
-    this.#inbox.take(message, now);
+    this.inbox.take(message, now);
   }
 
   /** A request that the transport makes for a client, right after `open`. */
   request(request: Request): void {
-    if (!this.#closing) this.#inbox.accept(request);
+    if (!this.#closing) this.inbox.accept(request);
   }
 
   /** A WebSocket ping or pong frame (RFC 6455 section 5.5); the server has answered it. */
   receiveControl(): void {
-    if (!this.#inbox.takeControl(performance.now())) this.close(closeCode.rateLimited);
+    if (!this.inbox.takeControl(performance.now())) this.close(closeCode.rateLimited);
   }
 
   /** The socket has written some of its buffer. */
@@ -221,17 +225,13 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   // Requests
 
-  release(request: RoomRequest): void {
-    this.#inbox.release(request);
-  }
-
   handle(request: Request | Rejected): void {
     if (this.#closing || this.#closeIfExpired()) return;
     if (request.type === 'rejected' && request.code === 'bad_request') {
-      this.#inbox.malformed(request);
+      this.inbox.malformed(request);
       return;
     }
-    this.#inbox.wellFormed();
+    this.inbox.wellFormed();
     const { id } = request;
     if (request.type === 'ping') {
       this.#liveness.sentPing();
@@ -246,20 +246,17 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   }
 
   #handleInRoom(request: RoomRequest): void {
-    if (this.memberships.isJoining(request.room)) {
-      if (this.#inbox.mayWait(request)) this.memberships.enqueue(request);
-    } else if (request.type === 'subscribe') {
-      this.memberships.subscribe(request);
-    } else if (request.type === 'unsubscribe') {
-      this.memberships.unsubscribe(request.id, request.room);
-    } else perform(request, this, this.#parts);
+    if (this.inbox.waitsForRoom(request)) return;
+    if (request.type === 'subscribe') this.memberships.subscribe(request);
+    else if (request.type === 'unsubscribe') this.memberships.unsubscribe(request.id, request.room);
+    else perform(request, this, this.#parts);
   }
 
   // Called by the session
 
   welcomed({ user }: Identity): void {
     if (user !== null) this.#parts.users.add(user, this)?.close(closeCode.connectionLimit);
-    this.memberships.reenter();
+    this.memberships.userChanged();
   }
 
   refreshed(): void {
@@ -268,7 +265,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   }
 
   verificationEnded(): void {
-    this.#inbox.releaseWaiting();
+    this.inbox.releaseWaiting();
   }
 
   /** New room rules apply from now on. */
@@ -303,7 +300,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   }
 
   maySubscribe(room: string): boolean {
-    return may(this.#parts.access, this, 'subscribe', room);
+    return may(this.#parts.access, this, 'subscribe', room) !== 'refused';
   }
 
   get topics(): Topics | undefined {

@@ -1,14 +1,15 @@
 /**
  * Incoming messages of a client: decodes them, applies the rates, and keeps their order.
  *
- * Owns the requests that wait for the result of an `auth`, the bound on all that wait, and the count of malformed
- * messages in a row. Its owner decides what a request does: gateway/connection/connection.ts.
+ * Owns the requests that wait for the result of an `auth` or for an earlier request of their room, the bound on all that
+ * wait, and the count of malformed messages in a row. Its owner decides what a request does:
+ * gateway/connection/connection.ts.
  */
 import { type CloseCode, closeCode, type ErrorCode } from '../../shared/codes.ts';
 import type { FrameId } from '../../shared/protocol.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
-import type { Rejected, Request } from '../protocol/request.ts';
+import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
 import { Backlog, type RateSettings, Rates } from './limits.ts';
 
 /** Malformed messages in a row after which the connection is closed. */
@@ -27,19 +28,40 @@ export interface InboxOwner {
   readonly authenticating: boolean;
   /** True once requests are ignored. */
   readonly closing: boolean;
+  readonly memberships: {
+    /** True while the room is being joined. */
+    isJoining(room: string): boolean;
+  };
   /** Executes a request. */
   handle(request: Request | Rejected): void;
   reply(reply: Reply): void;
   close(code: CloseCode): void;
 }
 
-export class Inbox {
+/** A room with a question to the operator's backend under way, or requests that wait for its end or for that of a join. */
+interface HeldRoom {
+  questions: number;
+  waiting: RoomRequest[];
+}
+
+/** The order of requests, as those see it whose requests take longer than a turn of the event loop. */
+export interface RoomOrder {
+  /** The operator's backend is asked about the room. Later requests for it wait, until `answered` is called as often. */
+  asks(room: string): void;
+  answered(room: string): void;
+  /** A join of the room has ended. Executes the requests that have waited for it, up to the next one that others wait for. */
+  joinEnded(room: string): void;
+}
+
+export class Inbox implements RoomOrder {
   readonly #owner: InboxOwner;
   readonly #settings: InboxSettings;
   readonly #rates: Rates;
   /** Requests that wait for the verification of a token. */
   #waiting: (Request | Rejected)[] | undefined;
-  /** Counts these requests, and those that wait for a join (gateway/connection/memberships.ts). */
+  /** By name. Not a room that is joined while nothing waits for that. */
+  #heldRooms: Map<string, HeldRoom> | undefined;
+  /** Counts all requests that wait. */
   #backlog: Backlog | undefined;
   #malformedInARow = 0;
 
@@ -63,7 +85,7 @@ export class Inbox {
   /** Executes a request, after the earlier ones. The rates do not count it. */
   accept(request: Request | Rejected): void {
     if (!this.#owner.authenticating && this.#waiting === undefined) this.#owner.handle(request);
-    else if (this.mayWait(request)) {
+    else if (this.#mayWait(request)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
     }
@@ -74,8 +96,49 @@ export class Inbox {
     return this.#rates.takeControl(now);
   }
 
-  /** Counts a request that has to wait, until `release`. If too many wait, refuses it and returns false. */
-  mayWait(request: Request | Rejected): boolean {
+  asks(room: string): void {
+    this.#held(room).questions++;
+  }
+
+  answered(room: string): void {
+    this.#held(room).questions--;
+    this.joinEnded(room);
+  }
+
+  joinEnded(room: string): void {
+    const held = this.#heldRooms?.get(room);
+    if (held === undefined || this.#isBusy(room)) return;
+    this.#heldRooms?.delete(room);
+    const { waiting } = held;
+    for (let next = 0; next < waiting.length; next++) {
+      this.#release(waiting[next] as RoomRequest);
+      if (!this.#isBusy(room)) continue;
+      this.#held(room).waiting = waiting.slice(next + 1);
+      return;
+    }
+    if (this.#heldRooms?.size === 0) this.#heldRooms = undefined;
+  }
+
+  #isBusy(room: string): boolean {
+    return (this.#heldRooms?.get(room)?.questions ?? 0) > 0 || this.#owner.memberships.isJoining(room);
+  }
+
+  #held(room: string): HeldRoom {
+    this.#heldRooms ??= new Map();
+    const held = this.#heldRooms.get(room) ?? { questions: 0, waiting: [] };
+    this.#heldRooms.set(room, held);
+    return held;
+  }
+
+  /** True if the request has to wait for an earlier one of its room; it waits then, or was refused. */
+  waitsForRoom(request: RoomRequest): boolean {
+    if (!this.#isBusy(request.room)) return false;
+    if (this.#mayWait(request)) this.#held(request.room).waiting.push(request);
+    return true;
+  }
+
+  /** Counts a request that has to wait, until `#release`. If too many wait, refuses it and returns false. */
+  #mayWait(request: Request | Rejected): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
     this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
     if (this.#backlog.add(request)) return true;
@@ -84,7 +147,7 @@ export class Inbox {
   }
 
   /** Executes a request that has waited. */
-  release(request: Request | Rejected): void {
+  #release(request: Request | Rejected): void {
     this.#backlog?.remove(request);
     this.#owner.handle(request);
   }
@@ -94,7 +157,7 @@ export class Inbox {
     while (this.#waiting !== undefined && !this.#owner.authenticating && !this.#owner.closing) {
       const request = this.#waiting.shift();
       if (request === undefined) this.#waiting = undefined;
-      else this.release(request);
+      else this.#release(request);
     }
   }
 

@@ -8,10 +8,10 @@
  * Next: gateway/rooms/feed.ts.
  */
 import type { FrameId, Position } from '../../shared/protocol.ts';
+import { byRule, type Permit } from '../operations/authorise.ts';
 import { forbidden } from '../operations/caller.ts';
 import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { GapReply, Reply } from '../protocol/reply.ts';
-import type { RoomRequest } from '../protocol/request.ts';
 import { gapFields, isHole, type Step, samePosition } from '../rooms/continuation.ts';
 import type { Follower } from '../rooms/feed.ts';
 import type { Hub, Room } from '../rooms/hub.ts';
@@ -29,6 +29,7 @@ export interface Subscriber {
   message(frame: Uint8Array, position: Position | undefined): void;
   /** False if `bytes` more of history would overfill the buffer. `drained` is called once it has room again. */
   takes(bytes: number): boolean;
+  /** False if rules and token forbid it, and do not leave it to the operator's backend. */
   maySubscribe(room: string): boolean;
   /** Enters or leaves the fan-out of the room. */
   listen(room: Room): void;
@@ -59,8 +60,6 @@ export interface Joining {
   failed(refusal: Refusal): void;
 }
 
-/** Shared by all memberships, to save memory: waiting requests are rare. */
-export const noneWaiting: RoomRequest[] = [];
 const nobodyWaits: () => void = () => undefined;
 const nowhere: Position = { epoch: '', offset: 0 };
 
@@ -68,8 +67,8 @@ export class Membership implements Follower {
   readonly room: Room;
   readonly #subscriber: Subscriber;
   readonly #parts: MembershipParts;
-  /** Requests for this room that wait for the end of the joining. */
-  waiting: RoomRequest[] = noneWaiting;
+  /** What its right rests on. */
+  permit: Permit = byRule;
   /** The server has subscribed it: it needs no right of the client. */
   granted = false;
   /** The server has removed it while it was joining: it ends with the joining. */

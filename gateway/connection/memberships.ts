@@ -1,32 +1,38 @@
 /**
  * The rooms of one connection.
  *
- * Owns the list of memberships: it creates one for each allowed `subscribe`, and ends it. Requests for a room that is
- * being joined wait until the joining has ended. The life of one membership is gateway/connection/membership.ts.
+ * Owns the list of memberships: it creates one for each allowed `subscribe`, and ends it. Requests for a room wait until the
+ * operator's backend has answered and the joining has ended. The life of one membership is
+ * gateway/connection/membership.ts.
  */
 import type { FrameId, UnsubscribedFrame } from '../../shared/protocol.ts';
-import { forbidden } from '../operations/caller.ts';
+import { type Authorised, type AuthoriseParts, authorise, byRule } from '../operations/authorise.ts';
+import { type Client, may } from '../operations/caller.ts';
 import { Refusal, refusalOf } from '../operations/refusal.ts';
-import type { RoomRequest, SubscribeRequest } from '../protocol/request.ts';
+import type { Holder, Renewals } from '../operations/renewals.ts';
+import type { SubscribeRequest } from '../protocol/request.ts';
 import type { PresenceConnection } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/gauges.ts';
-import { type JoinRequest, Membership, type MembershipParts, noneWaiting, type Subscriber } from './membership.ts';
+import type { RoomOrder } from './inbox.ts';
+import { type JoinRequest, Membership, type MembershipParts, type Subscriber } from './membership.ts';
 
 /** What memberships need of their connection. */
-export interface MembershipsOwner extends Subscriber, PresenceConnection {
+export interface MembershipsOwner extends Client, Subscriber, PresenceConnection {
+  readonly id: string;
   refuse(id: FrameId | undefined, refusal: Refusal): void;
-  /** Executes a request that has waited. */
-  release(request: RoomRequest): void;
+  readonly inbox: RoomOrder;
+  handle(request: SubscribeRequest): void;
 }
 
-export interface MembershipsParts extends MembershipParts {
-  config: { maxRoomsPerConnection: number };
+export interface MembershipsParts extends MembershipParts, AuthoriseParts {
+  config: AuthoriseParts['config'] & { maxRoomsPerConnection: number };
+  renewals: Renewals<Membership>;
 }
 
 /** Shared by all connections, so that a scrape allocates nothing for a connection that is not slow. */
 const none: ReadonlySet<SlowPolicy> = new Set();
 
-export class Memberships {
+export class Memberships implements Holder<Membership> {
   readonly #owner: MembershipsOwner;
   readonly #parts: MembershipsParts;
   // Most connections are in one room, and a map would be the largest part of their memory.
@@ -64,24 +70,49 @@ export class Memberships {
     return this.#of(room)?.joining ?? false;
   }
 
-  /** Lets a request wait until the joining of its room has ended. */
-  enqueue(request: RoomRequest): void {
-    const membership = this.#of(request.room);
-    if (membership === undefined) return;
-    if (membership.waiting === noneWaiting) membership.waiting = [];
-    membership.waiting.push(request);
-  }
-
   subscribe(request: SubscribeRequest): void {
     const { id, room: name, since } = request;
-    const there = this.#of(name);
-    if (!there?.granted && !this.#owner.maySubscribe(name)) this.#owner.refuse(id, forbidden('subscribe'));
-    else if (there !== undefined) {
+    if (this.has(name)) {
       this.#owner.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
-    } else if (this.#isFull) {
-      const most = this.#parts.config.maxRoomsPerConnection;
-      this.#owner.refuse(id, new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`));
-    } else this.#join(request);
+      return;
+    }
+    if (this.#isFull && this.#asks(name)) {
+      this.#owner.refuse(id, this.#tooMany());
+      return;
+    }
+    const authorised = authorise(this.#parts, this.#owner, 'subscribe', name);
+    if (authorised instanceof Promise) this.#subscribeOnceAnswered(authorised, request);
+    else this.#subscribeAs(authorised, request);
+  }
+
+  #subscribeOnceAnswered(authorised: Promise<Authorised>, request: SubscribeRequest): void {
+    const { room: name } = request;
+    this.#owner.inbox.asks(name);
+    authorised
+      .then((settled) => {
+        if (!this.#owner.closing) this.#subscribeAs(settled, request);
+        this.#owner.inbox.answered(name);
+      })
+      .catch((error: unknown) => this.#owner.fail(error));
+  }
+
+  #subscribeAs(authorised: Authorised, request: SubscribeRequest): void {
+    const { id, room: name } = request;
+    // The server has subscribed it meanwhile: it waits for the end of that.
+    if (this.has(name)) this.#owner.handle(request);
+    else if (authorised instanceof Refusal) this.#owner.refuse(id, authorised);
+    else if (this.#isFull) this.#owner.refuse(id, this.#tooMany());
+    else this.#join(request).permit = authorised;
+  }
+
+  /** Neither a rule nor the token decides about the room. */
+  #asks(room: string): boolean {
+    return may(this.#parts.access, this.#owner, 'subscribe', room) === 'ask';
+  }
+
+  #tooMany(): Refusal {
+    const most = this.#parts.config.maxRoomsPerConnection;
+    return new Refusal('limit_exceeded', `At most ${most} rooms; unsubscribe from one first.`);
   }
 
   get #isFull(): boolean {
@@ -124,11 +155,54 @@ export class Memberships {
    * being joined is checked at the end of the joining.
    */
   revoke(): void {
-    for (const { granted, joining, room } of this.#all()) {
+    for (const membership of this.#all()) {
+      const { granted, joining, room } = membership;
       const allowed = granted || this.#owner.maySubscribe(room.name);
-      if (joining || (allowed && !room.replaced)) continue;
-      this.#expel(room.name, allowed ? 'changed' : 'revoked');
+      if (joining) continue;
+      if (allowed && !room.replaced) this.#watch(membership);
+      else this.#expel(room.name, allowed ? 'changed' : 'revoked');
     }
+  }
+
+  /** The permit of a member ends: has the operator's backend asked again then, or now if it was never asked. */
+  #watch(membership: Membership): void {
+    const { granted, permit, room } = membership;
+    if (granted || !this.#asks(room.name)) {
+      if (permit === byRule) return;
+      membership.permit = byRule;
+      this.#parts.renewals.delete(membership);
+      return;
+    }
+    if (permit === byRule) membership.permit = { ...byRule, until: performance.now() };
+    if (Number.isFinite(membership.permit.until)) this.#parts.renewals.add(membership, this);
+  }
+
+  /** Its user is another one: what the operator's backend said of the one before does not hold. */
+  userChanged(): void {
+    for (const membership of this.#all()) {
+      this.#parts.renewals.delete(membership);
+      membership.permit = byRule;
+      if (!membership.joining) this.#watch(membership);
+    }
+    this.reenter();
+  }
+
+  // Called by the renewals
+
+  askAgain({ granted, room }: Membership): Authorised | Promise<Authorised> {
+    return granted ? byRule : authorise(this.#parts, this.#owner, 'subscribe', room.name);
+  }
+
+  renewed(membership: Membership): void {
+    this.#enter(membership);
+  }
+
+  ended({ room }: Membership): void {
+    this.#expel(room.name, 'revoked');
+  }
+
+  fail(error: unknown): void {
+    this.#owner.fail(error);
   }
 
   /**
@@ -149,12 +223,17 @@ export class Memberships {
 
   /** Updates presence in all rooms after a change of identity. */
   reenter(): void {
-    for (const { joining, room } of this.#all()) if (!joining) this.#parts.presence.enter(room.name, this.#owner);
+    for (const membership of this.#all()) if (!membership.joining) this.#enter(membership);
+  }
+
+  #enter({ permit, room }: Membership): void {
+    this.#parts.presence.enter(room.name, this.#owner, permit.info);
   }
 
   /** The connection has ended: leaves all rooms. */
   leaveAll(): void {
     for (const membership of this.#all()) {
+      this.#parts.renewals.delete(membership);
       membership.leave();
       this.#parts.presence.disconnected(membership.room.name, this.#owner.id);
     }
@@ -191,7 +270,10 @@ export class Memberships {
     const joined = () => {
       // The answer may have overfilled the buffer and closed the connection.
       if (this.#of(name) === membership && membership.kicked) this.#expel(name, 'kicked');
-      else if (this.#of(name) === membership) this.#parts.presence.enter(name, this.#owner);
+      else if (this.#of(name) === membership) {
+        this.#watch(membership);
+        this.#enter(membership);
+      }
       this.#release(membership);
     };
     hub
@@ -205,7 +287,9 @@ export class Memberships {
   }
 
   #leave(room: string): void {
-    this.#of(room)?.leave();
+    const membership = this.#of(room);
+    if (membership !== undefined) this.#parts.renewals.delete(membership);
+    membership?.leave();
     this.#remove(room);
     this.#parts.presence.leave(room, this.#owner.id);
   }
@@ -234,9 +318,7 @@ export class Memberships {
   }
 
   #release(membership: Membership): void {
-    const { waiting } = membership;
-    membership.waiting = noneWaiting;
     membership.onJoiningEnded();
-    for (const request of waiting) this.#owner.release(request);
+    this.#owner.inbox.joinEnded(membership.room.name);
   }
 }

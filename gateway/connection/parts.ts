@@ -2,6 +2,7 @@
  * What the connections of a node share: its parts and settings, as far as connections need them. Types only.
  */
 import type { CloseCode } from '../../shared/codes.ts';
+import type { AuthoriseParts } from '../operations/authorise.ts';
 import type { HistoryParts } from '../operations/history.ts';
 import type { PresenceParts } from '../operations/presence.ts';
 import type { PublishParts } from '../operations/publish.ts';
@@ -14,11 +15,18 @@ import type { SessionParts, SessionSettings } from './session.ts';
 
 /** The settings (gateway/settings.ts) that connections need. */
 export interface ConnectionSettings extends SessionSettings, RateSettings {
+  authConnect: boolean;
   authTimeoutMs: number;
   clientTimeoutMs: number;
 }
 
-export interface ConnectionParts extends SessionParts, MembershipsParts, PublishParts, HistoryParts, PresenceParts {
+export interface ConnectionParts
+  extends SessionParts,
+    MembershipsParts,
+    AuthoriseParts,
+    PublishParts,
+    HistoryParts,
+    PresenceParts {
   config: ConnectionSettings;
   /** Prefix of the id of every connection. */
   instance: string;

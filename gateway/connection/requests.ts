@@ -1,9 +1,11 @@
 /**
  * Requests of a connection that are operations (gateway/operations): performs each, and answers once.
  *
- * Keeps no state and no order: gateway/connection/connection.ts calls it once per request, in order.
+ * Keeps no state: gateway/connection/connection.ts calls it once per request, in order. Where a publish has to wait for the
+ * operator's backend, the later requests for its room wait for it.
  */
 import type { FrameId } from '../../shared/protocol.ts';
+import { type Authorised, authorise } from '../operations/authorise.ts';
 import type { Client } from '../operations/caller.ts';
 import { history } from '../operations/history.ts';
 import { presence } from '../operations/presence.ts';
@@ -11,15 +13,19 @@ import { publish } from '../operations/publish.ts';
 import type { Refusal } from '../operations/refusal.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { HistoryRequest, PresenceRequest, PublishRequest } from '../protocol/request.ts';
+import type { RoomOrder } from './inbox.ts';
 import type { ConnectionParts } from './parts.ts';
 
 /** What an operation needs of the connection that requests it. */
 export interface Requester extends Client {
+  /** It obeys no more requests. */
+  readonly closing: boolean;
   /** Publishes without an answer yet. */
   publishesUnderWay: number;
   reply(reply: Reply): void;
   refuse(id: FrameId | undefined, refusal: Refusal): void;
   fail(error: unknown): void;
+  readonly inbox: RoomOrder;
 }
 
 export function perform(
@@ -42,9 +48,38 @@ export function perform(
 }
 
 function answerPublish(request: PublishRequest, requester: Requester, parts: ConnectionParts): void {
-  const { id } = request;
+  const authorised = authorise(parts, requester, 'publish', request.room);
   requester.publishesUnderWay++;
-  publish(parts, requester, request)
+  if (authorised instanceof Promise) publishOnceAnswered(authorised, request, requester, parts);
+  else publishAs(authorised, request, requester, parts);
+}
+
+function publishOnceAnswered(
+  authorised: Promise<Authorised>,
+  request: PublishRequest,
+  requester: Requester,
+  parts: ConnectionParts,
+): void {
+  const { room } = request;
+  requester.inbox.asks(room);
+  authorised
+    .then((settled) => {
+      // The connection has ended, and its requests with it.
+      if (requester.closing) requester.publishesUnderWay--;
+      else publishAs(settled, request, requester, parts);
+      requester.inbox.answered(room);
+    })
+    .catch((error: unknown) => requester.fail(error));
+}
+
+function publishAs(
+  authorised: Authorised,
+  request: PublishRequest,
+  requester: Requester,
+  parts: ConnectionParts,
+): void {
+  const { id } = request;
+  publish(parts, requester, authorised, request)
     .then(
       ({ duplicate, position }) => {
         requester.publishesUnderWay--;

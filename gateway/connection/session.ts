@@ -2,18 +2,23 @@
  * The session of a connection: its identity, from the first token over every refresh to the expiry of the last token.
  *
  * The one owner of the identity. A bad first token closes the connection; after a bad refresh the old identity stays
- * valid until it expires. Tokens are verified in gateway/auth/authenticator.ts. It knows no rooms.
+ * valid until it expires. Tokens are verified in gateway/auth/authenticator.ts. Before a welcome the operator's backend may
+ * have its say (gateway/operations/authorise.ts). It knows no rooms.
  */
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import { type FrameId, protocolVersion } from '../../shared/protocol.ts';
 import { type Authenticator, KeysUnavailableError, TokenError, type Verified } from '../auth/authenticator.ts';
 import { anonymous, type Identity } from '../auth/grants.ts';
+import { type Authorised, type AuthoriseParts, authoriseConnect } from '../operations/authorise.ts';
+import type { Client } from '../operations/caller.ts';
+import { Refusal } from '../operations/refusal.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Events } from '../telemetry/events.ts';
 import { type Logger, truncate } from '../telemetry/log.ts';
 
 /** The settings (gateway/settings.ts) that a session needs, and those that `welcome` contains. */
 export interface SessionSettings {
+  authConnect: boolean;
   nodeId: string;
   anonymous: boolean;
   pingIntervalMs: number;
@@ -21,7 +26,7 @@ export interface SessionSettings {
   maxRoomsPerConnection: number;
 }
 
-export interface SessionParts {
+export interface SessionParts extends AuthoriseParts {
   config: SessionSettings;
   authenticator: Authenticator;
   /** Users whom an operator has blocked: gateway/operations/blocks.ts. */
@@ -30,7 +35,7 @@ export interface SessionParts {
   log: Logger;
 }
 
-export interface SessionOwner {
+export interface SessionOwner extends Client {
   readonly id: string;
   reply(reply: Reply): void;
   close(code: CloseCode): void;
@@ -47,6 +52,8 @@ export class Session {
   readonly #owner: SessionOwner;
   readonly #parts: SessionParts;
   #identity: Identity | undefined;
+  /** Of the connection, from the operator's backend: in place of that of every token. */
+  #info: string | undefined;
   #expiresAt = Number.POSITIVE_INFINITY;
   #pending = false;
   #ended = false;
@@ -74,17 +81,25 @@ export class Session {
   /** `token`: the one in the handshake, if any. */
   begin(token: string | undefined): void {
     if (token !== undefined) this.authenticate(token, undefined, true);
-    else if (this.#parts.config.anonymous) this.#welcome(anonymous, Number.POSITIVE_INFINITY, undefined);
+    else if (this.#parts.config.anonymous) {
+      const asking = this.#admit(anonymous, Number.POSITIVE_INFINITY, undefined, true);
+      if (asking !== undefined) this.#waitFor(asking);
+    }
   }
 
   authenticate(token: string, id: FrameId | undefined, atHandshake: boolean): void {
+    this.#waitFor(
+      this.#parts.authenticator.verify(token).then(
+        (verified) => (this.#ended ? undefined : this.#verified(verified, id, atHandshake)),
+        (error: unknown) => (this.#ended ? undefined : this.#refused(error, id, atHandshake)),
+      ),
+    );
+  }
+
+  /** Later requests wait for it. */
+  #waitFor(result: Promise<void>): void {
     this.#pending = true;
-    this.#parts.authenticator
-      .verify(token)
-      .then(
-        (verified) => this.#ended || this.#verified(verified, id, atHandshake),
-        (error: unknown) => this.#ended || this.#refused(error, id, atHandshake),
-      )
+    result
       .then(() => {
         this.#pending = false;
         if (!this.#ended) this.#owner.verificationEnded();
@@ -102,15 +117,11 @@ export class Session {
     return this.#identity?.user ?? null;
   }
 
-  #verified({ identity, expiresAt }: Verified, id: FrameId | undefined, atHandshake: boolean): void {
-    const { blocks, events } = this.#parts;
-    if (identity.user !== null && blocks.has(identity.user)) {
-      if (atHandshake) events.handshakeRejected('blocked');
-      this.#owner.close(closeCode.disconnected);
-    } else if (this.#user === null) {
-      this.#welcome(identity, expiresAt, id);
-    } else if (this.#user === identity.user) {
-      this.#identity = identity;
+  #verified({ identity, expiresAt }: Verified, id: FrameId | undefined, atHandshake: boolean): void | Promise<void> {
+    if (this.#isBlocked(identity, atHandshake)) return;
+    if (this.#user === null) return this.#admit(identity, expiresAt, id, atHandshake);
+    if (this.#user === identity.user) {
+      this.#identity = this.#withInfo(identity);
       this.#expiresAt = expiresAt;
       this.#owner.refreshed(identity);
       this.#owner.reply({ type: 'ok', id, expiresAt });
@@ -118,6 +129,45 @@ export class Session {
       const message = 'The token is of another user; open a new connection for that one.';
       this.#owner.reply({ type: 'error', id, code: 'forbidden', message });
     }
+  }
+
+  #isBlocked({ user }: Identity, atHandshake: boolean): boolean {
+    const { blocks, events } = this.#parts;
+    if (user === null || !blocks.has(user)) return false;
+    if (atHandshake) events.handshakeRejected('blocked');
+    this.#owner.close(closeCode.disconnected);
+    return true;
+  }
+
+  /** Welcomes it, unless the operator's backend is to be asked and does not allow it. */
+  #admit(
+    identity: Identity,
+    expiresAt: number,
+    frame: FrameId | undefined,
+    atHandshake: boolean,
+  ): void | Promise<void> {
+    if (!this.#parts.config.authConnect) return this.#welcome(identity, expiresAt, frame);
+    const { id, address } = this.#owner;
+    const authorised = authoriseConnect(this.#parts, { id, address, identity, isMember: () => false });
+    const settle = (settled: Authorised) => {
+      if (this.#ended) return;
+      if (settled instanceof Refusal) this.#turnAway(settled, atHandshake);
+      else if (!this.#isBlocked(identity, atHandshake)) {
+        this.#info = settled.info;
+        this.#welcome(identity, expiresAt, frame);
+      }
+    };
+    return authorised instanceof Promise ? authorised.then(settle) : settle(authorised);
+  }
+
+  #turnAway({ code }: Refusal, atHandshake: boolean): void {
+    const denied = code === 'forbidden';
+    if (atHandshake) this.#parts.events.handshakeRejected(denied ? 'callback_denied' : 'callback_unavailable');
+    this.#owner.close(denied ? closeCode.unauthorized : closeCode.internalError);
+  }
+
+  #withInfo(identity: Identity): Identity {
+    return this.#info === undefined ? identity : { ...identity, info: this.#info };
   }
 
   #refused(error: unknown, id: FrameId | undefined, atHandshake: boolean): void {
@@ -148,7 +198,7 @@ export class Session {
 
   #welcome(identity: Identity, expiresAt: number, id: FrameId | undefined): void {
     const { config } = this.#parts;
-    this.#identity = identity;
+    this.#identity = this.#withInfo(identity);
     this.#expiresAt = expiresAt;
     this.#owner.reply({
       type: 'welcome',

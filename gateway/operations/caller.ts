@@ -5,10 +5,13 @@
  * operator's own backend: it needs no right, but the rule of the room must offer what it asks for.
  */
 import type { Identity } from '../auth/grants.ts';
-import { type Access, type Action, defaultRule, type Reading } from '../rooms/access.ts';
+import { type Access, type Action, type Decision, defaultRule, type Reading } from '../rooms/access.ts';
 import { Refusal } from './refusal.ts';
 
 export interface Client {
+  /** Of its connection. Null for a publish by POST, which has none. */
+  readonly id: string | null;
+  readonly address: string;
   /** Undefined before authentication: the client has no rights. */
   readonly identity: Identity | undefined;
   isMember(room: string): boolean;
@@ -18,9 +21,9 @@ export const server = Symbol('server');
 
 export type Caller = Client | typeof server;
 
-/** True if the client may publish or subscribe to the room. */
-export function may(access: Access, caller: Client, action: Action, room: string): boolean {
-  return caller.identity !== undefined && access.allows(caller.identity, action, room);
+/** Whether the client may publish or subscribe to the room, by rule or grant. */
+export function may(access: Access, caller: Client, action: Action, room: string): Decision {
+  return caller.identity === undefined ? 'refused' : access.decide(caller.identity, action, room);
 }
 
 /** True if the caller may read the history or the presence of the room. */
@@ -34,6 +37,9 @@ const sentences = {
   subscribe: 'Neither a room rule nor the token allows to subscribe to this room.',
   subscribeAnyMore: 'Neither a room rule nor the token allows to subscribe to this room any more.',
   publish: 'Neither a room rule nor the token allows to publish to this room.',
+  connectByCallback: 'The server that decides about connections does not allow this one.',
+  subscribeByCallback: 'The server that decides about this room does not allow to subscribe to it.',
+  publishByCallback: 'The server that decides about this room does not allow to publish to it.',
   history: 'Only members of a room that keeps history may read it, or a token that says so.',
   administer: 'Only the server may do this.',
   presence: 'Only members of a room whose rule has presence may ask who is there, or a token that says so.',

@@ -6,8 +6,9 @@ import type { Access } from '../rooms/access.ts';
 import type { Hub } from '../rooms/hub.ts';
 import type { Events, PublishSource } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
-import { type Client, forbidden, may } from './caller.ts';
-import { refusalOf } from './refusal.ts';
+import type { Authorised } from './authorise.ts';
+import type { Client } from './caller.ts';
+import { Refusal, refusalOf } from './refusal.ts';
 
 export interface PublishParts {
   access: Access;
@@ -31,14 +32,19 @@ export interface ServerPublished extends Published {
 /**
  * Resolves when the backplane has taken the message, or has found an earlier one with the same key (`duplicate`). A
  * room with history adds the position. Rejects with a Refusal: `forbidden` or `unavailable` (not published), `timeout`
- * or `internal` (unknown outcome). The caller has checked the fields of `message`.
+ * or `internal` (unknown outcome). `authorised`: what gateway/operations/authorise.ts says of it. The caller has checked the
+ * fields of `message`.
  */
-export function publish(parts: PublishParts, caller: Client, message: Message): Promise<Published> {
+export function publish(
+  parts: PublishParts,
+  caller: Client,
+  authorised: Authorised,
+  message: Message,
+): Promise<Published> {
+  if (authorised instanceof Refusal) return Promise.reject(authorised);
   const { access, stamper } = parts;
-  const { room } = message;
-  if (!may(access, caller, 'publish', room)) return Promise.reject(forbidden('publish'));
   const from = caller.identity?.user ?? null;
-  return send(parts, stamper.stamp(message, from, access.rule(room).history), 'client');
+  return send(parts, stamper.stamp(message, from, access.rule(message.room).history), 'client');
 }
 
 /**

@@ -14,8 +14,14 @@ import type { HistoryRule } from '../backplane/backplane.ts';
 /** What a client can ask for in a room. */
 export type Action = 'subscribe' | 'publish';
 
-/** `anyone`; `user`: any authenticated user; `token`: only with a grant of the token; `server`: no client at all. */
-export type AccessLevel = 'anyone' | 'user' | 'token' | 'server';
+/**
+ * `anyone`; `user`: any authenticated user; `token`: only with a grant of the token; `callback`: with such a grant, or if the
+ * operator's backend says so; `server`: no client at all.
+ */
+export type AccessLevel = 'anyone' | 'user' | 'token' | 'callback' | 'server';
+
+/** `ask`: neither a rule nor a grant decides, but the operator's backend does (gateway/operations/authorise.ts). */
+export type Decision = 'allowed' | 'refused' | 'ask';
 
 /** What a member may read besides live messages. */
 export type Reading = 'history' | 'presence';
@@ -51,7 +57,7 @@ export const defaultRule: RoomRule = {
 };
 
 const maxRules = 1000;
-const level = z.enum(['anyone', 'user', 'token', 'server']).default('token');
+const level = z.enum(['anyone', 'user', 'token', 'callback', 'server']).default('token');
 const whole = (least: number, most: number) => {
   const error = `must be a whole number from ${least} to ${most}`;
   return z.int({ error }).min(least, { error }).max(most, { error });
@@ -133,16 +139,17 @@ export class Access {
     return rule;
   }
 
-  /** True if an identity may do `action` in `room`. The caller has checked the room name. */
-  allows(identity: Identity, action: Action, room: string): boolean {
+  /** Whether an identity may do `action` in `room`. The caller has checked the room name. */
+  decide(identity: Identity, action: Action, room: string): Decision {
     if (isPersonalRoom(room)) {
-      return action === 'subscribe' && identity.user !== null && room === personalRoom(identity.user);
+      const isOwn = identity.user !== null && room === personalRoom(identity.user);
+      return action === 'subscribe' && isOwn ? 'allowed' : 'refused';
     }
     const needed = this.rule(room)[action];
-    if (needed === 'server') return false;
-    if (needed === 'anyone') return true;
-    if (needed === 'user' && identity.user !== null) return true;
-    return grants(identity, action, room);
+    if (needed === 'server') return 'refused';
+    if (needed === 'anyone' || (needed === 'user' && identity.user !== null)) return 'allowed';
+    if (grants(identity, action, room)) return 'allowed';
+    return needed === 'callback' ? 'ask' : 'refused';
   }
 
   /** True if the rule of the room turns it on. */

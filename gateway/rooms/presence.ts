@@ -89,13 +89,13 @@ export class Presence implements PresenceListener {
     if (room !== undefined) room.changesSeen++;
   }
 
-  /** The connection has joined the room, or its identity has changed. */
-  enter(name: string, member: PresenceConnection): void {
+  /** The connection has joined the room, or its identity has changed. `info`: in place of that of its identity. */
+  enter(name: string, member: PresenceConnection, info?: string): void {
     const { identity, id: connection } = member;
     const { presence, joinLeave } = this.#parts.access.rule(name);
     if (!presence && !joinLeave) return;
     const room = this.#rooms.get(name) ?? this.#open(name);
-    if (identity !== undefined) room?.enter({ connection, user: identity.user, info: identity.info }, member);
+    if (identity !== undefined) room?.enter({ connection, user: identity.user, info: info ?? identity.info }, member);
   }
 
   leave(name: string, connection: string): void {

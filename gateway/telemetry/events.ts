@@ -25,6 +25,8 @@ export const handshakeRejections = [
   'token_claims',
   'token_unavailable',
   'blocked',
+  'callback_denied',
+  'callback_unavailable',
 ] as const;
 
 /** Who publishes: a client, or the operator's server by the HTTP API. */
@@ -46,6 +48,16 @@ export const dropReasons = ['slow', 'unreadable'] as const;
 export type ReloadSubject = (typeof reloadSubjects)[number];
 
 export const reloadSubjects = ['rooms', 'certificate'] as const;
+
+/** What the operator's backend is asked for. */
+export type CallbackAction = (typeof callbackActions)[number];
+
+export const callbackActions = ['connect', 'subscribe', 'publish'] as const;
+
+/** `timeout`: no whole answer in time; `error`: none that can be used; `overload`: not asked, too many are under way. */
+export type CallbackResult = (typeof callbackResults)[number];
+
+export const callbackResults = ['allowed', 'denied', 'timeout', 'error', 'overload'] as const;
 
 export interface Events {
   connectionOpened(): void;
@@ -91,6 +103,8 @@ export interface Events {
   reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void;
   /** The process stood still. */
   froze(): void;
+  /** A question to the operator's backend has ended. Not told of answers that were remembered. */
+  callbackAnswered(action: CallbackAction, result: CallbackResult, seconds: number): void;
 
   /**
    * The HTTP API answered a request. `route`: the template of its path, or `other`. `status`: `aborted` if the client went
@@ -125,6 +139,7 @@ const names = Object.keys({
   controlAsked: 0,
   reloaded: 0,
   froze: 0,
+  callbackAnswered: 0,
   requestAnswered: 0,
 } satisfies Record<Name, 0>) as Name[];
 

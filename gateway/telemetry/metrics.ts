@@ -11,6 +11,10 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram as LabelledHistogram, 
 import { closeCode } from '../../shared/codes.ts';
 import type { GapFrame } from '../../shared/protocol.ts';
 import {
+  type CallbackAction,
+  type CallbackResult,
+  callbackActions,
+  callbackResults,
   type DropReason,
   dropReasons,
   type Events,
@@ -51,6 +55,7 @@ export class Metrics implements Partial<Events> {
   readonly #reloads: Counter<'what' | 'result'>;
   readonly #requests: Counter<'route' | 'status'>;
   readonly #requestSeconds: LabelledHistogram<'route'>;
+  readonly #callbackSeconds: LabelledHistogram<'action' | 'result'>;
   readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
   readonly #published: Record<PublishSource, number> = { client: 0, api: 0 };
@@ -72,16 +77,10 @@ export class Metrics implements Partial<Events> {
     this.#counter('gateway_messages_delivered_total', 'Messages handed to sockets.', () => this.#delivered);
     this.#counter('gateway_heartbeat_timeouts_total', 'Connections closed with 4004.', () => this.#heartbeatTimeouts);
     this.#counter('gateway_freezes_total', 'Times the process was frozen.', () => this.#freezes);
-    this.#counter(
-      'gateway_backplane_reconnects_total',
-      'Lost connections to the backplane that were made again.',
-      () => {
-        return this.#backplaneReconnects;
-      },
-    );
-    this.#counter('gateway_members_reaped_total', 'Members of dead nodes that this node removed.', () => {
-      return this.#membersReaped;
-    });
+    const reconnects = 'Lost connections to the backplane that were made again.';
+    this.#counter('gateway_backplane_reconnects_total', reconnects, () => this.#backplaneReconnects);
+    const reaped = 'Members of dead nodes that this node removed.';
+    this.#counter('gateway_members_reaped_total', reaped, () => this.#membersReaped);
     this.#publishedCounter();
     const labelled = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
       new Counter({ name, help, labelNames, registers });
@@ -93,14 +92,20 @@ export class Metrics implements Partial<Events> {
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
     this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
     this.#requests = labelled('gateway_http_requests_total', 'Requests to the HTTP API.', 'route', 'status');
-    this.#requestSeconds = new LabelledHistogram({
-      ...{ name: 'gateway_http_request_seconds', help: 'From the head of a request to the HTTP API to its answer.' },
-      ...{
-        labelNames: ['route'],
-        buckets: seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-      },
-      registers,
-    });
+    const timed = <Label extends string>(name: string, help: string, buckets: number[], ...labelNames: Label[]) =>
+      new LabelledHistogram({ name, help, buckets, labelNames, registers });
+    this.#requestSeconds = timed(
+      'gateway_http_request_seconds',
+      'From the head of a request to the HTTP API to its answer.',
+      seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+      'route',
+    );
+    this.#callbackSeconds = timed(
+      'gateway_callback_seconds',
+      'From a question to GATEWAY_AUTH_URL to its answer.',
+      seconds(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
+      ...(['action', 'result'] as const),
+    );
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);
@@ -172,6 +177,16 @@ export class Metrics implements Partial<Events> {
   requestAnswered(route: string, status: number | 'aborted', duration: number): void {
     this.#requests.inc({ route, status });
     this.#requestSeconds.observe({ route }, duration);
+  }
+
+  /** Series of these questions exist from now on, at 0. */
+  expectCallbacks(): void {
+    for (const action of callbackActions)
+      for (const result of callbackResults) this.#callbackSeconds.zero({ action, result });
+  }
+
+  callbackAnswered(action: CallbackAction, result: CallbackResult, duration: number): void {
+    this.#callbackSeconds.observe({ action, result }, duration);
   }
 
   connectionOpened(): void {

@@ -97,7 +97,8 @@ export class PresenceNode implements PresenceListener {
   /** Everything that was told so far has come, if it was going to. */
   async fence(): Promise<void> {
     if (this.#listening !== undefined) await this.#listening.fence();
-    else await new Promise((resolve) => setTimeout(resolve));
+    // Memory tells by immediates, which run in their order; a timer may come before them.
+    else await new Promise((resolve) => setImmediate(resolve));
   }
 
   untilStory(room: string, lines: string[]): Promise<unknown> {

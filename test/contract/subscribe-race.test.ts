@@ -3,6 +3,7 @@
  * memberships, in new rooms and in busy ones. Each member gets every message after the position of its `ok`, once and
  * in order, to the last one.
  */
+
 import { randomBytes } from 'node:crypto';
 import { expect, inject, test } from 'vitest';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
@@ -11,6 +12,7 @@ import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import { Memberships, type MembershipsOwner } from '../../gateway/connection/memberships.ts';
 import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Refusal } from '../../gateway/operations/refusal.ts';
+import { Renewals } from '../../gateway/operations/renewals.ts';
 import type { Reply } from '../../gateway/protocol/reply.ts';
 import { roomcast } from '../../gateway/protocol/roomcast/dialect.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
@@ -42,7 +44,10 @@ interface RacingNode {
 /** A member that checks each message when it comes. */
 class RacingMember implements MembershipsOwner {
   readonly id = 'member';
-  readonly identity = undefined;
+  readonly identity = { user: null, grants: [] };
+  readonly address = '192.0.2.1';
+  /** None of its requests waits for another one. */
+  readonly inbox = { asks: () => undefined, answered: () => undefined, joinEnded: () => undefined };
   readonly live = true;
   readonly closing = false;
   readonly dialect = roomcast;
@@ -116,7 +121,11 @@ class RacingMember implements MembershipsOwner {
     this.wrong ??= String(error);
   }
 
-  release(): void {
+  isMember(room: string): boolean {
+    return this.#memberships.has(room);
+  }
+
+  handle(): void {
     this.wrong ??= 'a frame was held that was never sent';
   }
 
@@ -160,6 +169,7 @@ async function racingNode(backplane: Backplane): Promise<RacingNode> {
     presence,
     faults,
     config: { maxRoomsPerConnection: 0 },
+    renewals: new Renewals(),
   } as unknown as ConnectionParts;
   return { node, listeners };
 }

@@ -6,14 +6,17 @@
  */
 
 import type { Authenticator, Verified } from '../../gateway/auth/authenticator.ts';
+import type { Callback } from '../../gateway/auth/callback/callback.ts';
 import type { Identity } from '../../gateway/auth/grants.ts';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import { Connection } from '../../gateway/connection/connection.ts';
 import { UserConnections } from '../../gateway/connection/limits.ts';
+import type { Membership } from '../../gateway/connection/membership.ts';
 import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Socket } from '../../gateway/connection/socket.ts';
+import { Renewals } from '../../gateway/operations/renewals.ts';
 import { roomcast } from '../../gateway/protocol/roomcast/dialect.ts';
 import { MessageStamper } from '../../gateway/protocol/roomcast/message.ts';
 import { Access, readRules } from '../../gateway/rooms/access.ts';
@@ -32,6 +35,7 @@ export interface SocketlessParts {
   rules: object[];
   settings?: Record<string, string>;
   backplane?: Backplane;
+  callback?: Callback;
   log?: Logger;
 }
 
@@ -50,6 +54,7 @@ export class SocketlessNode {
   readonly presence: Presence;
   readonly store: MemoryPresence;
   readonly users: UserConnections<Connection>;
+  readonly renewals = new Renewals<Membership>();
   /** Users whom an operator has blocked. */
   readonly blocks = new Set<string>();
   readonly backplane: Backplane;
@@ -61,6 +66,7 @@ export class SocketlessNode {
     rules,
     settings = {},
     backplane = new MemoryBackplane(60_000),
+    callback,
     log = createLog('silent'),
   }: SocketlessParts) {
     const config = read({ ANONYMOUS: 'true', ...settings });
@@ -94,6 +100,8 @@ export class SocketlessNode {
     this.node = {
       ...{ config, instance: 'n-1', access, authenticator, backpressure, fanout, freeze, events, faults, log },
       ...{
+        callback,
+        renewals: this.renewals,
         blocks: this.blocks,
         hub: this.hub,
         presence: this.presence,

@@ -32,7 +32,7 @@ export function problemOfClose(code: CloseCode): Problem {
     case 4002:
     case 4501:
     case 4502:
-      return problem({ code: 'unauthorized', message: 'The token is not valid; get a new one.' });
+      return problem({ code: 'unauthorized', message: 'The token is not valid, or is not welcome; get a new one.' });
     case 4503:
       return problem({ code: 'forbidden', message: 'An administrator has disconnected this user.' });
     case 4007:

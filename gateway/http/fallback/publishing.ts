@@ -10,12 +10,13 @@ import { KeysUnavailableError, TokenError } from '../../auth/authenticator.ts';
 import { anonymous, type Identity } from '../../auth/grants.ts';
 import { TokenBucket } from '../../connection/limits.ts';
 import type { ConnectionParts } from '../../connection/parts.ts';
+import { authorise, authoriseConnect } from '../../operations/authorise.ts';
 import { publish } from '../../operations/publish.ts';
 import { Refusal } from '../../operations/refusal.ts';
 import { readPublishBody } from '../../protocol/roomcast/decode.ts';
 import { addressBlock } from '../client-address.ts';
 import type { Problem } from '../problem.ts';
-import { problem, problemOfClose } from './problem.ts';
+import { type ProblemDetail, problem, problemOfClose } from './problem.ts';
 
 /** Publishers whose rate is remembered: of so many at least, of twice as many at most. Forgotten ones start anew. */
 const maxRemembered = 10_000;
@@ -39,13 +40,7 @@ export class Publishing {
 
   /** Never rejects, except for a fault of the gateway. */
   async publish(parts: ConnectionParts, { room, token, address, text }: Post): Promise<Published> {
-    const { freeze } = parts;
-    const now = performance.now();
-    freeze.check(now);
-    if (now - freeze.thawedAt < staleMs) {
-      const message = 'The node stood still, and does not take what waited; publish again.';
-      return { problem: problem({ code: 'unavailable', message }) };
-    }
+    if (stoodStill(parts)) return { problem: problem(stale) };
     const identity = await identify(parts, token);
     if ('problem' in identity) return identity;
     const retryAfterMs = this.#overRate(
@@ -58,8 +53,13 @@ export class Publishing {
     }
     const request = readPublishBody(room, text);
     if (request.type === 'rejected') return { problem: problem(request) };
+    const client = { id: null, address, identity, isMember: () => false };
+    const admitted = await authoriseConnect(parts, client);
+    if (admitted instanceof Refusal) return { problem: problem(asUnauthorized(admitted)) };
+    const authorised = await authorise(parts, client, 'publish', room);
+    if (stoodStill(parts)) return { problem: problem(stale) };
     try {
-      const { duplicate, position } = await publish(parts, { identity, isMember: () => false }, request);
+      const { duplicate, position } = await publish(parts, client, authorised, request);
       return { ok: JSON.stringify({ ...position, ...(duplicate ? { duplicate } : {}) }) };
     } catch (error) {
       if (error instanceof Refusal) return { problem: problem(error) };
@@ -75,6 +75,23 @@ export class Publishing {
     this.#rates.set(publisher, bucket);
     return bucket.take(now);
   }
+}
+
+const stale: ProblemDetail = {
+  code: 'unavailable',
+  message: 'The node stood still, and does not take what waited; publish again.',
+};
+
+/** What waited meanwhile is old: nobody may get it as new. */
+function stoodStill({ freeze }: ConnectionParts): boolean {
+  const now = performance.now();
+  freeze.check(now);
+  return now - freeze.thawedAt < staleMs;
+}
+
+/** A denied `connect` is what 4501 is for a connection. */
+function asUnauthorized({ code, message }: Refusal): ProblemDetail {
+  return { code: code === 'forbidden' ? 'unauthorized' : code, message };
 }
 
 async function identify(

@@ -200,6 +200,27 @@ describe('mistakes', () => {
     });
   });
 
+  test('what needs a backend to ask is one without GATEWAY_AUTH_URL: a rule, the secret, asking for connections', () => {
+    const rooms = (...rules: object[]) => ({ ROOMS_FILE: file(JSON.stringify({ rooms: rules })) });
+    const asks = rooms({ match: 'a:*', publish: 'callback' }, { match: 'b' }, { match: 'c', subscribe: 'callback' });
+    const url = { AUTH_URL: 'http://127.0.0.1:8090/may' };
+    expect(mistakesOf(asks)).toEqual([
+      `GATEWAY_ROOMS_FILE ${asks.ROOMS_FILE} says "callback" for "a:*", "c", and GATEWAY_AUTH_URL is not set: name the place to ask.`,
+    ]);
+    expect(read({ ...asks, ...url }).rules.map(({ subscribe }) => subscribe)).toEqual(['token', 'token', 'callback']);
+    const signing = { AUTH_SECRET: `whsec_${Buffer.alloc(32).toString('base64')}` };
+    expect(mistakesOf(signing)).toEqual([expect.stringMatching(/AUTH_SECRET has no effect without GATEWAY_AUTH_URL/)]);
+    expect(mistakesOf({ AUTH_CONNECT: 'true' })).toEqual([
+      expect.stringMatching(/AUTH_CONNECT=true needs GATEWAY_AUTH/),
+    ]);
+    expect(mistakesOf({ ...signing, ...url, AUTH_CONNECT: 'true' })).toEqual([]);
+    // A URL that is a mistake is one mistake, not several.
+    expect(mistakesOf({ ...asks, ...signing, AUTH_CONNECT: 'true', AUTH_URL: 'ftp://h' })).toEqual([
+      'GATEWAY_AUTH_URL must be a URL that begins with http:// or https://.',
+    ]);
+    expect(mistakesOf({ ...url, AUTH_SECRET: secret })).toEqual([expect.not.stringContaining(secret)]);
+  });
+
   test('of a rooms file stand with the name of the file and the place', () => {
     const rooms = (value: unknown) => ({ ROOMS_FILE: file(typeof value === 'string' ? value : JSON.stringify(value)) });
     expect(read(rooms({ rooms: [{ match: 'a:*', subscribe: 'user' }] })).rules).toHaveLength(1);

@@ -25,7 +25,11 @@ import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 
-const client: Caller = { identity: { user: 'ann', grants: [] }, isMember: () => true };
+const client: Caller = {
+  ...{ id: 'n-1', address: '192.0.2.1' },
+  identity: { user: 'ann', grants: [] },
+  isMember: () => true,
+};
 const faults = new Faults(createLog('silent'));
 
 let control: ControlChannel;

@@ -2,9 +2,11 @@
  * gateway/operations, called by the server and by clients, on a node in memory: plain values in, values or one typed
  * error out.
  */
+
 import { beforeEach, describe, expect, test } from 'vitest';
 import { readGrants } from '../../../gateway/auth/grants.ts';
 import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
+import { authorise } from '../../../gateway/operations/authorise.ts';
 import { broadcast } from '../../../gateway/operations/broadcast.ts';
 import { type Client, server } from '../../../gateway/operations/caller.ts';
 import { admit, disconnect, kick } from '../../../gateway/operations/disconnect.ts';
@@ -29,7 +31,9 @@ beforeEach(async () => {
   onCleanup(() => world.close());
 });
 
+const from = { id: 'n-1', address: '192.0.2.1' };
 const client = (grants: object, isMember = false): Client => ({
+  ...from,
   identity: { user: 'ann', grants: readGrants(grants) },
   isMember: () => isMember,
 });
@@ -70,8 +74,10 @@ test.each([
 test('the server publishes in the name of anybody, and its keys are its own', async () => {
   const ann = client({ closed: ['publish'], '*': ['publish'] });
   const message = { room: 'open', data: '1', key: 'taken' };
-  await publish(world.node, ann, message);
-  await publish(world.node, { identity: { user: null, grants: [] }, isMember: () => false }, message);
+  const nobody = { ...from, identity: { user: null, grants: [] }, isMember: () => false };
+  for (const each of [ann, nobody]) {
+    await publish(world.node, each, await authorise(world.node, each, 'publish', 'open'), message);
+  }
   const first = await publishFromServer(world.node, { ...message, from: 'ann' });
   expect(first).toEqual({ duplicate: false, position: undefined, id: expect.any(String) });
   expect(await publishFromServer(world.node, { ...message, from: undefined })).toEqual({
@@ -120,11 +126,13 @@ test.each<[string, Client]>([
     'a client whose token grants all that a token can',
     client({ '*': ['subscribe', 'publish', 'history', 'presence'] }),
   ],
-  ['a client that is not authenticated', { identity: undefined, isMember: () => false }],
+  ['a client that is not authenticated', { ...from, identity: undefined, isMember: () => false }],
 ])('%s gets a Refusal `forbidden` in a room of level `server`', async (_, caller) => {
   const question = { room: 'closed', ...ask };
   for (const asked of [
-    publish(world.node, caller, { room: 'closed', data: '1', key: undefined }),
+    publish(world.node, caller, await authorise(world.node, caller, 'publish', 'closed'), {
+      ...{ room: 'closed', data: '1', key: undefined },
+    }),
     history(world.node, caller, question, maxBytes),
     presence(world.node, caller, question),
   ]) {

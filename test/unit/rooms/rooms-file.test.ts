@@ -2,12 +2,15 @@
  * gateway/rooms-file.ts, on real rooms and memberships in memory: members in each state leave a room that becomes
  * another kind, and the event loop stays free while many rooms are checked.
  */
+
 import { writeFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
+import type { Identity } from '../../../gateway/auth/grants.ts';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { Memberships, type MembershipsOwner } from '../../../gateway/connection/memberships.ts';
 import type { ConnectionParts } from '../../../gateway/connection/parts.ts';
 import type { Refusal } from '../../../gateway/operations/refusal.ts';
+import { Renewals } from '../../../gateway/operations/renewals.ts';
 import type { Reply } from '../../../gateway/protocol/reply.ts';
 import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import { Access, readRules } from '../../../gateway/rooms/access.ts';
@@ -49,12 +52,14 @@ type Received = Record<string, unknown>;
 
 class FakeMember implements MembershipsOwner {
   readonly id = 'member';
-  readonly identity = undefined;
+  identity: Identity | undefined = { user: 'ann', grants: [] };
+  readonly address = '192.0.2.1';
+  /** None of its requests waits for another one. */
+  readonly inbox = { asks: () => undefined, answered: () => undefined, joinEnded: () => undefined };
   live = true;
   readonly closing = false;
   readonly dialect = roomcast;
   readonly topics = undefined;
-  allowed = true;
   readonly listens = new Set<string>();
   readonly received: Received[] = [];
   readonly memberships: Memberships;
@@ -98,7 +103,7 @@ class FakeMember implements MembershipsOwner {
   }
 
   maySubscribe(): boolean {
-    return this.allowed;
+    return this.identity !== undefined;
   }
 
   listen({ name }: Room): void {
@@ -113,7 +118,11 @@ class FakeMember implements MembershipsOwner {
     throw error;
   }
 
-  release(): void {
+  isMember(room: string): boolean {
+    return this.memberships.has(room);
+  }
+
+  handle(): void {
     throw new Error('no frame was sent that could be held');
   }
 }
@@ -140,8 +149,19 @@ async function startNode(...rules: object[]) {
     faults: new Faults(createLog('silent')),
   });
   await backplane.start(hub);
-  const node = { hub, access, backpressure, presence, events, config: { maxRoomsPerConnection: 0 } };
-  const reloadable = reloadableRules(path, inForce, { access, hub, connections: members, fallbackRules: [] });
+  const node = {
+    hub,
+    access,
+    backpressure,
+    presence,
+    events,
+    config: { maxRoomsPerConnection: 0 },
+    renewals: new Renewals(),
+  };
+  const reloadable = reloadableRules(path, inForce, {
+    ...{ access, hub, connections: members, fallbackRules: [] },
+    callback: undefined,
+  });
   const enter = () => {
     const member = new FakeMember(node as unknown as ConnectionParts);
     members.add(member);
@@ -219,7 +239,7 @@ test('new rights, amounts and rules of other rooms change nothing for members wh
   const { enter, change, publish } = await startNode(kept);
   const [may, mayNot] = [enter(), enter()];
   for (const member of [may, mayNot]) await member.subscribe('room');
-  mayNot.allowed = false;
+  mayNot.identity = undefined;
   const rights = { match: 'r*', subscribe: 'user', publish: 'server', history: { size: 2, ttlSeconds: 5 } };
   expect(await change({ match: 'other', slow: 'close' }, rights)).toEqual({ rules: 2, roomsReplaced: 0 });
   expect([reasonsOf(may), reasonsOf(mayNot)]).toEqual([[], ['revoked']]);

@@ -69,6 +69,7 @@ describe('from the first scrape', () => {
       gateway_publish_errors_total: 'counter',
       gateway_backplane_rtt_seconds: 'histogram',
       gateway_backplane_reconnects_total: 'counter',
+      gateway_callback_seconds: 'histogram',
       gateway_control_seconds: 'histogram',
       gateway_freezes_total: 'counter',
       gateway_fanout_seconds: 'histogram',
