@@ -1,25 +1,23 @@
 /**
  * The admin port: /metrics, /healthz, /readyz and the HTTP API, for the operator's own network only.
  *
- * Plain node:http on a port of its own: the public port never serves metrics, whatever a proxy lets through. It knows the
- * API only as something that takes requests.
+ * A port of its own: the public port never serves metrics, whatever a proxy lets through. It knows the API only as something
+ * that adds routes.
  */
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { cannotListen } from './listening.ts';
+import { Exchange } from './exchange.ts';
+import { Port, type Take } from './library.ts';
+import { textAnswer } from './response.ts';
 
 export interface Readiness {
   ready: boolean;
   text: string;
 }
 
-/** What takes the requests to /api. */
-export interface RequestHandler {
-  isFor(target: string): boolean;
-  handle(request: IncomingMessage, response: ServerResponse): void;
+/** What has routes of its own on the port. */
+export interface Routes {
+  addTo(port: Pick<Port, 'on'>): void;
   /** Resolves when every request has its answer, or after some seconds. */
   close(): Promise<void>;
 }
@@ -30,74 +28,61 @@ export interface AdminParts {
   readiness(): Readiness;
   log: Logger;
   /** Undefined: there is no API. */
-  api: RequestHandler | undefined;
+  api: Routes | undefined;
 }
 
 /** Less than `heldBack` in gateway/http/descriptors.ts, so that the port works while descriptors are short. */
 const maxConnections = 128;
-/** For the head of a request, and for a whole one that nothing reads (gateway/http/api/body.ts has its own bound). */
-const headersTimeout = 10_000;
-const requestTimeout = 20_000;
-const checkIntervalMs = 1_000;
 const notFound =
   'Not found. This port serves /metrics, /healthz and /readyz, and with GATEWAY_API_KEY the calls of /api/openapi.json.';
 
 export class Admin {
-  readonly #server: Server;
+  readonly #port: Port;
   readonly #parts: AdminParts;
 
   constructor(parts: AdminParts) {
     this.#parts = parts;
-    const take = (request: IncomingMessage, response: ServerResponse) => this.#take(request, response);
-    this.#server = createServer({ headersTimeout, requestTimeout, connectionsCheckingInterval: checkIntervalMs }, take);
-    // Whoever takes the body says when it may come (RFC 9110 section 10.1.1), or refuses it before it is sent.
-    this.#server.on('checkContinue', take);
-    this.#server.maxConnections = maxConnections;
+    const { api, log, readiness } = parts;
+    this.#port = new Port(log, maxConnections);
+    this.#add('/healthz', (exchange) => exchange.answer(textAnswer('200 OK', 'ok')));
+    this.#add('/readyz', (exchange) => {
+      const { ready, text } = readiness();
+      exchange.answer(textAnswer(ready ? '200 OK' : '503 Service Unavailable', text));
+    });
+    this.#add('/metrics', (exchange) => this.#metrics(exchange));
+    const missing = textAnswer('404 Not Found', notFound);
+    this.#port.on('any', '/*', (res, request) => new Exchange(res, request).answer(missing));
+    api?.addTo(this.#port);
   }
 
   /** Opens the port. Returns its number. */
-  async listen(host: string, port: number): Promise<number> {
-    try {
-      await once(this.#server.listen(port, host), 'listening');
-    } catch (error) {
-      const place = { host, port, hostSetting: 'GATEWAY_ADMIN_HOST', portSetting: 'GATEWAY_ADMIN_PORT' };
-      throw cannotListen(place, error as NodeJS.ErrnoException);
-    }
-    return (this.#server.address() as AddressInfo).port;
+  listen(host: string, port: number): Promise<number> {
+    return this.#port.listen({ host, port, hostSetting: 'GATEWAY_ADMIN_HOST', portSetting: 'GATEWAY_ADMIN_PORT' });
   }
 
   /** Calls of the API get their answers first. */
   async close(): Promise<void> {
-    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#port.stopListening();
     await this.#parts.api?.close();
-    this.#server.closeAllConnections();
-    await closed;
+    this.#port.close();
   }
 
-  #take(request: IncomingMessage, response: ServerResponse): void {
-    const { api, log, metrics, readiness } = this.#parts;
-    const target = request.url ?? '';
-    const path = target.split('?', 1)[0];
-    if (api?.isFor(target)) api.handle(request, response);
-    else if (!['/healthz', '/readyz', '/metrics'].includes(path ?? '')) answer(response, 404, notFound);
-    else if (request.method !== 'GET' && request.method !== 'HEAD')
-      answer(response, 405, 'This path takes GET and HEAD.');
-    else if (path === '/healthz') answer(response, 200, 'ok');
-    else if (path === '/readyz') {
-      const { ready, text } = readiness();
-      answer(response, ready ? 200 : 503, text);
-    } else {
-      metrics.text().then(
-        (text) => response.writeHead(200, { 'content-type': metrics.contentType }).end(text),
-        (error: unknown) => {
-          log.error({ error: String(error) }, 'reading the metrics failed');
-          answer(response, 500, 'The metrics could not be read; the log says why.');
-        },
-      );
-    }
+  #add(path: string, handle: (exchange: Exchange) => void): void {
+    const take: Take = (res, request) => handle(new Exchange(res, request));
+    this.#port.on('GET', path, take);
+    this.#port.on('HEAD', path, take);
+    const refusal = textAnswer('405 Method Not Allowed', 'This path takes GET and HEAD.', { allow: 'GET, HEAD' });
+    this.#port.on('any', path, (res, request) => new Exchange(res, request).answer(refusal));
   }
-}
 
-function answer(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { 'content-type': 'text/plain' }).end(`${text}\n`);
+  #metrics(exchange: Exchange): void {
+    const { log, metrics } = this.#parts;
+    metrics.text().then(
+      (body) => exchange.answer({ status: '200 OK', headers: { 'content-type': metrics.contentType }, body }),
+      (error: unknown) => {
+        log.error({ error: String(error) }, 'reading the metrics failed');
+        exchange.answer(textAnswer('500 Internal Server Error', 'The metrics could not be read; the log says why.'));
+      },
+    );
+  }
 }

@@ -1,5 +1,5 @@
 /**
- * Problems: errors of HTTP answers in the form of RFC 9457 (`application/problem+json`).
+ * Problems: errors of HTTP answers in the form of RFC 9457 (`application/problem+json`), thrown from anywhere in a request.
  *
  * The type of a problem is a code of the wire protocol, or `not_found`. Its detail says what to do.
  */
@@ -31,8 +31,37 @@ export const problems: Record<ProblemCode, readonly [status: number, title: stri
   internal: [500, 'Fault of the gateway'],
 };
 
-/** The body of the answer. */
-export function problemText(code: ProblemCode, status: number, detail: string, errors?: FieldError[]): string {
-  const [, title] = problems[code];
-  return JSON.stringify({ type: typePrefix + code, title, status, detail, errors });
+interface Options {
+  /** Instead of the usual one of the code. */
+  status?: number;
+  errors?: FieldError[];
+  headers?: Record<string, string>;
+  /** Of 503, 1 unless told otherwise: what is `unavailable` is retried by the nodes themselves a few times a second. */
+  retryAfterSeconds?: number | undefined;
+}
+
+export class Problem extends Error {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly retryAfterSeconds: number | undefined;
+  readonly #code: ProblemCode;
+  readonly #errors: FieldError[] | undefined;
+
+  /** `detail` is a sentence for the client, which says what to do. */
+  constructor(code: ProblemCode, detail: string, { status, errors, headers = {}, retryAfterSeconds }: Options = {}) {
+    super(detail);
+    this.name = 'Problem';
+    this.#code = code;
+    this.#errors = errors;
+    this.status = status ?? problems[code][0];
+    this.headers = headers;
+    this.retryAfterSeconds = retryAfterSeconds ?? (this.status === 503 ? 1 : undefined);
+  }
+
+  /** The body of the answer. */
+  get body(): string {
+    const [, title] = problems[this.#code];
+    const { status, message: detail } = this;
+    return JSON.stringify({ type: typePrefix + this.#code, title, status, detail, errors: this.#errors });
+  }
 }

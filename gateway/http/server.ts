@@ -1,40 +1,37 @@
 /**
- * The public port: HTTP by uWebSockets.js. The only file that imports it.
+ * The public port.
  *
  * Upgrades requests to WebSockets and answers all others. Request data is copied before its handler returns. Every handler
  * is guarded, so that an exception costs only its request. Events of sockets go to gateway/http/websocket.ts.
  */
-import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
 import type { BlockList } from 'node:net';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { PublishToTopic } from '../rooms/fanout.ts';
-import { type App, type Application, Applications, type CertificateFiles } from './applications.ts';
+import { type Application, Applications, type CertificateFiles } from './applications.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Descriptors } from './descriptors.ts';
+import { Exchange } from './exchange.ts';
 import { Fallback, type FallbackRequest } from './fallback/fallback.ts';
 import { type HandshakeRefusal, type HandshakeRequest, type HandshakeSettings, readHandshake } from './handshake.ts';
-import { addressAt, whyNot } from './listening.ts';
+import {
+  guarded,
+  type HttpRequest,
+  type HttpResponse,
+  type Listening,
+  listen,
+  plainApp,
+  readRequest,
+  tlsApp,
+  type UwsApp,
+  type us_socket_context_t,
+} from './library.ts';
+import { textAnswer } from './response.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
-
-// The library's default of 4 KiB is too small for tokens and cookies. It reads this variable when it is loaded.
-process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
-const uws = await import('uWebSockets.js');
-
-type UwsApp = TemplatedApp & App;
 
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
-
-/** The library's LIBUS_LISTEN_EXCLUSIVE_PORT. */
-const exclusivePort = 1;
-type ListenExclusively = (
-  host: string,
-  port: number,
-  options: number,
-  callback: (socket: us_listen_socket | false) => void,
-) => void;
 
 /** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends HandshakeSettings {
@@ -74,7 +71,7 @@ export class Server {
   readonly #webSockets: WebSockets;
   readonly #fallback: Fallback;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
-  #listening: us_listen_socket | undefined;
+  #listening: Listening | undefined;
   #draining = false;
 
   constructor(parts: ServerParts) {
@@ -91,8 +88,8 @@ export class Server {
     });
     this.#fallback = new Fallback(parts);
     const library = {
-      plain: () => uws.App() as UwsApp,
-      tls: (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp,
+      plain: plainApp,
+      tls: tlsApp,
       route: (application: Application<UwsApp>) => this.#routes(application),
     };
     this.#applications = new Applications(library, certificateFiles(config));
@@ -122,26 +119,14 @@ export class Server {
   async listen(): Promise<number> {
     const { host, port } = this.#parts.config;
     const place = { host, port, hostSetting: 'GATEWAY_HOST', portSetting: 'GATEWAY_PORT' };
-    const address = await addressAt(place);
-    return new Promise((resolve, reject) => {
-      // Exclusive, because a second node would otherwise silently share the port. The type file lacks this form.
-      const { listener } = this.#applications;
-      const listen = listener.listen.bind(listener) as unknown as ListenExclusively;
-      listen(address, port, exclusivePort, (socket) => {
-        if (socket === false) {
-          whyNot(place, address).then(reject);
-          return;
-        }
-        this.#listening = socket;
-        resolve(uws.us_socket_local_port(socket as unknown as Parameters<typeof uws.us_socket_local_port>[0]));
-      });
-    });
+    this.#listening = await listen(this.#applications.listener, place);
+    return this.#listening.port;
   }
 
   /** Accepts no new connections and refuses handshakes under way; open connections stay. */
   stopListening(): void {
     this.#draining = true;
-    if (this.#listening !== undefined) uws.us_listen_socket_close(this.#listening);
+    this.#listening?.stop();
     this.#listening = undefined;
   }
 
@@ -176,7 +161,12 @@ export class Server {
       })
       // Called with 1 when a client is accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
-      .any('/ws', (res, req) => this.#guardHttp(res, () => this.#refuse(res, req, this.#refusalOf(readRequest(req)))))
+      .any('/ws', (res, req) =>
+        this.#guardHttp(res, () => {
+          const request = readRequest(req);
+          this.#refuse(res, request, this.#refusalOf(request));
+        }),
+      )
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
       .any('/rooms/:room/events', (res, req) =>
@@ -186,9 +176,10 @@ export class Server {
         this.#guardHttp(res, () => this.#fallback.messages(res, this.#fallbackRequest(res, req))),
       )
       .any('/*', (res, req) => {
-        end(res.writeStatus('404 Not Found'), req, 'Not found. The WebSocket endpoint is /ws.\n');
+        const missing = textAnswer('404 Not Found', 'Not found. The WebSocket endpoint is /ws.');
+        new Exchange(res, readRequest(req)).answer(missing);
       });
-    if (demo !== undefined) app.get('/', (res) => this.#page(res, demo));
+    if (demo !== undefined) app.get('/', (res, req) => this.#page(new Exchange(res, readRequest(req)), demo));
   }
 
   #accepted(res: HttpResponse, change: number): void {
@@ -202,13 +193,13 @@ export class Server {
     const request = readRequest(req);
     const handshake = readHandshake(request, config, dialects);
     if ('status' in handshake) {
-      this.#refuse(res, req, handshake);
+      this.#refuse(res, request, handshake);
       return;
     }
     const address = this.#addressOf(res, request);
     const refusal = this.#admit(address);
     if (refusal !== undefined) {
-      this.#refuse(res, req, refusal);
+      this.#refuse(res, request, refusal);
       return;
     }
     const { dialect, token } = handshake;
@@ -247,14 +238,11 @@ export class Server {
     };
   }
 
-  #refuse(res: HttpResponse, req: HttpRequest, { status, reason, message, headers }: HandshakeRefusal): void {
+  #refuse(res: HttpResponse, request: HandshakeRequest, refusal: HandshakeRefusal): void {
+    const { status, reason, message, headers } = refusal;
     this.#parts.events.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
-    res.cork(() => {
-      res.writeStatus(status);
-      for (const [name, value] of Object.entries(headers ?? {})) res.writeHeader(name, value);
-      end(res.writeHeader('content-type', 'text/plain'), req, `${message}\n`, true);
-    });
+    new Exchange(res, request).answer({ ...textAnswer(status, message, headers), close: true });
   }
 
   /** The answer to a request that the library does not see as a handshake: it lacks at least a key of the right length. */
@@ -265,59 +253,28 @@ export class Server {
   }
 
   #guardHttp(res: HttpResponse, handle: () => void): void {
-    try {
-      handle();
-    } catch (error) {
-      this.#parts.log.error({ error: (error as Error).stack }, 'a request failed');
-      res.close();
-    }
+    guarded(this.#parts.log, res, handle);
   }
 
-  #page(res: HttpResponse, demo: IndexPage): void {
-    let aborted = false;
-    res.onAborted(() => {
-      aborted = true;
-    });
+  #page(exchange: Exchange, demo: IndexPage): void {
+    const headers = { 'content-type': 'text/html; charset=utf-8' };
     demo
       .page()
-      .then((html) => {
-        if (aborted) return;
-        res.cork(() => res.writeHeader('content-type', 'text/html; charset=utf-8').end(html));
-      })
+      .then((body) => exchange.answer({ status: '200 OK', headers, body }))
       .catch((error: unknown) => {
         this.#parts.log.error({ error: String(error) }, 'the demo page failed');
-        if (!aborted) res.cork(() => res.writeStatus('500 Internal Server Error').end());
+        exchange.answer({ status: '500 Internal Server Error', headers, body: '' });
       });
   }
 }
 
 function answerHealth(res: HttpResponse, req: HttpRequest): void {
-  end(res.writeHeader('content-type', 'text/plain'), req, 'ok\n');
-}
-
-/**
- * Ends an answer. An answer to HEAD has the same header and no body (RFC 9110 section 9.3.2). The header is written here,
- * because `endWithoutBody` with a length waits for a body.
- */
-function end(res: HttpResponse, req: HttpRequest, text: string, close = false): void {
-  if (req.getMethod() === 'head') res.writeHeader('content-length', String(text.length)).endWithoutBody();
-  else res.end(text, close);
+  new Exchange(res, readRequest(req)).answer(textAnswer('200 OK', 'ok'));
 }
 
 function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): CertificateFiles | undefined {
   if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
   return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
-}
-
-/** Copies a request, which the library frees when its handler returns. */
-function readRequest(req: HttpRequest): HandshakeRequest {
-  const headers = new Map<string, string[]>();
-  req.forEach((name, value) => {
-    const lines = headers.get(name);
-    if (lines === undefined) headers.set(name, [value]);
-    else lines.push(value);
-  });
-  return { method: req.getCaseSensitiveMethod(), query: req.getQuery(), headers };
 }
 
 function busy(status: string, reason: HandshakeRefusal['reason'], message: string): HandshakeRefusal {

@@ -2,10 +2,12 @@
  * The rows about messages: how many, at what cost, and how quickly they arrive.
  */
 import { type Bench, type Figure, faultsOf, type Measured, type Scenario, type Shape, type Trial } from './scenario.ts';
-import { gateway, gatewayWithHistory, reference } from './servers.ts';
+import { gateway, gatewayByApi, gatewayWithHistory, reference } from './servers.ts';
 
 const hotRoom = { connections: 1000, rooms: 1 };
 const manyRooms = { connections: 10_000, rooms: 1000 };
+/** One for each connection to the HTTP API. */
+const apiRooms = { connections: 16, rooms: 16 };
 const singleMembers = { connections: 1000, rooms: 1000 };
 
 /** Layouts of rows 1 to 3, and the rate at which to start the search for the maximum. */
@@ -110,6 +112,18 @@ export const messageRows: Scenario[] = [
     measure: (bench) => measurePublishing(bench, manyRooms, 6000),
   },
   {
+    name: 'api',
+    title: 'Publishing by the HTTP API, 16 connections, against one WebSocket; members on another node',
+    subject: gatewayByApi,
+    against: gateway,
+    nodes: 2,
+    figures: [
+      { key: 'first', title: 'CPU of the node, 8,000 messages/s', unit: 'us/publish', goal: ratioAtMost(2) },
+      { key: 'messages', title: 'highest rate, p99 < 100 ms', unit: 'messages/s', goal: ratioAtLeast(0.5) },
+    ],
+    measure: measureApi,
+  },
+  {
     name: 'curve',
     title: 'One room, 1,000 members: latency by rate',
     subject: gateway,
@@ -149,6 +163,16 @@ async function measurePublishing(bench: Bench, shape: Shape, start: number): Pro
     server: trial.serverCpuUsPerMessage,
   };
   return { values, faults: faultsOf(trial), trials: bench.trials };
+}
+
+async function measureApi(bench: Bench): Promise<Measured> {
+  const fixed = await bench.measureAt(apiRooms, 8000, bench.scale.seconds * steadily);
+  const highest = await bench.withAudience(apiRooms, async (client) => {
+    await client.connect();
+    return bench.highest(client, 6000, 1.25);
+  });
+  const values = { first: fixed.firstCpuUsPerMessage, messages: highest.sentPerSecond };
+  return { values, faults: faultsOf(fixed, highest), trials: bench.trials };
 }
 
 /** Raises the rate until one does not hold. */

@@ -46,6 +46,8 @@ export interface Trial extends LoadTrial {
   serverCpuUsPerDelivery: number;
   serverCpuUsPerMessage: number;
   redisCpuUsPerMessage: number;
+  /** Of the node that takes the messages. */
+  firstCpuUsPerMessage: number;
 }
 
 export interface Measured {
@@ -111,7 +113,9 @@ export class Bench {
     const { path } = dialects[dialect];
     const place = { dialect, path, host: '127.0.0.1', secure: false, userPrefix: '', roomPrefix: 'r' };
     const ports = nodes.map(({ port }) => port);
-    const [publisherPort = 0] = ports;
+    const [first] = nodes;
+    const { apiConnections } = this.#contestant;
+    const byApi = apiConnections !== undefined;
     const client = new LoadClient({
       audience: {
         place: { ...place, credentials: { secret: benchSecret, claims: {} } },
@@ -119,8 +123,9 @@ export class Bench {
         roomsPerConnection: 1,
         ...shape,
       },
-      ...(publishes && { publisherPort }),
-      publishers: 1,
+      ...(publishes && { publisherPort: (byApi ? first?.adminPort : first?.port) ?? 0 }),
+      publishers: apiConnections ?? 1,
+      ...(byApi && { publisherScript: new URL('./api-publisher.js', import.meta.url) }),
       payloadBytes,
       threads: this.#threads,
     });
@@ -151,6 +156,7 @@ export class Bench {
     return {
       wall: performance.now() / 1000,
       server: cpuSeconds(pids),
+      first: cpuSeconds(pids.slice(0, 1)),
       redis: cpuSeconds([redisPid]),
       client: cpuSeconds([process.pid]),
     };
@@ -186,10 +192,10 @@ export class Bench {
 }
 
 /** Seconds, of the wall clock and of CPUs. */
-type CpuSample = Record<'wall' | 'server' | 'redis' | 'client', number>;
+type CpuSample = Record<'wall' | 'server' | 'first' | 'redis' | 'client', number>;
 
 function cpuOf({ deliveriesPerSecond, sentPerSecond }: LoadTrial, [from, to]: CpuSample[]) {
-  const share = (of: 'server' | 'redis' | 'client') => {
+  const share = (of: 'server' | 'first' | 'redis' | 'client') => {
     if (from === undefined || to === undefined) throw new TypeError('a trial has a begin and an end');
     return (to[of] - from[of]) / (to.wall - from.wall);
   };
@@ -199,6 +205,7 @@ function cpuOf({ deliveriesPerSecond, sentPerSecond }: LoadTrial, [from, to]: Cp
     serverCpuUsPerDelivery: (share('server') / deliveriesPerSecond) * 1e6,
     serverCpuUsPerMessage: (share('server') / sentPerSecond) * 1e6,
     redisCpuUsPerMessage: (share('redis') / sentPerSecond) * 1e6,
+    firstCpuUsPerMessage: (share('first') / sentPerSecond) * 1e6,
   };
 }
 

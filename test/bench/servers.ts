@@ -15,6 +15,7 @@ import type { DialectName } from '../../gateway/cli/load/dialects.ts';
 import { endWithThisProcess } from '../support/lifeline.ts';
 import { launchRedisProcess, type OwnRedis } from '../support/redis-process.ts';
 import { within } from '../support/until.ts';
+import { benchApiKey } from './api-key.ts';
 import { pin, serverProcessors } from './machine.ts';
 
 /** HS256 secret of the gateways that are measured. */
@@ -35,6 +36,8 @@ export interface Contestant {
   environment: Record<string, string>;
   /** Factor on the rates at which a search starts, for a much slower server. */
   pace: number;
+  /** Messages go in by its HTTP API, from so many connections. Otherwise by one WebSocket. */
+  apiConnections?: number;
 }
 
 /** A running server: one node, or several on one Redis. */
@@ -68,6 +71,7 @@ export const gateway: Contestant = {
     PORT: 0,
     ADMIN_PORT: 0,
     JWT_SECRET: benchSecret,
+    API_KEY: benchApiKey,
     PUBLISH_RATE: 0,
     REQUEST_RATE: 0,
     LOG_LEVEL: 'info',
@@ -76,6 +80,8 @@ export const gateway: Contestant = {
   }),
   pace: 1,
 };
+
+export const gatewayByApi: Contestant = { ...gateway, name: 'gateway by its HTTP API', apiConnections: 16 };
 
 const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'));
 const roomsFile = join(folder, 'rooms.json');

@@ -6,7 +6,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { Router } from '../../gateway/http/api/router.ts';
 import { routes } from '../../gateway/http/api/routes.ts';
 import { apiKey } from '../integration/api.ts';
 import { clusterSettings } from '../integration/cluster.ts';
@@ -18,7 +17,11 @@ import { until } from '../support/until.ts';
 
 /** The deadline for confirmations is 2 s. */
 const answeredSeconds = 2.5;
-const router = new Router(routes);
+/** The name of the route that takes a call. */
+function routeOf(method: string, path: string): string | undefined {
+  const isOf = (template: string) => new RegExp(`^${template.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path);
+  return routes.find((route) => route.method === method && isOf(route.path))?.name;
+}
 
 interface Called {
   status: number;
@@ -107,7 +110,7 @@ test('while a node was just killed, every call is right or says what is missing,
     ['GET', '/api/nodes', undefined, 202, { nodes: [{ node: 'alive' }, { node: 'asked' }], missing }],
     ['GET', '/api/stats', undefined, 202, { nodes: 2, missing }],
   ];
-  const called = calls.map(([method, path]) => router.find(path.split('?')[0] ?? '')?.byMethod.get(method)?.name);
+  const called = calls.map(([method, path]) => routeOf(method, path.split('?')[0] ?? ''));
   expect(new Set(called)).toEqual(new Set(routes.filter(({ open }) => !open).map(({ name }) => name)));
 
   const answers = await Promise.all(calls.map(([method, path, body]) => curl(asked, method, path, body)));

@@ -223,7 +223,7 @@ describe('messages', () => {
     'Content-Type %s gets 415, so that a form of a foreign page cannot publish',
     async (type) => {
       const response = await post({ headers: { 'content-type': type } });
-      await expectProblem(response, 415, 'bad_request');
+      await expectProblem(response, 415, 'unsupported');
     },
   );
 
@@ -242,11 +242,26 @@ describe('messages', () => {
     });
     const head = `POST ${path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\n`;
     socket.write(`${head}Transfer-Encoding: chunked\r\n\r\n800\r\n${'x'.repeat(2_048)}\r\n0\r\n\r\n`);
-    await until(() => answer.startsWith('HTTP/1.1 413 '), 5_000, 'the refusal');
+    await until(() => answer.startsWith('HTTP/1.1 413 ') && answer.includes('"status":413'), 5_000, 'the refusal');
+  });
+
+  test('a body that is refused and goes on for ever is cut after 2 s, and the client has read why', async () => {
+    const socket = connect(node.port, '127.0.0.1');
+    onCleanup(() => socket.destroy());
+    let answer = '';
+    socket.on('data', (text) => {
+      answer += text;
+    });
+    socket.on('error', () => socket.destroy());
+    const head = `POST ${path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\n`;
+    socket.write(`${head}Transfer-Encoding: chunked\r\n\r\n`);
+    const more = setInterval(() => socket.write(`800\r\n${'x'.repeat(2_048)}\r\n`), 10);
+    onCleanup(() => clearInterval(more));
+    await until(() => answer.includes('"status":413'), 5_000, 'the refusal');
     await until(() => socket.destroyed || socket.readableEnded, 5_000, 'the end of the connection');
   });
 
-  test('a body that does not come gets 408, before the library cuts the connection', { timeout: 15_000 }, async () => {
+  test('a body that does not come gets 408, before the library cuts the connection', { timeout: 20_000 }, async () => {
     const socket = connect(node.port, '127.0.0.1');
     onCleanup(() => socket.destroy());
     let answer = '';
@@ -255,7 +270,7 @@ describe('messages', () => {
     });
     const head = `POST ${path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\n`;
     socket.write(`${head}Content-Length: 10\r\n\r\n{`);
-    await until(() => answer.startsWith('HTTP/1.1 408 '), 11_000, 'the refusal');
+    await until(() => answer.startsWith('HTTP/1.1 408 '), 14_000, 'the refusal');
     expect(answer).toContain('"status":408');
   });
 

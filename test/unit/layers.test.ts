@@ -94,8 +94,8 @@ function folderOf(file: string): string {
 
 test('imports are read correctly: known ones are found', () => {
   expect(imports.size).toBeGreaterThan(60);
-  expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: true });
-  expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: false });
+  expect(imports.get('gateway/http/library.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: true });
+  expect(imports.get('gateway/http/library.ts')).toContainEqual({ from: 'uWebSockets.js', typesOnly: false });
   expect(imports.get('gateway/rooms/hub.ts')).toContainEqual({ from: 'gateway/rooms/freeze.ts', typesOnly: true });
   expect(imports.get('gateway/http/server.ts')).toContainEqual({ from: 'gateway/http/handshake.ts', typesOnly: false });
   expect(imports.get('gateway/protocol/roomcast/decode.ts')).toContainEqual({
@@ -124,7 +124,7 @@ test('no two folders may import each other', () => {
 });
 
 test.each([
-  ['uWebSockets.js', 'gateway/http/server.ts'],
+  ['uWebSockets.js', 'gateway/http/library.ts'],
   ['ioredis', 'gateway/redis/connection/connection.ts'],
   ['prom-client', 'gateway/telemetry/metrics.ts'],
   ['jose', 'gateway/auth/authenticator.ts'],

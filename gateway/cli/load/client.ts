@@ -41,6 +41,8 @@ export interface Load {
   publisherPort?: number;
   /** Connections that publish, to a part of the rooms each. */
   publishers: number;
+  /** The thread that publishes, if not publisher.ts. */
+  publisherScript?: URL;
   payloadBytes: number;
   threads: number;
 }
@@ -78,11 +80,11 @@ export class LoadClient {
     const { place, rooms } = audience;
     this.#load = load;
     this.#receivers = Array.from({ length: threads }, (_, first) => {
-      return new Thread<ReceiverRequest>('receiver', { audience, first, step: threads });
+      return new Thread<ReceiverRequest>(script('receiver'), { audience, first, step: threads });
     });
     if (publisherPort !== undefined) {
       const data: PublisherData = { place, port: publisherPort, connections, block, rooms, payloadBytes };
-      this.#publisher = new Thread<PublisherRequest>('publisher', data);
+      this.#publisher = new Thread<PublisherRequest>(load.publisherScript ?? script('publisher'), data);
     }
     this.#members = membersOf(audience);
     this.#published = Int32Array.from({ length: rooms }, (_, room) => audience.since?.[room]?.number ?? 0);
@@ -198,13 +200,15 @@ export class LoadClient {
   }
 }
 
+const script = (name: 'receiver' | 'publisher') => new URL(`./${name}.js`, import.meta.url);
+
 /** A worker that answers each request once, in order. */
 class Thread<Request> {
   readonly #worker: Worker;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(name: 'receiver' | 'publisher', workerData: object) {
-    this.#worker = new Worker(new URL(`./${name}.js`, import.meta.url), { workerData });
+  constructor(file: URL, workerData: object) {
+    this.#worker = new Worker(file, { workerData });
   }
 
   ask<Answer>(request: Request): Promise<Answer> {

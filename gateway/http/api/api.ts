@@ -5,17 +5,20 @@
  * Owns the bound on requests under way. Every request gets exactly one answer, a JSON value or a problem, unless its client
  * went away. It knows neither sockets nor Redis; what a call does is in gateway/http/api/routes.ts.
  */
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
 import type { ApiKeys } from '../../auth/api-keys.ts';
 import { Refusal } from '../../operations/refusal.ts';
-import { type FieldError, problemContentType } from '../problem.ts';
-import { Aborted, Bodies, discardRest, isHeldBack } from './body.ts';
-import { Problem } from './problem.ts';
+import { Aborted, Bodies, Exchange } from '../exchange.ts';
+import type { Port, RoutedRequest } from '../library.ts';
+import { type FieldError, Problem } from '../problem.ts';
+import { type LibraryResponse, problemAnswer } from '../response.ts';
+import { readBody } from './body.ts';
 import type { Outcome, Route, RouteParts } from './route.ts';
-import { decoded, type Found, Router } from './router.ts';
 import { routes } from './routes.ts';
+
+/** Throws, or rejects with, a Problem, a Refusal or a fault. */
+type Perform = (exchange: Exchange, request: RoutedRequest) => Promise<Outcome>;
 
 interface Parts extends RouteParts {
   keys: ApiKeys;
@@ -23,14 +26,7 @@ interface Parts extends RouteParts {
   maxMessageBytes: number;
 }
 
-interface Answer {
-  status: number;
-  contentType: string;
-  text: string;
-  headers: Record<string, string>;
-}
-
-/** A connection may have several requests under way (pipelining, RFC 9112 section 9.3.2). */
+/** A client that goes away leaves its request behind, and may come back with the next one. */
 const maxUnderWay = 128;
 /** A body besides its `data`. */
 const maxBodyBytesBesidesData = 4_096;
@@ -40,9 +36,11 @@ const mostErrors = 20;
 const closeTimeoutMs = 3_000;
 const pollMs = 20;
 
+const statusLines = { 200: '200 OK', 202: '202 Accepted' };
+const answerHeaders = { 'content-type': 'application/json', 'cache-control': 'no-store' };
+
 export class Api {
   readonly #parts: Parts;
-  readonly #router = new Router(routes);
   readonly #bodies = new Bodies();
   #underWay = 0;
 
@@ -50,33 +48,31 @@ export class Api {
     this.#parts = parts;
   }
 
-  /** True if the target of a request (RFC 9112 section 3.2) is for the API. */
-  isFor(target: string): boolean {
-    return /^\/api(\/|\?|$)/.test(target);
-  }
-
-  /** Answers a request. Never throws. */
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    const began = performance.now();
-    const { pathname, query } = targetOf(request.url ?? '');
-    const found = this.#router.find(pathname);
-    const done = (status: number | 'aborted') => {
-      this.#underWay--;
-      const seconds = (performance.now() - began) / 1000;
-      this.#parts.events.requestAnswered(found?.path ?? 'other', status, seconds);
+  addTo(port: Pick<Port, 'on'>): void {
+    const take = (path: string, perform: Perform) => {
+      return (res: LibraryResponse, request: RoutedRequest) => void this.#take(res, request, path, perform);
     };
-    this.#underWay++;
-    this.#answer(request, response, found, query)
-      .catch((error: unknown) => this.#problem(error))
-      .then((answer) => {
-        if (answer !== undefined) send(request, response, answer);
-        done(answer?.status ?? 'aborted');
-      })
-      .catch((error: unknown) => {
-        this.#parts.faults.report('answering a request failed', error);
-        response.destroy();
-        done(500);
-      });
+    for (const route of routes) {
+      const { method, path } = route;
+      const call = take(path, (exchange, request) => this.#call(route, exchange, request));
+      port.on(method, path, call);
+      if (method === 'GET') port.on('HEAD', path, call);
+    }
+    for (const path of new Set(routes.map((route) => route.path))) {
+      port.on(
+        'any',
+        path,
+        take(path, (exchange) => this.#refuse(exchange, wrongMethod(path))),
+      );
+    }
+    const noCall = new Problem('not_found', 'There is no such call; GET /api/openapi.json lists all.');
+    for (const path of ['/api', '/api/*']) {
+      port.on(
+        'any',
+        path,
+        take('other', (exchange) => this.#refuse(exchange, noCall)),
+      );
+    }
   }
 
   /** Resolves when no request is under way, at the latest after some seconds. */
@@ -87,38 +83,39 @@ export class Api {
     }
   }
 
-  async #answer(
-    request: IncomingMessage,
-    response: ServerResponse,
-    found: Found | undefined,
-    query: string,
-  ): Promise<Answer> {
-    const route = found?.byMethod.get(request.method === 'HEAD' ? 'GET' : (request.method ?? ''));
-    if (!route?.open) this.#checkKey(request.headers);
-    if (found === undefined) throw new Problem('not_found', 'There is no such call; GET /api/openapi.json lists all.');
-    if (route === undefined) throw wrongMethod(found);
+  /** Answers a request to a path. Never rejects. */
+  async #take(res: LibraryResponse, request: RoutedRequest, path: string, perform: Perform): Promise<void> {
+    const began = performance.now();
+    const exchange = new Exchange(res, request);
+    let status: number | 'aborted';
+    this.#underWay++;
+    try {
+      const outcome = await perform(exchange, request);
+      exchange.answer({ status: statusLines[outcome.status], headers: answerHeaders, body: outcome.text });
+      status = outcome.status;
+    } catch (error) {
+      status = this.#answerProblem(exchange, error);
+    }
+    this.#underWay--;
+    this.#parts.events.requestAnswered(path, status, (performance.now() - began) / 1000);
+  }
+
+  #call(route: Route, exchange: Exchange, { parameters, query }: RoutedRequest): Promise<Outcome> {
+    if (!route.open) this.#checkKey(exchange);
+    checkFraming(exchange);
     if (this.#underWay > maxUnderWay) {
       throw new Problem('unavailable', 'Too many requests are under way on this node; send it again in a moment.');
     }
-    const params = checked(route.params, paramsOf(found), 'path');
+    const params = checked(route.params, paramsOf(route, parameters), 'path');
     const asked = checked(route.query, queryOf(query), 'query');
     const perform = (fields: Record<string, unknown>, data: string) =>
       route.perform({ params, query: asked, fields, data }, this.#parts);
-    const outcome = await (route.body === undefined
-      ? perform({}, '')
-      : this.#performWithBody(request, response, route.body, perform));
-    return { ...outcome, contentType: 'application/json', headers: {} };
-  }
-
-  #performWithBody(
-    request: IncomingMessage,
-    response: ServerResponse,
-    { schema, maxBytes, optional }: NonNullable<Route['body']>,
-    perform: (fields: Record<string, unknown>, data: string) => Promise<Outcome>,
-  ): Promise<Outcome> {
-    if (optional && !hasBody(request.headers)) return perform(checked(schema, {}, 'body'), '');
+    if (route.body === undefined) return perform({}, '');
+    const { schema, maxBytes, optional } = route.body;
+    if (optional && !exchange.hasBody) return perform(checked(schema, {}, 'body'), '');
     const maxMessage = this.#parts.maxMessageBytes + maxBodyBytesBesidesData;
-    return this.#bodies.read(request, response, maxBytes ?? maxMessage, async ({ fields, data = '' }) => {
+    return this.#bodies.read(exchange, maxBytes ?? maxMessage, (text) => {
+      const { fields, data = '' } = readBody(text);
       const valid = checked(schema, fields, 'body');
       if (Buffer.byteLength(data) > maxMessage) {
         throw new Problem('too_large', `data may have at most ${maxMessage} bytes; send less.`);
@@ -127,21 +124,27 @@ export class Api {
     });
   }
 
-  #checkKey({ authorization = '', 'x-api-key': header }: IncomingHttpHeaders): void {
+  /** Whoever has no key learns nothing else. */
+  #refuse(exchange: Exchange, problem: Problem): never {
+    this.#checkKey(exchange);
+    throw problem;
+  }
+
+  #checkKey({ headers }: Exchange): void {
     const { keys } = this.#parts;
-    const bearer = /^bearer +([^ ]+)$/i.exec(authorization)?.[1];
-    if ([bearer, header].some((key) => typeof key === 'string' && keys.has(key))) return;
+    const bearer = /^bearer +([^ ]+)$/i.exec(headers.get('authorization')?.[0] ?? '')?.[1];
+    if ([bearer, headers.get('x-api-key')?.[0]].some((key) => key !== undefined && keys.has(key))) return;
     throw new Problem('unauthorized', 'Send a key of GATEWAY_API_KEY: "authorization: Bearer …" or "x-api-key: …".', {
       headers: { 'www-authenticate': 'Bearer realm="roomcast"' },
     });
   }
 
-  /** The answer that tells of the error; undefined if nobody is there to read it. */
-  #problem(error: unknown): Answer | undefined {
-    if (error instanceof Aborted) return undefined;
+  /** Returns the status of the answer. */
+  #answerProblem(exchange: Exchange, error: unknown): number | 'aborted' {
+    if (error instanceof Aborted) return 'aborted';
     const problem = this.#asProblem(error);
-    const { status, text, headers } = problem;
-    return { status, contentType: problemContentType, text, headers };
+    exchange.answer(problemAnswer(problem, {}));
+    return problem.status;
   }
 
   #asProblem(error: unknown): Problem {
@@ -152,31 +155,38 @@ export class Api {
   }
 }
 
-/** RFC 9112 section 6.3. */
-function hasBody({ 'content-length': length = '0', 'transfer-encoding': encoding }: IncomingHttpHeaders): boolean {
-  return encoding !== undefined || Number(length) > 0;
+/** Two readers of such a request may read it differently (RFC 9112 sections 3.2 and 6.3); the library takes it. */
+function checkFraming({ headers }: Exchange): void {
+  const isTwice = (name: string) => (headers.get(name)?.length ?? 0) > 1;
+  const coding = headers.get('transfer-encoding')?.[0]?.toLowerCase() ?? 'chunked';
+  if (isTwice('host') || isTwice('content-length') || isTwice('transfer-encoding') || coding !== 'chunked') {
+    throw new Problem('bad_request', 'Send one Host, and one Content-Length or "transfer-encoding: chunked".');
+  }
 }
 
-function targetOf(target: string): { pathname: string; query: string } {
-  const mark = target.indexOf('?');
-  return mark === -1
-    ? { pathname: target, query: '' }
-    : { pathname: target.slice(0, mark), query: target.slice(mark + 1) };
-}
-
-function wrongMethod({ byMethod }: Found): Problem {
-  const allow = [...byMethod.keys()].join(', ');
+function wrongMethod(path: string): Problem {
+  const allow = routes.flatMap((route) => (route.path === path ? [route.method] : [])).join(', ');
   return new Problem('unsupported', `This path takes ${allow}.`, { status: 405, headers: { allow } });
 }
 
-function paramsOf({ params }: Found): Record<string, string> {
+/** The path was split before they are decoded, once: a room may have `%2F` in it. */
+function paramsOf({ params }: Route, parameters: string[]): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(params).map(([name, encoded]) => {
-      const value = decoded(encoded);
+    Object.keys(params.shape).map((name, index) => {
+      const value = decoded(parameters[index] ?? '');
       if (value === undefined) throw badFields([{ path: name, message: 'must be percent-encoded UTF-8' }], 'path');
       return [name, value];
     }),
   );
+}
+
+/** Decodes percent-encoded UTF-8. Undefined if it is broken. */
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function queryOf(query: string): Record<string, string> {
@@ -217,22 +227,4 @@ function badFields(mistakes: FieldError[], part: Part): Problem {
 /** A name that the client made up may be long. */
 function shortened(path: string): string {
   return path.length <= 100 ? path : `${path.slice(0, 100)}…`;
-}
-
-function send(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
-  const { status, contentType, text, headers } = answer;
-  const heldBack = isHeldBack(request);
-  response.writeHead(status, {
-    'content-type': contentType,
-    'content-length': Buffer.byteLength(text),
-    'cache-control': 'no-store',
-    ...(heldBack ? { connection: 'close' } : {}),
-    ...headers,
-  });
-  if (request.complete || heldBack) response.end(text);
-  else {
-    // Ended only later: the end may close the connection, and the kernel drops what is unread with a reset.
-    response.write(text);
-    discardRest(request, () => response.end());
-  }
 }

@@ -3,7 +3,7 @@
  * decides, as for WebSockets. Pure functions; the Origin itself is checked in gateway/http/handshake.ts.
  */
 import type { HandshakeRequest, HandshakeSettings } from '../handshake.ts';
-import type { Answer, Headers } from './response.ts';
+import type { Answer, Headers } from '../response.ts';
 
 /** How long a browser may remember a preflight. Browsers cut it to 2 h. */
 const maxAgeSeconds = 7200;

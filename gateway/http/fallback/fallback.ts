@@ -3,10 +3,12 @@
  * `/rooms/{room}/messages` answers polls and takes a publish.
  *
  * Each request is checked like a handshake: origin, method, room, place, token. It knows the library only by
- * gateway/http/fallback/response.ts; gateway/http/server.ts has the routes.
+ * gateway/http/response.ts; gateway/http/server.ts has the routes.
  */
 import type { Connections } from '../../connection/connections.ts';
+import type { ConnectionParts } from '../../connection/parts.ts';
 import type { Events } from '../../telemetry/events.ts';
+import { Bodies, Exchange } from '../exchange.ts';
 import {
   checkOrigin,
   findToken,
@@ -14,20 +16,14 @@ import {
   type HandshakeRequest,
   type HandshakeSettings,
 } from '../handshake.ts';
-import { takeBody } from './body.ts';
+import { Problem } from '../problem.ts';
+import { type Answer, answer, type Headers, type LibraryResponse, problemAnswer } from '../response.ts';
 import { corsHeaders, preflight } from './cors.ts';
 import { Polls } from './polls.ts';
 import { type ProblemDetail, problem } from './problem.ts';
-import { type Post, Publishing } from './publishing.ts';
+import { Publishing } from './publishing.ts';
 import { readRoom, readSince, readWaitMs } from './request.ts';
-import { answer, Exchange, type Headers, type LibraryResponse, problemAnswer } from './response.ts';
 import { Streams } from './streams.ts';
-
-/**
- * A refused body up to this length is read and thrown away. With a longer one, or one of unknown length, the connection
- * ends; then the client may not get to read why, because it is still sending.
- */
-const mostDiscardedBytes = 1_048_576;
 
 export interface FallbackSettings extends HandshakeSettings {
   maxMessageBytes: number;
@@ -55,6 +51,7 @@ export class Fallback {
   readonly #parts: FallbackParts;
   readonly #streams: Streams;
   readonly #polls: Polls;
+  readonly #bodies = new Bodies();
   readonly #publishing = new Publishing();
   /** Publishes that are not answered yet. They never reject. */
   readonly #underWay = new Set<Promise<void>>();
@@ -142,68 +139,61 @@ export class Fallback {
   }
 
   #post(res: LibraryResponse, request: FallbackRequest, headers: Headers): void {
-    const exchange = new Exchange(res);
-    const length = Number(request.headers.get('content-length')?.[0] ?? Number.POSITIVE_INFINITY);
-    const refuse = (detail: ProblemDetail, close = length > mostDiscardedBytes) =>
-      exchange.answer({ ...problemAnswer(problem(detail), headers), close: close || request.draining() });
+    const exchange = new Exchange(res, request);
     const { config } = this.#parts;
     const asked = check(() => ({ room: readRoom(request.room) }));
-    const mistake = 'code' in asked ? asked : checkBody(request, length, config.maxMessageBytes);
-    if (mistake !== undefined || 'code' in asked) {
-      if (mistake !== undefined) refuse(mistake);
+    if ('code' in asked) {
+      exchange.answer(problemAnswer(problem(asked), headers));
       return;
     }
     const post = { ...asked, token: findToken(request, [], config), address: request.address };
-    takeBody(res, config.maxMessageBytes, (body) => {
-      if (body === 'too large') refuse(tooLarge(config.maxMessageBytes));
-      else if (body === 'too slow') {
-        refuse({ code: 'bad_request', status: 408, message: 'The body came too slowly; send it at once.' }, true);
-      } else this.#publish(exchange, { ...post, body }, headers, request.draining);
-    });
-  }
-
-  #publish(exchange: Exchange, post: Post, headers: Headers, draining: () => boolean): void {
-    const { parts } = this.#parts.connections;
-    if (parts === undefined) throw new Error('nothing can be published before the node has started');
-    const answered = this.#publishing
-      .publish(parts, post)
-      .catch((error: unknown) => {
-        parts.faults.report('a publish by HTTP failed', error);
-        const message = 'a fault of the gateway, which is in its log; publish again with the same key.';
-        return { problem: problem({ code: 'internal', message }) };
+    const answered = this.#bodies
+      .read(exchange, config.maxMessageBytes, (text) => {
+        this.#underWay.add(answered);
+        return this.#publishing.publish(this.#running, { ...post, text });
       })
-      .then((published) => {
-        const made =
+      .then(
+        (published): Answer =>
           'problem' in published
             ? problemAnswer(published.problem, headers)
-            : { status: '200 OK', headers: { 'content-type': 'application/json', ...headers }, body: published.ok };
-        exchange.answer({ ...made, close: draining() });
-      })
-      .catch((error: unknown) => parts.faults.report('an answer by HTTP failed', error))
+            : { status: '200 OK', headers: { 'content-type': 'application/json', ...headers }, body: published.ok },
+        (error: unknown) => problemAnswer(this.#asProblem(error), headers),
+      )
+      .then((made) => exchange.answer(request.draining() ? { ...made, close: true } : made))
+      .catch((error: unknown) => this.#running.faults.report('an answer by HTTP failed', error))
       .finally(() => this.#underWay.delete(answered));
-    this.#underWay.add(answered);
+  }
+
+  #asProblem(error: unknown): Problem {
+    if (error instanceof Problem) return error;
+    this.#running.faults.report('a publish by HTTP failed', error);
+    const message = 'a fault of the gateway, which is in its log; publish again with the same key.';
+    return problem({ code: 'internal', message });
+  }
+
+  get #running(): ConnectionParts {
+    const { parts } = this.#parts.connections;
+    if (parts === undefined) throw new Error('nothing can be published before the node has started');
+    return parts;
   }
 
   /** Checks what all requests have in common. Returns the headers of the answer, or undefined if it was answered. */
   #begin(res: LibraryResponse, request: FallbackRequest, ...methods: string[]): Headers | undefined {
     const refusal = checkOrigin(request, this.#parts.config.allowedOrigins) ?? checkFetchSite(request);
-    const body = request.method !== 'HEAD';
+    const refuse = (made: Answer) => new Exchange(res, request).answer(made);
     if (refusal !== undefined) {
       this.#parts.events.handshakeRejected(refusal.reason);
-      const made = problemAnswer(problem({ code: 'forbidden', message: refusal.message }), {});
-      answer(res, body ? made : { ...made, body: undefined });
+      refuse(problemAnswer(problem({ code: 'forbidden', message: refusal.message }), {}));
       return undefined;
     }
     const headers = corsHeaders(request, this.#parts.config);
     if (methods.includes(request.method)) return headers;
     const allow = [...methods, 'OPTIONS'].join(', ');
-    if (request.method === 'OPTIONS') {
-      answer(res, preflight(allow, headers));
-      return undefined;
+    if (request.method === 'OPTIONS') refuse(preflight(allow, headers));
+    else {
+      const detail = { code: 'unsupported', status: 405, message: `Send ${methods.join(' or ')}.` } as const;
+      refuse(problemAnswer(problem(detail), { ...headers, allow }));
     }
-    const detail = { code: 'bad_request', status: 405, message: `Send ${methods.join(' or ')}.` } as const;
-    const made = problemAnswer(problem(detail), { ...headers, allow });
-    answer(res, { ...made, close: true, ...(body ? {} : { body: undefined }) });
     return undefined;
   }
 }
@@ -216,18 +206,6 @@ function check<Asked extends object>(read: () => Asked): Asked | ProblemDetail {
     if (!(error instanceof TypeError)) throw error;
     return { code: 'bad_request', message: error.message };
   }
-}
-
-function checkBody({ headers }: HandshakeRequest, length: number, maxBytes: number): ProblemDetail | undefined {
-  const [type = ''] = (headers.get('content-type')?.[0] ?? '').split(';');
-  if (type.trim().toLowerCase() !== 'application/json') {
-    return { code: 'bad_request', status: 415, message: 'Send Content-Type: application/json.' };
-  }
-  return Number.isFinite(length) && length > maxBytes ? tooLarge(maxBytes) : undefined;
-}
-
-function tooLarge(maxBytes: number): ProblemDetail {
-  return { code: 'too_large', message: `Send a body of at most ${maxBytes} bytes.` };
 }
 
 /**

@@ -9,9 +9,9 @@ import { type CloseCode, closeCode } from '../../../shared/codes.ts';
 import type { Position } from '../../../shared/protocol.ts';
 import type { Frame } from '../../protocol/dialect.ts';
 import type { GapReply } from '../../protocol/reply.ts';
+import { answer, type Headers, type LibraryResponse, problemAnswer, writeHeaders } from '../response.ts';
 import { type PollReply, pollBody, readMessage, readReply } from './poll-dialect.ts';
 import { type ProblemDetail, problem, problemOfClose } from './problem.ts';
-import { answer, type Headers, type LibraryResponse, problemAnswer, writeHeaders } from './response.ts';
 import type { ResponseOwner, ResponseSocket } from './subscriber.ts';
 
 const noHistory: ProblemDetail = {

@@ -6,9 +6,9 @@
  * history by the `subscribe` of the next one. Rights, limits and the drain are those of every connection.
  */
 import type { Connections } from '../../connection/connections.ts';
+import type { LibraryResponse } from '../response.ts';
 import { polled } from './poll-dialect.ts';
 import { PollSocket } from './poll-socket.ts';
-import type { LibraryResponse } from './response.ts';
 import { type Following, Subscriber } from './subscriber.ts';
 
 export interface PollRequest extends Following {

@@ -3,21 +3,11 @@
  *
  * Besides its status, an error before a stream begins says what an `error` frame says to a WebSocket.
  */
-import { STATUS_CODES } from 'node:http';
 import type { CloseCode, ErrorCode } from '../../../shared/codes.ts';
-import { problems, problemText } from '../problem.ts';
+import { Problem, problems } from '../problem.ts';
 
 /** When to come back if nothing is known: Redis, or another node, may be back by then. */
 const retryAfterSeconds = 5;
-
-export interface Problem {
-  status: number;
-  /** The words of the status line. */
-  reason: string;
-  retryAfterSeconds: number | undefined;
-  /** The JSON text. */
-  body: string;
-}
 
 export interface ProblemDetail {
   code: ErrorCode;
@@ -30,12 +20,8 @@ export interface ProblemDetail {
 
 export function problem({ code, message, retryAfterMs, status = problems[code][0] }: ProblemDetail): Problem {
   const again = status === 429 || status === 503;
-  return {
-    status,
-    reason: STATUS_CODES[status] ?? '',
-    retryAfterSeconds: again ? Math.max(1, Math.ceil((retryAfterMs ?? retryAfterSeconds * 1000) / 1000)) : undefined,
-    body: problemText(code, status, message),
-  };
+  const seconds = Math.max(1, Math.ceil((retryAfterMs ?? retryAfterSeconds * 1000) / 1000));
+  return new Problem(code, message, { status, ...(again ? { retryAfterSeconds: seconds } : {}) });
 }
 
 const draining = 'This node is stopping; try another one.';

@@ -15,7 +15,8 @@ import { publish } from '../../operations/publish.ts';
 import { Refusal } from '../../operations/refusal.ts';
 import { readPublishBody } from '../../protocol/roomcast/decode.ts';
 import { addressBlock } from '../client-address.ts';
-import { type Problem, type ProblemDetail, problem, problemOfClose } from './problem.ts';
+import type { Problem } from '../problem.ts';
+import { type ProblemDetail, problem, problemOfClose } from './problem.ts';
 
 /** Publishers whose rate is remembered: of so many at least, of twice as many at most. Forgotten ones start anew. */
 const maxRemembered = 10_000;
@@ -23,13 +24,12 @@ const maxRemembered = 10_000;
 /** A request that waited while the process stood still is read within this time after it goes on. */
 const staleMs = 1_000;
 
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
 export interface Post {
   room: string;
   token: string | undefined;
   address: string;
-  body: Buffer;
+  /** The body. */
+  text: string;
 }
 
 /** The JSON text of the answer to a publish, or a problem. */
@@ -39,7 +39,7 @@ export class Publishing {
   readonly #rates = new QuickLRU<string, TokenBucket>({ maxSize: maxRemembered });
 
   /** Never rejects, except for a fault of the gateway. */
-  async publish(parts: ConnectionParts, { room, token, address, body }: Post): Promise<Published> {
+  async publish(parts: ConnectionParts, { room, token, address, text }: Post): Promise<Published> {
     if (stoodStill(parts)) return { problem: problem(stale) };
     const identity = await identify(parts, token);
     if ('problem' in identity) return identity;
@@ -51,7 +51,7 @@ export class Publishing {
       const message = 'Too many messages; send the next one after Retry-After.';
       return { problem: problem({ code: 'rate_limited', message, retryAfterMs }) };
     }
-    const request = readPublishBody(room, decode(body) ?? '');
+    const request = readPublishBody(room, text);
     if (request.type === 'rejected') return { problem: problem(request) };
     const client = { id: null, address, identity, isMember: () => false };
     const admitted = await authoriseConnect(parts, client);
@@ -116,14 +116,5 @@ async function identify(
     else events.handshakeRejected('token_unavailable');
     const message = 'The token could not be checked; send it again in a moment.';
     return { problem: problem({ code: 'unavailable', message }) };
-  }
-}
-
-function decode(body: Buffer): string | undefined {
-  try {
-    return strictUtf8.decode(body);
-  } catch {
-    // Not UTF-8, so not JSON (RFC 8259 section 8.1).
-    return undefined;
   }
 }

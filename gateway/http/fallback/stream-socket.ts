@@ -12,8 +12,8 @@
 import { type CloseCode, closeCode } from '../../../shared/codes.ts';
 import type { ErrorFrame } from '../../../shared/protocol.ts';
 import type { Frame } from '../../protocol/dialect.ts';
+import { answer, type Headers, type LibraryResponse, problemAnswer, writeHeaders } from '../response.ts';
 import { problem, problemOfClose } from './problem.ts';
-import { answer, type Headers, type LibraryResponse, problemAnswer, writeHeaders } from './response.ts';
 import { closeEvent, meaningOf } from './sse.ts';
 import type { ResponseOwner, ResponseSocket } from './subscriber.ts';
 

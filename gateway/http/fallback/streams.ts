@@ -6,7 +6,7 @@
  */
 import type { Connections } from '../../connection/connections.ts';
 import { Heartbeat, type Pinged } from '../../connection/heartbeat.ts';
-import type { LibraryResponse } from './response.ts';
+import type { LibraryResponse } from '../response.ts';
 import { sse } from './sse.ts';
 import { StreamSocket } from './stream-socket.ts';
 import { type Following, Subscriber } from './subscriber.ts';

@@ -8,7 +8,7 @@ import type { Connection } from '../../connection/connection.ts';
 import type { Connections } from '../../connection/connections.ts';
 import type { Socket } from '../../connection/socket.ts';
 import type { Dialect } from '../../protocol/dialect.ts';
-import type { Headers } from './response.ts';
+import type { Headers } from '../response.ts';
 
 /** What a response reports. */
 export interface ResponseOwner {

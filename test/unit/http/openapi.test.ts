@@ -1,13 +1,12 @@
 /**
  * gateway/http/api/openapi.ts: the document is OpenAPI 3.1 in the judgement of a validator from npm, and says of each route
- * what the route does; and gateway/http/api/router.ts, which finds exactly the paths of the document.
+ * what the route does.
  */
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { openApiText } from '../../../gateway/http/api/openapi.ts';
 import { statusesOf } from '../../../gateway/http/api/route.ts';
-import { Router } from '../../../gateway/http/api/router.ts';
 import { routes } from '../../../gateway/http/api/routes.ts';
 
 interface Operation {
@@ -79,25 +78,6 @@ test('the bounds that are no part of the types are in it', () => {
   const { parameters = [] } = document.paths['/api/rooms/{room}/messages']?.get ?? {};
   const limit = parameters.find(({ name }) => name === 'limit');
   expect(limit?.schema).toMatchObject({ type: 'integer', minimum: 1, maximum: 1_000, default: 100 });
-});
-
-test('the router finds each route by its path, and leaves the parameter as it was sent', () => {
-  const router = new Router(routes);
-  for (const route of routes) {
-    const found = router.find(route.path.replaceAll(/\{\w+\}/g, 'a%2Fb'));
-    expect(found).toMatchObject({ path: route.path });
-    expect(found?.byMethod.get(route.method)).toBe(route);
-    expect(Object.values(found?.params ?? {})).toEqual(Object.keys(route.params.shape).map(() => 'a%2Fb'));
-  }
-});
-
-test.each([
-  ...['', '/', '/api', '/api/', '//api/broadcast', '/api//broadcast', '/api/broadcast/', '/%61pi/broadcast'],
-  ...['/ws/../api/broadcast', '/api/./broadcast', '/API/broadcast', '/api/Broadcast', '/api/broadcast;a=1'],
-  ...['/api/rooms/a/b/messages', '/api/rooms/messages', '/api/rooms/a/messages/', '/api/rooms/a%2Fmessages'],
-  ...['http://host/api/broadcast', 'api/broadcast', '/api\\broadcast', '/'.repeat(10_000)],
-])('the router finds nothing at %j', (path) => {
-  expect(new Router(routes).find(path)).toBeUndefined();
 });
 
 function operationOf({ path, method }: { path: string; method: string }): Operation {

@@ -3,9 +3,9 @@
  * write is gathered and reported as sent before it is, and the buffer is sent only together with a further write.
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { LibraryResponse } from '../../../gateway/http/fallback/response.ts';
 import { sse } from '../../../gateway/http/fallback/sse.ts';
 import { StreamSocket } from '../../../gateway/http/fallback/stream-socket.ts';
+import type { LibraryResponse } from '../../../gateway/http/response.ts';
 import { Random } from '../random.ts';
 
 const gathered = 16_384;
@@ -55,12 +55,24 @@ class ModelResponse implements LibraryResponse {
     this.read += body;
   }
 
+  tryEnd(): [boolean, boolean] {
+    throw new Error('a stream does not know its length');
+  }
+
   endWithoutBody() {
     this.ended = true;
   }
 
   close() {
     this.#aborted();
+  }
+
+  pause() {
+    throw new Error('a stream has no body to read');
+  }
+
+  resume() {
+    throw new Error('a stream has no body to read');
   }
 
   cork(write: () => void) {
@@ -86,10 +98,6 @@ class ModelResponse implements LibraryResponse {
 
   onData() {
     throw new Error('a stream has no body');
-  }
-
-  tryEnd(): never {
-    throw new Error('a stream has no known length');
   }
 
   getWriteOffset(): never {

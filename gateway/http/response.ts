@@ -1,10 +1,10 @@
 /**
- * The response of the HTTP library, as far as the fallback uses it, and answers that are written at once. Only
- * gateway/http/server.ts imports the library.
+ * The response of the HTTP library, as far as this folder uses it, and answers that are written at once. Only
+ * gateway/http/library.ts imports the library.
  */
-import type { Frame } from '../../protocol/dialect.ts';
-import { problemContentType } from '../problem.ts';
-import type { Problem } from './problem.ts';
+import { STATUS_CODES } from 'node:http';
+import type { Frame } from '../protocol/dialect.ts';
+import { type Problem, problemContentType } from './problem.ts';
 
 /** Not to be used after `end`, nor after the library has called the handler of `onAborted`. */
 export interface LibraryResponse {
@@ -15,10 +15,10 @@ export interface LibraryResponse {
   /** `close`: ends the connection too. Never with `close` after `write`: the library would write a header into the body. */
   end(body?: string, close?: boolean): unknown;
   /**
-   * Sends as much of a whole body as the peer takes, and buffers nothing. `sent`: it was taken; `done`: the response has ended.
-   * Otherwise the rest, from `getWriteOffset` on, is to be sent when it is writable.
+   * Sends as much of a whole body as the peer takes now, and buffers nothing. `ended`: all of it is sent. Otherwise the rest,
+   * from `getWriteOffset` on, is to be sent when it is writable.
    */
-  tryEnd(rest: Uint8Array, totalBytes: number): [sent: boolean, done: boolean];
+  tryEnd(rest: Uint8Array, totalBytes: number): [sent: boolean, ended: boolean];
   getWriteOffset(): number;
   /** With an argument, even an undefined one, the library waits for a body, and ends the process if none comes. */
   endWithoutBody(): unknown;
@@ -26,8 +26,12 @@ export interface LibraryResponse {
   close(): unknown;
   /** What is written within is sent in one call of the system. */
   cork(write: () => void): unknown;
+  /** Stops reading the connection. */
+  pause(): unknown;
+  /** Reads on, and gives the body another 8 to 12 s. */
+  resume(): unknown;
   onAborted(handler: () => void): unknown;
-  /** The peer has read some of its buffer. */
+  /** The peer has read some of its buffer; `offset` bytes of the body are written. */
   onWritable(handler: (offset: number) => boolean): unknown;
   onData(handler: (chunk: ArrayBuffer, isLast: boolean) => void): unknown;
 }
@@ -44,51 +48,49 @@ export interface Answer {
   close?: boolean;
 }
 
+/** Longer bodies are handed to the library as fast as the peer reads them. */
+const handedAtOnce = 16_384;
+
 /** Writes a whole answer and ends the response. */
 export function answer(res: LibraryResponse, { status, headers, body, close = false }: Answer): void {
   res.cork(() => {
     res.writeStatus(status);
     writeHeaders(res, headers);
     if (body === undefined) res.endWithoutBody();
-    else res.end(body, close);
+    else if (close || body.length <= handedAtOnce) res.end(body, close);
+    else handOver(res, body);
   });
 }
 
-/** A response that is answered later, at most once, and only if the client is still there. */
-export class Exchange {
-  readonly #res: LibraryResponse;
-  #open = true;
-
-  /** To be called in the handler of the request. */
-  constructor(res: LibraryResponse) {
-    this.#res = res;
-    res.onAborted(() => {
-      this.#open = false;
-    });
-  }
-
-  answer(made: Answer): void {
-    if (!this.#open) return;
-    this.#open = false;
-    answer(this.#res, made);
-  }
+/** The library cuts a peer that reads nothing for 8 to 12 s. */
+function handOver(res: LibraryResponse, body: string): void {
+  const bytes = Buffer.from(body);
+  const [sent] = res.tryEnd(bytes, bytes.length);
+  if (!sent) res.onWritable((offset) => res.tryEnd(bytes.subarray(offset), bytes.length)[0]);
 }
 
 export function writeHeaders(res: LibraryResponse, headers: Headers): void {
-  for (const [name, value] of Object.entries(headers)) res.writeHeader(name, value);
+  for (const name in headers) res.writeHeader(name, headers[name] ?? '');
+}
+
+export function textAnswer(status: string, text: string, headers: Headers = {}): Answer {
+  return { status, headers: { 'content-type': 'text/plain', ...headers }, body: `${text}\n` };
 }
 
 export function problemAnswer(problem: Problem, headers: Headers): Answer {
-  const { status, reason, retryAfterSeconds, body } = problem;
+  const { status, retryAfterSeconds, body } = problem;
   return {
-    status: `${status} ${reason}`,
+    status: `${status} ${STATUS_CODES[status] ?? ''}`,
     headers: {
       'content-type': problemContentType,
       'cache-control': 'no-store',
       ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
       ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),
+      ...problem.headers,
       ...headers,
     },
     body,
+    // The rest of the body is not worth waiting for.
+    close: status === 408,
   };
 }
