@@ -143,7 +143,7 @@ function distance(readers: readonly Following[]): number {
 }
 
 test('through a kill of their node, a drain and a restart of Redis, readers of every kind hear each message once, in order', {
-  timeout: 600_000,
+  timeout: 900_000,
 }, async () => {
   const log: Entry[] = [
     {
