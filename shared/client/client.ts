@@ -1,0 +1,109 @@
+/**
+ * `roomcast/client`: rooms over one connection that survives bad networks. For browsers, Node, Deno, Bun and workers; it has
+ * no dependencies. docs/client.md is its manual.
+ *
+ * Owns nothing but the check of what it is given. The way in: client.ts > session.ts > dialer.ts > connection.ts for a
+ * connection, session.ts > subscription.ts for what a room tells.
+ */
+import type { Position } from '../protocol.ts';
+import { isRoomName, roomNameRule } from '../room.ts';
+import type { WebSocketConstructor } from './connection.ts';
+import { type Bounds, Room } from './room.ts';
+import { type ClientState, Session } from './session.ts';
+import type { Subscription } from './subscription.ts';
+import { type GetToken, isToken, Tokens } from './token.ts';
+
+export type { Position } from '../protocol.ts';
+export { RoomcastError, type RoomcastErrorCode } from './error.ts';
+export type { History, Presence, Published, Room } from './room.ts';
+export type { ClientState } from './session.ts';
+export type { Gap, Message, RoomEvents, RoomState } from './subscription.ts';
+
+export interface Options {
+  /** A JWT. Without it and without `getToken` the client is anonymous. */
+  token?: string;
+  /** Called for the first token, and before the last one ends. It is retried, and never called twice at a time. */
+  getToken?: GetToken;
+  /** Needed where there is no global one: Node 20 has `WebSocket` from the package `ws`. */
+  WebSocket?: WebSocketConstructor;
+  /** How long a publish is tried, 100 s. It must be less than GATEWAY_DEDUPE_MS, which is 120 s by default. */
+  publishMs?: number;
+  /** Publishes and questions that may wait at a time, 1000. */
+  maxRequests?: number;
+  /** Messages that a `for await` loop may be behind, 1000. */
+  maxBehind?: number;
+}
+
+export interface ClientEvents {
+  state: ClientState;
+  /** What the application may want to log: `getToken` failed, or the client has ended for good. */
+  error: Error;
+  /** The backend has made this client a member of a room. */
+  subscribed: Room;
+}
+
+const questionMs = 30_000;
+
+export class Client {
+  readonly #session: Session;
+  readonly #bounds: Bounds;
+  /** One for each room that the session knows. */
+  readonly #rooms = new WeakMap<Subscription, Room>();
+
+  /** For `connect`. */
+  constructor(session: Session, bounds: Bounds) {
+    this.#session = session;
+    this.#bounds = bounds;
+  }
+
+  get state(): ClientState {
+    return this.#session.state;
+  }
+
+  /** Undefined while nothing is open. */
+  get transport(): 'websocket' | undefined {
+    return this.state === 'open' ? 'websocket' : undefined;
+  }
+
+  /** The id of the newest connection, as in `presence`. */
+  get connection(): string | undefined {
+    return this.#session.newest?.welcome?.connection;
+  }
+
+  /** Returns a function that removes the listener again. */
+  on<Name extends keyof ClientEvents>(name: Name, listener: (event: ClientEvents[Name]) => void): () => void {
+    if (name !== 'subscribed') return this.#session.events.on(name, listener as (event: unknown) => void);
+    return this.#session.events.on('subscribed', (room) => (listener as (event: Room) => void)(this.#facade(room)));
+  }
+
+  /** The room of this name, always the same object until it is left. `since` counts when it is a new one. */
+  room(name: string, options: { since?: Position | undefined } = {}): Room {
+    if (!isRoomName(name)) throw new TypeError(`a room name has ${roomNameRule}`);
+    return this.#facade(this.#session.room(name, options.since));
+  }
+
+  /** Ends the client for good: what waits is rejected with `closed`. */
+  close(): Promise<void> {
+    return this.#session.close();
+  }
+
+  #facade(subscription: Subscription): Room {
+    const room = this.#rooms.get(subscription) ?? new Room(this.#session, subscription, this.#bounds);
+    this.#rooms.set(subscription, room);
+    return room;
+  }
+}
+
+/** Returns at once; the connection opens behind it. Throws a TypeError for options that cannot work. */
+export function connect(url: string | URL, options: Options = {}): Client {
+  const { token, getToken, publishMs = 100_000, maxRequests = 1_000, maxBehind = 1_000 } = options;
+  const { WebSocket = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket } = options;
+  if (WebSocket === undefined) throw new TypeError('there is no global WebSocket here: give one as options.WebSocket');
+  if (token !== undefined && getToken !== undefined) throw new TypeError('give token or getToken, not both');
+  if (token !== undefined && !isToken(token)) throw new TypeError('token must be a JWT');
+  const address = new URL(url);
+  address.protocol = address.protocol.replace('http', 'ws');
+  if (!/^wss?:$/.test(address.protocol)) throw new TypeError(`url must begin with ws:// or wss://, and is ${url}`);
+  const session = new Session(WebSocket, address.href, new Tokens(token, getToken), maxRequests);
+  return new Client(session, { publishMs, questionMs, loop: maxBehind });
+}

@@ -1,0 +1,177 @@
+/**
+ * One WebSocket to a gateway, from the handshake to its one end.
+ *
+ * Owns the socket, the answers that are awaited on it, and the watch over a line that has gone silent. It never reconnects
+ * and knows no rooms; the session does.
+ */
+import {
+  type ErrorFrame,
+  type GatewayFrame,
+  type OkFrame,
+  subprotocol,
+  tokenSubprotocolPrefix,
+  type WelcomeFrame,
+} from '../protocol.ts';
+
+/** What the library uses of a WebSocket: that of browsers, Deno, Bun and Node 22, or of `ws`. */
+export interface WebSocketLike {
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  send(text: string): void;
+  close(code?: number): void;
+}
+
+export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
+
+export interface End {
+  /** The close code; 1006 if there was none. */
+  code: number;
+  reason: string;
+}
+
+/** Undefined: the connection ended before the answer. */
+export type Answer = OkFrame | ErrorFrame | undefined;
+
+export interface ConnectionListener {
+  welcomed(connection: Connection): void;
+  /** Each frame that answers nothing, in order. */
+  frame(connection: Connection, frame: GatewayFrame): void;
+  /** Once, and not after `close`. */
+  ended(connection: Connection, end: End): void;
+}
+
+const welcomeMs = 15_000;
+const probeMs = 5_000;
+const closingMs = 1_000;
+const nothing = () => undefined;
+
+export class Connection {
+  welcome: WelcomeFrame | undefined;
+  /** By performance.now(). */
+  welcomedAt = 0;
+  /** The node has asked this client to move. */
+  isLeaving = false;
+  readonly #listener: ConnectionListener;
+  readonly #answers = new Map<number, (answer: Answer) => void>();
+  #socket: WebSocketLike | undefined;
+  #lastId = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #heard = true;
+  #isOver = false;
+
+  constructor(WebSocket: WebSocketConstructor, url: string, token: string | undefined, listener: ConnectionListener) {
+    this.#listener = listener;
+    this.#timer = setTimeout(() => this.#end({ code: 1006, reason: 'no welcome in time' }), welcomeMs);
+    try {
+      this.#open(new WebSocket(url, [subprotocol, ...(token === undefined ? [] : [tokenSubprotocolPrefix + token])]));
+    } catch (error) {
+      queueMicrotask(() => this.#end({ code: 1006, reason: String(error) }));
+    }
+  }
+
+  #open(socket: WebSocketLike): void {
+    this.#socket = socket;
+    socket.onmessage = ({ data }: { data: unknown }) => this.#take(String(data));
+    socket.onclose = ({ code, reason }: End) => this.#end({ code: code || 1006, reason });
+    // `close` follows in most environments, not in all; the first of them counts.
+    socket.onerror = () => this.#end({ code: 1006, reason: 'the connection failed' });
+  }
+
+  /** Sends a frame, given as the text of its members. `answered` is called once, in the order of the frames. */
+  ask(members: string, answered: (answer: Answer) => void): void {
+    const id = ++this.#lastId;
+    this.#answers.set(id, answered);
+    this.#send(`{"id":${id},${members}}`);
+  }
+
+  /** The line may be dead: it has a few seconds to show that it is not. */
+  probe(): void {
+    if (this.welcome !== undefined) this.#watch(Math.min(probeMs, this.welcome.pingIntervalMs), true);
+  }
+
+  /** Ends it from here, without a word to the listener. Resolves when the gateway has answered, after a second at most. */
+  close(): Promise<void> {
+    const socket = this.#socket;
+    if (this.#isOver || socket === undefined) return Promise.resolve();
+    this.#isOver = true;
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, closingMs);
+      this.#release(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  #end(end: End): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#release(nothing);
+    this.#listener.ended(this, end);
+  }
+
+  #release(closed: () => void): void {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    if (socket !== undefined) {
+      socket.onmessage = nothing;
+      socket.onclose = closed;
+      // `ws` throws an error that nobody listens to.
+      socket.onerror = nothing;
+      socket.close(1000);
+    }
+    for (const answered of this.#answers.values()) answered(undefined);
+    this.#answers.clear();
+  }
+
+  #send(text: string): void {
+    if (!this.#isOver) this.#socket?.send(text);
+  }
+
+  #take(text: string): void {
+    this.#heard = true;
+    let frame: GatewayFrame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      this.#end({ code: 1006, reason: 'a frame is not JSON' });
+      return;
+    }
+    if (frame.type === 'welcome') this.#welcomed(frame);
+    else if (frame.type === 'ok' || frame.type === 'error') this.#answered(frame);
+    else this.#listener.frame(this, frame);
+  }
+
+  #welcomed(frame: WelcomeFrame): void {
+    if (this.welcome !== undefined) return;
+    this.welcome = frame;
+    this.welcomedAt = performance.now();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#watch(frame.pingIntervalMs, false), frame.pingIntervalMs);
+    this.#listener.welcomed(this);
+  }
+
+  #answered(frame: OkFrame | ErrorFrame): void {
+    const answered = this.#answers.get(Number(frame.id));
+    this.#answers.delete(Number(frame.id));
+    answered?.(frame);
+  }
+
+  /**
+   * Sends a ping; a frame must come within `waitMs`. After that it begins again, so a dead line is found within two
+   * intervals. A timer that was held up, in a hidden tab or a machine that slept, gives the line one more chance.
+   */
+  #watch(waitMs: number, isLastChance: boolean): void {
+    const intervalMs = this.welcome?.pingIntervalMs ?? waitMs;
+    const askedAt = performance.now();
+    this.#heard = false;
+    this.#send('{"type":"ping"}');
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (this.#heard) this.#watch(intervalMs, false);
+      else if (!isLastChance && performance.now() - askedAt > 2 * waitMs) this.probe();
+      else this.#end({ code: 1006, reason: 'the line is silent' });
+    }, waitMs);
+  }
+}

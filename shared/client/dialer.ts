@@ -1,0 +1,130 @@
+/**
+ * Brings the next welcomed connection, however often it has to try.
+ *
+ * Owns the one attempt or the one timer to the next. It does not care whether an older connection is still open: after a
+ * loss and in a move it does the same.
+ */
+import { closeCode } from '../codes.ts';
+import { backoffMs, isFinal, leastWaitMs, lostStep } from './backoff.ts';
+import type { Connection, ConnectionListener, End } from './connection.ts';
+import type { Tokens } from './token.ts';
+
+export interface DialerListener {
+  /** It begins to wait, or to connect. */
+  changed(): void;
+  connected(connection: Connection): void;
+  /** Trying again is of no use. */
+  refused(end: End): void;
+  failed(error: unknown): void;
+}
+
+/** Something that opens a connection; the listener gets everything of it. */
+export type Open = (token: string | undefined, listener: ConnectionListener) => Connection;
+
+/** A sign that the network is back makes the next attempt come within this time. */
+const hurryMs = 1_000;
+
+export class Dialer {
+  state: 'idle' | 'waiting' | 'connecting' = 'idle';
+  readonly #open: Open;
+  readonly #tokens: Tokens;
+  readonly #listener: DialerListener;
+  readonly #live: ConnectionListener;
+  /** Of the backoff. */
+  #step = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #connection: Connection | undefined;
+  /** By performance.now(): a close code asked to wait until then. */
+  #notBefore = 0;
+  #isStopped = false;
+
+  /** `live` hears of connections once they are welcomed. */
+  constructor(open: Open, tokens: Tokens, listener: DialerListener, live: ConnectionListener) {
+    this.#open = open;
+    this.#tokens = tokens;
+    this.#listener = listener;
+    this.#live = live;
+  }
+
+  /** The last connection was stable. */
+  reset(): void {
+    this.#step = lostStep;
+  }
+
+  /** Connects now, or after the wait that a `reconnect` frame asks for. Too many moves in a row are slowed down. */
+  move(afterMs: number): void {
+    if (this.state !== 'idle') return;
+    const waitMs = this.#step <= lostStep ? afterMs : afterMs + backoffMs(this.#step);
+    if (waitMs === 0) void this.#attempt();
+    else this.#wait(waitMs);
+  }
+
+  /** The connection was lost, with this code. */
+  again(code: number): void {
+    if (this.state !== 'idle') return;
+    const leastMs = leastWaitMs(code);
+    this.#notBefore = performance.now() + leastMs;
+    this.#wait(leastMs + backoffMs(this.#step));
+  }
+
+  /** The network or the page is back. */
+  hurry(): void {
+    if (this.state === 'waiting')
+      this.#wait(Math.max(0, this.#notBefore - performance.now()) + Math.random() * hurryMs);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.state = 'idle';
+    clearTimeout(this.#timer);
+    void this.#connection?.close();
+  }
+
+  #wait(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#attempt(), ms);
+    this.#become('waiting');
+  }
+
+  #become(state: Dialer['state']): void {
+    this.state = state;
+    this.#listener.changed();
+  }
+
+  async #attempt(): Promise<void> {
+    this.#step++;
+    this.#become('connecting');
+    try {
+      const { token, isNew } = await this.#tokens.get();
+      if (!this.#isStopped) this.#connect(token, isNew);
+    } catch (error) {
+      if (this.#isStopped) return;
+      this.#listener.failed(error);
+      this.#wait(backoffMs(this.#step));
+    }
+  }
+
+  #connect(token: string | undefined, isNew: boolean): void {
+    this.#connection = this.#open(token, {
+      welcomed: (connection) => {
+        this.#connection = undefined;
+        this.state = 'idle';
+        this.#listener.connected(connection);
+      },
+      frame: (connection, frame) => this.#live.frame(connection, frame),
+      ended: (connection, end) => {
+        if (connection === this.#connection) this.#ended(end, isNew);
+        else this.#live.ended(connection, end);
+      },
+    });
+  }
+
+  #ended(end: End, isNew: boolean): void {
+    this.#connection = undefined;
+    this.state = 'idle';
+    const isStale = end.code === closeCode.unauthorized && this.#tokens.canRenew && !isNew;
+    if (isStale || end.code === closeCode.tokenExpired) this.#tokens.drop();
+    if (isFinal(end.code) && !isStale) this.#listener.refused(end);
+    else this.again(end.code);
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * Publishes and questions on their way to an `ok`, over as many connections as it takes.
+ *
+ * Owns the bounded queue: its order, what was sent where, and when to give up. A publish has one key from its first to its
+ * last attempt, so the gateway takes it once. Who asks chooses the connection.
+ */
+import type { ErrorFrame, OkFrame } from '../protocol.ts';
+import { backoffMs } from './backoff.ts';
+import type { Answer, Connection } from './connection.ts';
+import { isTransient, RoomcastError } from './error.ts';
+
+interface Waiting {
+  /** The members of the frame, as text: what the caller changes later is not sent. */
+  readonly members: string;
+  route(): Connection | undefined;
+  resolve(ok: OkFrame): void;
+  reject(error: RoomcastError): void;
+  readonly deadline: ReturnType<typeof setTimeout>;
+  /** Sent and not answered, or waiting to be sent again. */
+  isHeld: boolean;
+  attempts: number;
+  /** Why it may have been taken, or was certainly not, so far. */
+  lastError: ErrorFrame | undefined;
+  isUnknown: boolean;
+}
+
+/** Fewer than the frames that a gateway lets wait behind others. */
+const maxUnanswered = 64;
+const maxCharacters = 8_388_608;
+const firstRetryStep = -1;
+
+export class Requests {
+  readonly #max: number;
+  /** In the order of the calls. */
+  readonly #waiting = new Set<Waiting>();
+  #characters = 0;
+  #unanswered = 0;
+  #closed: RoomcastError | undefined;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  /** `route`: the connection to use now, if there is one. Rejects after `withinMs`. */
+  ask(members: string, withinMs: number, route: () => Connection | undefined): Promise<OkFrame> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    if (this.#waiting.size >= this.#max || this.#characters + members.length > maxCharacters) {
+      const message = `${this.#waiting.size} requests wait for an answer already; wait for some of them first`;
+      return Promise.reject(new RoomcastError('limit_exceeded', message));
+    }
+    return new Promise((resolve, reject) => {
+      const deadline = setTimeout(() => this.#finish(waiting, lateness(waiting)), withinMs);
+      const waiting: Waiting = {
+        ...{ members, route, resolve, reject, deadline },
+        ...{ isHeld: false, attempts: 0, lastError: undefined, isUnknown: false },
+      };
+      this.#waiting.add(waiting);
+      this.#characters += members.length;
+      this.flush();
+    });
+  }
+
+  /** Sends what can be sent. To be called when a connection or a membership is new. */
+  flush(): void {
+    for (const waiting of this.#waiting) {
+      if (this.#unanswered >= maxUnanswered) return;
+      const connection = waiting.isHeld ? undefined : waiting.route();
+      if (connection !== undefined) this.#send(waiting, connection);
+    }
+  }
+
+  /** Rejects everything, now and later. */
+  close(error: RoomcastError): void {
+    this.#closed = error;
+    for (const waiting of this.#waiting) this.#finish(waiting, error);
+  }
+
+  #send(waiting: Waiting, connection: Connection): void {
+    const limit = connection.welcome?.maxMessageBytes ?? Number.POSITIVE_INFINITY;
+    const length = sizeOf(waiting.members);
+    // The gateway would cut the connection for a much larger one, and again for each retry.
+    if (length > limit) {
+      const message = `the frame has ${length} bytes; the gateway takes ${limit}`;
+      this.#finish(waiting, new RoomcastError('too_large', message));
+      return;
+    }
+    waiting.isHeld = true;
+    waiting.attempts++;
+    this.#unanswered++;
+    connection.ask(waiting.members, (answer) => {
+      this.#unanswered--;
+      if (this.#waiting.has(waiting)) this.#answered(waiting, answer);
+      if (answer !== undefined) this.flush();
+    });
+  }
+
+  #answered(waiting: Waiting, answer: Answer): void {
+    if (answer?.type === 'ok') {
+      this.#finish(waiting, answer);
+    } else if (answer === undefined) {
+      waiting.isUnknown = true;
+      waiting.isHeld = false;
+    } else if (isTransient(answer.code)) {
+      waiting.isUnknown ||= answer.code === 'timeout' || answer.code === 'internal';
+      waiting.lastError = answer;
+      const waitMs = Math.max(answer.retryAfterMs ?? 0, backoffMs(firstRetryStep + waiting.attempts));
+      setTimeout(() => {
+        waiting.isHeld = false;
+        this.flush();
+      }, waitMs);
+    } else this.#finish(waiting, errorOf(answer));
+  }
+
+  #finish(waiting: Waiting, outcome: OkFrame | RoomcastError): void {
+    if (!this.#waiting.delete(waiting)) return;
+    this.#characters -= waiting.members.length;
+    clearTimeout(waiting.deadline);
+    if (outcome instanceof RoomcastError) waiting.reject(outcome);
+    else waiting.resolve(outcome);
+  }
+}
+
+export function errorOf({ code, message, retryAfterMs }: ErrorFrame): RoomcastError {
+  return new RoomcastError(code, message, retryAfterMs === undefined ? {} : { retryAfterMs });
+}
+
+/** `timeout`: nobody knows whether it was taken. Any other code: it was not. */
+function lateness({ isUnknown, lastError }: Waiting): RoomcastError {
+  if (isUnknown) return new RoomcastError('timeout', 'no ok in time; the gateway may have taken it or not');
+  if (lastError !== undefined) return errorOf(lastError);
+  return new RoomcastError('unavailable', 'no connection in time; it was not sent');
+}
+
+/** UTF-8 bytes of the whole frame; the id takes up to 16 digits. */
+function sizeOf(members: string): number {
+  return new TextEncoder().encode(members).length + '{"id":,}'.length + 16;
+}

@@ -1,0 +1,271 @@
+/**
+ * A client as a whole: the connections that are open, the rooms, and when to connect again.
+ *
+ * Owns the list of open connections: one, or two while the client moves to another node. The newest one publishes and joins;
+ * an older one is closed when every room has moved. What a message means to a room is in subscription.ts.
+ */
+import { closeCode } from '../codes.ts';
+import type { GatewayFrame, Position, SubscribedFrame } from '../protocol.ts';
+import { isFinal } from './backoff.ts';
+import { Connection, type End, type WebSocketConstructor } from './connection.ts';
+import { Dialer } from './dialer.ts';
+import { Emitter } from './emitter.ts';
+import { RoomcastError } from './error.ts';
+import { Joins } from './joins.ts';
+import { watchPage } from './page.ts';
+import { Requests } from './requests.ts';
+import { Subscription } from './subscription.ts';
+import { Renewal, type Tokens } from './token.ts';
+
+/** `waiting`: for the next attempt to connect. `closed`: for good. */
+export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
+
+export interface SessionEvents {
+  state: ClientState;
+  error: Error;
+  /** The backend has made this client a member of a room. */
+  subscribed: Subscription;
+}
+
+/** What belongs to one open connection. */
+interface Live {
+  readonly joins: Joins;
+  readonly renewal: Renewal;
+}
+
+/** A connection that lasted this long was stable: the backoff begins anew. */
+const stableMs = 10_000;
+/** How long both connections are heard in a plain room, after the last `ok` (docs/protocol.md). */
+const overlapMs = 1_000;
+
+export class Session {
+  readonly events = new Emitter<SessionEvents>();
+  readonly requests: Requests;
+  state: ClientState = 'connecting';
+  readonly #rooms = new Map<string, Subscription>();
+  readonly #tokens: Tokens;
+  readonly #dialer: Dialer;
+  /** The newest is the last. */
+  readonly #live = new Map<Connection, Live>();
+  readonly #unwatchPage: () => void;
+  #overlap: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(WebSocket: WebSocketConstructor, url: string, tokens: Tokens, maxRequests: number) {
+    this.#tokens = tokens;
+    this.requests = new Requests(maxRequests);
+    this.#dialer = new Dialer(
+      (token, listener) => new Connection(WebSocket, url, token, listener),
+      tokens,
+      {
+        changed: () => this.#tell(),
+        connected: (connection) => this.#connected(connection),
+        refused: (end) => this.#finish(end),
+        failed: (error) => this.#failed(error),
+      },
+      {
+        welcomed: () => undefined,
+        frame: (connection, frame) => this.#take(connection, frame),
+        ended: (connection, end) => this.#ended(connection, end),
+      },
+    );
+    this.#unwatchPage = watchPage(
+      () => {
+        for (const connection of this.#connections()) connection.probe();
+      },
+      () => this.#dialer.hurry(),
+    );
+    this.#dialer.move(0);
+  }
+
+  get newest(): Connection | undefined {
+    return this.#connections().at(-1);
+  }
+
+  /** The room of this name; `since` counts if it is new. */
+  room(name: string, since?: Position): Subscription {
+    const known = this.#rooms.get(name);
+    if (known !== undefined) return known;
+    const room = new Subscription(name, since, () => this.#settle());
+    room.events.on('state', ({ state }) => {
+      if (state === 'joined') this.requests.flush();
+    });
+    this.#rooms.set(name, room);
+    return room;
+  }
+
+  /** Resolves when it is in the room, after as many connections as it takes. */
+  subscribe(room: Subscription): Promise<void> {
+    if (this.state === 'closed') return Promise.reject(new RoomcastError('closed', 'the client is closed'));
+    const known = this.#rooms.get(room.name) ?? room;
+    if (known !== room) {
+      return Promise.reject(new RoomcastError('bad_request', 'this Room was left: take it from client.room() again'));
+    }
+    this.#rooms.set(room.name, room);
+    const isNew = !room.isWanted && room.state !== 'joined';
+    const joining = room.joining();
+    const { newest } = this;
+    if (isNew && newest !== undefined) this.#live.get(newest)?.joins.add(room);
+    return joining;
+  }
+
+  /** Resolves when the gateway has answered; no frame of the room counts from now on. */
+  async unsubscribe(room: Subscription): Promise<void> {
+    room.left();
+    if (this.#rooms.get(room.name) === room) this.#rooms.delete(room.name);
+    await Promise.all(this.#connections().map((connection) => this.#leave(connection, room)));
+  }
+
+  #leave(connection: Connection, room: Subscription): Promise<void> {
+    const members = JSON.stringify({ type: 'unsubscribe', room: room.name }).slice(1, -1);
+    return new Promise((resolve) => {
+      const ask = () =>
+        connection.ask(members, (answer) => {
+          if (answer?.type !== 'error' || this.#rooms.get(room.name)?.isWanted) resolve();
+          else setTimeout(ask, answer.retryAfterMs ?? overlapMs);
+        });
+      ask();
+    });
+  }
+
+  /** Ends it for good. Whatever waits is rejected. */
+  async close(): Promise<void> {
+    const open = this.#connections();
+    this.#stop(new RoomcastError('closed', 'the client was closed'));
+    await Promise.all(open.map((connection) => connection.close()));
+  }
+
+  #connections(): Connection[] {
+    return [...this.#live.keys()];
+  }
+
+  #connected(connection: Connection): void {
+    const joins = new Joins(connection, () => this.#settle());
+    this.#live.set(connection, {
+      joins,
+      renewal: new Renewal(connection, this.#tokens, (error) => this.#failed(error)),
+    });
+    clearTimeout(this.#overlap);
+    this.#overlap = undefined;
+    this.#tell();
+    for (const room of this.#rooms.values()) if (room.isWanted) joins.add(room);
+    this.#settle();
+    this.requests.flush();
+  }
+
+  #take(connection: Connection, frame: GatewayFrame): void {
+    if (!this.#live.has(connection)) return;
+    if (frame.type === 'reconnect') this.#asked(connection, frame.afterMs);
+    else if (frame.type === 'subscribed') this.#subscribed(connection, frame);
+    else if (frame.type === 'unsubscribed') {
+      const room = this.#rooms.get(frame.room);
+      if (room?.unsubscribed(connection, frame.reason)) this.#live.get(connection)?.joins.add(room);
+    } else if ('room' in frame && frame.type !== 'ok' && frame.room !== undefined) {
+      this.#rooms.get(frame.room)?.take(connection, frame);
+    }
+  }
+
+  #subscribed(connection: Connection, frame: SubscribedFrame): void {
+    const room = this.room(frame.room);
+    const isNew = room.state !== 'joined';
+    room.joined(connection, frame);
+    if (isNew) this.events.emit('subscribed', room);
+  }
+
+  /** The node stops: this connection stays until another one has all rooms. */
+  #asked(connection: Connection, afterMs: number): void {
+    connection.isLeaving = true;
+    if (connection !== this.newest) return;
+    this.#judge(connection);
+    this.#dialer.move(afterMs);
+  }
+
+  #judge(connection: Connection): void {
+    if (performance.now() - connection.welcomedAt >= stableMs) this.#dialer.reset();
+  }
+
+  /** Closes what is older than the newest connection, once that one has everything. */
+  #settle(): void {
+    const { newest } = this;
+    if (newest === undefined || this.#live.size < 2) return;
+    const rooms = [...this.#rooms.values()].filter(({ isWanted }) => isWanted);
+    if (!rooms.every((room) => room.isOn(newest))) return;
+    if (rooms.every(({ hasMoved }) => hasMoved)) this.#retireOlder();
+    else this.#overlap ??= setTimeout(() => this.#retireOlder(), overlapMs);
+  }
+
+  #retireOlder(): void {
+    clearTimeout(this.#overlap);
+    this.#overlap = undefined;
+    const { newest } = this;
+    for (const connection of this.#connections()) {
+      if (connection === newest) continue;
+      this.#drop(connection);
+      void connection.close();
+    }
+    // What it had not answered goes to the other one.
+    this.requests.flush();
+  }
+
+  #drop(connection: Connection): void {
+    const live = this.#live.get(connection);
+    this.#live.delete(connection);
+    live?.joins.stop();
+    live?.renewal.stop();
+    for (const room of this.#rooms.values()) room.ended(connection);
+  }
+
+  #ended(connection: Connection, end: End): void {
+    if (!this.#live.has(connection)) return;
+    this.#judge(connection);
+    this.#drop(connection);
+    if (end.code === closeCode.tokenExpired) this.#tokens.drop();
+    // A second connection of this user may have replaced this one, and it is our own.
+    const isReplaced =
+      end.code === closeCode.connectionLimit && (this.#live.size > 0 || this.#dialer.state === 'connecting');
+    if (isFinal(end.code) && !isReplaced) {
+      this.#finish(end);
+      return;
+    }
+    if (this.#connections().every(({ isLeaving }) => isLeaving)) this.#dialer.again(end.code);
+    this.#tell();
+    this.requests.flush();
+  }
+
+  #failed(error: unknown): void {
+    this.events.emit('error', error instanceof Error ? error : new Error(String(error)));
+  }
+
+  #finish({ code, reason }: End): void {
+    const error = new RoomcastError('closed', `the gateway ended the connection: ${code} ${reason}`, {
+      closeCode: code,
+    });
+    this.#stop(error);
+    this.events.emit('error', error);
+  }
+
+  #stop(error: RoomcastError): void {
+    if (this.state === 'closed') return;
+    this.#become('closed');
+    this.#unwatchPage();
+    clearTimeout(this.#overlap);
+    this.#dialer.stop();
+    for (const connection of this.#connections()) {
+      this.#drop(connection);
+      void connection.close();
+    }
+    this.requests.close(error);
+    for (const room of this.#rooms.values()) room.refused(error);
+  }
+
+  #tell(): void {
+    if (this.state === 'closed') return;
+    if (this.#live.size > 0) this.#become('open');
+    else this.#become(this.#dialer.state === 'connecting' ? 'connecting' : 'waiting');
+  }
+
+  #become(state: ClientState): void {
+    if (this.state === state) return;
+    this.state = state;
+    this.events.emit('state', state);
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * One room of a client, over all of its connections: which messages are new, and where some are missing.
+ *
+ * Owns the position, and which connection counts. In a room with history that is the one that joined last, because a resume
+ * brings what the older one had not told yet. In a plain room both count while a client moves, and the ids of the messages
+ * show which are the same. It never sends; gateway/rooms is the other end of it.
+ */
+import type { GapFrame, GatewayFrame, JoinLeaveFrame, MessageFrame, OkFrame, Position } from '../protocol.ts';
+import type { Connection } from './connection.ts';
+import { Emitter } from './emitter.ts';
+import { RoomcastError } from './error.ts';
+
+export interface Message {
+  data: unknown;
+  from?: string;
+  /** Unix milliseconds, by the clock of the node that accepted it. */
+  at: number;
+  /** In a room with history. */
+  offset?: number;
+  /** In a plain room. */
+  id?: string;
+  key?: string;
+  /** It was published while this client was away. */
+  recovered: boolean;
+}
+
+/**
+ * Messages are missing here, so load the state afresh.
+ *
+ * `reconnect`: the connection was lost, and a plain room replays nothing. `unrecovered`: the room cannot go on from the
+ * position. The others come from the gateway (docs/protocol.md); `count` 0: only `join` or `leave` may be missing.
+ */
+export interface Gap {
+  reason: GapFrame['reason'] | 'reconnect' | 'unrecovered';
+  first?: number;
+  last?: number;
+  count?: number;
+}
+
+export interface RoomEvents {
+  message: Message;
+  gap: Gap;
+  join: JoinLeaveFrame['members'];
+  leave: JoinLeaveFrame['members'];
+  /** `joining` covers the time without a connection. `error` says why a membership ended that `unsubscribe` did not end. */
+  state: { state: RoomState; error?: RoomcastError };
+}
+
+export type RoomState = 'idle' | 'joining' | 'joined';
+
+/** Ids that are remembered while a plain room moves, and own keys whose messages are hidden. The oldest are forgotten. */
+const maxRemembered = 10_000;
+const maxHidden = 1_000;
+
+export class Subscription {
+  readonly name: string;
+  readonly events = new Emitter<RoomEvents>();
+  state: RoomState = 'idle';
+  /** The application asked for it, and has not taken that back. */
+  isWanted = false;
+  position: Position | undefined;
+  /** The connection whose frames count, and the one that it replaces in a plain room. */
+  #lead: Connection | undefined;
+  #previous: Connection | undefined;
+  #wasJoined = false;
+  /** Whether what the lead tells from before its welcome was missed. */
+  #isResumed = false;
+  #seen: Map<string, Connection> | undefined;
+  readonly #hidden = new Set<string>();
+  #waiting: { resolve(): void; reject(error: RoomcastError): void }[] = [];
+  /** Both connections have told the same message, so the older one has nothing more to tell. */
+  #haveMet = false;
+  readonly #met: () => void;
+
+  /** `met` is called when the older connection is not needed any more. */
+  constructor(name: string, since: Position | undefined, met: () => void) {
+    this.name = name;
+    this.position = since;
+    this.#met = met;
+  }
+
+  /** Resolves when it is in the room. */
+  joining(): Promise<void> {
+    this.isWanted = true;
+    if (this.state === 'joined') return Promise.resolve();
+    this.#become('joining');
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  /** The members of a `subscribe` frame for this connection. */
+  request(connection: Connection): string {
+    if (this.#lead !== undefined && this.#lead !== connection) this.#seen ??= new Map();
+    return JSON.stringify({ type: 'subscribe', room: this.name, since: this.position }).slice(1, -1);
+  }
+
+  /** True for a connection on which it is a member now. */
+  isOn(connection: Connection): boolean {
+    return this.#lead === connection;
+  }
+
+  get lead(): Connection | undefined {
+    return this.#lead;
+  }
+
+  /** False while the older of two connections may still tell something new. */
+  get hasMoved(): boolean {
+    return this.#previous === undefined || this.#haveMet;
+  }
+
+  /** The answer to a `subscribe`, or the `subscribed` that stands for one. */
+  joined(connection: Connection, ok: Pick<OkFrame, 'epoch' | 'offset' | 'recovered'>): void {
+    // The backend has made it a member already: the answer says nothing new.
+    if (this.#lead === connection) return;
+    const old = this.#lead;
+    const at = ok.epoch === undefined || ok.offset === undefined ? undefined : { epoch: ok.epoch, offset: ok.offset };
+    const missing = this.#missing(at, ok.recovered === true, old !== undefined);
+    const isBehind = at !== undefined && at.epoch === this.position?.epoch && at.offset < this.position.offset;
+    if (!isBehind || missing !== undefined) this.position = at;
+    this.#lead = connection;
+    this.#previous = at === undefined ? old : undefined;
+    this.#haveMet = false;
+    this.#isResumed = ok.recovered === true;
+    this.#wasJoined = true;
+    this.#become('joined');
+    if (missing !== undefined) this.events.emit('gap', { reason: missing });
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Why messages before this place are missing, if they are. */
+  #missing(at: Position | undefined, recovered: boolean, isMoving: boolean): Gap['reason'] | undefined {
+    const heard = this.position;
+    if (recovered) return undefined;
+    if (heard === undefined) return this.#wasJoined && !isMoving ? 'reconnect' : undefined;
+    const isSame = at?.epoch === heard.epoch && (at.offset === heard.offset || (isMoving && at.offset < heard.offset));
+    return isSame ? undefined : 'unrecovered';
+  }
+
+  /** The gateway does not let it in, or the client has ended. */
+  refused(error: RoomcastError): void {
+    this.isWanted = false;
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
+    this.left(error);
+  }
+
+  /** It is a member no more, by `unsubscribe` or otherwise. */
+  left(error?: RoomcastError): void {
+    this.isWanted = false;
+    this.#lead = this.#previous = this.#seen = undefined;
+    this.#wasJoined = false;
+    for (const { reject } of this.#waiting.splice(0)) reject(new RoomcastError('closed', 'unsubscribed'));
+    this.#become('idle', error);
+  }
+
+  /** A connection is gone: its frames count no more. */
+  ended(connection: Connection): void {
+    if (this.#previous === connection) this.#previous = this.#seen = undefined;
+    if (this.#lead !== connection) return;
+    this.#lead = this.#previous;
+    this.#previous = undefined;
+    if (this.#lead !== undefined) return;
+    // What the backend made it a member of, the backend makes it a member of again.
+    this.#become(this.isWanted ? 'joining' : 'idle');
+  }
+
+  /** Messages with this key, of this user, are this client's own and not wanted. */
+  hide(key: string): void {
+    remember(this.#hidden, maxHidden);
+    this.#hidden.add(key);
+  }
+
+  /** A frame of this room. */
+  take(connection: Connection, frame: MessageFrame | GapFrame | JoinLeaveFrame): void {
+    const isLead = connection === this.#lead;
+    if (!isLead && connection !== this.#previous) return;
+    if (frame.type === 'message') this.#message(connection, frame);
+    else if (frame.type === 'gap') this.#gap(frame);
+    else if (isLead) this.events.emit(frame.type, frame.members);
+  }
+
+  /** The gateway has ended the membership. True: subscribe again, the room is another kind now. */
+  unsubscribed(connection: Connection, reason: Extract<GatewayFrame, { type: 'unsubscribed' }>['reason']): boolean {
+    if (this.#previous === connection) this.#previous = undefined;
+    if (this.#lead !== connection) return false;
+    this.#lead = undefined;
+    if (reason === 'changed' && this.isWanted) {
+      this.#become('joining');
+      return true;
+    }
+    this.left(new RoomcastError('forbidden', `the gateway ended the membership: ${reason}`));
+    return false;
+  }
+
+  #message(connection: Connection, frame: MessageFrame): void {
+    if (this.#isKnown(connection, frame)) return;
+    const { data, from, at, offset, id, key } = frame;
+    const isOwn = key !== undefined && (from ?? null) === (connection.welcome?.user ?? null);
+    if (isOwn && this.#hidden.delete(key)) return;
+    const recovered = this.#isResumed && at < (connection.welcome?.now ?? 0);
+    this.events.emit('message', {
+      ...{ data, at, recovered },
+      ...(from === undefined ? {} : { from }),
+      ...(offset === undefined ? {} : { offset }),
+      ...(id === undefined ? {} : { id }),
+      ...(key === undefined ? {} : { key }),
+    });
+  }
+
+  #isKnown(connection: Connection, { offset, id }: MessageFrame): boolean {
+    if (offset !== undefined && this.position !== undefined) {
+      if (offset <= this.position.offset) return true;
+      this.position = { epoch: this.position.epoch, offset };
+    } else if (id !== undefined && this.#seen !== undefined) {
+      const teller = this.#seen.get(id);
+      if (teller !== undefined) {
+        if (teller !== connection) this.#meet();
+        return true;
+      }
+      remember(this.#seen, maxRemembered);
+      this.#seen.set(id, connection);
+    }
+    return false;
+  }
+
+  #meet(): void {
+    if (this.#haveMet) return;
+    this.#haveMet = true;
+    this.#met();
+  }
+
+  #gap({ reason, first, last, count, epoch, offset }: GapFrame): void {
+    if (epoch !== undefined && offset !== undefined) {
+      if (epoch === this.position?.epoch && offset <= this.position.offset) return;
+      this.position = { epoch, offset };
+    }
+    this.events.emit('gap', {
+      reason,
+      ...(first === undefined ? {} : { first }),
+      ...(last === undefined ? {} : { last }),
+      ...(count === undefined ? {} : { count }),
+    });
+  }
+
+  #become(state: RoomState, error?: RoomcastError): void {
+    if (this.state === state) return;
+    this.state = state;
+    this.events.emit('state', error === undefined ? { state } : { state, error });
+  }
+}
+
+/** Makes room for one more: a Set and a Map keep their order. */
+function remember(known: Set<string> | Map<string, unknown>, max: number): void {
+  if (known.size < max) return;
+  const [oldest] = known.keys();
+  if (oldest !== undefined) known.delete(oldest);
+}

@@ -1,0 +1,139 @@
+/**
+ * Where a client's tokens come from, and their renewal on the open connection.
+ *
+ * Owns the last token and the one call for the next. `getToken` is never called while an earlier call is awaited; one that
+ * takes longer than 10 s is given up, its signal is aborted, and what it returns later is ignored.
+ */
+import type { Connection } from './connection.ts';
+import { RoomcastError } from './error.ts';
+
+export type GetToken = (options: { signal: AbortSignal }) => Promise<string> | string;
+
+const callMs = 10_000;
+const retryMs = 5_000;
+/** setTimeout takes at most 2^31 ms. */
+const longestTimerMs = 86_400_000;
+/** Of the time that a token is good for: then it is renewed. */
+const renewedAt = 0.8;
+const grammar = /^[\w.-]+$/;
+
+export class Tokens {
+  readonly #getToken: GetToken | undefined;
+  #token: string | undefined;
+  /** By Date.now(), which goes on while a machine sleeps. */
+  #goodUntil = Number.POSITIVE_INFINITY;
+  #call: Promise<string> | undefined;
+
+  constructor(token: string | undefined, getToken: GetToken | undefined) {
+    this.#token = token;
+    this.#getToken = getToken;
+  }
+
+  get canRenew(): boolean {
+    return this.#getToken !== undefined;
+  }
+
+  /** The last token while it is good, else a new one. `isNew` tells which. Undefined: this client has none. */
+  async get(): Promise<{ token: string | undefined; isNew: boolean }> {
+    if (this.#getToken === undefined) return { token: this.#token, isNew: true };
+    if (this.#token !== undefined && Date.now() < this.#goodUntil) return { token: this.#token, isNew: false };
+    return { token: await this.renew(), isNew: true };
+  }
+
+  renew(): Promise<string> {
+    this.#call ??= this.#ask().finally(() => {
+      this.#call = undefined;
+    });
+    return this.#call;
+  }
+
+  /** The gateway does not take the last token any more. */
+  drop(): void {
+    if (this.canRenew) this.#token = undefined;
+  }
+
+  /** How long the last token is good for, as the gateway says. */
+  isGoodFor(ms: number): void {
+    this.#goodUntil = Date.now() + ms * renewedAt;
+  }
+
+  async #ask(): Promise<string> {
+    const abort = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new RoomcastError('unauthorized', `getToken took longer than ${callMs / 1000} s`));
+        abort.abort();
+      }, callMs);
+    });
+    try {
+      const token = await Promise.race([this.#getToken?.({ signal: abort.signal }), late]);
+      if (!isToken(token)) throw new RoomcastError('unauthorized', 'getToken returned something that is no JWT');
+      this.#goodUntil = Number.POSITIVE_INFINITY;
+      this.#token = token;
+      return token;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+export function isToken(token: unknown): token is string {
+  return typeof token === 'string' && grammar.test(token);
+}
+
+/** Renews the token of one connection before it ends, until `stop`. */
+export class Renewal {
+  readonly #connection: Connection;
+  readonly #tokens: Tokens;
+  readonly #failed: (error: unknown) => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isStopped = false;
+
+  constructor(connection: Connection, tokens: Tokens, failed: (error: unknown) => void) {
+    this.#connection = connection;
+    this.#tokens = tokens;
+    this.#failed = failed;
+    this.#plan(connection.welcome?.expiresAt ?? null);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** `expiresAt` is by the gateway's clock, and so is the time now. */
+  #plan(expiresAt: number | null): void {
+    const { welcome, welcomedAt } = this.#connection;
+    if (expiresAt === null || welcome === undefined || !this.#tokens.canRenew) return;
+    const leftMs = expiresAt - (welcome.now + performance.now() - welcomedAt);
+    this.#tokens.isGoodFor(leftMs);
+    this.#wait(leftMs * renewedAt, () => this.#renew());
+  }
+
+  #wait(ms: number, then: () => void): void {
+    this.#timer = setTimeout(
+      () => (ms > longestTimerMs ? this.#wait(ms - longestTimerMs, then) : then()),
+      Math.min(longestTimerMs, ms),
+    );
+  }
+
+  #renew(): void {
+    this.#tokens.renew().then(
+      (token) => {
+        if (this.#isStopped) return;
+        this.#connection.ask(`"type":"auth","token":"${token}"`, (answer) => {
+          if (answer?.type === 'ok') this.#plan(answer.expiresAt ?? null);
+          else if (answer !== undefined) this.#again(new RoomcastError(answer.code, answer.message));
+        });
+      },
+      (error) => this.#again(error),
+    );
+  }
+
+  #again(error: unknown): void {
+    if (this.#isStopped) return;
+    this.#failed(error);
+    this.#wait(retryMs * (1 + Math.random()), () => this.#renew());
+  }
+}
