@@ -6,7 +6,6 @@
  * connection, session.ts > subscription.ts for what a room tells.
  */
 import type { Position } from '../protocol.ts';
-import { isRoomName, roomNameRule } from '../room.ts';
 import type { WebSocketConstructor } from './connection.ts';
 import { type Bounds, Room } from './room.ts';
 import { type ClientState, Session } from './session.ts';
@@ -22,7 +21,7 @@ export type { Gap, Message, RoomEvents, RoomState } from './subscription.ts';
 export interface Options {
   /** A JWT. Without it and without `getToken` the client is anonymous. */
   token?: string;
-  /** Called for the first token, and before the last one ends. It is retried, and never called twice at a time. */
+  /** Called for the first token, and before the last one ends. It is retried, and never called twice at a time. It wins over `token`. */
   getToken?: GetToken;
   /** Needed where there is no global one: Node 20 has `WebSocket` from the package `ws`. */
   WebSocket?: WebSocketConstructor;
@@ -78,7 +77,6 @@ export class Client {
 
   /** The room of this name, always the same object until it is left. `since` counts when it is a new one. */
   room(name: string, options: { since?: Position | undefined } = {}): Room {
-    if (!isRoomName(name)) throw new TypeError(`a room name has ${roomNameRule}`);
     return this.#facade(this.#session.room(name, options.since));
   }
 
@@ -98,12 +96,10 @@ export class Client {
 export function connect(url: string | URL, options: Options = {}): Client {
   const { token, getToken, publishMs = 100_000, maxRequests = 1_000, maxBehind = 1_000 } = options;
   const { WebSocket = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket } = options;
-  if (WebSocket === undefined) throw new TypeError('there is no global WebSocket here: give one as options.WebSocket');
-  if (token !== undefined && getToken !== undefined) throw new TypeError('give token or getToken, not both');
+  if (WebSocket === undefined) throw new TypeError('no global WebSocket here: give options.WebSocket');
   if (token !== undefined && !isToken(token)) throw new TypeError('token must be a JWT');
-  const address = new URL(url);
-  address.protocol = address.protocol.replace('http', 'ws');
-  if (!/^wss?:$/.test(address.protocol)) throw new TypeError(`url must begin with ws:// or wss://, and is ${url}`);
-  const session = new Session(WebSocket, address.href, new Tokens(token, getToken), maxRequests);
+  const { href } = new URL(url);
+  if (!/^wss?:/.test(href)) throw new TypeError('url must begin with ws:// or wss://');
+  const session = new Session(WebSocket, href, new Tokens(token, getToken), maxRequests);
   return new Client(session, { publishMs, questionMs, loop: maxBehind });
 }

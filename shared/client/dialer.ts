@@ -4,15 +4,14 @@
  * Owns the one attempt or the one timer to the next. It does not care whether an older connection is still open: after a
  * loss and in a move it does the same.
  */
-import { closeCode } from '../codes.ts';
-import { backoffMs, isFinal, leastWaitMs, lostStep } from './backoff.ts';
+import { backoffMs, isFinal, lostStep, rateLimited, rateLimitedMs, tokenExpired, unauthorized } from './backoff.ts';
 import type { Connection, ConnectionListener, End } from './connection.ts';
 import type { Tokens } from './token.ts';
 
-export interface DialerListener {
+/** Hears of a connection once it is welcomed. */
+export interface DialerListener extends ConnectionListener {
   /** It begins to wait, or to connect. */
   changed(): void;
-  connected(connection: Connection): void;
   /** Trying again is of no use. */
   refused(end: End): void;
   failed(error: unknown): void;
@@ -29,7 +28,6 @@ export class Dialer {
   readonly #open: Open;
   readonly #tokens: Tokens;
   readonly #listener: DialerListener;
-  readonly #live: ConnectionListener;
   /** Of the backoff. */
   #step = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -38,12 +36,10 @@ export class Dialer {
   #notBefore = 0;
   #isStopped = false;
 
-  /** `live` hears of connections once they are welcomed. */
-  constructor(open: Open, tokens: Tokens, listener: DialerListener, live: ConnectionListener) {
+  constructor(open: Open, tokens: Tokens, listener: DialerListener) {
     this.#open = open;
     this.#tokens = tokens;
     this.#listener = listener;
-    this.#live = live;
   }
 
   /** The last connection was stable. */
@@ -62,7 +58,7 @@ export class Dialer {
   /** The connection was lost, with this code. */
   again(code: number): void {
     if (this.state !== 'idle') return;
-    const leastMs = leastWaitMs(code);
+    const leastMs = code === rateLimited ? rateLimitedMs : 0;
     this.#notBefore = performance.now() + leastMs;
     this.#wait(leastMs + backoffMs(this.#step));
   }
@@ -109,12 +105,12 @@ export class Dialer {
       welcomed: (connection) => {
         this.#connection = undefined;
         this.state = 'idle';
-        this.#listener.connected(connection);
+        this.#listener.welcomed(connection);
       },
-      frame: (connection, frame) => this.#live.frame(connection, frame),
+      frame: (connection, frame) => this.#listener.frame(connection, frame),
       ended: (connection, end) => {
         if (connection === this.#connection) this.#ended(end, isNew);
-        else this.#live.ended(connection, end);
+        else this.#listener.ended(connection, end);
       },
     });
   }
@@ -122,8 +118,8 @@ export class Dialer {
   #ended(end: End, isNew: boolean): void {
     this.#connection = undefined;
     this.state = 'idle';
-    const isStale = end.code === closeCode.unauthorized && this.#tokens.canRenew && !isNew;
-    if (isStale || end.code === closeCode.tokenExpired) this.#tokens.drop();
+    const isStale = end.code === unauthorized && this.#tokens.canRenew && !isNew;
+    if (isStale || end.code === tokenExpired) this.#tokens.drop();
     if (isFinal(end.code) && !isStale) this.#listener.refused(end);
     else this.again(end.code);
   }

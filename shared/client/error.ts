@@ -15,12 +15,12 @@ export class RoomcastError extends Error {
   /** With `closed`: the close code of the connection, if the gateway ended it. */
   readonly closeCode: number | undefined;
 
-  constructor(code: RoomcastErrorCode, message: string, more: { retryAfterMs?: number; closeCode?: number } = {}) {
+  constructor(code: RoomcastErrorCode, message: string, retryAfterMs?: number, closeCode?: number) {
     super(message);
     this.name = 'RoomcastError';
     this.code = code;
-    this.retryAfterMs = more.retryAfterMs;
-    this.closeCode = more.closeCode;
+    this.retryAfterMs = retryAfterMs;
+    this.closeCode = closeCode;
   }
 }
 

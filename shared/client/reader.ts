@@ -6,7 +6,7 @@
  */
 import { RoomcastError } from './error.ts';
 
-export class Reader<Value> implements AsyncIterableIterator<Value> {
+export class Reader<Value extends object> implements AsyncIterableIterator<Value> {
   readonly #max: number;
   readonly #stopped: () => void;
   readonly #values: Value[] = [];
@@ -38,25 +38,20 @@ export class Reader<Value> implements AsyncIterableIterator<Value> {
     }
   }
 
-  next(): Promise<IteratorResult<Value>> {
-    const [value] = this.#values;
-    if (this.#values.length > 0) {
-      this.#values.shift();
-      return Promise.resolve({ value: value as Value, done: false });
-    }
+  async next(): Promise<IteratorResult<Value>> {
+    const [value] = this.#values.splice(0, 1);
+    if (value !== undefined) return { value, done: false };
     if (this.#end === undefined) return new Promise((resolve, reject) => this.#turns.push({ resolve, reject }));
-    if (this.#end !== null) {
-      const error = this.#end;
-      this.#end = null;
-      return Promise.reject(error);
-    }
-    return Promise.resolve({ value: undefined, done: true });
+    const error = this.#end;
+    this.#end = null;
+    if (error !== null) throw error;
+    return { value: undefined, done: true };
   }
 
-  return(): Promise<IteratorResult<Value>> {
+  async return(): Promise<IteratorResult<Value>> {
     this.#values.length = 0;
     this.end(null);
-    return Promise.resolve({ value: undefined, done: true });
+    return { value: undefined, done: true };
   }
 
   [Symbol.asyncIterator](): this {

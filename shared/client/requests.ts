@@ -42,11 +42,10 @@ export class Requests {
   }
 
   /** `route`: the connection to use now, if there is one. Rejects after `withinMs`. */
-  ask(members: string, withinMs: number, route: () => Connection | undefined): Promise<OkFrame> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+  async ask(members: string, withinMs: number, route: () => Connection | undefined): Promise<OkFrame> {
+    if (this.#closed !== undefined) throw this.#closed;
     if (this.#waiting.size >= this.#max || this.#characters + members.length > maxCharacters) {
-      const message = `${this.#waiting.size} requests wait for an answer already; wait for some of them first`;
-      return Promise.reject(new RoomcastError('limit_exceeded', message));
+      throw new RoomcastError('limit_exceeded', 'too many requests wait for an answer; wait for some of them first');
     }
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => this.#finish(waiting, lateness(waiting)), withinMs);
@@ -121,7 +120,7 @@ export class Requests {
 }
 
 export function errorOf({ code, message, retryAfterMs }: ErrorFrame): RoomcastError {
-  return new RoomcastError(code, message, retryAfterMs === undefined ? {} : { retryAfterMs });
+  return new RoomcastError(code, message, retryAfterMs);
 }
 
 /** `timeout`: nobody knows whether it was taken. Any other code: it was not. */

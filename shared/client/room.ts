@@ -93,21 +93,15 @@ export class Room implements AsyncIterable<Message> {
     if (!echo) this.#subscription.hide(key);
     const members = membersOf({ type: 'publish', room: this.name, data, key });
     const ok = await this.#session.requests.ask(members, this.#bounds.publishMs, () => this.#session.newest);
-    const { epoch, offset, duplicate } = ok;
-    return {
-      ...(epoch === undefined || offset === undefined ? {} : { epoch, offset }),
-      ...(duplicate === undefined ? {} : { duplicate }),
-    };
+    return answerOf(ok);
   }
 
-  async history(options: { limit?: number; after?: number; before?: number; epoch?: string } = {}): Promise<History> {
-    const { epoch = '', offset = 0, first = 0, messages = [], more } = await this.#question('history', options);
-    return { epoch, offset, first, messages, ...(more === undefined ? {} : { more }) };
+  history(options: { limit?: number; after?: number; before?: number; epoch?: string } = {}): Promise<History> {
+    return this.#question('history', options);
   }
 
-  async presence(options: { limit?: number; after?: string } = {}): Promise<Presence> {
-    const { count = 0, users = 0, members = [], more } = await this.#question('presence', options);
-    return { count, users, members, ...(more === undefined ? {} : { more }) };
+  presence(options: { limit?: number; after?: string } = {}): Promise<Presence> {
+    return this.#question('presence', options);
   }
 
   /** Messages from now on. It subscribes if nobody has, and ends with an error when the membership does. */
@@ -126,15 +120,20 @@ export class Room implements AsyncIterable<Message> {
   }
 
   /** Members may ask, so it waits until this client is one, if it is to be. */
-  #question(type: 'history' | 'presence', options: object): Promise<OkFrame> {
+  async #question<Answered>(type: 'history' | 'presence', options: object): Promise<Answered> {
     const members = membersOf({ ...options, type, room: this.name });
     const route = () => (this.#subscription.isWanted ? this.#subscription.lead : this.#session.newest);
-    return this.#session.requests.ask(members, this.#bounds.questionMs, route);
+    return answerOf(await this.#session.requests.ask(members, this.#bounds.questionMs, route));
   }
 }
 
 function membersOf(frame: object): string {
   return JSON.stringify(frame).slice(1, -1);
+}
+
+/** What the protocol says of an answer to this frame is what `ok` carries. */
+function answerOf<Answered>({ type, id, room, ...answer }: OkFrame): Answered {
+  return answer as Answered;
 }
 
 function randomKey(): string {

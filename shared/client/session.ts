@@ -4,9 +4,8 @@
  * Owns the list of open connections: one, or two while the client moves to another node. The newest one publishes and joins;
  * an older one is closed when every room has moved. What a message means to a room is in subscription.ts.
  */
-import { closeCode } from '../codes.ts';
 import type { GatewayFrame, Position, SubscribedFrame } from '../protocol.ts';
-import { isFinal } from './backoff.ts';
+import { connectionLimit, isFinal, tokenExpired } from './backoff.ts';
 import { Connection, type End, type WebSocketConstructor } from './connection.ts';
 import { Dialer } from './dialer.ts';
 import { Emitter } from './emitter.ts';
@@ -53,21 +52,14 @@ export class Session {
   constructor(WebSocket: WebSocketConstructor, url: string, tokens: Tokens, maxRequests: number) {
     this.#tokens = tokens;
     this.requests = new Requests(maxRequests);
-    this.#dialer = new Dialer(
-      (token, listener) => new Connection(WebSocket, url, token, listener),
-      tokens,
-      {
-        changed: () => this.#tell(),
-        connected: (connection) => this.#connected(connection),
-        refused: (end) => this.#finish(end),
-        failed: (error) => this.#failed(error),
-      },
-      {
-        welcomed: () => undefined,
-        frame: (connection, frame) => this.#take(connection, frame),
-        ended: (connection, end) => this.#ended(connection, end),
-      },
-    );
+    this.#dialer = new Dialer((token, listener) => new Connection(WebSocket, url, token, listener), tokens, {
+      changed: () => this.#tell(),
+      welcomed: (connection) => this.#connected(connection),
+      refused: (end) => this.#finish(end),
+      failed: (error) => this.#failed(error),
+      frame: (connection, frame) => this.#take(connection, frame),
+      ended: (connection, end) => this.#ended(connection, end),
+    });
     this.#unwatchPage = watchPage(
       () => {
         for (const connection of this.#connections()) connection.probe();
@@ -94,11 +86,10 @@ export class Session {
   }
 
   /** Resolves when it is in the room, after as many connections as it takes. */
-  subscribe(room: Subscription): Promise<void> {
-    if (this.state === 'closed') return Promise.reject(new RoomcastError('closed', 'the client is closed'));
-    const known = this.#rooms.get(room.name) ?? room;
-    if (known !== room) {
-      return Promise.reject(new RoomcastError('bad_request', 'this Room was left: take it from client.room() again'));
+  async subscribe(room: Subscription): Promise<void> {
+    if (this.state === 'closed') throw new RoomcastError('closed', 'the client is closed');
+    if ((this.#rooms.get(room.name) ?? room) !== room) {
+      throw new RoomcastError('bad_request', 'this Room was left: take it from client.room() again');
     }
     this.#rooms.set(room.name, room);
     const isNew = !room.isWanted && room.state !== 'joined';
@@ -218,10 +209,9 @@ export class Session {
     if (!this.#live.has(connection)) return;
     this.#judge(connection);
     this.#drop(connection);
-    if (end.code === closeCode.tokenExpired) this.#tokens.drop();
+    if (end.code === tokenExpired) this.#tokens.drop();
     // A second connection of this user may have replaced this one, and it is our own.
-    const isReplaced =
-      end.code === closeCode.connectionLimit && (this.#live.size > 0 || this.#dialer.state === 'connecting');
+    const isReplaced = end.code === connectionLimit && (this.#live.size > 0 || this.#dialer.state === 'connecting');
     if (isFinal(end.code) && !isReplaced) {
       this.#finish(end);
       return;
@@ -236,9 +226,7 @@ export class Session {
   }
 
   #finish({ code, reason }: End): void {
-    const error = new RoomcastError('closed', `the gateway ended the connection: ${code} ${reason}`, {
-      closeCode: code,
-    });
+    const error = new RoomcastError('closed', `the gateway ended the connection: ${code} ${reason}`, undefined, code);
     this.#stop(error);
     this.events.emit('error', error);
   }

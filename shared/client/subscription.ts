@@ -10,16 +10,8 @@ import type { Connection } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { RoomcastError } from './error.ts';
 
-export interface Message {
-  data: unknown;
-  from?: string;
-  /** Unix milliseconds, by the clock of the node that accepted it. */
-  at: number;
-  /** In a room with history. */
-  offset?: number;
-  /** In a plain room. */
-  id?: string;
-  key?: string;
+/** `offset` in a room with history, `id` in a plain one; `from`, if it has an author; `at`, of the node that accepted it. */
+export interface Message extends Omit<MessageFrame, 'type' | 'room'> {
   /** It was published while this client was away. */
   recovered: boolean;
 }
@@ -30,11 +22,8 @@ export interface Message {
  * `reconnect`: the connection was lost, and a plain room replays nothing. `unrecovered`: the room cannot go on from the
  * position. The others come from the gateway (docs/protocol.md); `count` 0: only `join` or `leave` may be missing.
  */
-export interface Gap {
+export interface Gap extends Pick<GapFrame, 'first' | 'last' | 'count'> {
   reason: GapFrame['reason'] | 'reconnect' | 'unrecovered';
-  first?: number;
-  last?: number;
-  count?: number;
 }
 
 export interface RoomEvents {
@@ -43,7 +32,7 @@ export interface RoomEvents {
   join: JoinLeaveFrame['members'];
   leave: JoinLeaveFrame['members'];
   /** `joining` covers the time without a connection. `error` says why a membership ended that `unsubscribe` did not end. */
-  state: { state: RoomState; error?: RoomcastError };
+  state: { state: RoomState; error: RoomcastError | undefined };
 }
 
 export type RoomState = 'idle' | 'joining' | 'joined';
@@ -112,7 +101,8 @@ export class Subscription {
     // The backend has made it a member already: the answer says nothing new.
     if (this.#lead === connection) return;
     const old = this.#lead;
-    const at = ok.epoch === undefined || ok.offset === undefined ? undefined : { epoch: ok.epoch, offset: ok.offset };
+    const { epoch, offset = 0 } = ok;
+    const at = epoch === undefined ? undefined : { epoch, offset };
     const missing = this.#missing(at, ok.recovered === true, old !== undefined);
     const isBehind = at !== undefined && at.epoch === this.position?.epoch && at.offset < this.position.offset;
     if (!isBehind || missing !== undefined) this.position = at;
@@ -137,8 +127,6 @@ export class Subscription {
 
   /** The gateway does not let it in, or the client has ended. */
   refused(error: RoomcastError): void {
-    this.isWanted = false;
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
     this.left(error);
   }
 
@@ -147,7 +135,7 @@ export class Subscription {
     this.isWanted = false;
     this.#lead = this.#previous = this.#seen = undefined;
     this.#wasJoined = false;
-    for (const { reject } of this.#waiting.splice(0)) reject(new RoomcastError('closed', 'unsubscribed'));
+    for (const { reject } of this.#waiting.splice(0)) reject(error ?? new RoomcastError('closed', 'unsubscribed'));
     this.#become('idle', error);
   }
 
@@ -192,17 +180,11 @@ export class Subscription {
 
   #message(connection: Connection, frame: MessageFrame): void {
     if (this.#isKnown(connection, frame)) return;
-    const { data, from, at, offset, id, key } = frame;
-    const isOwn = key !== undefined && (from ?? null) === (connection.welcome?.user ?? null);
-    if (isOwn && this.#hidden.delete(key)) return;
-    const recovered = this.#isResumed && at < (connection.welcome?.now ?? 0);
-    this.events.emit('message', {
-      ...{ data, at, recovered },
-      ...(from === undefined ? {} : { from }),
-      ...(offset === undefined ? {} : { offset }),
-      ...(id === undefined ? {} : { id }),
-      ...(key === undefined ? {} : { key }),
-    });
+    const { type, room, ...message } = frame;
+    const { from = null, key = '', at } = message;
+    const { user = null, now = 0 } = connection.welcome ?? {};
+    if (from === user && this.#hidden.delete(key)) return;
+    this.events.emit('message', { ...message, recovered: this.#isResumed && at < now });
   }
 
   #isKnown(connection: Connection, { offset, id }: MessageFrame): boolean {
@@ -227,23 +209,18 @@ export class Subscription {
     this.#met();
   }
 
-  #gap({ reason, first, last, count, epoch, offset }: GapFrame): void {
+  #gap({ type, room, epoch, offset, ...gap }: GapFrame): void {
     if (epoch !== undefined && offset !== undefined) {
       if (epoch === this.position?.epoch && offset <= this.position.offset) return;
       this.position = { epoch, offset };
     }
-    this.events.emit('gap', {
-      reason,
-      ...(first === undefined ? {} : { first }),
-      ...(last === undefined ? {} : { last }),
-      ...(count === undefined ? {} : { count }),
-    });
+    this.events.emit('gap', gap);
   }
 
   #become(state: RoomState, error?: RoomcastError): void {
     if (this.state === state) return;
     this.state = state;
-    this.events.emit('state', error === undefined ? { state } : { state, error });
+    this.events.emit('state', { state, error });
   }
 }
 

@@ -2,17 +2,17 @@
  * Where a client's tokens come from, and their renewal on the open connection.
  *
  * Owns the last token and the one call for the next. `getToken` is never called while an earlier call is awaited; one that
- * takes longer than 10 s is given up, its signal is aborted, and what it returns later is ignored.
+ * takes longer than 10 s is given up, and what it returns later is ignored.
  */
 import type { Connection } from './connection.ts';
 import { RoomcastError } from './error.ts';
 
-export type GetToken = (options: { signal: AbortSignal }) => Promise<string> | string;
+export type GetToken = () => Promise<string> | string;
 
 const callMs = 10_000;
 const retryMs = 5_000;
 /** setTimeout takes at most 2^31 ms. */
-const longestTimerMs = 86_400_000;
+const longestTimerMs = 2 ** 31 - 1;
 /** Of the time that a token is good for: then it is renewed. */
 const renewedAt = 0.8;
 const grammar = /^[\w.-]+$/;
@@ -58,16 +58,12 @@ export class Tokens {
   }
 
   async #ask(): Promise<string> {
-    const abort = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(new RoomcastError('unauthorized', `getToken took longer than ${callMs / 1000} s`));
-        abort.abort();
-      }, callMs);
+      timer = setTimeout(() => reject(new RoomcastError('unauthorized', 'getToken took longer than 10 s')), callMs);
     });
     try {
-      const token = await Promise.race([this.#getToken?.({ signal: abort.signal }), late]);
+      const token = await Promise.race([this.#getToken?.(), late]);
       if (!isToken(token)) throw new RoomcastError('unauthorized', 'getToken returned something that is no JWT');
       this.#goodUntil = Number.POSITIVE_INFINITY;
       this.#token = token;
@@ -108,14 +104,11 @@ export class Renewal {
     if (expiresAt === null || welcome === undefined || !this.#tokens.canRenew) return;
     const leftMs = expiresAt - (welcome.now + performance.now() - welcomedAt);
     this.#tokens.isGoodFor(leftMs);
-    this.#wait(leftMs * renewedAt, () => this.#renew());
+    this.#wait(leftMs * renewedAt);
   }
 
-  #wait(ms: number, then: () => void): void {
-    this.#timer = setTimeout(
-      () => (ms > longestTimerMs ? this.#wait(ms - longestTimerMs, then) : then()),
-      Math.min(longestTimerMs, ms),
-    );
+  #wait(ms: number): void {
+    this.#timer = setTimeout(() => this.#renew(), Math.min(longestTimerMs, ms));
   }
 
   #renew(): void {
@@ -134,6 +127,6 @@ export class Renewal {
   #again(error: unknown): void {
     if (this.#isStopped) return;
     this.#failed(error);
-    this.#wait(retryMs * (1 + Math.random()), () => this.#renew());
+    this.#wait(retryMs * (1 + Math.random()));
   }
 }
