@@ -21,7 +21,7 @@ export type { Gap, Message, RoomEvents, RoomState } from './subscription.ts';
 export interface Options {
   /** A JWT. Without it and without `getToken` the client is anonymous. */
   token?: string;
-  /** Called for the first token, and before the last one ends. It is retried, and never called twice at a time. It wins over `token`. */
+  /** Called for the first token, if `token` is not given, and before the last one ends. It is retried, never twice at a time. */
   getToken?: GetToken;
   /** Needed where there is no global one: Node 20 has `WebSocket` from the package `ws`. */
   WebSocket?: WebSocketConstructor;

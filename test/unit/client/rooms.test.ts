@@ -1,0 +1,368 @@
+/** What a room tells: each message once and in order, and every place where some are missing. */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Gap, Message, Room } from '../../../shared/client/client.ts';
+import { useFakeClock } from '../fake-clock.ts';
+import { FakeGateway, type FakeSocket } from './fake-gateway.ts';
+
+useFakeClock();
+let random: { mockRestore(): void };
+beforeEach(() => {
+  random = vi.spyOn(Math, 'random').mockReturnValue(0);
+});
+afterEach(() => random.mockRestore());
+
+const passes = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+
+/** A client that is welcomed, and what its room tells, in order. */
+async function joined(ok: object, since?: { epoch: string; offset: number }) {
+  const gateway = new FakeGateway();
+  await passes(0);
+  gateway.last.welcome();
+  const room = gateway.client.room('room', { since });
+  const told = listen(room);
+  const joining = room.subscribe();
+  gateway.last.answer('subscribe', ok);
+  await joining;
+  return { gateway, room, told, first: gateway.last };
+}
+
+function listen(room: Room): unknown[] {
+  const told: unknown[] = [];
+  room.on('message', ({ data }: Message) => told.push(data));
+  room.on('gap', (gap: Gap) => told.push(gap));
+  return told;
+}
+
+/** The connection is lost, and the next one is welcomed. */
+async function reconnected(gateway: FakeGateway): Promise<FakeSocket> {
+  gateway.last.end(1006);
+  await passes(0);
+  return gateway.last.welcome();
+}
+
+/** The node asks to move, and the next connection is welcomed. */
+async function moving(gateway: FakeGateway): Promise<FakeSocket> {
+  gateway.last.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+  await passes(0);
+  return gateway.last.welcome();
+}
+
+const kept = (offset: number, more: object = {}) => ({
+  type: 'message',
+  room: 'room',
+  offset,
+  data: offset,
+  at: 1,
+  ...more,
+});
+const plain = (id: string, more: object = {}) => ({ type: 'message', room: 'room', id, data: id, at: 1, ...more });
+const since = (socket: FakeSocket) => socket.sentOf('subscribe').map((frame) => [frame.room, frame.since]);
+
+test('after a reconnect every room is resumed from its position, and what was told before is dropped', async () => {
+  const { gateway, room, told, first } = await joined({ epoch: 'e', offset: 4 });
+  first.tell(kept(5));
+  expect(room.position).toEqual({ epoch: 'e', offset: 5 });
+  const next = await reconnected(gateway);
+  expect(room.state).toBe('joining');
+  expect(since(next)).toEqual([['room', { epoch: 'e', offset: 5 }]]);
+  next.answer('subscribe', { epoch: 'e', offset: 5, recovered: true });
+  next.tell(kept(5));
+  next.tell(kept(6));
+  expect(told).toEqual([5, 6]);
+  expect(room.state).toBe('joined');
+});
+
+test('a message from before the new connection is marked as recovered, a later one is not', async () => {
+  const { gateway, room } = await joined({ epoch: 'e', offset: 0 });
+  const marks: boolean[] = [];
+  room.on('message', ({ recovered }) => marks.push(recovered));
+  const next = await reconnected(gateway);
+  next.answer('subscribe', { epoch: 'e', offset: 0, recovered: true });
+  next.tell(kept(1, { at: 999_000 }));
+  next.tell(kept(2, { at: 1_000_001 }));
+  expect(marks).toEqual([true, false]);
+});
+
+test('a saved position, given back, resumes after a reload of the page', async () => {
+  const { told, first } = await joined({ epoch: 'e', offset: 7, recovered: true }, { epoch: 'e', offset: 7 });
+  expect(since(first)).toEqual([['room', { epoch: 'e', offset: 7 }]]);
+  first.tell(kept(8));
+  expect(told).toEqual([8]);
+});
+
+describe('a place where messages are missing is one gap with a reason', () => {
+  test('a resume that is refused', async () => {
+    const { gateway, told, room } = await joined({ epoch: 'e', offset: 4 });
+    const next = await reconnected(gateway);
+    next.answer('subscribe', { epoch: 'e', offset: 90, recovered: false });
+    next.tell(kept(91));
+    expect(told).toEqual([{ reason: 'unrecovered' }, 91]);
+    expect(room.position).toEqual({ epoch: 'e', offset: 91 });
+  });
+
+  test('a resume that is refused, although nothing was missed, is none', async () => {
+    const { gateway, told } = await joined({ epoch: 'e', offset: 4 });
+    const next = await reconnected(gateway);
+    next.answer('subscribe', { epoch: 'e', offset: 4, recovered: false });
+    expect(told).toEqual([]);
+  });
+
+  test('an epoch that is another one', async () => {
+    const { gateway, told } = await joined({ epoch: 'e', offset: 4 });
+    const next = await reconnected(gateway);
+    next.answer('subscribe', { epoch: 'f', offset: 4, recovered: false });
+    next.tell(kept(5));
+    expect(told).toEqual([{ reason: 'unrecovered' }, 5]);
+  });
+
+  test('a plain room whose connection was lost', async () => {
+    const { gateway, told } = await joined({});
+    const next = await reconnected(gateway);
+    next.answer('subscribe');
+    next.tell(plain('a'));
+    expect(told).toEqual([{ reason: 'reconnect' }, 'a']);
+  });
+
+  test('what the gateway says, in its place; and a new epoch begins at its position', async () => {
+    const { told, first, room } = await joined({ epoch: 'e', offset: 4 });
+    first.tell(kept(5));
+    first.tell({ type: 'gap', room: 'room', reason: 'trimmed', first: 6, last: 8, count: 3, epoch: 'e', offset: 8 });
+    first.tell(kept(9));
+    first.tell({ type: 'gap', room: 'room', reason: 'epoch', epoch: 'f', offset: 0 });
+    first.tell(kept(1));
+    first.tell({ type: 'gap', room: 'room', reason: 'slow', count: 0 });
+    expect(told).toEqual([
+      ...[5, { reason: 'trimmed', first: 6, last: 8, count: 3 }, 9],
+      ...[{ reason: 'epoch' }, 1, { reason: 'slow', count: 0 }],
+    ]);
+    expect(room.position).toEqual({ epoch: 'f', offset: 1 });
+  });
+
+  test('a room that is another kind now: it joins again by itself', async () => {
+    const { told, first, room } = await joined({ epoch: 'e', offset: 4 });
+    first.tell({ type: 'unsubscribed', room: 'room', reason: 'changed' });
+    expect(room.state).toBe('joining');
+    first.answer('subscribe', { recovered: false });
+    first.tell(plain('a'));
+    expect(told).toEqual([{ reason: 'unrecovered' }, 'a']);
+    expect(room.position).toBeUndefined();
+  });
+});
+
+test('200 rooms are resumed with at most 32 subscribes unanswered; a refusal that passes stops all for its time', async () => {
+  const gateway = new FakeGateway();
+  await passes(0);
+  const names = Array.from({ length: 200 }, (_, index) => `room${index}`);
+  const joining = names.map((name) => gateway.client.room(name).subscribe());
+  const socket = gateway.last.welcome();
+  const asked = () => socket.sentOf('subscribe');
+  expect(asked()).toHaveLength(32);
+  socket.refuse('subscribe', 'rate_limited', { retryAfterMs: 3_000 });
+  socket.answer('subscribe', {}, 'room0');
+  await passes(2_999);
+  expect(asked()).toHaveLength(32);
+  await passes(1);
+  expect(asked()).toHaveLength(34);
+  let answered = 32;
+  socket.answer('subscribe', {}, 'room31');
+  for (const name of names.slice(1, 31)) socket.answer('subscribe', {}, name);
+  for (; answered < asked().length; answered++) socket.answer('subscribe', {}, String(asked()[answered]?.room));
+  await Promise.all(joining);
+  expect(new Set(asked().map(({ room }) => room)).size).toBe(200);
+});
+
+describe('make before break', () => {
+  test('a room with history: the old connection is closed behind the ok of the new one, and nothing is doubled', async () => {
+    const { gateway, told, first } = await joined({ epoch: 'e', offset: 0 });
+    first.tell(kept(1));
+    const next = await moving(gateway);
+    expect(gateway.client.state).toBe('open');
+    first.tell(kept(2));
+    expect(since(next)).toEqual([['room', { epoch: 'e', offset: 1 }]]);
+    expect(first.closedWith).toBeUndefined();
+    next.answer('subscribe', { epoch: 'e', offset: 1, recovered: true });
+    expect(first.closedWith).toBe(1000);
+    for (const offset of [2, 3]) next.tell(kept(offset));
+    expect(told).toEqual([1, 2, 3]);
+  });
+
+  test('a plain room: both are heard until both have told the same message', async () => {
+    const { gateway, told, first } = await joined({});
+    const next = await moving(gateway);
+    first.tell(plain('a'));
+    next.answer('subscribe');
+    next.tell(plain('b'));
+    expect(first.closedWith).toBeUndefined();
+    first.tell(plain('b'));
+    expect(first.closedWith).toBe(1000);
+    next.tell(plain('c'));
+    expect(told).toEqual(['a', 'b', 'c']);
+  });
+
+  test('a plain room without messages: a second after the last ok', async () => {
+    const { gateway, told, first } = await joined({});
+    const next = await moving(gateway);
+    next.answer('subscribe');
+    first.tell(plain('a'));
+    await passes(999);
+    expect(first.closedWith).toBeUndefined();
+    await passes(1);
+    expect(first.closedWith).toBe(1000);
+    expect(told).toEqual(['a']);
+  });
+
+  test('a new connection that fails leaves the old one in place, and is tried again', async () => {
+    const { gateway, told, first } = await joined({ epoch: 'e', offset: 0 });
+    first.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+    await passes(0);
+    gateway.last.end(1006);
+    first.tell(kept(1));
+    expect(gateway.client.state).toBe('open');
+    await passes(0);
+    expect(gateway.sockets).toHaveLength(3);
+    gateway.last.welcome().answer('subscribe', { epoch: 'e', offset: 1, recovered: true });
+    expect(first.closedWith).toBe(1000);
+    expect(told).toEqual([1]);
+  });
+
+  test('an old connection that ends too early: a gap in a plain room, a resume in one with history', async () => {
+    const { gateway, told, first } = await joined({});
+    first.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+    await passes(0);
+    first.end(4001);
+    gateway.last.welcome().answer('subscribe');
+    expect(told).toEqual([{ reason: 'reconnect' }]);
+    expect(gateway.sockets).toHaveLength(2);
+  });
+
+  test('4506 on the old one is this client replacing itself, where a user may have one connection', async () => {
+    const { gateway, first } = await joined({});
+    first.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+    await passes(0);
+    first.end(4506);
+    expect(gateway.client.state).toBe('connecting');
+    gateway.last.welcome();
+    expect(gateway.client.state).toBe('open');
+  });
+
+  test('nodes that stop one after the other slow the client down instead of making it spin', async () => {
+    random = vi.spyOn(Math, 'random').mockReturnValue(0.999);
+    const { gateway } = await joined({ epoch: 'e', offset: 0 });
+    for (let moves = 0; moves < 10; moves++) {
+      gateway.last.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+      await passes(0);
+      if (gateway.client.state === 'open') gateway.last.welcome();
+    }
+    expect(gateway.sockets.length).toBeLessThan(6);
+  });
+});
+
+test('a room that the gateway refuses rejects, and one that is taken away says why', async () => {
+  const { gateway, room, first } = await joined({});
+  const other = gateway.client.room('other').subscribe();
+  first.refuse('subscribe', 'forbidden');
+  await expect(other).rejects.toMatchObject({ code: 'forbidden' });
+  const states: unknown[] = [];
+  room.on('state', ({ state, error }) => states.push([state, error?.code]));
+  first.tell({ type: 'unsubscribed', room: 'room', reason: 'kicked' });
+  expect(states).toEqual([['idle', 'forbidden']]);
+  const next = await reconnected(gateway);
+  expect(next.sentOf('subscribe')).toEqual([]);
+});
+
+test('a room that the backend subscribes is told, and is not asked for after a reconnect', async () => {
+  const { gateway, first } = await joined({ epoch: 'e', offset: 0 });
+  const rooms: Room[] = [];
+  gateway.client.on('subscribed', (room) => rooms.push(room));
+  first.tell({ type: 'subscribed', room: 'news', epoch: 'n', offset: 3 });
+  const told = listen(rooms[0] as Room);
+  first.tell({ type: 'message', room: 'news', offset: 4, data: 'four', at: 1 });
+  const next = await reconnected(gateway);
+  expect(since(next)).toEqual([['room', { epoch: 'e', offset: 0 }]]);
+  next.tell({ type: 'subscribed', room: 'news', epoch: 'n', offset: 9 });
+  expect(told).toEqual(['four', { reason: 'unrecovered' }]);
+  expect(rooms).toHaveLength(2);
+});
+
+test('unsubscribe: no frame of the room counts from then on, and it is not joined again', async () => {
+  const { gateway, room, told, first } = await joined({});
+  const leaving = room.unsubscribe();
+  first.tell(plain('late'));
+  first.answer('unsubscribe');
+  await leaving;
+  expect(told).toEqual([]);
+  expect(since(await reconnected(gateway))).toEqual([]);
+  expect(gateway.client.room('room')).not.toBe(room);
+});
+
+test('join and leave come from one connection at a time', async () => {
+  const { gateway, room, first } = await joined({});
+  const users: unknown[] = [];
+  room.on('join', (members) => users.push(...members));
+  const next = await moving(gateway);
+  next.answer('subscribe');
+  for (const socket of [first, next]) socket.tell({ type: 'join', room: 'room', members: [{ user: 'bob' }] });
+  expect(users).toEqual([{ user: 'bob' }]);
+});
+
+test('a listener that throws disturbs neither the other listeners nor the client', async () => {
+  const thrown: unknown[] = [];
+  const queue = vi.spyOn(globalThis, 'queueMicrotask').mockImplementation((callback) => {
+    try {
+      callback();
+    } catch (error) {
+      thrown.push(error);
+    }
+  });
+  const { room, first, told } = await joined({});
+  room.on('message', () => {
+    throw new Error('of the application');
+  });
+  room.on('message', ({ data }) => told.push(`again ${data}`));
+  first.tell(plain('a'));
+  queue.mockRestore();
+  expect(told).toEqual(['a', 'again a']);
+  expect(thrown).toMatchObject([{ message: 'of the application' }]);
+});
+
+describe('for await', () => {
+  test('subscribes by itself, and gets every message from the first one on', async () => {
+    const gateway = new FakeGateway();
+    await passes(0);
+    const reader = gateway.client.room('room')[Symbol.asyncIterator]();
+    gateway.last.welcome().answer('subscribe');
+    for (const id of ['a', 'b']) gateway.last.tell(plain(id));
+    expect(await reader.next()).toMatchObject({ value: { data: 'a' } });
+    expect(await reader.next()).toMatchObject({ value: { data: 'b' } });
+    const waiting = reader.next();
+    gateway.last.tell(plain('c'));
+    expect(await waiting).toMatchObject({ value: { data: 'c' } });
+    await reader.return?.();
+    expect(await reader.next()).toMatchObject({ done: true });
+  });
+
+  test('a loop that falls behind the bound ends with an error, behind what it has; listeners go on', async () => {
+    const gateway = new FakeGateway({ maxBehind: 2 });
+    await passes(0);
+    const room = gateway.client.room('room');
+    const told = listen(room);
+    const reader = room[Symbol.asyncIterator]();
+    gateway.last.welcome().answer('subscribe');
+    for (const id of ['a', 'b', 'c', 'd']) gateway.last.tell(plain(id));
+    expect(await reader.next()).toMatchObject({ value: { data: 'a' } });
+    expect(await reader.next()).toMatchObject({ value: { data: 'b' } });
+    await expect(reader.next()).rejects.toMatchObject({ code: 'limit_exceeded' });
+    expect(await reader.next()).toMatchObject({ done: true });
+    expect(told).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  test('ends with the membership: by an error if it was taken away, without one after unsubscribe', async () => {
+    const { gateway, room, first } = await joined({});
+    const [one, other] = [room[Symbol.asyncIterator](), gateway.client.room('refused')[Symbol.asyncIterator]()];
+    const [ended, refused] = [one.next(), other.next()];
+    first.refuse('subscribe', 'forbidden');
+    await expect(refused).rejects.toMatchObject({ code: 'forbidden' });
+    void room.unsubscribe();
+    expect(await ended).toMatchObject({ done: true });
+  });
+});
