@@ -40,6 +40,11 @@ export class Demo {
     return html.replace('{{token}}', await this.token(`guest-${randomBytes(3).toString('hex')}`));
   }
 
+  /** The client library in one file, as `npm run build` makes it. */
+  script(): Promise<string> {
+    return readFile(new URL('../client.js', import.meta.url), 'utf8');
+  }
+
   /** A command to paste into a terminal in the project's folder. */
   async example(port: number): Promise<string> {
     const frames = [

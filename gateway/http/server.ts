@@ -48,16 +48,17 @@ export interface ServerSettings extends HandshakeSettings {
   tlsKeyFile: string | undefined;
 }
 
-/** The page at `/`, as HTML. */
+/** The page at `/`, as HTML, and the client library at `/client.js`, for pages to import. */
 export interface IndexPage {
   page(): Promise<string>;
+  script(): Promise<string>;
 }
 
 export interface ServerParts extends WebSocketParts {
   config: ServerSettings;
   /** Those that a client may choose. The first one is for a client that chooses none. */
   dialects: readonly Dialect[];
-  /** Answers GET /. */
+  /** Answers GET / and GET /client.js. */
   demo: IndexPage | undefined;
 }
 
@@ -179,7 +180,11 @@ export class Server {
         const missing = textAnswer('404 Not Found', 'Not found. The WebSocket endpoint is /ws.');
         new Exchange(res, readRequest(req)).answer(missing);
       });
-    if (demo !== undefined) app.get('/', (res, req) => this.#page(new Exchange(res, readRequest(req)), demo));
+    if (demo === undefined) return;
+    app.get('/', (res, req) => this.#file(new Exchange(res, readRequest(req)), 'text/html', demo.page()));
+    app.get('/client.js', (res, req) =>
+      this.#file(new Exchange(res, readRequest(req)), 'text/javascript', demo.script()),
+    );
   }
 
   #accepted(res: HttpResponse, change: number): void {
@@ -256,13 +261,12 @@ export class Server {
     guarded(this.#parts.log, res, handle);
   }
 
-  #page(exchange: Exchange, demo: IndexPage): void {
-    const headers = { 'content-type': 'text/html; charset=utf-8' };
-    demo
-      .page()
+  #file(exchange: Exchange, type: string, content: Promise<string>): void {
+    const headers = { 'content-type': `${type}; charset=utf-8` };
+    content
       .then((body) => exchange.answer({ status: '200 OK', headers, body }))
       .catch((error: unknown) => {
-        this.#parts.log.error({ error: String(error) }, 'the demo page failed');
+        this.#parts.log.error({ error: String(error) }, 'a file of the demo page cannot be read');
         exchange.answer({ status: '500 Internal Server Error', headers, body: '' });
       });
   }

@@ -5,8 +5,11 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { onCleanup } from '../support/cleanup.ts';
 import { connect, errorOf } from '../support/client.ts';
 import { until } from '../support/until.ts';
+import { writeFile } from './files.ts';
 import { carrying } from './people.ts';
 import { run } from './program.ts';
 
@@ -70,6 +73,18 @@ test('the demo page holds a token of a user of its own that works with the pageâ
   for (const tab of tabs) await tab.subscribe('demo:lobby');
   await one?.publish('demo:lobby', 'from the other tab');
   expect(await other?.next(carrying('demo:lobby', 'from the other tab'))).toMatchObject({ from: users[0] });
+});
+
+test('the client library is served in one file, which connects with the token', async () => {
+  const response = await fetch(new URL('client.js', page?.[0]));
+  expect(response.headers.get('content-type')).toMatch(/^text\/javascript/);
+  const file = writeFile('client.mjs', await response.text());
+  const library = (await import(file)) as typeof import('../../shared/client/client.ts');
+  const client = library.connect(url, { token, WebSocket });
+  onCleanup(() => client.close());
+  const room = client.room('demo:library');
+  await room.subscribe();
+  expect(await room.publish('hello')).toMatchObject({ offset: 1 });
 });
 
 test('every run makes a secret of its own', async () => {
