@@ -25,7 +25,7 @@ export interface DocumentedNode {
 /** `commands` end with the start of a node. */
 export async function startAsDocumented(commands: string): Promise<DocumentedNode> {
   const cwd = folder();
-  for (const name of ['package.json', 'dist', 'deploy', 'node_modules']) {
+  for (const name of ['package.json', 'dist', 'deploy', 'gateway', 'node_modules']) {
     symlinkSync(join(repository, name), join(cwd, name));
   }
   // Without the build before the start, which has been done.
