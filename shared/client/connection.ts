@@ -62,11 +62,12 @@ export class Connection {
 
   constructor(WebSocket: WebSocketConstructor, url: string, token: string | undefined, listener: ConnectionListener) {
     this.#listener = listener;
-    this.#timer = setTimeout(() => this.#end({ code: 1006, reason: 'no welcome in time' }), welcomeMs);
+    this.#timer = setTimeout(() => this.#lost(), welcomeMs);
     try {
       this.#open(new WebSocket(url, [subprotocol, ...(token === undefined ? [] : [tokenSubprotocolPrefix + token])]));
-    } catch (error) {
-      queueMicrotask(() => this.#end({ code: 1006, reason: String(error) }));
+    } catch {
+      // The page may not open it, for instance: an attempt that failed, like any other.
+      queueMicrotask(() => this.#lost());
     }
   }
 
@@ -75,11 +76,15 @@ export class Connection {
     socket.onmessage = ({ data }: { data: unknown }) => this.#take(String(data));
     socket.onclose = ({ code, reason }: End) => this.#end({ code: code || 1006, reason });
     // `close` follows in most environments, not in all; the first of them counts.
-    socket.onerror = () => this.#end({ code: 1006, reason: 'the connection failed' });
+    socket.onerror = () => this.#lost();
   }
 
   /** Sends a frame, given as the text of its members. `answered` is called once, in the order of the frames. */
   ask(members: string, answered: (answer: Answer) => void): void {
+    if (this.#isOver) {
+      answered(undefined);
+      return;
+    }
     const id = ++this.#lastId;
     this.#answers.set(id, answered);
     this.#send(`{"id":${id},${members}}`);
@@ -102,6 +107,10 @@ export class Connection {
         resolve();
       });
     });
+  }
+
+  #lost(): void {
+    this.#end({ code: 1006, reason: '' });
   }
 
   #end(end: End): void {
@@ -135,7 +144,7 @@ export class Connection {
     try {
       frame = JSON.parse(text);
     } catch {
-      this.#end({ code: 1006, reason: 'a frame is not JSON' });
+      this.#lost();
       return;
     }
     if (frame.type === 'welcome') this.#welcomed(frame);
@@ -171,7 +180,7 @@ export class Connection {
     this.#timer = setTimeout(() => {
       if (this.#heard) this.#watch(intervalMs, false);
       else if (!isLastChance && performance.now() - askedAt > 2 * waitMs) this.probe();
-      else this.#end({ code: 1006, reason: 'the line is silent' });
+      else this.#lost();
     }, waitMs);
   }
 }

@@ -43,19 +43,22 @@ export class Joins {
       if (this.#pause !== undefined || this.#unanswered >= maxUnanswered) return;
       this.#queue.delete(subscription);
       if (!subscription.isWanted) continue;
+      const { times } = subscription;
       this.#unanswered++;
-      this.#connection.ask(subscription.request(this.#connection), (answer) => this.#answered(subscription, answer));
+      this.#connection.ask(subscription.request(), (answer) => {
+        this.#unanswered--;
+        if (times === subscription.times) this.#answered(subscription, answer);
+        if (answer !== undefined) this.#send();
+      });
     }
     if (this.#unanswered === 0 && !this.#isOver) this.#settled();
   }
 
   #answered(subscription: Subscription, answer: Answer): void {
-    this.#unanswered--;
     if (this.#isOver || answer === undefined) return;
     if (answer.type === 'ok') subscription.joined(this.#connection, answer);
     else if (isTransient(answer.code)) this.#later(subscription, answer.retryAfterMs ?? 0);
     else subscription.refused(errorOf(answer));
-    this.#send();
   }
 
   #later(subscription: Subscription, leastMs: number): void {

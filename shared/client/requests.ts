@@ -16,6 +16,7 @@ interface Waiting {
   resolve(ok: OkFrame): void;
   reject(error: RoomcastError): void;
   readonly deadline: ReturnType<typeof setTimeout>;
+  retry: ReturnType<typeof setTimeout> | undefined;
   /** Sent and not answered, or waiting to be sent again. */
   isHeld: boolean;
   attempts: number;
@@ -45,13 +46,13 @@ export class Requests {
   async ask(members: string, withinMs: number, route: () => Connection | undefined): Promise<OkFrame> {
     if (this.#closed !== undefined) throw this.#closed;
     if (this.#waiting.size >= this.#max || this.#characters + members.length > maxCharacters) {
-      throw new RoomcastError('limit_exceeded', 'too many requests wait for an answer; wait for some of them first');
+      throw new RoomcastError('limit_exceeded', 'too many requests wait for an answer');
     }
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => this.#finish(waiting, lateness(waiting)), withinMs);
       const waiting: Waiting = {
         ...{ members, route, resolve, reject, deadline },
-        ...{ isHeld: false, attempts: 0, lastError: undefined, isUnknown: false },
+        ...{ isHeld: false, attempts: 0, retry: undefined, lastError: undefined, isUnknown: false },
       };
       this.#waiting.add(waiting);
       this.#characters += members.length;
@@ -103,7 +104,7 @@ export class Requests {
       waiting.isUnknown ||= answer.code === 'timeout' || answer.code === 'internal';
       waiting.lastError = answer;
       const waitMs = Math.max(answer.retryAfterMs ?? 0, backoffMs(firstRetryStep + waiting.attempts));
-      setTimeout(() => {
+      waiting.retry = setTimeout(() => {
         waiting.isHeld = false;
         this.flush();
       }, waitMs);
@@ -114,6 +115,7 @@ export class Requests {
     if (!this.#waiting.delete(waiting)) return;
     this.#characters -= waiting.members.length;
     clearTimeout(waiting.deadline);
+    clearTimeout(waiting.retry);
     if (outcome instanceof RoomcastError) waiting.reject(outcome);
     else waiting.resolve(outcome);
   }

@@ -89,7 +89,7 @@ export class Session {
   async subscribe(room: Subscription): Promise<void> {
     if (this.state === 'closed') throw new RoomcastError('closed', 'the client is closed');
     if ((this.#rooms.get(room.name) ?? room) !== room) {
-      throw new RoomcastError('bad_request', 'this Room was left: take it from client.room() again');
+      throw new RoomcastError('bad_request', 'this Room was left: ask client.room() again');
     }
     this.#rooms.set(room.name, room);
     const isNew = !room.isWanted && room.state !== 'joined';
@@ -179,7 +179,7 @@ export class Session {
     const { newest } = this;
     if (newest === undefined || this.#live.size < 2) return;
     const rooms = [...this.#rooms.values()].filter(({ isWanted }) => isWanted);
-    if (!rooms.every((room) => room.isOn(newest))) return;
+    if (!rooms.every(({ lead }) => lead === newest)) return;
     if (rooms.every(({ hasMoved }) => hasMoved)) this.#retireOlder();
     else this.#overlap ??= setTimeout(() => this.#retireOlder(), overlapMs);
   }

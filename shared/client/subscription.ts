@@ -37,9 +37,10 @@ export interface RoomEvents {
 
 export type RoomState = 'idle' | 'joining' | 'joined';
 
-/** Ids that are remembered while a plain room moves, and own keys whose messages are hidden. The oldest are forgotten. */
-const maxRemembered = 10_000;
-const maxHidden = 1_000;
+/** Ids of a plain room, and own keys whose messages are hidden. The oldest are forgotten. */
+const maxRemembered = 1_000;
+/** In the second of a move. */
+const maxInMove = 10_000;
 
 export class Subscription {
   readonly name: string;
@@ -47,6 +48,8 @@ export class Subscription {
   state: RoomState = 'idle';
   /** The application asked for it, and has not taken that back. */
   isWanted = false;
+  /** How often it was left: an answer to an earlier `subscribe` says nothing about a later one. */
+  times = 0;
   position: Position | undefined;
   /** The connection whose frames count, and the one that it replaces in a plain room. */
   #lead: Connection | undefined;
@@ -54,7 +57,8 @@ export class Subscription {
   #wasJoined = false;
   /** Whether what the lead tells from before its welcome was missed. */
   #isResumed = false;
-  #seen: Map<string, Connection> | undefined;
+  /** In a plain room: who has told which message. A node may be behind, so the next one may tell what is known. */
+  readonly #seen = new Map<string, Connection>();
   readonly #hidden = new Set<string>();
   #waiting: { resolve(): void; reject(error: RoomcastError): void }[] = [];
   /** Both connections have told the same message, so the older one has nothing more to tell. */
@@ -76,17 +80,12 @@ export class Subscription {
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
-  /** The members of a `subscribe` frame for this connection. */
-  request(connection: Connection): string {
-    if (this.#lead !== undefined && this.#lead !== connection) this.#seen ??= new Map();
+  /** The members of a `subscribe` frame. */
+  request(): string {
     return JSON.stringify({ type: 'subscribe', room: this.name, since: this.position }).slice(1, -1);
   }
 
-  /** True for a connection on which it is a member now. */
-  isOn(connection: Connection): boolean {
-    return this.#lead === connection;
-  }
-
+  /** The connection on which it is a member now. */
   get lead(): Connection | undefined {
     return this.#lead;
   }
@@ -133,15 +132,16 @@ export class Subscription {
   /** It is a member no more, by `unsubscribe` or otherwise. */
   left(error?: RoomcastError): void {
     this.isWanted = false;
-    this.#lead = this.#previous = this.#seen = undefined;
+    this.#lead = this.#previous = undefined;
     this.#wasJoined = false;
+    this.times++;
     for (const { reject } of this.#waiting.splice(0)) reject(error ?? new RoomcastError('closed', 'unsubscribed'));
     this.#become('idle', error);
   }
 
   /** A connection is gone: its frames count no more. */
   ended(connection: Connection): void {
-    if (this.#previous === connection) this.#previous = this.#seen = undefined;
+    if (this.#previous === connection) this.#previous = undefined;
     if (this.#lead !== connection) return;
     this.#lead = this.#previous;
     this.#previous = undefined;
@@ -152,7 +152,7 @@ export class Subscription {
 
   /** Messages with this key, of this user, are this client's own and not wanted. */
   hide(key: string): void {
-    remember(this.#hidden, maxHidden);
+    forget(this.#hidden, maxRemembered);
     this.#hidden.add(key);
   }
 
@@ -191,13 +191,13 @@ export class Subscription {
     if (offset !== undefined && this.position !== undefined) {
       if (offset <= this.position.offset) return true;
       this.position = { epoch: this.position.epoch, offset };
-    } else if (id !== undefined && this.#seen !== undefined) {
+    } else if (id !== undefined) {
       const teller = this.#seen.get(id);
       if (teller !== undefined) {
         if (teller !== connection) this.#meet();
         return true;
       }
-      remember(this.#seen, maxRemembered);
+      forget(this.#seen, this.#previous === undefined ? maxRemembered : maxInMove);
       this.#seen.set(id, connection);
     }
     return false;
@@ -225,8 +225,9 @@ export class Subscription {
 }
 
 /** Makes room for one more: a Set and a Map keep their order. */
-function remember(known: Set<string> | Map<string, unknown>, max: number): void {
-  if (known.size < max) return;
-  const [oldest] = known.keys();
-  if (oldest !== undefined) known.delete(oldest);
+function forget(known: Set<string> | Map<string, unknown>, max: number): void {
+  for (const oldest of known.keys()) {
+    if (known.size < max) return;
+    known.delete(oldest);
+  }
 }

@@ -64,7 +64,7 @@ export class Tokens {
     });
     try {
       const token = await Promise.race([this.#getToken?.(), late]);
-      if (!isToken(token)) throw new RoomcastError('unauthorized', 'getToken returned something that is no JWT');
+      if (!isToken(token)) throw new RoomcastError('unauthorized', 'getToken returned no JWT');
       this.#goodUntil = Number.POSITIVE_INFINITY;
       this.#token = token;
       return token;

@@ -141,6 +141,17 @@ describe('publish', () => {
   });
 });
 
+test('close leaves no timer of a request that waits to be sent again', async () => {
+  const { gateway, room, socket } = await opened();
+  const publishing = room.publish('x');
+  socket.refuse('publish', 'rate_limited', { retryAfterMs: 20_000 });
+  const closing = gateway.client.close();
+  await expect(publishing).rejects.toMatchObject({ code: 'closed' });
+  socket.end(1000);
+  await closing;
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 describe('history and presence', () => {
   test('resolve with what the gateway answers', async () => {
     const { room, socket } = await opened();

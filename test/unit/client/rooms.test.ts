@@ -295,6 +295,36 @@ test('unsubscribe: no frame of the room counts from then on, and it is not joine
   expect(gateway.client.room('room')).not.toBe(room);
 });
 
+test('a room that is left while it is being joined stays left, and one that is entered again waits for its own ok', async () => {
+  const { gateway, first } = await joined({});
+  const other = gateway.client.room('other');
+  const told = listen(other);
+  const gone = expect(other.subscribe()).rejects.toMatchObject({ code: 'closed' });
+  void other.unsubscribe();
+  await gone;
+  const again = other.subscribe();
+  const [one, two] = first.sentOf('subscribe').slice(1);
+  first.tell({ type: 'ok', id: one?.id, room: 'other', epoch: 'e', offset: 1 });
+  expect(other.state).toBe('joining');
+  // It is of the first membership: what lies between the two is not known.
+  first.tell({ type: 'message', room: 'other', offset: 2, data: 'early', at: 1 });
+  first.answer('unsubscribe');
+  first.tell({ type: 'ok', id: two?.id, room: 'other', epoch: 'e', offset: 4 });
+  await again;
+  first.tell({ type: 'message', room: 'other', offset: 5, data: 'five', at: 1 });
+  expect(told).toEqual(['five']);
+});
+
+test('a node that is behind tells nothing twice, also after a loss', async () => {
+  const { gateway, told, first } = await joined({});
+  first.tell(plain('a'));
+  const next = await reconnected(gateway);
+  next.answer('subscribe');
+  next.tell(plain('a'));
+  next.tell(plain('b'));
+  expect(told).toEqual(['a', { reason: 'reconnect' }, 'b']);
+});
+
 test('join and leave come from one connection at a time', async () => {
   const { gateway, room, first } = await joined({});
   const users: unknown[] = [];
