@@ -97,8 +97,7 @@ export class Connection {
 
   /** Ends it from here, without a word to the listener. Resolves when the gateway has answered, after a second at most. */
   close(): Promise<void> {
-    const socket = this.#socket;
-    if (this.#isOver || socket === undefined) return Promise.resolve();
+    if (this.#isOver) return Promise.resolve();
     this.#isOver = true;
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, closingMs);

@@ -116,6 +116,7 @@ export class Dialer {
   }
 
   #ended(end: End, isNew: boolean): void {
+    if (this.#isStopped) return;
     this.#connection = undefined;
     this.state = 'idle';
     const isStale = end.code === unauthorized && this.#tokens.canRenew && !isNew;

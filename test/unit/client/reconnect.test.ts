@@ -155,6 +155,19 @@ test('close ends it for good: no attempt, no timer, no listener, and what waits 
   expect(listeners.size).toBe(0);
 });
 
+test('a client that is closed while a constructor fails makes no other attempt', async () => {
+  class WebSocket extends FakeSocket {
+    constructor(_url: string, protocols: string[]) {
+      super(protocols);
+      void client.close();
+      throw new Error('blocked');
+    }
+  }
+  const client = connect('ws://gateway.example/ws', { WebSocket });
+  await passes(0);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 test('a gateway that does not answer the close holds it up for a second at most', async () => {
   const gateway = await started();
   gateway.last.welcome();
