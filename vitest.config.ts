@@ -14,7 +14,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     // These tests mostly wait, and the default would be one worker on two cores.
-    maxWorkers: availableParallelism() + 1,
+    maxWorkers: 2 * availableParallelism(),
     testTimeout: 20_000,
     hookTimeout: 60_000,
     projects: [

@@ -1,11 +1,17 @@
 /** Arguments and options of the command line, from text to values. Pure functions; each throws a WrongUse with a sentence. */
 import type { Position } from '../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../shared/room.ts';
+import { isUserName, maxUserBytes } from '../auth/grants.ts';
 import { WrongUse } from './failure.ts';
 
 export function readRoom(text: string): string {
   if (isRoomName(text)) return text;
   throw new WrongUse(`A room name has ${roomNameRule}.`);
+}
+
+export function readUser(text: string): string {
+  if (isUserName(text)) return text;
+  throw new WrongUse(`A user has 1 to ${maxUserBytes} bytes of valid Unicode.`);
 }
 
 /** Of a gateway. */

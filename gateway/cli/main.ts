@@ -7,7 +7,15 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { ConfigError } from '../config.ts';
 import { version } from '../version.ts';
-import { readApiUrl, readEndpoint, readNumber, readPosition, readRoom, readWholeNumber } from './arguments.ts';
+import {
+  readApiUrl,
+  readEndpoint,
+  readNumber,
+  readPosition,
+  readRoom,
+  readUser,
+  readWholeNumber,
+} from './arguments.ts';
 import type { ApiOptions } from './cluster/api.ts';
 import type { DisconnectOptions } from './cluster/disconnect.ts';
 import type { ConnectionsOptions, ListOptions, RoomsOptions } from './cluster/lists.ts';
@@ -164,7 +172,7 @@ backend(program.command('members'))
 
 backend(program.command('connections'))
   .description('Lists connections, on all nodes.')
-  .option('--user <user>', 'only those of this user')
+  .addOption(new Option('--user <user>', 'only those of this user').argParser(checked(readUser)))
   .addOption(new Option('--room <room>', 'only members of this room').argParser(checked(readRoom)))
   .option('--node <node>', 'only those of this node')
   .addOption(limit('connections'))
@@ -177,7 +185,7 @@ backend(program.command('connections'))
 
 backend(program.command('disconnect'))
   .description('Closes all connections of a user, on all nodes.')
-  .argument('<user>', 'the sub claim of the tokens')
+  .addArgument(new Argument('<user>', 'the sub claim of the tokens').argParser(checked(readUser)))
   .addOption(whole('--block <seconds>', 'keep the user out for so long; 0 ends a block', 0, 31_536_000))
   .option('--json', 'print JSON')
   .addHelpText('after', examples('roomcast disconnect alice', 'roomcast disconnect alice --block 3600'))

@@ -74,6 +74,8 @@ test('while a node was just killed, every call is right or says what is missing,
   const [room, other] = [randomRoom('kept'), randomRoom('kept')];
   const { here, there } = await people(alive, dead, room);
   const [inRoom, ofOther] = [encodeURIComponent(room), encodeURIComponent(other)];
+  const present = async () => (await curl(asked, 'GET', `/api/rooms/${inRoom}/members`)).json.count === 4;
+  await until(present, 10_000, 'the members of both nodes are written');
   dead.kill('SIGKILL');
   await dead.exited;
 

@@ -6,9 +6,9 @@
 import { describe, expect, test } from 'vitest';
 import { positionTtlMs, unusedPositionTtlMs } from '../../gateway/backplane/backplane.ts';
 import type { Position } from '../../shared/protocol.ts';
-import { onCleanup } from '../support/cleanup.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis, ownRedisOnDisk } from '../support/own-redis.ts';
+import { monitorRedis } from '../support/redis-monitor.ts';
 import { until } from '../support/until.ts';
 import { keptWhenBack, offsetsOf, pageOf, publishKept, readAll, span } from './kept-room.ts';
 import { keptPublication, outcome, publication } from './recorder.ts';
@@ -292,11 +292,9 @@ describe('a message is acknowledged when a replica has it', () => {
   test('which is asked behind the message, also when that is published as the question before is answered', async () => {
     const redis = await ownRedis();
     const one = await redisNode(redis.url, { replicated: true }).start();
-    const monitor = await redisClient(redis.url).monitor();
-    onCleanup(() => monitor.disconnect());
     const written: string[] = [];
     const rooms = ['first', 'second', 'third'];
-    monitor.on('monitor', (_time: string, words: string[]) => {
+    await monitorRedis(redis.url, (words) => {
       const room = rooms.find((each) => words.includes(channelOf(each)));
       written.push(room ?? words[0] ?? '');
     });

@@ -4,7 +4,7 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { symlinkSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -18,16 +18,19 @@ const repository = fileURLToPath(new URL('../../', import.meta.url));
 export interface DocumentedNode {
   port: number;
   adminPort: number;
+  /** What it and the programs beside it printed so far. */
+  output(): string;
   /** Runs commands of bash, or a script of Node, with these ports, in a second terminal. Resolves with its output. */
   run(language: string, text: string, setup?: string): Promise<string>;
 }
 
-/** `commands` end with the start of a node. */
-export async function startAsDocumented(commands: string): Promise<DocumentedNode> {
+/** `commands` end with the start of a node. `files`: the texts of those that the page lets the reader write, by name. */
+export async function startAsDocumented(commands: string, files: Record<string, string> = {}): Promise<DocumentedNode> {
   const cwd = folder();
   for (const name of ['package.json', 'dist', 'deploy', 'gateway', 'node_modules']) {
     symlinkSync(join(repository, name), join(cwd, name));
   }
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(cwd, name), text);
   // Without the build before the start, which has been done.
   const env = { PATH: process.env.PATH, npm_config_ignore_scripts: 'true', GATEWAY_PORT: '0', GATEWAY_ADMIN_PORT: '0' };
   const shell = spawn('bash', ['-euc', commands], { cwd, env, detached: true });
@@ -48,6 +51,7 @@ export async function startAsDocumented(commands: string): Promise<DocumentedNod
   const [port, adminPort] = [Number(found?.[1]), Number(found?.[2])];
   return {
     ...{ port, adminPort },
+    output: () => output,
     async run(language, text, setup = '') {
       const command = language === 'js' ? `node --input-type=module --eval '${text.replaceAll("'", `'\\''`)}'` : text;
       const script = `${setup}\n${command}`.replaceAll(':8081', `:${adminPort}`).replaceAll(':8080', `:${port}`);

@@ -1,13 +1,15 @@
 /** Disconnecting and blocking users, and their membership in rooms, on all nodes. */
 import { z } from 'zod';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
+import { isUserName, maxUserBytes } from '../../auth/grants.ts';
 import { maxBlockMs } from '../../backplane/control.ts';
 import type { Caller } from '../caller.ts';
 import { admit, disconnect, kick } from '../disconnect.ts';
 import { Refusal, refusalOf } from '../refusal.ts';
 import { askAll, type ClusterParts, clusterCommand, type Missing, requireServer } from './ask.ts';
 
-const maxUserBytes = 200;
+/** More than any id has. */
+const maxIdCharacters = 200;
 export const maxBlockSeconds = maxBlockMs / 1_000;
 const count = z.int().min(0);
 
@@ -76,7 +78,7 @@ export async function disconnectConnection(
   requireServer(caller);
   // Only the node that the id names has it. If that one is gone, so is the connection.
   const instance = connection.slice(0, connection.lastIndexOf('-'));
-  if (instance === '' || connection.length > maxUserBytes) return { disconnected: 0 };
+  if (instance === '' || connection.length > maxIdCharacters) return { disconnected: 0 };
   const { values, rest } = await askAll(parts, caller, disconnectConnectionCommand, { connection }, instance);
   return { disconnected: sum(values), ...rest };
 }
@@ -123,8 +125,8 @@ async function blockUser({ control, faults }: ClusterParts, user: string, second
 }
 
 function checkUser(user: string): void {
-  if (user !== '' && Buffer.byteLength(user) <= maxUserBytes) return;
-  throw new Refusal('bad_request', `A user has 1 to ${maxUserBytes} bytes.`);
+  if (isUserName(user)) return;
+  throw new Refusal('bad_request', `A user has 1 to ${maxUserBytes} bytes of valid Unicode.`);
 }
 
 function checkRoom(room: string): void {
