@@ -40,11 +40,16 @@ const [one, other] = (await Promise.all([0, 1].map(() => spawnNode({ ...settings
 ];
 const publisher = await enter(one, 'publisher');
 
-/** A room with the messages 0 to `count` - 1 at the offsets 1 to `count`. */
+/** A room with the messages 0 to `count` - 1 at the offsets 1 to `count`. The test before may have cut Redis off a moment ago. */
 async function roomWith(count: number, topic = 'long', paddingBytes = 0): Promise<{ room: string; epoch: string }> {
   const room = randomRoom(topic);
   await publishNumbers(publisher, room, 0, count, paddingBytes);
-  const { epoch = '' } = okOf(await (await PlacedMember.enter(one, 'asker')).request({ type: 'subscribe', room }));
+  const asker = await PlacedMember.enter(one, 'asker');
+  const subscribed = async () => {
+    const answer = await asker.request({ type: 'subscribe', room });
+    return answer.type === 'ok' && answer;
+  };
+  const { epoch = '' } = await until(subscribed, 10_000, 'the node hears Redis');
   return { room, epoch };
 }
 
