@@ -40,16 +40,17 @@ const [one, other] = (await Promise.all([0, 1].map(() => spawnNode({ ...settings
 ];
 const publisher = await enter(one, 'publisher');
 
-/** A room with the messages 0 to `count` - 1 at the offsets 1 to `count`. The test before may have cut Redis off a moment ago. */
+async function subscribed(node: SpawnedNode, room: string): Promise<OkFrame> {
+  const asker = await PlacedMember.enter(node, 'asker');
+  const ask = async () => okOf(await asker.request({ type: 'subscribe', room }));
+  return until(ask, 10_000, 'the node hears Redis');
+}
+
+/** A room with the messages 0 to `count` - 1 at the offsets 1 to `count`. The test before may have cut both nodes off a moment ago. */
 async function roomWith(count: number, topic = 'long', paddingBytes = 0): Promise<{ room: string; epoch: string }> {
   const room = randomRoom(topic);
   await publishNumbers(publisher, room, 0, count, paddingBytes);
-  const asker = await PlacedMember.enter(one, 'asker');
-  const subscribed = async () => {
-    const answer = await asker.request({ type: 'subscribe', room });
-    return answer.type === 'ok' && answer;
-  };
-  const { epoch = '' } = await until(subscribed, 10_000, 'the node hears Redis');
+  const [{ epoch = '' }] = await Promise.all([subscribed(one, room), subscribed(other, randomRoom('probe'))]);
   return { room, epoch };
 }
 
