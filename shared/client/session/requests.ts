@@ -4,10 +4,10 @@
  * Owns the bounded queue: its order, what was sent where, and when to give up. A publish has one key from its first to its
  * last attempt, so the gateway takes it once. Who asks chooses the connection.
  */
-import type { ErrorFrame, OkFrame } from '../protocol.ts';
-import { backoffMs } from './backoff.ts';
-import type { Answer, Connection } from './connection.ts';
-import { isTransient, RoomcastError } from './error.ts';
+import type { ErrorFrame, OkFrame } from '../../protocol.ts';
+import { backoffMs } from '../connection/backoff.ts';
+import type { Answer, Connection } from '../connection/connection.ts';
+import { isTransient, RoomcastError } from '../error.ts';
 
 interface Waiting {
   /** The members of the frame, as text: what the caller changes later is not sent. */

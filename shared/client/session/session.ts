@@ -4,17 +4,17 @@
  * Owns the list of open connections: one, or two while the client moves to another node. The newest one publishes and joins;
  * an older one is closed when every room has moved. What a message means to a room is in subscription.ts.
  */
-import type { GatewayFrame, Position, SubscribedFrame } from '../protocol.ts';
-import { connectionLimit, isFinal, tokenExpired } from './backoff.ts';
-import { Connection, type End, type WebSocketConstructor } from './connection.ts';
-import { Dialer } from './dialer.ts';
-import { Emitter } from './emitter.ts';
-import { RoomcastError } from './error.ts';
+import type { GatewayFrame, Position, SubscribedFrame } from '../../protocol.ts';
+import { connectionLimit, isFinal, tokenExpired } from '../connection/backoff.ts';
+import type { Connection, End, Open } from '../connection/connection.ts';
+import { Dialer } from '../connection/dialer.ts';
+import { Emitter } from '../emitter.ts';
+import { RoomcastError } from '../error.ts';
 import { Joins } from './joins.ts';
-import { watchPage } from './page.ts';
+import { watchPage } from '../connection/page.ts';
 import { Requests } from './requests.ts';
 import { Subscription } from './subscription.ts';
-import { Renewal, type Tokens } from './token.ts';
+import { Renewal, type Tokens } from '../connection/token.ts';
 
 /** `waiting`: for the next attempt to connect. `closed`: for good. */
 export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
@@ -49,16 +49,17 @@ export class Session {
   readonly #unwatchPage: () => void;
   #overlap: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(WebSocket: WebSocketConstructor, url: string, tokens: Tokens, maxRequests: number) {
+  constructor(websocket: Open, fallback: Open | undefined, tokens: Tokens, maxRequests: number) {
     this.#tokens = tokens;
     this.requests = new Requests(maxRequests);
-    this.#dialer = new Dialer((token, listener) => new Connection(WebSocket, url, token, listener), tokens, {
+    this.#dialer = new Dialer(websocket, fallback, tokens, {
       changed: () => this.#tell(),
       welcomed: (connection) => this.#connected(connection),
       refused: (end) => this.#finish(end),
       failed: (error) => this.#failed(error),
       frame: (connection, frame) => this.#take(connection, frame),
       ended: (connection, end) => this.#ended(connection, end),
+      isServed: () => !this.#allLeave(),
     });
     this.#unwatchPage = watchPage(
       () => {
@@ -129,7 +130,13 @@ export class Session {
     return [...this.#live.keys()];
   }
 
+  /** True also if there is none. */
+  #allLeave(): boolean {
+    return this.#connections().every(({ isLeaving }) => isLeaving);
+  }
+
   #connected(connection: Connection): void {
+    for (const older of this.#connections()) older.isLeaving = true;
     const joins = new Joins(connection, () => this.#settle());
     this.#live.set(connection, {
       joins,
@@ -216,7 +223,7 @@ export class Session {
       this.#finish(end);
       return;
     }
-    if (this.#connections().every(({ isLeaving }) => isLeaving)) this.#dialer.again(end.code);
+    if (this.#allLeave()) this.#dialer.again(end.code);
     this.#tell();
     this.requests.flush();
   }

@@ -5,7 +5,7 @@
  * takes longer than 10 s is given up, and what it returns later is ignored.
  */
 import type { Connection } from './connection.ts';
-import { RoomcastError } from './error.ts';
+import { RoomcastError } from '../error.ts';
 
 export type GetToken = () => Promise<string> | string;
 

@@ -5,10 +5,10 @@
  * brings what the older one had not told yet. In a plain room both count while a client moves, and the ids of the messages
  * show which are the same. It never sends; gateway/rooms is the other end of it.
  */
-import type { GapFrame, GatewayFrame, JoinLeaveFrame, MessageFrame, OkFrame, Position } from '../protocol.ts';
-import type { Connection } from './connection.ts';
-import { Emitter } from './emitter.ts';
-import { RoomcastError } from './error.ts';
+import type { GapFrame, GatewayFrame, JoinLeaveFrame, MessageFrame, OkFrame, Position } from '../../protocol.ts';
+import type { Connection } from '../connection/connection.ts';
+import { Emitter } from '../emitter.ts';
+import { RoomcastError } from '../error.ts';
 
 /** `offset` in a room with history, `id` in a plain one; `from`, if it has an author; `at`, of the node that accepted it. */
 export interface Message extends Omit<MessageFrame, 'type' | 'room'> {
