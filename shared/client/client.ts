@@ -6,7 +6,7 @@
  * connection, session.ts > subscription.ts for what a room tells.
  */
 import type { Position } from '../protocol.ts';
-import type { Connection, ConnectionListener } from './connection/connection.ts';
+import type { Connection, Open } from './connection/connection.ts';
 import { type GetToken, isToken, Tokens } from './connection/token.ts';
 import { WebSocketConnection, type WebSocketConstructor } from './connection/websocket.ts';
 import { type Bounds, Room } from './room.ts';
@@ -36,13 +36,8 @@ export interface Options {
   maxBehind?: number;
 }
 
-/** Opens a connection over something else than a WebSocket. `url` is that of `connect`. */
-export type Fallback = (
-  url: string,
-  token: string | undefined,
-  listener: ConnectionListener,
-  patienceMs: number,
-) => Connection;
+/** Chooses how each connection is opened: by `websocket`, or otherwise. `url` is that of `connect`. */
+export type Fallback = (url: string, websocket: Open) => Open;
 
 export interface ClientEvents {
   state: ClientState;
@@ -107,16 +102,11 @@ export class Client {
 export function connect(url: string | URL, options: Options = {}): Client {
   const { token, getToken, publishMs = 100_000, maxRequests = 1_000, maxBehind = 1_000 } = options;
   const { fallback, WebSocket = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket } = options;
-  if (WebSocket === undefined && fallback === undefined) throw new TypeError('no global WebSocket here: give options.WebSocket');
+  if (WebSocket === undefined) throw new TypeError('no global WebSocket here: give options.WebSocket');
   if (token !== undefined && !isToken(token)) throw new TypeError('token must be a JWT');
   const { href } = new URL(url);
   if (!/^wss?:/.test(href)) throw new TypeError('url must begin with ws:// or wss://');
-  const session = new Session(
-    // Without a WebSocket the attempt fails like any other, and the fallback follows.
-    (...how) => new WebSocketConnection(WebSocket as WebSocketConstructor, href, ...how),
-    fallback && ((...how) => fallback(href, ...how)),
-    new Tokens(token, getToken),
-    maxRequests,
-  );
+  const websocket: Open = (...how) => new WebSocketConnection(WebSocket, href, ...how);
+  const session = new Session(fallback?.(href, websocket) ?? websocket, new Tokens(token, getToken), maxRequests);
   return new Client(session, { publishMs, questionMs, loop: maxBehind });
 }

@@ -11,7 +11,7 @@ export interface Connection {
   readonly welcome: WelcomeFrame | undefined;
   /** By performance.now(). */
   readonly welcomedAt: number;
-  /** Another one is to replace it: its node has asked for that, or another one is there already. */
+  /** Its node has asked this client to move. */
   isLeaving: boolean;
   /** Sends a frame, given as the text of its members. `answered` is called once, in the order of the frames of a room. */
   ask(members: string, answered: (answer: Answer) => void): void;
@@ -39,5 +39,5 @@ export interface ConnectionListener {
   ended(connection: Connection, end: End): void;
 }
 
-/** Opens a connection; the listener gets everything of it. One that is not welcomed within `patienceMs` ends. */
-export type Open = (token: string | undefined, listener: ConnectionListener, patienceMs: number) => Connection;
+/** Opens a connection; the listener gets everything of it. One that is not welcomed within `patienceMs` (15 s) ends. */
+export type Open = (token: string | undefined, listener: ConnectionListener, patienceMs?: number) => Connection;

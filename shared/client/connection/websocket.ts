@@ -47,7 +47,7 @@ export class WebSocketConnection implements Connection {
     url: string,
     token: string | undefined,
     listener: ConnectionListener,
-    patienceMs: number,
+    patienceMs = 15_000,
   ) {
     this.#listener = listener;
     this.#timer = setTimeout(() => this.#lost(), patienceMs);

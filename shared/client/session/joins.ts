@@ -58,7 +58,7 @@ export class Joins {
     if (this.#isOver || answer === undefined) return;
     if (answer.type === 'ok') subscription.joined(this.#connection, answer);
     else if (isTransient(answer.code)) this.#later(subscription, answer.retryAfterMs ?? 0);
-    else subscription.refused(errorOf(answer));
+    else subscription.left(errorOf(answer));
   }
 
   #later(subscription: Subscription, leastMs: number): void {

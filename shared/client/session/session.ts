@@ -8,13 +8,13 @@ import type { GatewayFrame, Position, SubscribedFrame } from '../../protocol.ts'
 import { connectionLimit, isFinal, tokenExpired } from '../connection/backoff.ts';
 import type { Connection, End, Open } from '../connection/connection.ts';
 import { Dialer } from '../connection/dialer.ts';
+import { watchPage } from '../connection/page.ts';
+import { Renewal, type Tokens } from '../connection/token.ts';
 import { Emitter } from '../emitter.ts';
 import { RoomcastError } from '../error.ts';
 import { Joins } from './joins.ts';
-import { watchPage } from '../connection/page.ts';
 import { Requests } from './requests.ts';
 import { Subscription } from './subscription.ts';
-import { Renewal, type Tokens } from '../connection/token.ts';
 
 /** `waiting`: for the next attempt to connect. `closed`: for good. */
 export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
@@ -49,17 +49,16 @@ export class Session {
   readonly #unwatchPage: () => void;
   #overlap: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(websocket: Open, fallback: Open | undefined, tokens: Tokens, maxRequests: number) {
+  constructor(open: Open, tokens: Tokens, maxRequests: number) {
     this.#tokens = tokens;
     this.requests = new Requests(maxRequests);
-    this.#dialer = new Dialer(websocket, fallback, tokens, {
+    this.#dialer = new Dialer(open, tokens, {
       changed: () => this.#tell(),
       welcomed: (connection) => this.#connected(connection),
       refused: (end) => this.#finish(end),
       failed: (error) => this.#failed(error),
       frame: (connection, frame) => this.#take(connection, frame),
       ended: (connection, end) => this.#ended(connection, end),
-      isServed: () => !this.#allLeave(),
     });
     this.#unwatchPage = watchPage(
       () => {
@@ -93,7 +92,7 @@ export class Session {
       throw new RoomcastError('bad_request', 'this Room was left: ask client.room() again');
     }
     this.#rooms.set(room.name, room);
-    const isNew = !room.isWanted && room.state !== 'joined';
+    const isNew = !room.isWanted;
     const joining = room.joining();
     const { newest } = this;
     if (isNew && newest !== undefined) this.#live.get(newest)?.joins.add(room);
@@ -130,13 +129,7 @@ export class Session {
     return [...this.#live.keys()];
   }
 
-  /** True also if there is none. */
-  #allLeave(): boolean {
-    return this.#connections().every(({ isLeaving }) => isLeaving);
-  }
-
   #connected(connection: Connection): void {
-    for (const older of this.#connections()) older.isLeaving = true;
     const joins = new Joins(connection, () => this.#settle());
     this.#live.set(connection, {
       joins,
@@ -164,7 +157,7 @@ export class Session {
 
   #subscribed(connection: Connection, frame: SubscribedFrame): void {
     const room = this.room(frame.room);
-    const isNew = room.state !== 'joined';
+    const isNew = !room.isWanted;
     room.joined(connection, frame);
     if (isNew) this.events.emit('subscribed', room);
   }
@@ -223,7 +216,7 @@ export class Session {
       this.#finish(end);
       return;
     }
-    if (this.#allLeave()) this.#dialer.again(end.code);
+    if (this.#connections().every(({ isLeaving }) => isLeaving)) this.#dialer.again(end.code);
     this.#tell();
     this.requests.flush();
   }
@@ -249,7 +242,7 @@ export class Session {
       void connection.close();
     }
     this.requests.close(error);
-    for (const room of this.#rooms.values()) room.refused(error);
+    for (const room of this.#rooms.values()) room.left(error);
   }
 
   #tell(): void {
