@@ -70,9 +70,9 @@ export class Client {
     return this.#session.newest?.transport;
   }
 
-  /** The id of the newest connection, as in `presence`. */
+  /** The id of the newest connection, as in `presence`; undefined over plain HTTP, where each room has one of its own. */
   get connection(): string | undefined {
-    return this.#session.newest?.welcome?.connection;
+    return this.#session.newest?.welcome?.connection || undefined;
   }
 
   /** Returns a function that removes the listener again. */
