@@ -113,8 +113,13 @@ class Carrier implements Connection {
       },
       frame: (_, frame) => this.#listener.frame(this, frame),
       ended: ({ welcome }, end) => {
-        if (welcome === undefined && end.code === 1006) this.#failed(end);
-        else this.#ended(end);
+        if (welcome === undefined && end.code === 1006) {
+          this.#failed(end);
+          return;
+        }
+        // A gateway has answered.
+        way.failures = 0;
+        this.#ended(end);
       },
     };
   }
