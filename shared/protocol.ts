@@ -41,6 +41,8 @@ export interface WelcomeFrame {
   maxMessageBytes: number;
   /** Rooms per connection; 0 is no limit. */
   maxRooms: number;
+  /** How long the gateway remembers the `key` of a publish. A later retry may be a second message. */
+  dedupeMs: number;
   features: string[];
 }
 

@@ -24,6 +24,7 @@ export interface SessionSettings {
   pingIntervalMs: number;
   maxMessageBytes: number;
   maxRoomsPerConnection: number;
+  dedupeMs: number;
 }
 
 export interface SessionParts extends AuthoriseParts {
@@ -216,6 +217,7 @@ export class Session {
       pingIntervalMs: config.pingIntervalMs,
       maxMessageBytes: config.maxMessageBytes,
       maxRooms: config.maxRoomsPerConnection,
+      dedupeMs: config.dedupeMs,
       features: [],
     });
     // The frame may have overfilled the buffer and closed the connection, which then must not count for its user.

@@ -6,17 +6,18 @@
  * connection, session.ts > subscription.ts for what a room tells.
  */
 import type { Position } from '../protocol.ts';
-import type { WebSocketConstructor } from './connection.ts';
+import type { Connection, Open } from './connection/connection.ts';
+import { type GetToken, isToken, Tokens } from './connection/token.ts';
+import { WebSocketConnection, type WebSocketConstructor } from './connection/websocket.ts';
 import { type Bounds, Room } from './room.ts';
-import { type ClientState, Session } from './session.ts';
-import type { Subscription } from './subscription.ts';
-import { type GetToken, isToken, Tokens } from './token.ts';
+import { type ClientState, Session } from './session/session.ts';
+import type { Subscription } from './session/subscription.ts';
 
 export type { Position } from '../protocol.ts';
 export { RoomcastError, type RoomcastErrorCode } from './error.ts';
 export type { History, Presence, Published, Room } from './room.ts';
-export type { ClientState } from './session.ts';
-export type { Gap, Message, RoomEvents, RoomState } from './subscription.ts';
+export type { ClientState } from './session/session.ts';
+export type { Gap, Message, RoomEvents, RoomState } from './session/subscription.ts';
 
 export interface Options {
   /** A JWT. Without it and without `getToken` the client is anonymous. */
@@ -25,6 +26,8 @@ export interface Options {
   getToken?: GetToken;
   /** Needed where there is no global one: Node 20 has `WebSocket` from the package `ws`. */
   WebSocket?: WebSocketConstructor;
+  /** `fallback` of `roomcast/client/fallback`: plain HTTP where WebSockets do not get through. */
+  fallback?: Fallback;
   /** How long a publish is tried, 100 s. It must be less than GATEWAY_DEDUPE_MS, which is 120 s by default. */
   publishMs?: number;
   /** Publishes and questions that may wait at a time, 1000. */
@@ -32,6 +35,9 @@ export interface Options {
   /** Messages that a `for await` loop may be behind, 1000. */
   maxBehind?: number;
 }
+
+/** Chooses how each connection is opened: by `websocket`, or otherwise. `url` is that of `connect`. */
+export type Fallback = (url: string, websocket: Open) => Open;
 
 export interface ClientEvents {
   state: ClientState;
@@ -60,13 +66,13 @@ export class Client {
   }
 
   /** Undefined while nothing is open. */
-  get transport(): 'websocket' | undefined {
-    return this.state === 'open' ? 'websocket' : undefined;
+  get transport(): Connection['transport'] | undefined {
+    return this.#session.newest?.transport;
   }
 
-  /** The id of the newest connection, as in `presence`. */
+  /** The id of the newest connection, as in `presence`; undefined over plain HTTP, where each room has one of its own. */
   get connection(): string | undefined {
-    return this.#session.newest?.welcome?.connection;
+    return this.#session.newest?.welcome?.connection || undefined;
   }
 
   /** Returns a function that removes the listener again. */
@@ -95,11 +101,12 @@ export class Client {
 /** Returns at once; the connection opens behind it. Throws a TypeError for options that cannot work. */
 export function connect(url: string | URL, options: Options = {}): Client {
   const { token, getToken, publishMs = 100_000, maxRequests = 1_000, maxBehind = 1_000 } = options;
-  const { WebSocket = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket } = options;
+  const { fallback, WebSocket = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket } = options;
   if (WebSocket === undefined) throw new TypeError('no global WebSocket here: give options.WebSocket');
   if (token !== undefined && !isToken(token)) throw new TypeError('token must be a JWT');
   const { href } = new URL(url);
   if (!/^wss?:/.test(href)) throw new TypeError('url must begin with ws:// or wss://');
-  const session = new Session(WebSocket, href, new Tokens(token, getToken), maxRequests);
+  const websocket: Open = (...how) => new WebSocketConnection(WebSocket, href, ...how);
+  const session = new Session(fallback?.(href, websocket) ?? websocket, new Tokens(token, getToken), maxRequests);
   return new Client(session, { publishMs, questionMs, loop: maxBehind });
 }

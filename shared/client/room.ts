@@ -5,8 +5,8 @@
  */
 import type { JoinLeaveFrame, MessageFrame, OkFrame, Position, PresentMember } from '../protocol.ts';
 import { Reader } from './reader.ts';
-import type { Session } from './session.ts';
-import type { Message, RoomEvents, RoomState, Subscription } from './subscription.ts';
+import type { Session } from './session/session.ts';
+import type { Message, RoomEvents, RoomState, Subscription } from './session/subscription.ts';
 
 export type Members = JoinLeaveFrame['members'];
 

@@ -6,13 +6,14 @@
  */
 import { beforeEach, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
-import { type Client, connect, type Options, type Room } from '../../shared/client/client.ts';
+import { type Client, connect, type Options } from '../../shared/client/client.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { type FaultProxy, faultProxy } from '../support/fault-proxy.ts';
 import { type NodeSettings, type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedisOnDisk } from '../support/own-redis.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
+import { expectWhole, follow, numbersOf, publishing, type Told } from './client-rooms.ts';
 import { roomsFile } from './files.ts';
 import { everywhere, randomRoom, tokenOf } from './people.ts';
 
@@ -41,50 +42,16 @@ async function proxied(node: SpawnedNode): Promise<FaultProxy> {
   return faultProxy(node.url);
 }
 
-interface Told {
-  numbers: unknown[];
-  gaps: string[];
-}
-
-async function follow(client: Client, name: string): Promise<Told & { room: Room }> {
-  const room = client.room(name);
-  const told: Told = { numbers: [], gaps: [] };
-  room.on('message', ({ data }) => told.numbers.push(data));
-  // Without a message missing, `join` and `leave` may be (count 0).
-  room.on('gap', ({ reason, count }) => count === 0 || told.gaps.push(reason));
-  await room.subscribe();
-  return { room, ...told };
-}
-
-/** Publishes 1, 2, 3, ..., each after the `ok` of the one before, until `stop`; which resolves with all numbers. */
-function publishing(room: Room) {
-  let [isOver, last] = [false, 0];
-  const done = (async () => {
-    while (!isOver) await room.publish(++last);
-  })();
-  return {
-    reached: (count: number) => until(() => last >= count, 15_000, `${count} messages are published`),
-    get last() {
-      return last;
-    },
-    async stop() {
-      isOver = true;
-      await done;
-      return Array.from({ length: last }, (_, index) => index + 1);
-    },
-  };
-}
-
-/** Everything was told, once and in order. */
-async function expectWhole(told: Told, numbers: number[]): Promise<void> {
-  await vi.waitFor(() => expect(told.numbers.at(-1)).toBe(numbers.at(-1)), 10_000);
-  expect(told.numbers).toEqual(numbers);
+async function joined(client: Client, name: string): Promise<Told> {
+  const told = follow(client, name);
+  await told.joined;
+  return told;
 }
 
 test('publish, subscribe, history and presence', async () => {
   const name = randomRoom('kept');
   const client = await enter(stays.url, 'alice');
-  const told = await follow(client, name);
+  const told = await joined(client, name);
   expect(client).toMatchObject({ state: 'open', transport: 'websocket' });
   const published = await told.room.publish({ text: 'hello' });
   expect(published).toMatchObject({ offset: 1, epoch: told.room.position?.epoch });
@@ -110,10 +77,10 @@ test('a line that is cut ten times: nothing missing, nothing doubled, and what i
   const name = randomRoom('kept');
   const proxy = await proxied(stays);
   const client = await enter(proxy.url, 'alice');
-  const told = await follow(client, name);
+  const told = await joined(client, name);
   const others = publishing((await enter(stays.url, 'bob')).room(name));
   const own = randomRoom('kept');
-  const ownTold = await follow(await enter(stays.url, 'carol'), own);
+  const ownTold = await joined(await enter(stays.url, 'carol'), own);
   const mine = publishing(client.room(own));
   for (let cuts = 0; cuts < 10; cuts++) {
     const { last } = mine;
@@ -131,7 +98,7 @@ test('a node that is killed: a room with history goes on elsewhere without a hol
   const node = await start();
   const proxy = await proxied(node);
   const client = await enter(proxy.url, 'alice');
-  const [kept, plain] = [await follow(client, randomRoom('kept')), await follow(client, randomRoom('plain'))];
+  const [kept, plain] = [await joined(client, randomRoom('kept')), await joined(client, randomRoom('plain'))];
   const numbers = publishing((await enter(stays.url, 'bob')).room(kept.room.name));
   await numbers.reached(10);
   proxy.target = stays.url;
@@ -149,7 +116,7 @@ test('a node that drains: no message is missed in any room, and there is always 
   const client = await enter(proxy.url, 'alice');
   const states: string[] = [];
   client.on('state', (state) => states.push(state));
-  const rooms = [await follow(client, randomRoom('kept')), await follow(client, randomRoom('plain'))];
+  const rooms = [await joined(client, randomRoom('kept')), await joined(client, randomRoom('plain'))];
   const bob = await enter(stays.url, 'bob');
   const numbers = rooms.map(({ room }) => publishing(bob.room(room.name)));
   const { connection } = client;
@@ -162,7 +129,7 @@ test('a node that drains: no message is missed in any room, and there is always 
     const all = (await numbers[index]?.stop()) ?? [];
     // In a plain room the new node may be ahead of the old one.
     await until(() => told.numbers.length >= all.length, 10_000, 'all messages have come');
-    expect(told.numbers.toSorted((a, b) => Number(a) - Number(b))).toEqual(all);
+    expect(numbersOf(told)).toEqual(all);
     expect(told.gaps).toEqual([]);
   }
   expect(states).toEqual(['open'].slice(states.length === 0 ? 1 : 0));
@@ -170,7 +137,7 @@ test('a node that drains: no message is missed in any room, and there is always 
 });
 
 test('Redis is restarted: publishes wait for it and are taken once, and a room with history misses nothing', async () => {
-  const told = await follow(await enter(stays.url, 'alice'), randomRoom('kept'));
+  const told = await joined(await enter(stays.url, 'alice'), randomRoom('kept'));
   const numbers = publishing((await enter(stays.url, 'bob')).room(told.room.name));
   await numbers.reached(10);
   await redis.kill();
@@ -184,7 +151,7 @@ test('Redis is restarted: publishes wait for it and are taken once, and a room w
 test('a line that goes silent is left within two intervals, for one that works', async () => {
   const node = await start({ PING_INTERVAL_MS: 300 });
   const proxy = await proxied(node);
-  const told = await follow(await enter(proxy.url, 'alice'), randomRoom('kept'));
+  const told = await joined(await enter(proxy.url, 'alice'), randomRoom('kept'));
   const silentAt = performance.now();
   proxy.mode = 'blackhole';
   await until(() => told.room.state === 'joining', 5_000, 'the silence is found');
@@ -217,7 +184,7 @@ test('a token is renewed on the open connection before it ends', async () => {
 test('a page that is loaded again goes on from the position that it saved', async () => {
   const name = randomRoom('kept');
   const before = await enter(stays.url, 'alice');
-  const { room } = await follow(before, name);
+  const { room } = await joined(before, name);
   await room.publish(1);
   await until(() => room.position?.offset === 1, 5_000, 'the message has come');
   const saved = JSON.stringify(room.position);

@@ -130,6 +130,7 @@ test.each([
   ['jose', 'gateway/auth/authenticator.ts'],
   ['commander', 'gateway/cli/main.ts'],
   ['ws', 'gateway/cli/link.ts'],
+  ['react', 'shared/client/react.ts'],
 ])('%s is imported only by %s, types included', (library, owner) => {
   const importers = [...imports].filter(([, list]) =>
     list.some(({ from }) => from === library || from.startsWith(`${library}/`)),
@@ -137,13 +138,22 @@ test.each([
   expect(importers.map(([file]) => file)).toEqual([owner]);
 });
 
-test('shared/ imports only from shared/ and no library, so it runs in browsers', () => {
+test('shared/ imports only from shared/ and no library, so it runs in browsers; but the hooks for React need React', () => {
   const foreign = [...imports]
-    .filter(([file]) => file.startsWith('shared/'))
+    .filter(([file]) => file.startsWith('shared/') && file !== 'shared/client/react.ts')
     .flatMap(([file, list]) =>
       list.filter(({ from }) => !from.startsWith('shared/')).map(({ from }) => `${file}: ${from}`),
     );
   expect(foreign).toEqual([]);
+});
+
+test('the client library needs none of its additions, and they only need what it offers', () => {
+  const additions = ['fallback/fallback', 'react', 'socketio'].map((name) => `shared/client/${name}.ts`);
+  const reached = reach('shared/client/client.ts');
+  expect(additions.filter((file) => reached.has(file))).toEqual([]);
+  const ofAdditions = imports.get('shared/client/react.ts')?.concat(imports.get('shared/client/socketio.ts') ?? []);
+  const offered = ['react', 'shared/client/client.ts', 'shared/client/members.ts'];
+  expect(ofAdditions?.map(({ from }) => from).filter((from) => !offered.includes(from))).toEqual([]);
 });
 
 test('gateway/ imports nothing from the tests, and no missing file', () => {

@@ -1,6 +1,6 @@
 /** The clients of a node that died, all at once. */
 import { expect, test } from 'vitest';
-import { backoffMs, lostStep } from '../../../shared/client/backoff.ts';
+import { backoffMs, lostStep } from '../../../shared/client/connection/backoff.ts';
 import { Random } from '../random.ts';
 
 test('500 clients whose node dies come back within 5 s, and never more than 150 of them in one second', () => {

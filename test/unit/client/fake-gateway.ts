@@ -5,7 +5,7 @@
  */
 import type { Client, Options } from '../../../shared/client/client.ts';
 import { connect } from '../../../shared/client/client.ts';
-import type { WebSocketLike } from '../../../shared/client/connection.ts';
+import type { WebSocketLike } from '../../../shared/client/connection/websocket.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 
 export interface SentFrame {

@@ -216,6 +216,17 @@ test('when the page comes back, its line must show within 5 s that it lives, and
   expect(gateway.sockets).toHaveLength(2);
 });
 
+test('a sign that the page is back never makes a wait longer, however often it comes', async () => {
+  const listeners = stubPage();
+  const gateway = await started();
+  gateway.last.end(1006);
+  for (const half of [500, 499]) {
+    listeners.get('online')?.();
+    await passes(half);
+  }
+  expect(gateway.sockets).toHaveLength(2);
+});
+
 test('a timer that was held up does not end a line that answers', async () => {
   const gateway = await started();
   gateway.last.welcome();

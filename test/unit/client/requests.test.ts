@@ -93,6 +93,22 @@ describe('publish', () => {
     expect(published(gateway)).toHaveLength(count);
   });
 
+  test('is not sent again when the gateway may have forgotten its key, unless it was certainly not taken', async () => {
+    const { gateway, room, socket } = await opened();
+    const [unknown, refused] = [room.publish('unknown'), room.publish('refused')];
+    socket.answer('publish', { type: 'error', code: 'unavailable', retryAfterMs: 9_000 });
+    const outcome = expect(unknown).rejects.toMatchObject({ code: 'timeout' });
+    await passes(8_001);
+    socket.end(1006);
+    await passes(0);
+    gateway.last.welcome({ dedupeMs: 10_000 });
+    await outcome;
+    await passes(1_000);
+    expect(gateway.last.sentOf('publish').map(({ data }) => data)).toEqual(['refused']);
+    gateway.last.answer('publish');
+    await refused;
+  });
+
   test('rejects what is larger than the gateway takes, and does not send it', async () => {
     const { room, socket } = await opened();
     await expect(room.publish('é'.repeat(32_768))).rejects.toMatchObject({ code: 'too_large' });

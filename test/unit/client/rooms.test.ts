@@ -270,18 +270,71 @@ test('a room that the gateway refuses rejects, and one that is taken away says w
   expect(next.sentOf('subscribe')).toEqual([]);
 });
 
-test('a room that the backend subscribes is told, and is not asked for after a reconnect', async () => {
-  const { gateway, first } = await joined({ epoch: 'e', offset: 0 });
-  const rooms: Room[] = [];
-  gateway.client.on('subscribed', (room) => rooms.push(room));
-  first.tell({ type: 'subscribed', room: 'news', epoch: 'n', offset: 3 });
-  const told = listen(rooms[0] as Room);
-  first.tell({ type: 'message', room: 'news', offset: 4, data: 'four', at: 1 });
-  const next = await reconnected(gateway);
-  expect(since(next)).toEqual([['room', { epoch: 'e', offset: 0 }]]);
-  next.tell({ type: 'subscribed', room: 'news', epoch: 'n', offset: 9 });
-  expect(told).toEqual(['four', { reason: 'unrecovered' }]);
-  expect(rooms).toHaveLength(2);
+describe('a room that the backend has made this client a member of', () => {
+  const subscribed = (offset: number) => ({ type: 'subscribed', room: 'news', epoch: 'n', offset });
+
+  async function member() {
+    const { gateway, first } = await joined({ epoch: 'e', offset: 0 });
+    const rooms: Room[] = [];
+    gateway.client.on('subscribed', (room) => rooms.push(room));
+    first.tell(subscribed(3));
+    const [room] = rooms as [Room];
+    const [told, states] = [listen(room), [] as unknown[]];
+    room.on('state', ({ state, error }) => states.push([state, error?.code]));
+    first.tell({ type: 'message', room: 'news', offset: 4, data: 'four', at: 1 });
+    return { gateway, rooms, room, told, states };
+  }
+
+  test('is told once, and resumed after a reconnect, where this user may subscribe', async () => {
+    const { gateway, rooms, told, states } = await member();
+    const next = await reconnected(gateway);
+    expect(since(next)).toContainEqual(['news', { epoch: 'n', offset: 4 }]);
+    next.answer('subscribe', { epoch: 'n', offset: 4, recovered: true }, 'news');
+    next.tell({ type: 'message', room: 'news', offset: 5, data: 'five', at: 1 });
+    expect(told).toEqual(['four', 'five']);
+    expect(states).toEqual([
+      ['joining', undefined],
+      ['joined', undefined],
+    ]);
+    expect(rooms).toHaveLength(1);
+  });
+
+  test('is lost where this user may not, with a reason, until the backend does it again', async () => {
+    const { gateway, rooms, room, told, states } = await member();
+    const next = await reconnected(gateway);
+    next.answer('subscribe', { type: 'error', code: 'forbidden', message: 'no' }, 'news');
+    expect(states.at(-1)).toEqual(['idle', 'forbidden']);
+    next.tell(subscribed(9));
+    expect(rooms).toEqual([room, room]);
+    expect(told).toEqual(['four', { reason: 'unrecovered' }]);
+  });
+
+  test('does not hold up a move to another node, and is left by unsubscribe', async () => {
+    const { gateway, room } = await member();
+    const [first] = gateway.sockets;
+    const next = await moving(gateway);
+    next.answer('subscribe', { type: 'error', code: 'forbidden', message: 'no' }, 'news');
+    next.answer('subscribe', { epoch: 'e', offset: 0, recovered: true }, 'room');
+    expect(first?.closedWith).toBe(1000);
+    next.tell(subscribed(4));
+    void room.unsubscribe();
+    expect(since(await reconnected(gateway)).map(([name]) => name)).toEqual(['room']);
+  });
+});
+
+test('a plain room that was taken away and is entered again says that it has a gap; one that was left does not', async () => {
+  const { room, told, first } = await joined({});
+  first.tell({ type: 'unsubscribed', room: 'room', reason: 'kicked' });
+  const again = room.subscribe();
+  first.answer('subscribe');
+  await again;
+  expect(told).toEqual([{ reason: 'reconnect' }]);
+  void room.unsubscribe();
+  first.answer('unsubscribe');
+  const third = room.subscribe();
+  first.answer('subscribe');
+  await third;
+  expect(told).toHaveLength(1);
 });
 
 test('unsubscribe: no frame of the room counts from then on, and it is not joined again', async () => {

@@ -5,7 +5,7 @@
  * loss and in a move it does the same.
  */
 import { backoffMs, isFinal, lostStep, rateLimited, rateLimitedMs, tokenExpired, unauthorized } from './backoff.ts';
-import type { Connection, ConnectionListener, End } from './connection.ts';
+import type { Connection, ConnectionListener, End, Open } from './connection.ts';
 import type { Tokens } from './token.ts';
 
 /** Hears of a connection once it is welcomed. */
@@ -16,9 +16,6 @@ export interface DialerListener extends ConnectionListener {
   refused(end: End): void;
   failed(error: unknown): void;
 }
-
-/** Something that opens a connection; the listener gets everything of it. */
-export type Open = (token: string | undefined, listener: ConnectionListener) => Connection;
 
 /** A sign that the network is back makes the next attempt come within this time. */
 const hurryMs = 1_000;
@@ -34,6 +31,8 @@ export class Dialer {
   #connection: Connection | undefined;
   /** By performance.now(): a close code asked to wait until then. */
   #notBefore = 0;
+  /** By performance.now(), while it waits. */
+  #dueAt = 0;
   #isStopped = false;
 
   constructor(open: Open, tokens: Tokens, listener: DialerListener) {
@@ -65,8 +64,9 @@ export class Dialer {
 
   /** The network or the page is back. */
   hurry(): void {
-    if (this.state === 'waiting')
-      this.#wait(Math.max(0, this.#notBefore - performance.now()) + Math.random() * hurryMs);
+    if (this.state !== 'waiting') return;
+    const now = performance.now();
+    this.#wait(Math.min(this.#dueAt, Math.max(now, this.#notBefore) + Math.random() * hurryMs) - now);
   }
 
   stop(): void {
@@ -79,6 +79,7 @@ export class Dialer {
   #wait(ms: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#attempt(), ms);
+    this.#dueAt = performance.now() + ms;
     this.#become('waiting');
   }
 

@@ -4,17 +4,17 @@
  * Owns the list of open connections: one, or two while the client moves to another node. The newest one publishes and joins;
  * an older one is closed when every room has moved. What a message means to a room is in subscription.ts.
  */
-import type { GatewayFrame, Position, SubscribedFrame } from '../protocol.ts';
-import { connectionLimit, isFinal, tokenExpired } from './backoff.ts';
-import { Connection, type End, type WebSocketConstructor } from './connection.ts';
-import { Dialer } from './dialer.ts';
-import { Emitter } from './emitter.ts';
-import { RoomcastError } from './error.ts';
+import type { GatewayFrame, Position, SubscribedFrame } from '../../protocol.ts';
+import { connectionLimit, isFinal, tokenExpired } from '../connection/backoff.ts';
+import type { Connection, End, Open } from '../connection/connection.ts';
+import { Dialer } from '../connection/dialer.ts';
+import { watchPage } from '../connection/page.ts';
+import { Renewal, type Tokens } from '../connection/token.ts';
+import { Emitter } from '../emitter.ts';
+import { RoomcastError } from '../error.ts';
 import { Joins } from './joins.ts';
-import { watchPage } from './page.ts';
 import { Requests } from './requests.ts';
 import { Subscription } from './subscription.ts';
-import { Renewal, type Tokens } from './token.ts';
 
 /** `waiting`: for the next attempt to connect. `closed`: for good. */
 export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
@@ -49,10 +49,10 @@ export class Session {
   readonly #unwatchPage: () => void;
   #overlap: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(WebSocket: WebSocketConstructor, url: string, tokens: Tokens, maxRequests: number) {
+  constructor(open: Open, tokens: Tokens, maxRequests: number) {
     this.#tokens = tokens;
     this.requests = new Requests(maxRequests);
-    this.#dialer = new Dialer((token, listener) => new Connection(WebSocket, url, token, listener), tokens, {
+    this.#dialer = new Dialer(open, tokens, {
       changed: () => this.#tell(),
       welcomed: (connection) => this.#connected(connection),
       refused: (end) => this.#finish(end),
@@ -92,7 +92,7 @@ export class Session {
       throw new RoomcastError('bad_request', 'this Room was left: ask client.room() again');
     }
     this.#rooms.set(room.name, room);
-    const isNew = !room.isWanted && room.state !== 'joined';
+    const isNew = !room.isWanted;
     const joining = room.joining();
     const { newest } = this;
     if (isNew && newest !== undefined) this.#live.get(newest)?.joins.add(room);
@@ -157,7 +157,7 @@ export class Session {
 
   #subscribed(connection: Connection, frame: SubscribedFrame): void {
     const room = this.room(frame.room);
-    const isNew = room.state !== 'joined';
+    const isNew = !room.isWanted;
     room.joined(connection, frame);
     if (isNew) this.events.emit('subscribed', room);
   }
@@ -242,7 +242,7 @@ export class Session {
       void connection.close();
     }
     this.requests.close(error);
-    for (const room of this.#rooms.values()) room.refused(error);
+    for (const room of this.#rooms.values()) room.left(error);
   }
 
   #tell(): void {

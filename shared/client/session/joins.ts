@@ -4,8 +4,8 @@
  * Owns the pace. At most 32 subscribes are unanswered, far below what a gateway lets a new connection send at once
  * (three frames a room, docs/protocol.md); a refusal that will pass stops all of them for as long as it says.
  */
-import type { Answer, Connection } from './connection.ts';
-import { isTransient } from './error.ts';
+import type { Answer, Connection } from '../connection/connection.ts';
+import { isTransient } from '../error.ts';
 import { errorOf } from './requests.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -58,7 +58,7 @@ export class Joins {
     if (this.#isOver || answer === undefined) return;
     if (answer.type === 'ok') subscription.joined(this.#connection, answer);
     else if (isTransient(answer.code)) this.#later(subscription, answer.retryAfterMs ?? 0);
-    else subscription.refused(errorOf(answer));
+    else subscription.left(errorOf(answer));
   }
 
   #later(subscription: Subscription, leastMs: number): void {

@@ -4,8 +4,9 @@
  * Owns the last token and the one call for the next. `getToken` is never called while an earlier call is awaited; one that
  * takes longer than 10 s is given up, and what it returns later is ignored.
  */
+
+import { RoomcastError } from '../error.ts';
 import type { Connection } from './connection.ts';
-import { RoomcastError } from './error.ts';
 
 export type GetToken = () => Promise<string> | string;
 

@@ -11,7 +11,8 @@ import {
   subprotocol,
   tokenSubprotocolPrefix,
   type WelcomeFrame,
-} from '../protocol.ts';
+} from '../../protocol.ts';
+import type { Answer, Connection, ConnectionListener, End } from './connection.ts';
 
 /** What the library uses of a WebSocket: that of browsers, Deno, Bun and Node 22, or of `ws`. */
 export interface WebSocketLike {
@@ -24,33 +25,14 @@ export interface WebSocketLike {
 
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
-export interface End {
-  /** The close code; 1006 if there was none. */
-  code: number;
-  reason: string;
-}
-
-/** Undefined: the connection ended before the answer. */
-export type Answer = OkFrame | ErrorFrame | undefined;
-
-export interface ConnectionListener {
-  welcomed(connection: Connection): void;
-  /** Each frame that answers nothing, in order. */
-  frame(connection: Connection, frame: GatewayFrame): void;
-  /** Once, and not after `close`. */
-  ended(connection: Connection, end: End): void;
-}
-
-const welcomeMs = 15_000;
 const probeMs = 5_000;
 const closingMs = 1_000;
 const nothing = () => undefined;
 
-export class Connection {
+export class WebSocketConnection implements Connection {
+  readonly transport = 'websocket';
   welcome: WelcomeFrame | undefined;
-  /** By performance.now(). */
   welcomedAt = 0;
-  /** The node has asked this client to move. */
   isLeaving = false;
   readonly #listener: ConnectionListener;
   readonly #answers = new Map<number, (answer: Answer) => void>();
@@ -60,9 +42,15 @@ export class Connection {
   #heard = true;
   #isOver = false;
 
-  constructor(WebSocket: WebSocketConstructor, url: string, token: string | undefined, listener: ConnectionListener) {
+  constructor(
+    WebSocket: WebSocketConstructor,
+    url: string,
+    token: string | undefined,
+    listener: ConnectionListener,
+    patienceMs = 15_000,
+  ) {
     this.#listener = listener;
-    this.#timer = setTimeout(() => this.#lost(), welcomeMs);
+    this.#timer = setTimeout(() => this.#lost(), patienceMs);
     try {
       this.#open(new WebSocket(url, [subprotocol, ...(token === undefined ? [] : [tokenSubprotocolPrefix + token])]));
     } catch {
@@ -79,7 +67,6 @@ export class Connection {
     socket.onerror = () => this.#lost();
   }
 
-  /** Sends a frame, given as the text of its members. `answered` is called once, in the order of the frames. */
   ask(members: string, answered: (answer: Answer) => void): void {
     if (this.#isOver) {
       answered(undefined);
@@ -90,12 +77,11 @@ export class Connection {
     this.#send(`{"id":${id},${members}}`);
   }
 
-  /** The line may be dead: it has a few seconds to show that it is not. */
   probe(): void {
     if (this.welcome !== undefined) this.#watch(Math.min(probeMs, this.welcome.pingIntervalMs), true);
   }
 
-  /** Ends it from here, without a word to the listener. Resolves when the gateway has answered, after a second at most. */
+  /** Resolves when the gateway has answered, after a second at most. */
   close(): Promise<void> {
     if (this.#isOver) return Promise.resolve();
     this.#isOver = true;

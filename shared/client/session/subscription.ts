@@ -5,10 +5,10 @@
  * brings what the older one had not told yet. In a plain room both count while a client moves, and the ids of the messages
  * show which are the same. It never sends; gateway/rooms is the other end of it.
  */
-import type { GapFrame, GatewayFrame, JoinLeaveFrame, MessageFrame, OkFrame, Position } from '../protocol.ts';
-import type { Connection } from './connection.ts';
-import { Emitter } from './emitter.ts';
-import { RoomcastError } from './error.ts';
+import type { GapFrame, GatewayFrame, JoinLeaveFrame, MessageFrame, OkFrame, Position } from '../../protocol.ts';
+import type { Connection } from '../connection/connection.ts';
+import { Emitter } from '../emitter.ts';
+import { RoomcastError } from '../error.ts';
 
 /** `offset` in a room with history, `id` in a plain one; `from`, if it has an author; `at`, of the node that accepted it. */
 export interface Message extends Omit<MessageFrame, 'type' | 'room'> {
@@ -46,7 +46,7 @@ export class Subscription {
   readonly name: string;
   readonly events = new Emitter<RoomEvents>();
   state: RoomState = 'idle';
-  /** The application asked for it, and has not taken that back. */
+  /** The application asked for it, or the backend made it a member, and nobody has taken that back. */
   isWanted = false;
   /** How often it was left: an answer to an earlier `subscribe` says nothing about a later one. */
   times = 0;
@@ -109,7 +109,7 @@ export class Subscription {
     this.#previous = at === undefined ? old : undefined;
     this.#haveMet = false;
     this.#isResumed = ok.recovered === true;
-    this.#wasJoined = true;
+    this.#wasJoined = this.isWanted = true;
     this.#become('joined');
     if (missing !== undefined) this.events.emit('gap', { reason: missing });
     for (const { resolve } of this.#waiting.splice(0)) resolve();
@@ -124,16 +124,12 @@ export class Subscription {
     return isSame ? undefined : 'unrecovered';
   }
 
-  /** The gateway does not let it in, or the client has ended. */
-  refused(error: RoomcastError): void {
-    this.left(error);
-  }
-
-  /** It is a member no more, by `unsubscribe` or otherwise. */
+  /** It is a member no more: by `unsubscribe`, or because the gateway does not let it in, or the client has ended. */
   left(error?: RoomcastError): void {
     this.isWanted = false;
     this.#lead = this.#previous = undefined;
-    this.#wasJoined = false;
+    // Who leaves knows that the room goes on without him; others are told once they are back.
+    this.#wasJoined &&= error !== undefined;
     this.times++;
     for (const { reject } of this.#waiting.splice(0)) reject(error ?? new RoomcastError('closed', 'unsubscribed'));
     this.#become('idle', error);
@@ -145,9 +141,7 @@ export class Subscription {
     if (this.#lead !== connection) return;
     this.#lead = this.#previous;
     this.#previous = undefined;
-    if (this.#lead !== undefined) return;
-    // What the backend made it a member of, the backend makes it a member of again.
-    this.#become(this.isWanted ? 'joining' : 'idle');
+    if (this.#lead === undefined) this.#become('joining');
   }
 
   /** Messages with this key, of this user, are this client's own and not wanted. */
@@ -170,7 +164,7 @@ export class Subscription {
     if (this.#previous === connection) this.#previous = undefined;
     if (this.#lead !== connection) return false;
     this.#lead = undefined;
-    if (reason === 'changed' && this.isWanted) {
+    if (reason === 'changed') {
       this.#become('joining');
       return true;
     }

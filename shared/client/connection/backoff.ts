@@ -4,7 +4,7 @@
  * Full jitter: anything between 0 and a bound that doubles. When a node dies, all of its clients lose their connections at
  * once, so those that were connected begin at a bound of 5 s: 500 of them are 100 handshakes a second.
  */
-import type { closeCode } from '../codes.ts';
+import type { closeCode } from '../../codes.ts';
 
 /** The close codes that mean something special to a client. As a type, the catalogue takes no room in the library. */
 export const rateLimited = 4007 satisfies typeof closeCode.rateLimited;

@@ -4,10 +4,10 @@
  * Owns the bounded queue: its order, what was sent where, and when to give up. A publish has one key from its first to its
  * last attempt, so the gateway takes it once. Who asks chooses the connection.
  */
-import type { ErrorFrame, OkFrame } from '../protocol.ts';
-import { backoffMs } from './backoff.ts';
-import type { Answer, Connection } from './connection.ts';
-import { isTransient, RoomcastError } from './error.ts';
+import type { ErrorFrame, OkFrame } from '../../protocol.ts';
+import { backoffMs } from '../connection/backoff.ts';
+import type { Answer, Connection } from '../connection/connection.ts';
+import { isTransient, RoomcastError } from '../error.ts';
 
 interface Waiting {
   /** The members of the frame, as text: what the caller changes later is not sent. */
@@ -20,6 +20,8 @@ interface Waiting {
   /** Sent and not answered, or waiting to be sent again. */
   isHeld: boolean;
   attempts: number;
+  /** First, by performance.now(). */
+  sentAt: number;
   /** Why it may have been taken, or was certainly not, so far. */
   lastError: ErrorFrame | undefined;
   isUnknown: boolean;
@@ -28,6 +30,8 @@ interface Waiting {
 /** Fewer than the frames that a gateway lets wait behind others. */
 const maxUnanswered = 64;
 const maxCharacters = 8_388_608;
+/** Of the time for which the gateway remembers a key. The rest is for a retry that is long on its way. */
+const safeShare = 0.8;
 const firstRetryStep = -1;
 
 export class Requests {
@@ -52,7 +56,7 @@ export class Requests {
       const deadline = setTimeout(() => this.#finish(waiting, lateness(waiting)), withinMs);
       const waiting: Waiting = {
         ...{ members, route, resolve, reject, deadline },
-        ...{ isHeld: false, attempts: 0, retry: undefined, lastError: undefined, isUnknown: false },
+        ...{ isHeld: false, attempts: 0, sentAt: 0, retry: undefined, lastError: undefined, isUnknown: false },
       };
       this.#waiting.add(waiting);
       this.#characters += members.length;
@@ -76,7 +80,12 @@ export class Requests {
   }
 
   #send(waiting: Waiting, connection: Connection): void {
-    const limit = connection.welcome?.maxMessageBytes ?? Number.POSITIVE_INFINITY;
+    const now = performance.now();
+    const { maxMessageBytes: limit = Infinity, dedupeMs = Infinity } = connection.welcome ?? {};
+    if (waiting.isUnknown && now - waiting.sentAt > dedupeMs * safeShare) {
+      this.#finish(waiting, lateness(waiting));
+      return;
+    }
     const length = sizeOf(waiting.members);
     // The gateway would cut the connection for a much larger one, and again for each retry.
     if (length > limit) {
@@ -85,7 +94,7 @@ export class Requests {
       return;
     }
     waiting.isHeld = true;
-    waiting.attempts++;
+    if (waiting.attempts++ === 0) waiting.sentAt = now;
     this.#unanswered++;
     connection.ask(waiting.members, (answer) => {
       this.#unanswered--;
