@@ -8,7 +8,7 @@
  *   ordered-room.ts   LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, BAD_RESUME, EPOCH, HISTORY
  *   plain-room.ts     LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, DIVERGE, DOUBLE, FIFO, BAD_RESUME
  *   present.ts        PRESENCE
- * and here STUCK: the cluster did not recover from a fault.
+ * and here STUCK: the cluster did not recover from a fault; CLIENT: the client library did what it must never do.
  * A publish without an answer may have been delivered or not, but at most once. A loss that a `gap` reports is no violation.
  */
 import type { Entry, EntryOf } from './log.ts';
@@ -43,6 +43,7 @@ export function check(entries: readonly Entry[]): Violation[] {
     if (entry.event === 'history') histories.set(entry.room, entry);
     if (entry.event === 'presence') presences.set(entry.room, entry);
     if (entry.event === 'stuck') report('STUCK', entry.what, entry);
+    if (entry.event === 'misbehaviour') report('CLIENT', `${entry.client}: ${entry.what}`, entry);
   }
   const withHistory = new Set(plan.rooms.filter(({ history }) => history).map(({ name }) => name));
 

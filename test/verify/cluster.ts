@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onCleanup } from '../support/cleanup.ts';
 import { type FaultProxy, faultProxy } from '../support/fault-proxy.ts';
-import { type SpawnedNode, spawnNode, usualFlags } from '../support/node.ts';
+import { type NodeSettings, type SpawnedNode, spawnNode, usualFlags } from '../support/node.ts';
 import { launchRedisProcess, type OwnRedis } from '../support/redis-process.ts';
 import { until } from '../support/until.ts';
 import { administer } from './administrator.ts';
@@ -80,8 +80,12 @@ export interface Cluster {
   untilHealthy(): Promise<void>;
 }
 
-/** `program` as in spawnNode. `prepare` may change Redis before the first node is started. */
-export async function startCluster(program?: string, prepare?: (redis: OwnRedis) => Promise<void>): Promise<Cluster> {
+/** `program` as in spawnNode. `prepare` may change Redis before the first node is started. `others`: more settings. */
+export async function startCluster(
+  program?: string,
+  prepare?: (redis: OwnRedis) => Promise<void>,
+  others: NodeSettings = {},
+): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-verify-'));
   onCleanup(() => rmSync(folder, { recursive: true, force: true }));
   const roomsFile = join(folder, 'rooms.json');
@@ -102,7 +106,7 @@ export async function startCluster(program?: string, prepare?: (redis: OwnRedis)
   const restartNode: Cluster['restartNode'] = async (index, how = {}) => {
     const REDIS_URL = index === 0 ? proxy.url : name.url;
     const FLUSH_MS = index === 2 ? 20 : 0;
-    const own = { ...settings, FLUSH_MS, ROOMS_FILE: roomsFile, REDIS_URL, NODE_ID: `n${index}` };
+    const own = { ...settings, ...others, FLUSH_MS, ROOMS_FILE: roomsFile, REDIS_URL, NODE_ID: `n${index}` };
     programs[index] = how.program ?? programs[index];
     const node = await spawnNode(own, programs[index], [...usualFlags, ...(how.flags ?? [])]);
     nodes[index] = node;

@@ -1,5 +1,5 @@
 /**
- * The crowd: hundreds of load clients and their behaviour. Some publish, in small bursts at a steady rate, whatever the
+ * The crowd: hundreds of clients and their behaviour. Some publish, in small bursts at a steady rate, whatever the
  * gateway does (open loop). From time to time a client loses its connection, stays away, or leaves a room and returns.
  *
  * Owns the load, all drawn from one seed. It knows no faults.
@@ -8,7 +8,7 @@ import { onCleanup } from '../support/cleanup.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import type { Random } from '../unit/random.ts';
-import { LoadClient } from './client.ts';
+import { LoadClient, type LoadClientOptions } from './client.ts';
 import { burstRoom, roomPlans, trimmedRoom } from './cluster.ts';
 import type { Entry } from './log.ts';
 
@@ -17,7 +17,6 @@ const heartbeatMs = 500;
 const roomsPerClient = 5;
 const messagesPerSecond = 70;
 const messagesInARow = 3;
-const lossesPerSecond = 4;
 const wandersPerSecond = 2;
 /** One in this many stays away long enough for a small history to be trimmed. */
 const longAway = 8;
@@ -26,8 +25,38 @@ const burst = { messages: 24, length: 24_000 };
 /** Longer than the longest run, and than the error of a wrong clock. */
 const tokenSeconds = 2 * 24 * 3_600;
 
+/** What the crowd needs of a client, whatever it is made of. */
+export interface CrowdClient {
+  readonly rooms: readonly string[];
+  /** In all rooms it wants, on one connection. */
+  readonly settled: boolean;
+  /** Publications whose outcome is not known yet. */
+  readonly unsettled: number;
+  /** From the acceptance by a node to here, in ms, of every message. */
+  readonly latencies: readonly number[];
+  connect(): void;
+  /** Called a few times a second. */
+  tick?(): void;
+  publish(room: string, length: number): void;
+  /** Loses its connection; `silently`: the gateway is not told. It may stay away for this time. */
+  lose(awayMs: number, silently: boolean): void;
+  /** Leaves a room, and comes back after this time with its old position. */
+  wander(room: string, awayMs: number): void;
+  /** Logs its rooms, and ends. */
+  end(): void;
+}
+
+export interface CrowdPlan {
+  count: number;
+  random: Random;
+  /** Connections lost per second, beside those that the faults cost; default: 4. */
+  lossesPerSecond?: number;
+  /** Makes a client; default: a load client. */
+  make?(options: LoadClientOptions): CrowdClient;
+}
+
 export interface Crowd {
-  readonly clients: readonly LoadClient[];
+  readonly clients: readonly CrowdClient[];
   start(): void;
   /** Large messages in one burst: more than a Redis with a small output limit can send. */
   burst(): void;
@@ -36,15 +65,16 @@ export interface Crowd {
   end(): void;
 }
 
-export async function gather(url: string, count: number, random: Random, log: Entry[]): Promise<Crowd> {
+export async function gather(url: string, plan: CrowdPlan, log: Entry[]): Promise<Crowd> {
+  const { count, random, lossesPerSecond = 4, make = (options) => new LoadClient(options) } = plan;
   const names = roomPlans.map(({ name }) => name);
-  const clients: LoadClient[] = [];
+  const clients: CrowdClient[] = [];
   for (let index = 0; index < count; index++) {
     const name = `c${index}`;
     const token = await mintToken({ sub: name, exp: Math.floor(Date.now() / 1000) + tokenSeconds });
     const seed = random.integer(0, 2 ** 31);
     const rooms = random.shuffled(names).slice(0, roomsPerClient);
-    clients.push(new LoadClient({ name, url, token, rooms, seed, log }));
+    clients.push(make({ name, url, token, rooms, seed, log }));
   }
   const inTrimmed = clients.filter(({ rooms }) => rooms.includes(trimmedRoom));
   const inBurst = clients.filter(({ rooms }) => rooms.includes(burstRoom));
@@ -53,7 +83,7 @@ export async function gather(url: string, count: number, random: Random, log: En
   let before = 0;
   let due = { messages: 0, losses: 0, wanders: 0 };
   const heartbeats = setInterval(() => {
-    for (const client of clients) client.tick();
+    for (const client of clients) client.tick?.();
   }, heartbeatMs);
   const timer = setInterval(() => {
     const now = performance.now();
@@ -86,11 +116,12 @@ export async function gather(url: string, count: number, random: Random, log: En
     else random.pick(clients).lose(random.integer(0, 500), silently);
   }
 
-  onCleanup(() => {
+  const end = () => {
     clearInterval(timer);
     clearInterval(heartbeats);
     for (const client of clients) client.end();
-  });
+  };
+  onCleanup(end);
   const settled = () => clients.every((client) => client.settled && client.unsettled === 0);
   for (const client of clients) client.connect();
   await until(() => clients.every((client) => client.settled), joinDeadlineMs, 'all clients are in their rooms');
@@ -111,8 +142,6 @@ export async function gather(url: string, count: number, random: Random, log: En
         (error: Error) => process.stderr.write(`${error.message}\n`),
       );
     },
-    end() {
-      for (const client of clients) client.end();
-    },
+    end,
   };
 }

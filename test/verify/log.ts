@@ -51,6 +51,8 @@ export type Entry =
   | (Line & { event: 'fault' | 'healed'; kind: string; node: number; room: string })
   /** The cluster did not recover from a fault, so this fault was the last one. */
   | (Line & { event: 'stuck'; what: string })
+  /** A client library did what it must never do. */
+  | (Line & { event: 'misbehaviour'; client: string; what: string })
   /** Redis lost all data, between `from` (the old one still ran) and `t` (the new one answers). */
   | (Line & { event: 'wipe'; from: number })
   /** The key with the epoch of this room, or without a name of every room, was deleted. */

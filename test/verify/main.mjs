@@ -1,7 +1,7 @@
 /**
- * `npm run verify -- [--minutes 1] [--seed <number>] [--faults "slow script,memory full"] [--slow-readers] [--fallback] [--roll]`:
- * starts the verify project of vitest with these options. `--faults` inflicts only these faults, and skips the broken builds.
- * `--slow-readers`, `--fallback` and `--roll` (`npm run verify:roll`) start another test instead.
+ * `npm run verify -- [--minutes 1] [--seed <number>] [--faults "slow script,memory full"] [--slow-readers] [--fallback] [--library]
+ * [--roll]`: starts the verify project of vitest with these options. `--faults` inflicts only these faults, and skips the
+ * broken builds. `--slow-readers`, `--fallback`, `--library` and `--roll` (`npm run verify:roll`) start another test instead.
  *
  * Exit code 0: no promise was broken, and the broken builds were caught. 1: something is wrong. 2: no violation was found,
  * but too little happened for the run to count.
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     roll: { type: 'boolean', default: false },
     'slow-readers': { type: 'boolean', default: false },
     fallback: { type: 'boolean', default: false },
+    library: { type: 'boolean', default: false },
   },
 });
 if (values.minutes !== undefined) process.env.VERIFY_MINUTES = values.minutes;
@@ -25,12 +26,15 @@ if (values.faults !== undefined) process.env.VERIFY_FAULTS = values.faults;
 const slowReaders = values['slow-readers'];
 process.env.VERIFY_SLOW_READERS = String(slowReaders);
 process.env.VERIFY_FALLBACK = String(values.fallback);
+process.env.VERIFY_LIBRARY = String(values.library);
 
 function filesOf() {
   if (values.roll) return ['roll.test'];
   if (slowReaders) return ['slow-readers.test'];
   if (values.fallback) return ['fallback.test'];
-  return values.faults === undefined ? ['verify.test', 'slow-readers.test', 'fallback.test'] : ['verify.test'];
+  if (values.library) return ['library.test'];
+  if (values.faults !== undefined) return ['verify.test'];
+  return ['verify.test', 'slow-readers.test', 'fallback.test', 'library.test'];
 }
 
 const vitest = await startVitest('test', filesOf(), {

@@ -13,6 +13,8 @@ export interface Options {
   slowReaders: boolean;
   /** Only the run of all kinds of readers, at full size. */
   fallback: boolean;
+  /** Only the run of the client library, at full size. */
+  library: boolean;
 }
 
 /** `uncounted`: no violation was found, but too little happened. */
@@ -26,7 +28,8 @@ declare module 'vitest' {
 
 /** Throws a TypeError that names the option. */
 export function readOptions(env: NodeJS.ProcessEnv): Options {
-  const minutes = Number(env.VERIFY_MINUTES ?? 1);
+  const library = env.VERIFY_LIBRARY === 'true';
+  const minutes = Number(env.VERIFY_MINUTES ?? (library ? 2 : 1));
   const seed = Number(env.VERIFY_SEED ?? Math.floor(Math.random() * 2 ** 31));
   if (!(minutes > 0 && minutes <= 24 * 60)) throw new TypeError('--minutes must be a number above 0, at most 1440');
   if (!Number.isSafeInteger(seed)) throw new TypeError('--seed must be a whole number');
@@ -35,6 +38,7 @@ export function readOptions(env: NodeJS.ProcessEnv): Options {
     ...{ minutes, seed, faults },
     slowReaders: env.VERIFY_SLOW_READERS === 'true',
     fallback: env.VERIFY_FALLBACK === 'true',
+    library,
   };
 }
 

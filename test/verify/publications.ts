@@ -24,7 +24,8 @@ export type ViolationKind =
   | 'FIFO'
   | 'HISTORY'
   | 'PRESENCE'
-  | 'STUCK';
+  | 'STUCK'
+  | 'CLIENT';
 
 export interface Violation {
   kind: ViolationKind;

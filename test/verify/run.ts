@@ -7,7 +7,7 @@ import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';
 import { type Cluster, roomPlans, startCluster } from './cluster.ts';
-import { gather } from './crowd.ts';
+import { type Crowd, gather } from './crowd.ts';
 import type { World } from './fault.ts';
 import type { Entry, EntryOf, PlannedFault, StoredMessage } from './log.ts';
 import { inflict } from './nemesis.ts';
@@ -29,6 +29,8 @@ export interface RunPlan {
   patienceMs: number;
   /** Starts the cluster; default: with the built nodes. */
   start?(): Promise<Cluster>;
+  /** Brings the clients; default: load clients. */
+  gather?(url: string, random: Random, log: Entry[]): Promise<Crowd>;
   /** Runs under load before the faults. */
   disturb?(world: World): Promise<void>;
 }
@@ -43,7 +45,8 @@ export async function play(plan: RunPlan): Promise<Played> {
   const random = new Random(seed);
   const log: Entry[] = [{ t: performance.now(), event: 'run', seed, minutes, rooms: roomPlans, schedule }];
   const cluster = await start();
-  const crowd = await gather(cluster.balancer.url, clients, random, log);
+  const { url } = cluster.balancer;
+  const crowd = await (plan.gather?.(url, random, log) ?? gather(url, { count: clients, random }, log));
   crowd.start();
   await plan.disturb?.({ cluster, crowd, log });
   const endsAt = performance.now() + minutes * 60_000;
@@ -52,7 +55,7 @@ export async function play(plan: RunPlan): Promise<Played> {
   await until(() => isStuck || performance.now() >= endsAt, minutes * 60_000, 'the time of the run is over');
   await crowd.settle(patienceMs);
   await quiet(log, patienceMs);
-  await readEnd(cluster.balancer.url, log).catch((error: Error) => {
+  await readEnd(url, log).catch((error: Error) => {
     log.push({ t: performance.now(), event: 'stuck', what: `at the end the rooms cannot be read: ${error.message}` });
   });
   crowd.end();

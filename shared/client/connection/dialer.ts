@@ -106,6 +106,8 @@ export class Dialer {
       welcomed: (connection) => {
         this.#connection = undefined;
         this.state = 'idle';
+        // From now on a loss may be that of many clients at once, however young the connection is.
+        this.#step = Math.max(this.#step, lostStep);
         this.#listener.welcomed(connection);
       },
       frame: (connection, frame) => this.#listener.frame(connection, frame),

@@ -22,9 +22,9 @@ interface Waiting {
   attempts: number;
   /** First, by performance.now(). */
   sentAt: number;
-  /** Why it may have been taken, or was certainly not, so far. */
+  /** Attempts of which nobody knows whether the gateway has taken them. */
+  unknown: number;
   lastError: ErrorFrame | undefined;
-  isUnknown: boolean;
 }
 
 /** Fewer than the frames that a gateway lets wait behind others. */
@@ -53,10 +53,10 @@ export class Requests {
       throw new RoomcastError('limit_exceeded', 'too many requests wait for an answer');
     }
     return new Promise((resolve, reject) => {
-      const deadline = setTimeout(() => this.#finish(waiting, lateness(waiting)), withinMs);
+      const deadline = setTimeout(() => this.#finish(waiting, failureOf(waiting)), withinMs);
       const waiting: Waiting = {
         ...{ members, route, resolve, reject, deadline },
-        ...{ isHeld: false, attempts: 0, sentAt: 0, retry: undefined, lastError: undefined, isUnknown: false },
+        ...{ isHeld: false, attempts: 0, sentAt: 0, retry: undefined, unknown: 0, lastError: undefined },
       };
       this.#waiting.add(waiting);
       this.#characters += members.length;
@@ -82,8 +82,8 @@ export class Requests {
   #send(waiting: Waiting, connection: Connection): void {
     const now = performance.now();
     const { maxMessageBytes: limit = Infinity, dedupeMs = Infinity } = connection.welcome ?? {};
-    if (waiting.isUnknown && now - waiting.sentAt > dedupeMs * safeShare) {
-      this.#finish(waiting, lateness(waiting));
+    if (waiting.unknown > 0 && now - waiting.sentAt > dedupeMs * safeShare) {
+      this.#finish(waiting, failureOf(waiting));
       return;
     }
     const length = sizeOf(waiting.members);
@@ -95,6 +95,7 @@ export class Requests {
     }
     waiting.isHeld = true;
     if (waiting.attempts++ === 0) waiting.sentAt = now;
+    waiting.unknown++;
     this.#unanswered++;
     connection.ask(waiting.members, (answer) => {
       this.#unanswered--;
@@ -104,20 +105,25 @@ export class Requests {
   }
 
   #answered(waiting: Waiting, answer: Answer): void {
-    if (answer?.type === 'ok') {
-      this.#finish(waiting, answer);
-    } else if (answer === undefined) {
-      waiting.isUnknown = true;
+    if (answer === undefined) {
       waiting.isHeld = false;
-    } else if (isTransient(answer.code)) {
-      waiting.isUnknown ||= answer.code === 'timeout' || answer.code === 'internal';
-      waiting.lastError = answer;
-      const waitMs = Math.max(answer.retryAfterMs ?? 0, backoffMs(firstRetryStep + waiting.attempts));
-      waiting.retry = setTimeout(() => {
-        waiting.isHeld = false;
-        this.flush();
-      }, waitMs);
-    } else this.#finish(waiting, errorOf(answer));
+      return;
+    }
+    if (answer.type === 'ok') {
+      this.#finish(waiting, answer);
+      return;
+    }
+    waiting.lastError = answer;
+    if (answer.code !== 'timeout' && answer.code !== 'internal') waiting.unknown--;
+    if (!isTransient(answer.code)) {
+      this.#finish(waiting, failureOf(waiting));
+      return;
+    }
+    const waitMs = Math.max(answer.retryAfterMs ?? 0, backoffMs(firstRetryStep + waiting.attempts));
+    waiting.retry = setTimeout(() => {
+      waiting.isHeld = false;
+      this.flush();
+    }, waitMs);
   }
 
   #finish(waiting: Waiting, outcome: OkFrame | RoomcastError): void {
@@ -134,9 +140,9 @@ export function errorOf({ code, message, retryAfterMs }: ErrorFrame): RoomcastEr
   return new RoomcastError(code, message, retryAfterMs);
 }
 
-/** `timeout`: nobody knows whether it was taken. Any other code: it was not. */
-function lateness({ isUnknown, lastError }: Waiting): RoomcastError {
-  if (isUnknown) return new RoomcastError('timeout', 'no ok in time; the gateway may have taken it or not');
+/** `timeout`: nobody knows whether it was taken, whatever came last. Any other code: it was not. */
+function failureOf({ unknown, lastError }: Waiting): RoomcastError {
+  if (unknown > 0) return new RoomcastError('timeout', 'no ok; the gateway may have taken it or not');
   if (lastError !== undefined) return errorOf(lastError);
   return new RoomcastError('unavailable', 'no connection in time; it was not sent');
 }

@@ -131,6 +131,8 @@ export class Session {
 
   #connected(connection: Connection): void {
     const joins = new Joins(connection, () => this.#settle());
+    // An answer that is still on its way there comes too late: this connection joins all rooms.
+    for (const older of this.#live.values()) older.joins.stop();
     this.#live.set(connection, {
       joins,
       renewal: new Renewal(connection, this.#tokens, (error) => this.#failed(error)),

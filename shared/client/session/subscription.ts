@@ -57,8 +57,10 @@ export class Subscription {
   #wasJoined = false;
   /** Whether what the lead tells from before its welcome was missed. */
   #isResumed = false;
-  /** In a plain room: who has told which message. A node may be behind, so the next one may tell what is known. */
-  readonly #seen = new Map<string, Connection>();
+  /** In a plain room: what was told. A node may be behind, so the next one may tell what is known. */
+  readonly #seen = new Set<string>();
+  /** In a move: whether the lead told it, or the older connection. What was told before says nothing about either. */
+  readonly #inMove = new Map<string, boolean>();
   readonly #hidden = new Set<string>();
   #waiting: { resolve(): void; reject(error: RoomcastError): void }[] = [];
   /** Both connections have told the same message, so the older one has nothing more to tell. */
@@ -108,6 +110,7 @@ export class Subscription {
     this.#lead = connection;
     this.#previous = at === undefined ? old : undefined;
     this.#haveMet = false;
+    this.#inMove.clear();
     this.#isResumed = ok.recovered === true;
     this.#wasJoined = this.isWanted = true;
     this.#become('joined');
@@ -186,21 +189,20 @@ export class Subscription {
       if (offset <= this.position.offset) return true;
       this.position = { epoch: this.position.epoch, offset };
     } else if (id !== undefined) {
-      const teller = this.#seen.get(id);
-      if (teller !== undefined) {
-        if (teller !== connection) this.#meet();
-        return true;
-      }
+      if (!this.hasMoved) this.#compare(id, connection === this.#lead);
+      if (this.#seen.has(id)) return true;
       forget(this.#seen, this.#previous === undefined ? maxRemembered : maxInMove);
-      this.#seen.set(id, connection);
+      this.#seen.add(id);
     }
     return false;
   }
 
-  #meet(): void {
-    if (this.#haveMet) return;
-    this.#haveMet = true;
-    this.#met();
+  /** In a move. */
+  #compare(id: string, byLead: boolean): void {
+    this.#haveMet = this.#inMove.get(id) === !byLead;
+    forget(this.#inMove, maxInMove);
+    this.#inMove.set(id, byLead);
+    if (this.#haveMet) this.#met();
   }
 
   #gap({ type, room, epoch, offset, ...gap }: GapFrame): void {

@@ -72,6 +72,15 @@ test('the wait is anything up to a bound that doubles to 30 s', async () => {
   expect(gateway.sockets).toHaveLength(8);
 });
 
+test('also the clients of a node that dies as soon as they have come are spread over 5 s', async () => {
+  const gateway = await started();
+  gateway.last.welcome().end(1006);
+  await passes(4_990);
+  expect(gateway.sockets).toHaveLength(1);
+  await passes(10);
+  expect(gateway.sockets).toHaveLength(2);
+});
+
 test('the backoff begins anew after 10 s of a stable connection, not before', async () => {
   const gateway = await started();
   for (const bound of [2_500, 5_000, 10_000]) {

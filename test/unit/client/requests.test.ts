@@ -93,6 +93,18 @@ describe('publish', () => {
     expect(published(gateway)).toHaveLength(count);
   });
 
+  test('without an answer until the end, and refused behind an attempt that may have been taken: both are `timeout`', async () => {
+    const { gateway, room, socket } = await opened();
+    const refused = room.publish('refused');
+    socket.end(1006);
+    await passes(0);
+    gateway.last.welcome().refuse('publish', 'forbidden');
+    await expect(refused).rejects.toMatchObject({ code: 'timeout' });
+    const unanswered = expect(room.publish('unanswered')).rejects.toMatchObject({ code: 'timeout' });
+    await passes(100_000);
+    await unanswered;
+  });
+
   test('is not sent again when the gateway may have forgotten its key, unless it was certainly not taken', async () => {
     const { gateway, room, socket } = await opened();
     const [unknown, refused] = [room.publish('unknown'), room.publish('refused')];
@@ -196,6 +208,6 @@ describe('history and presence', () => {
     const { room } = await opened();
     const outcome = Promise.allSettled([room.history()]);
     await passes(30_000);
-    expect(await outcome).toMatchObject([{ reason: { code: 'unavailable' } }]);
+    expect(await outcome).toMatchObject([{ reason: { code: 'timeout' } }]);
   });
 });

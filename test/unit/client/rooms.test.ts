@@ -211,6 +211,37 @@ describe('make before break', () => {
     expect(told).toEqual(['a']);
   });
 
+  test('a plain room: a message from before the move does not show how far the old connection is', async () => {
+    const { gateway, told, first } = await joined({});
+    first.tell(plain('a'));
+    const behind = await reconnected(gateway);
+    behind.answer('subscribe');
+    const next = await moving(gateway);
+    next.answer('subscribe');
+    behind.tell(plain('a'));
+    expect(behind.closedWith).toBeUndefined();
+    behind.tell(plain('b'));
+    next.tell(plain('c'));
+    behind.tell(plain('c'));
+    expect(behind.closedWith).toBe(1000);
+    expect(told).toEqual(['a', { reason: 'reconnect' }, 'b', 'c']);
+  });
+
+  test('an answer of the old connection that comes behind that of the new one does not lead back', async () => {
+    const { gateway, first } = await joined({ epoch: 'e', offset: 0 });
+    const other = gateway.client.room('other');
+    const told = listen(other);
+    const joining = other.subscribe();
+    const next = await moving(gateway);
+    next.answer('subscribe', { epoch: 'e', offset: 0 }, 'other');
+    first.answer('subscribe', { epoch: 'e', offset: 0 }, 'other');
+    first.end(4001);
+    await joining;
+    expect(other.state).toBe('joined');
+    next.tell({ ...kept(1), room: 'other' });
+    expect(told).toEqual([1]);
+  });
+
   test('a new connection that fails leaves the old one in place, and is tried again', async () => {
     const { gateway, told, first } = await joined({ epoch: 'e', offset: 0 });
     first.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
