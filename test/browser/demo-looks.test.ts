@@ -5,15 +5,16 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { BrowserContextOptions } from 'playwright-core';
+import type { BrowserContextOptions, Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { spawnNode } from '../support/node.ts';
+import { until } from '../support/until.ts';
 import { launchBrowser } from './chromium.ts';
 import { Tab } from './demo-tab.ts';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const pictures = fileURLToPath(new URL('../../docs/images/', import.meta.url));
-const desk = { viewport: { width: 1280, height: 800 }, deviceScaleFactor: 2 };
+const desk = { viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1.5 };
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 
 const looks: [string, BrowserContextOptions][] = [
@@ -50,10 +51,7 @@ test.each(looks)(
     const node = await spawnNode({ JWT_SECRET: '', NODE_ID: 'node-1' });
     const tab = await conversation(node.port, options);
     const { page } = tab;
-    if (process.env.PICTURES === 'write') {
-      mkdirSync(pictures, { recursive: true });
-      await page.screenshot({ path: `${pictures}demo-${name}.png` });
-    }
+    if (process.env.PICTURES === 'write' && name !== 'phone-dark') await picture(page, name);
     await page.locator('#frames summary').first().press('Enter');
     await page.evaluate(axe);
     const { violations } = await page.evaluate(() =>
@@ -64,6 +62,18 @@ test.each(looks)(
     tab.expectNoComplaints();
   },
 );
+
+/** When the latency has been measured for a while, with the cut in sight. */
+async function picture(page: Page, name: string): Promise<void> {
+  const measured = () => page.evaluate("document.querySelector('#spark polyline').points.length");
+  await until(async () => Number(await measured()) >= 12, 40_000, 'latencies');
+  await page.mouse.move(1, 1);
+  await page.evaluate(`document.activeElement.blur();
+    const cut = [...document.querySelectorAll('#frames .event')].find(({ textContent }) => textContent.endsWith('the line is cut'));
+    document.querySelector('#frames').scrollTop = cut.offsetTop - 6;`);
+  mkdirSync(pictures, { recursive: true });
+  await page.screenshot({ path: `${pictures}demo-${name}.png` });
+}
 
 interface Result {
   violations: { id: string; nodes: { html: string }[] }[];
