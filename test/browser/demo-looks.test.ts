@@ -63,14 +63,14 @@ test.each(looks)(
   },
 );
 
-/** When the latency has been measured for a while, with the cut in sight. */
+/** When the latency has been measured for a while, with what was recovered in sight. */
 async function picture(page: Page, name: string): Promise<void> {
   const measured = () => page.evaluate("document.querySelector('#spark polyline').points.length");
   await until(async () => Number(await measured()) >= 12, 40_000, 'latencies');
   await page.mouse.move(1, 1);
   await page.evaluate(`document.activeElement.blur();
-    const cut = [...document.querySelectorAll('#frames .event')].find(({ textContent }) => textContent.endsWith('the line is cut'));
-    document.querySelector('#frames').scrollTop = cut.offsetTop - 6;`);
+    const back = [...document.querySelectorAll('#frames .event')].find(({ textContent }) => textContent.endsWith('the line is restored'));
+    document.querySelector('#frames').scrollTop = back.offsetTop - 6;`);
   mkdirSync(pictures, { recursive: true });
   await page.screenshot({ path: `${pictures}demo-${name}.png` });
 }
