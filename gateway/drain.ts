@@ -38,7 +38,7 @@ export function slotsBegun(count: number, windowMs: number, elapsedMs: number): 
 
 /**
  * Resolves as soon as `connections` is empty, at the latest a few seconds after the notice and the drain time.
- * `connections` is a live set that takes no new ones.
+ * `connections` is a live set that takes no new ones. If it does take some, they stay, and the time is used up.
  */
 export async function drain(connections: ReadonlySet<Movable>, settings: DrainSettings): Promise<void> {
   const { drainNoticeMs, drainMs } = settings;

@@ -25,7 +25,7 @@ import { Heartbeat } from './connection/heartbeat.ts';
 import { UserConnections } from './connection/limits.ts';
 import type { Membership } from './connection/membership.ts';
 import type { Transport } from './connection/transport.ts';
-import { Demo, demoRule } from './demo.ts';
+import { Demo, demoRules, rehearsal } from './demo.ts';
 import { drain } from './drain.ts';
 import { Admin, type Readiness } from './http/admin.ts';
 import { Api } from './http/api/api.ts';
@@ -95,8 +95,8 @@ export async function startGateway(
   { dialects, transports }: Extensions = builtIn,
 ): Promise<Gateway> {
   const parts = createParts(config, log, dialects);
-  const { access, blocks, connections, control, demo, demoRules, events, faults, hub, metrics, open, server } = parts;
-  const { instance, vitals } = parts;
+  const { access, blocks, connections, control, demo, events, faults, hub, metrics, open, server } = parts;
+  const { fallbackRules, instance, vitals } = parts;
   const local = {
     ...{ node: config.nodeId, instance, version, startedAt: Date.now(), draining: false },
     ...{ connections: open, hub, blocks, vitals },
@@ -128,7 +128,7 @@ export async function startGateway(
   for (const transport of transports) await transport.listen(connections);
   const adminPort = await admin.listen(config.adminHost, config.adminPort);
   if (server.certificate !== undefined) log.info(server.certificate, 'TLS with this certificate');
-  const ruled = { access, callback: parts.callback, hub, connections: open, fallbackRules: demoRules };
+  const ruled = { access, callback: parts.callback, hub, connections: open, fallbackRules };
   const reload = new Reload(reloadables(config, server, ruled), events, log);
 
   const stop = async () => {
@@ -150,9 +150,9 @@ export async function startGateway(
 function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) {
   const open = new Set<Connection>();
   const authenticator = createAuthenticator(config, log);
-  const demo = config.demo ? new Demo(config) : undefined;
-  const demoRules = demo === undefined ? [] : [demoRule];
-  const access = new Access([...config.rules, ...demoRules]);
+  const demo = config.demo ? new Demo(config, () => drain(open, rehearsal)) : undefined;
+  const fallbackRules = demo === undefined ? [] : demoRules;
+  const access = new Access([...config.rules, ...fallbackRules]);
   const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
   // Unique per process: a node may keep its name across restarts.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
@@ -199,7 +199,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const presence = new Presence({ store, access, backpressure, fanout, events, faults });
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   return {
-    ...{ open, connections, server, heartbeat, metrics, vitals, demo, demoRules, redis, hub, presence },
+    ...{ open, connections, server, heartbeat, metrics, vitals, demo, fallbackRules, redis, hub, presence },
     ...{ backplane, control, store, blocks, callback, webhooks, renewals: new Renewals<Membership>() },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
   };

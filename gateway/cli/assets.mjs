@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 
 const folder = (path) => fileURLToPath(new URL(path, import.meta.url));
-const isAsset = (path) => statSync(path).isDirectory() || /\.(lua|html)$/.test(path);
+const isAsset = (path) => statSync(path).isDirectory() || /\.(lua|html|css|js|svg)$/.test(path);
 
 cpSync(folder('../'), folder('../../dist/gateway/'), { recursive: true, filter: isAsset });
 buildSync({

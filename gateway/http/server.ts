@@ -26,7 +26,7 @@ import {
   type UwsApp,
   type us_socket_context_t,
 } from './library.ts';
-import { textAnswer } from './response.ts';
+import { type Answer, textAnswer } from './response.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
@@ -48,18 +48,17 @@ export interface ServerSettings extends HandshakeSettings {
   tlsKeyFile: string | undefined;
 }
 
-/** The page at `/`, as HTML, and the client library at `/client.js`, for pages to import. */
-export interface IndexPage {
-  page(): Promise<string>;
-  script(): Promise<string>;
+/** What is served besides clients, in development. */
+export interface Pages {
+  readonly paths: readonly string[];
+  answer(path: string, request: HandshakeRequest): Promise<Answer>;
 }
 
 export interface ServerParts extends WebSocketParts {
   config: ServerSettings;
   /** Those that a client may choose. The first one is for a client that chooses none. */
   dialects: readonly Dialect[];
-  /** Answers GET / and GET /client.js. */
-  demo: IndexPage | undefined;
+  demo: Pages | undefined;
 }
 
 export class Server {
@@ -181,10 +180,12 @@ export class Server {
         new Exchange(res, readRequest(req)).answer(missing);
       });
     if (demo === undefined) return;
-    app.get('/', (res, req) => this.#file(new Exchange(res, readRequest(req)), 'text/html', demo.page()));
-    app.get('/client.js', (res, req) =>
-      this.#file(new Exchange(res, readRequest(req)), 'text/javascript', demo.script()),
-    );
+    for (const path of demo.paths) {
+      app.any(path, (res, req) => {
+        const request = readRequest(req);
+        this.#page(new Exchange(res, request), demo.answer(path, request));
+      });
+    }
   }
 
   #accepted(res: HttpResponse, change: number): void {
@@ -261,13 +262,12 @@ export class Server {
     guarded(this.#parts.log, res, handle);
   }
 
-  #file(exchange: Exchange, type: string, content: Promise<string>): void {
-    const headers = { 'content-type': `${type}; charset=utf-8` };
-    content
-      .then((body) => exchange.answer({ status: '200 OK', headers, body }))
+  #page(exchange: Exchange, page: Promise<Answer>): void {
+    page
+      .then((made) => exchange.answer(made))
       .catch((error: unknown) => {
         this.#parts.log.error({ error: String(error) }, 'a file of the demo page cannot be read');
-        exchange.answer({ status: '500 Internal Server Error', headers, body: '' });
+        exchange.answer(textAnswer('500 Internal Server Error', 'The log of the node says why.'));
       });
   }
 }

@@ -23,10 +23,11 @@ test('what the backend of docs/quickstart.md publishes is on the page, and curl 
 
   const printed = JSON.parse(await node.run('sh', curl?.text ?? ''));
   expect(Object.keys(printed)).toEqual(Object.keys(JSON.parse(answer?.text ?? '')));
-  await page.getByText('shop: your order is ready', { exact: true }).waitFor();
+  const message = page.locator('.message', { hasText: 'shop' });
+  await message.getByText('your order is ready', { exact: true }).waitFor();
 
   expect(await node.run('js', script?.text ?? '')).toMatch(/^200 \{ epoch: '.+', offset: 2 \}\n$/);
-  await page.getByText('shop: and has been sent', { exact: true }).waitFor();
+  await message.getByText('and has been sent', { exact: true }).waitFor();
 
   const { messages } = JSON.parse(await node.run('sh', readAgain ?? ''));
   expect(messages).toMatchObject([{ data: 'your order is ready' }, { data: 'and has been sent' }]);

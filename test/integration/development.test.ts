@@ -8,6 +8,7 @@ import { expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { onCleanup } from '../support/cleanup.ts';
 import { connect, errorOf } from '../support/client.ts';
+import { startNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
 import { writeFile } from './files.ts';
 import { carrying } from './people.ts';
@@ -53,12 +54,8 @@ test('the printed example works when pasted into a shell', async () => {
   expect(stdout).toContain('"data":"hello"');
 });
 
-test('the demo page holds a token of a user of its own that works with the page’s Origin', async () => {
-  const load = async () => {
-    const response = await fetch(page?.[0] ?? '');
-    expect(response.headers.get('content-type')).toMatch(/^text\/html/);
-    return /roomcast\.token\.([\w.-]+)/.exec(await response.text())?.[1] ?? '';
-  };
+test('each tab of the demo page gets a token of a user of its own that works with the page’s Origin', async () => {
+  const load = async () => (await fetch(new URL('demo/token', page?.[0]))).text();
   const tabs = await Promise.all(
     [await load(), await load()].map((each) =>
       connect(url, {
@@ -73,6 +70,67 @@ test('the demo page holds a token of a user of its own that works with the page�
   for (const tab of tabs) await tab.subscribe('demo:lobby');
   await one?.publish('demo:lobby', 'from the other tab');
   expect(await other?.next(carrying('demo:lobby', 'from the other tab'))).toMatchObject({ from: users[0] });
+});
+
+test('the demo page loads only what the node itself serves, each file of its type, under a strict policy', async () => {
+  const index = await fetch(page?.[0] ?? '');
+  expect(index.headers.get('content-type')).toBe('text/html; charset=utf-8');
+  expect(index.headers.get('content-security-policy')).toMatch(
+    /^default-src 'none'; script-src 'self'; style-src 'self'/,
+  );
+  const html = await index.text();
+  expect(html).not.toMatch(/<script>|<style|style=|onclick/);
+  const parts = [...html.matchAll(/(?:src|href)="([^"#]+)"/g)].map(([, path = '']) => path);
+  expect(parts).toContain('/demo/icon.svg');
+  const types = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' };
+  for (const path of parts) {
+    const response = await fetch(new URL(path, page?.[0]));
+    const type = types[path.split('.').at(-1) as keyof typeof types];
+    expect([path, response.status, response.headers.get('content-type')]).toEqual([
+      path,
+      200,
+      `${type}; charset=utf-8`,
+    ]);
+  }
+  expect((await fetch(page?.[0] ?? '', { method: 'POST' })).status).toBe(405);
+});
+
+test('a tab that is loaded again stays the guest that it was, and nobody else', async () => {
+  const userOf = async (query: string) => {
+    const token = await (await fetch(new URL(`demo/token${query}`, page?.[0]))).text();
+    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).sub;
+  };
+  expect(await userOf('?user=guest-0a1b2c')).toBe('guest-0a1b2c');
+  for (const query of ['', '?user=admin', '?user=guest-', '?user=guest-0a1b2c3']) {
+    expect(await userOf(query)).toMatch(/^guest-[0-9a-f]{6}$/);
+    expect(await userOf(query)).not.toBe('guest-0a1b2c');
+  }
+});
+
+test('the demo page can ask for a drain: every client is asked to move, and the node takes it again', async () => {
+  const drain = new URL('demo/drain', page?.[0]);
+  const client = await connect(url, { token });
+  await client.next('welcome');
+  for (const origin of ['http://elsewhere.example', 'null']) {
+    expect((await fetch(drain, { method: 'POST', headers: { origin } })).status).toBe(403);
+  }
+  expect((await fetch(drain, { method: 'POST' })).status).toBe(403);
+  expect((await fetch(drain)).status).toBe(405);
+  expect((await fetch(drain, { method: 'POST', headers: { origin: drain.origin } })).status).toBe(202);
+  expect(await client.next('reconnect')).toMatchObject({ reason: 'draining' });
+  const moved = await connect(url, { token });
+  await moved.next('welcome');
+  expect(await client.closed).toMatchObject({ code: 4001 });
+  expect(await moved.publish('demo:lobby', 'still here')).toMatchObject({ type: 'ok' });
+});
+
+test('with a key of your own there is no demo: no page, no token, no drain', async () => {
+  const node = await startNode();
+  for (const path of ['', 'client.js', 'demo/demo.js', 'demo/token', 'demo/drain']) {
+    const address = `http://127.0.0.1:${node.port}/${path}`;
+    expect((await fetch(address)).status).toBe(404);
+    expect((await fetch(address, { method: 'POST', headers: { origin: new URL(address).origin } })).status).toBe(404);
+  }
 });
 
 test('the client library is served in one file, which connects with the token', async () => {

@@ -20,8 +20,7 @@ test('the receiver of the page hears of a client of the demo page, in the words 
     block?.text.replace('9000', `${receiverPort}`),
   );
   const { output, port } = await startAsDocumented(`${secret?.text}${commands}`, { 'receiver.mjs': program });
-  const html = await (await fetch(`http://127.0.0.1:${port}/`)).text();
-  const token = /roomcast\.token\.([\w.-]+)/.exec(html)?.[1] ?? '';
+  const token = await (await fetch(`http://127.0.0.1:${port}/demo/token`)).text();
   const client = await connectWelcomed(`ws://127.0.0.1:${port}/ws`, token);
   await client.subscribe('demo:lobby');
   const told = () =>

@@ -17,7 +17,7 @@ export interface DialerListener extends ConnectionListener {
   failed(error: unknown): void;
 }
 
-/** A sign that the network is back makes the next attempt come within this time. */
+/** A sign that the network is back makes the next attempt come within this time; so does a move that is slowed down. */
 const hurryMs = 1_000;
 
 export class Dialer {
@@ -46,10 +46,13 @@ export class Dialer {
     this.#step = lostStep;
   }
 
-  /** Connects now, or after the wait that a `reconnect` frame asks for. Too many moves in a row are slowed down. */
+  /**
+   * Connects now, or after the wait that a `reconnect` frame asks for. Too many moves in a row are slowed down, but the node
+   * gives a client only a few seconds before it closes the old connection.
+   */
   move(afterMs: number): void {
     if (this.state !== 'idle') return;
-    const waitMs = this.#step <= lostStep ? afterMs : afterMs + backoffMs(this.#step);
+    const waitMs = this.#step <= lostStep ? afterMs : afterMs + Math.random() * hurryMs;
     if (waitMs === 0) void this.#attempt();
     else this.#wait(waitMs);
   }

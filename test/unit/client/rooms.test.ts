@@ -286,6 +286,17 @@ describe('make before break', () => {
     }
     expect(gateway.sockets.length).toBeLessThan(6);
   });
+
+  test('a client that came back after many attempts still moves in a second, before its connection is closed', async () => {
+    const { gateway } = await joined({ epoch: 'e', offset: 0 });
+    for (let attempts = 0; attempts < 8; attempts++) await reconnected(gateway);
+    random.mockRestore();
+    random = vi.spyOn(Math, 'random').mockReturnValue(0.999);
+    const { length } = gateway.sockets;
+    gateway.last.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+    await passes(1_000);
+    expect(gateway.sockets).toHaveLength(length + 1);
+  });
 });
 
 test('a room that the gateway refuses rejects, and one that is taken away says why', async () => {
