@@ -13,7 +13,7 @@ const haproxy: Program = {
   arguments: (file) => ['-W', '-db', '-f', file],
   async adapt(configuration) {
     let text = replaceOne(configuration, /^ *server-template .*\n/m, snippet('haproxy'));
-    text = replaceOne(text, /^resolvers docker\n(?: .*\n)+/m, '');
+    text = replaceOne(text, /^resolvers dns\n(?: .*\n)+/m, '');
     return replaceOne(text, 'bind :8404', `bind 127.0.0.1:${await freePort()}`);
   },
 };
