@@ -8,7 +8,7 @@ const project = (name: string, include: string, options: object = {}) => ({
 
 /**
  * One project per kind of test. `npm test` runs the first four; `cli` starts a process per command, `chaos` and `verify`
- * take minutes, `work` needs strace, `browser` Chromium and `compose` Docker.
+ * take minutes, `proxies` needs nginx and Caddy, `work` needs strace, `browser` Chromium and `compose` Docker.
  */
 export default defineConfig({
   test: {
@@ -24,6 +24,7 @@ export default defineConfig({
       project('protocol', 'test/protocol/**/*.test.ts'),
       project('cli', 'test/cli/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('chaos', 'test/chaos/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
+      project('proxies', 'test/proxies/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('work', 'test/work/**/*.test.ts', { testTimeout: 120_000 }),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
       project('verify', 'test/verify/**/*.test.ts', { hookTimeout: 120_000 }),

@@ -102,8 +102,7 @@ test('live cursors: the other pointer follows in few messages, stops where it st
 test('job progress: the bar follows the job, a page that is loaded again shows the present state, and so does a link', async () => {
   const { open, complaints } = await start('job-progress');
   const page = await open();
-  const percent = async (of: Page) =>
-    Number(await of.getByRole('progressbar').evaluate((bar) => bar.getAttribute('value')));
+  const percent = async (of: Page) => Number(await of.getByRole('progressbar').getAttribute('value'));
   await page.getByRole('button', { name: 'Start a job' }).click();
   await until(async () => (await percent(page)) >= 20, 10_000, 'a fifth is done');
   const before = await percent(page);
@@ -122,7 +121,7 @@ test('AI tokens: an answer survives reloads with no token missing or doubled, an
   const { open, complaints } = await start('ai-tokens');
   const page = await open('?user=ada');
   const answer = page.locator('#answer');
-  const text = () => answer.evaluate((it) => it.textContent ?? '');
+  const text = async () => (await answer.textContent()) ?? '';
   const whole = await open('?user=grace');
   for (const each of [page, whole]) await each.getByRole('button', { name: 'Ask' }).click();
   let reloads = 0;
@@ -138,7 +137,7 @@ test('AI tokens: an answer survives reloads with no token missing or doubled, an
   }
   expect(reloads).toBeGreaterThan(3);
   await whole.getByText('Done.').waitFor();
-  expect(await text()).toBe(await whole.locator('#answer').evaluate((it) => it.textContent));
+  expect(await text()).toBe(await whole.locator('#answer').textContent());
   expect(await text()).toMatch(
     /^You asked: How does this survive a reload\? A page .* however often the page is loaded again\. ?$/,
   );

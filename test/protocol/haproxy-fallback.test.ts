@@ -106,7 +106,8 @@ test.each([
   for (const method of ['GET', 'POST']) {
     const response = await answerTo(haproxy, httpRequest({ method, path, headers: { Host: 'localhost' } }));
     expect([method, response.status]).toEqual([method, 404]);
-    expect(response.head).not.toContain('uWebSockets');
+    // HAProxy writes the names of headers in lower case.
+    expect(response.head).not.toMatch(/uwebsockets/i);
   }
 });
 

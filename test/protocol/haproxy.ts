@@ -2,7 +2,7 @@
  * HAProxy as a process, with the rules of deploy/haproxy/haproxy.cfg before one node.
  *
  * Owns the generated configuration (in a temporary directory) and the process. Only the addresses are changed: the ports
- * it listens on, and one server in the place of those that Docker's DNS would find; and the time that a test cannot wait
+ * it listens on, and one server in the place of those that DNS would find; and the time that a test cannot wait
  * for. A line that is not found is an error, so that the rules under test are those that are deployed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -107,7 +107,7 @@ function withServers(configuration: string, { port, adminPort }: TestNode, other
   const line = (name: string, at: number) => `  server ${name} 127.0.0.1:${at} check port ${adminPort} $1`;
   return replaceOne(
     configuration,
-    /^ *server-template gateway 1-100 gateway:8080 check port 8081 (.*) resolvers docker init-addr none$/m,
+    /^ *server-template gateway 1-100 "\$\{ROOMCAST_GATEWAYS-gateway\}:8080" check port 8081 (.*) resolvers dns init-addr none$/m,
     other === undefined ? line('gateway', port) : `${line('gateway', port)}\n${line('other', other)}`,
   );
 }
