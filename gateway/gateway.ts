@@ -175,12 +175,14 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
       bufferedBytes: () => backpressure.sum(),
       backplaneUp: () => backplane.trouble === undefined,
       backplaneShared: () => redis !== undefined,
+      ...{ connectionsLimit: config.maxConnections, bufferedBytesLimit: maxBufferedTotalBytes },
+      redis: () => redis?.health,
       webhookQueue: () => webhooks?.waiting ?? 0,
       ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
     },
   );
   const vitals = new Vitals(metrics);
-  const events = tellEvents(metrics, metrics.backend, vitals, ...(webhooks?.listeners ?? []));
+  const events = tellEvents(metrics, metrics.publishes, metrics.backend, vitals, ...(webhooks?.listeners ?? []));
   const callback = createCallback(config, metrics, log);
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
     events.heartbeatTimedOut();

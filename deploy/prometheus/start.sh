@@ -4,4 +4,6 @@
 set -eu
 printf 'groups: [{ name: wanted, rules: [{ record: "gateway:replicas_wanted", expr: vector(%d) }] }]\n' \
   "$ROOMCAST_REPLICAS" > /run/roomcast/replicas.yml
-exec prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/prometheus
+# The error budget is one of 30 days.
+exec prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/prometheus \
+  --storage.tsdb.retention.time=31d

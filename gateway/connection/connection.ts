@@ -57,7 +57,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.#parts = parts;
     this.#session = new Session(this, parts);
     this.memberships = new Memberships(this, parts);
-    this.inbox = new Inbox(this, parts.config);
+    this.inbox = new Inbox(this, parts.config, parts.events);
     this.#outbox = new Outbox(this, socket, parts.backpressure);
   }
 

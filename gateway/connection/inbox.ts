@@ -10,6 +10,7 @@ import type { FrameId } from '../../shared/protocol.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
+import type { Events } from '../telemetry/events.ts';
 import { Backlog, type RateSettings, Rates } from './limits.ts';
 
 /** Malformed messages in a row after which the connection is closed. */
@@ -56,6 +57,7 @@ export interface RoomOrder {
 export class Inbox implements RoomOrder {
   readonly #owner: InboxOwner;
   readonly #settings: InboxSettings;
+  readonly #events: Events;
   readonly #rates: Rates;
   /** Requests that wait for the verification of a token. */
   #waiting: (Request | Rejected)[] | undefined;
@@ -65,9 +67,10 @@ export class Inbox implements RoomOrder {
   #backlog: Backlog | undefined;
   #malformedInARow = 0;
 
-  constructor(owner: InboxOwner, settings: InboxSettings) {
+  constructor(owner: InboxOwner, settings: InboxSettings, events: Events) {
     this.#owner = owner;
     this.#settings = settings;
+    this.#events = events;
     this.#rates = new Rates(settings);
   }
 
@@ -176,6 +179,7 @@ export class Inbox implements RoomOrder {
     const publish = request?.type === 'publish';
     const retryAfterMs = this.#rates.takeFrame(publish, now);
     if (retryAfterMs === 0) return false;
+    if (publish) this.#events.publishEnded('client', 'rate_limited', 0);
     if (this.#rates.ignoresRefusals) {
       this.#owner.close(closeCode.rateLimited);
       return true;

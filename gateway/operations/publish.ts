@@ -4,7 +4,7 @@ import { BackplaneError } from '../backplane/backplane.ts';
 import type { Message, MessageStamper } from '../protocol/roomcast/message.ts';
 import type { Access } from '../rooms/access.ts';
 import type { Hub } from '../rooms/hub.ts';
-import type { Events, PublishSource } from '../telemetry/events.ts';
+import type { Events, PublishOutcome, PublishSource } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import type { Authorised } from './authorise.ts';
 import type { Client } from './caller.ts';
@@ -41,8 +41,11 @@ export function publish(
   authorised: Authorised,
   message: Message,
 ): Promise<Published> {
-  if (authorised instanceof Refusal) return Promise.reject(authorised);
-  const { access, stamper } = parts;
+  const { access, events, stamper } = parts;
+  if (authorised instanceof Refusal) {
+    events.publishEnded('client', outcomeOf(authorised), 0);
+    return Promise.reject(authorised);
+  }
   const from = caller.identity?.user ?? null;
   return send(parts, stamper.stamp(message, from, access.rule(message.room).history), 'client');
 }
@@ -59,15 +62,22 @@ export async function publishFromServer(parts: PublishParts, message: ServerMess
   return published.duplicate ? published : { ...published, id: publication.id };
 }
 
+/** `forbidden`, or `unavailable` without an answer of the operator's backend. */
+function outcomeOf({ code }: Refusal): PublishOutcome {
+  return code === 'forbidden' || code === 'unavailable' ? code : 'internal';
+}
+
 function send(parts: PublishParts, publication: Publication, source: PublishSource): Promise<Published> {
   const { events, faults, hub } = parts;
+  const began = performance.now();
   return hub.publish(publication).then(
     (published) => {
-      if (!published.duplicate) events.published(source);
+      events.publishEnded(source, published.duplicate ? 'duplicate' : 'ok', (performance.now() - began) / 1000);
       return published;
     },
     (error: unknown) => {
-      events.publishFailed(error instanceof BackplaneError ? error.code : 'internal');
+      const outcome = error instanceof BackplaneError ? error.code : 'internal';
+      events.publishEnded(source, outcome, (performance.now() - began) / 1000);
       throw refusalOf(faults, 'publishing failed', error, { again: 'publish again', uncertain: 'with the same key' });
     },
   );

@@ -34,10 +34,21 @@ export type PublishSource = (typeof publishSources)[number];
 
 export const publishSources = ['client', 'api'] as const;
 
-/** Error codes of a publish that was well-formed and allowed. */
-export type PublishError = (typeof publishErrors)[number];
+/**
+ * What becomes of a well-formed publish: the backplane took it (`ok`), or had it already (`duplicate`), or the error code of
+ * the answer. `unavailable`, `timeout` and `internal` are failures of the cluster; `forbidden` and `rate_limited` are its rules.
+ */
+export type PublishOutcome = (typeof publishOutcomes)[number];
 
-export const publishErrors = ['unavailable', 'timeout', 'internal'] as const;
+export const publishOutcomes = [
+  'ok',
+  'duplicate',
+  'forbidden',
+  'rate_limited',
+  'unavailable',
+  'timeout',
+  'internal',
+] as const;
 
 /** `slow`: dropped for a slow reader. `unreadable`: came through the backplane in an unknown format. */
 export type DropReason = (typeof dropReasons)[number];
@@ -85,9 +96,8 @@ export interface Events {
   /** The last member of a room on this node left. */
   roomVacated(room: string): void;
 
-  /** The backplane took a message from this node. */
-  published(source: PublishSource): void;
-  publishFailed(code: PublishError): void;
+  /** A publish has its outcome. `seconds`: since it was handed to the backplane; 0 if it never was. */
+  publishEnded(source: PublishSource, outcome: PublishOutcome, seconds: number): void;
   /**
    * A message was handed to `members` live members. `at`: when the publishing node accepted it, Unix ms by its clock;
    * undefined for a message from history.
@@ -141,8 +151,7 @@ const names = Object.keys({
   pingRoundTrip: 0,
   roomOccupied: 0,
   roomVacated: 0,
-  published: 0,
-  publishFailed: 0,
+  publishEnded: 0,
   delivered: 0,
   fed: 0,
   dropped: 0,

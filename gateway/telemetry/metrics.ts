@@ -17,9 +17,7 @@ import {
   type Events,
   type HandshakeRejection,
   handshakeRejections,
-  type PublishError,
-  type PublishSource,
-  publishErrors,
+  publishOutcomes,
   publishSources,
   type ReloadSubject,
   reloadSubjects,
@@ -27,6 +25,8 @@ import {
 import { type Gauges, plainGauges } from './gauges.ts';
 import { Histogram } from './histogram.ts';
 import { standardOutput } from './output.ts';
+import { PublishMetrics } from './publish-metrics.ts';
+import { redisText } from './redis-metrics.ts';
 
 const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
 
@@ -38,22 +38,22 @@ const loopSampleMs = 100;
 
 export class Metrics implements Partial<Events> {
   readonly backend: BackendMetrics;
+  readonly publishes = new PublishMetrics();
   readonly #registry = new Registry();
-  readonly #histograms: Histogram[] = [];
+  readonly #gauges: Gauges;
+  readonly #histograms: Histogram[] = [this.publishes.seconds];
   readonly #pingRtt: Histogram;
   readonly #fanout: Histogram;
   readonly #backplaneRtt: Histogram;
   readonly #control: Histogram;
   readonly #closed: Counter<'code'>;
   readonly #rejected: Counter<'reason'>;
-  readonly #publishErrors: Counter<'code'>;
   readonly #dropped: Counter<'reason'>;
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
   readonly #reloads: Counter<'what' | 'result'>;
   readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
-  readonly #published: Record<PublishSource, number> = { client: 0, api: 0 };
   #delivered = 0;
   #heartbeatTimeouts = 0;
   #freezes = 0;
@@ -62,6 +62,7 @@ export class Metrics implements Partial<Events> {
 
   constructor(info: { version: string; node: string }, gauges: Gauges) {
     const registers = [this.#registry];
+    this.#gauges = gauges;
     collectDefaultMetrics({ register: this.#registry });
     if (process.platform === 'linux') this.#openDescriptors();
     new Gauge({ name: 'gateway_info', help: 'Always 1.', labelNames: ['version', 'node'], registers }).set(info, 1);
@@ -76,12 +77,18 @@ export class Metrics implements Partial<Events> {
     this.#counter('gateway_backplane_reconnects_total', reconnects, () => this.#backplaneReconnects);
     const reaped = 'Members of dead nodes that this node removed.';
     this.#counter('gateway_members_reaped_total', reaped, () => this.#membersReaped);
-    this.#publishedCounter();
+    const busy = 'Time that the event loop did not wait for input.';
+    // A node does its work in one thread: a rate of 1 is all that it can do.
+    this.#counter(
+      'gateway_event_loop_busy_seconds_total',
+      busy,
+      () => performance.eventLoopUtilization().active / 1000,
+    );
+    this.#publishCounters();
     const labelled = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
       new Counter({ name, help, labelNames, registers });
     this.#closed = labelled('gateway_connections_closed_total', 'Connections closed, by close code.', 'code');
     this.#rejected = labelled('gateway_handshakes_rejected_total', 'Handshakes refused, by reason.', 'reason');
-    this.#publishErrors = labelled('gateway_publish_errors_total', 'Publishes that failed, by error code.', 'code');
     this.#dropped = labelled('gateway_messages_dropped_total', 'Messages not delivered; a gap said so.', 'reason');
     this.#gaps = labelled('gateway_gaps_total', 'Gaps sent to members, or healed from history.', 'reason', 'healed');
     this.#resumes = labelled('gateway_resumes_total', 'Answers to subscribe with since, with history.', 'result');
@@ -94,7 +101,6 @@ export class Metrics implements Partial<Events> {
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);
-    for (const code of publishErrors) this.#publishErrors.inc({ code }, 0);
     for (const reason of dropReasons) this.#dropped.inc({ reason }, 0);
     for (const reason of gapReasons) this.#gaps.inc({ reason, healed: 'false' }, 0);
     this.#gaps.inc({ reason: 'backplane', healed: 'true' }, 0);
@@ -138,12 +144,13 @@ export class Metrics implements Partial<Events> {
   readonly contentType = this.#registry.contentType;
 
   async text(): Promise<string> {
-    return [await this.#registry.metrics(), ...this.#histograms.map((histogram) => histogram.text())].join('\n');
+    const histograms = this.#histograms.map((histogram) => histogram.text());
+    return [await this.#registry.metrics(), ...histograms, redisText(this.#gauges.redis?.())].join('\n');
   }
 
   /** Messages that the backplane took from this node so far. */
   get publishedMessages(): number {
-    return this.#published.client + this.#published.api;
+    return publishSources.reduce((sum, source) => sum + this.publishes.count(source, 'ok'), 0);
   }
 
   /** Messages handed to sockets so far. */
@@ -161,14 +168,6 @@ export class Metrics implements Partial<Events> {
 
   handshakeRejected(reason: HandshakeRejection): void {
     this.#rejected.inc({ reason });
-  }
-
-  published(source: PublishSource): void {
-    this.#published[source]++;
-  }
-
-  publishFailed(code: PublishError): void {
-    this.#publishErrors.inc({ code });
   }
 
   delivered(members: number, at: number | undefined): void {
@@ -284,16 +283,29 @@ export class Metrics implements Partial<Events> {
     });
   }
 
-  #publishedCounter(): void {
-    const read = () => this.#published;
+  #publishCounters(): void {
+    const { publishes } = this;
+    const registers = [this.#registry];
     new Counter({
       name: 'gateway_messages_published_total',
       help: 'Messages that the backplane took from this node.',
       labelNames: ['source'],
-      registers: [this.#registry],
+      registers,
       collect() {
         this.reset();
-        for (const source of publishSources) this.inc({ source }, read()[source]);
+        for (const source of publishSources) this.inc({ source }, publishes.count(source, 'ok'));
+      },
+    });
+    new Counter({
+      name: 'gateway_publishes_total',
+      help: 'Publishes, by what became of them.',
+      labelNames: ['source', 'outcome'],
+      registers,
+      collect() {
+        this.reset();
+        for (const source of publishSources) {
+          for (const outcome of publishOutcomes) this.inc({ source, outcome }, publishes.count(source, outcome));
+        }
       },
     });
   }

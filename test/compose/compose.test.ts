@@ -224,7 +224,7 @@ test('the load balancer itself refuses every admin path, however it is written',
 });
 
 test('Prometheus holds connections and ping latency of each replica', async () => {
-  await until(async () => (await prometheus.healthyReplicas()).length === 3, 60_000, 'three targets');
+  await until(async () => (await prometheus.healthyTargets()).length === 3, 60_000, 'three targets');
   const connections = await until(
     async () => {
       const series = await prometheus.query('gateway_connections');
@@ -238,6 +238,25 @@ test('Prometheus holds connections and ping latency of each replica', async () =
   await until(async () => (await measured()).length === 3, 60_000, 'round trips measured on each replica');
 });
 
+test('Prometheus holds the metrics of HAProxy, without the places that no replica has, and those of Redis', async () => {
+  await until(async () => (await prometheus.healthyTargets('haproxy')).length === 1, 60_000, 'HAProxy is scraped');
+  const servers = await prometheus.query('haproxy_server_status{proxy="gateways", state="UP"} == 1');
+  expect(servers).toHaveLength(3);
+  expect(
+    await prometheus.query('count by (instance) (haproxy_server_status{proxy="gateways", state="UP"}) < 10'),
+  ).toHaveLength(1);
+  const memory = () => prometheus.query('gateway_redis_memory_used_bytes > 0');
+  await until(async () => (await memory()).length === 3, 60_000, 'each replica tells of Redis');
+  expect((await prometheus.query('max(gateway_redis_memory_limit_bytes)'))[0]?.value[1]).toBe(String(2 ** 30));
+  expect((await prometheus.query('min(gateway_redis_aof_enabled * gateway_redis_aof_ok)'))[0]?.value[1]).toBe('1');
+});
+
+test('the nodes that the dashboard offers have the names of the replicas', async () => {
+  const query = (await dashboardQueries()).get('$node') ?? '';
+  const offered = (await prometheus.query(query)).map(({ metric }) => metric.node ?? '');
+  expect(offered.sort()).toEqual([...byNode(members).keys()].sort());
+});
+
 test('two more replicas are taken by HAProxy and Prometheus without a restart, and then counted as wanted', async () => {
   const services = async () => [...(await stack.containers('haproxy')), ...(await stack.containers('prometheus'))];
   const started = async () => docker('inspect', '--format', '{{.Id}} {{.State.StartedAt}}', ...(await services()));
@@ -247,7 +266,7 @@ test('two more replicas are taken by HAProxy and Prometheus without a restart, a
   stack.settings.ROOMCAST_REPLICAS = '5';
   await stack.shell(more);
   const newcomers = await enterUntilNodes(2, members);
-  await until(async () => (await prometheus.healthyReplicas()).length === 5, 60_000, 'five targets');
+  await until(async () => (await prometheus.healthyTargets()).length === 5, 60_000, 'five targets');
   expect(await started()).toBe(before);
   expect(members.every(({ client }) => client.socket.readyState === client.socket.OPEN)).toBe(true);
   await Promise.all(newcomers.map(({ client }) => client.subscribe(room)));
@@ -257,7 +276,7 @@ test('two more replicas are taken by HAProxy and Prometheus without a restart, a
   prometheus = new Prometheus(await stack.address('prometheus', 9090));
   const wanted = async () => (await prometheus.query('gateway:replicas_wanted'))[0]?.value[1];
   await until(async () => (await wanted()) === '5', 30_000, 'Prometheus knows of five');
-  await until(async () => (await prometheus.healthyReplicas()).length === 5, 60_000, 'five targets');
+  await until(async () => (await prometheus.healthyTargets()).length === 5, 60_000, 'five targets');
 });
 
 test('a killed replica cuts off its own clients only, for less than 1.5 s; the others notice nothing', async () => {
@@ -295,6 +314,8 @@ test('a replica that is gone raises an alert within two minutes', async () => {
   const fires = async () => (await prometheus.firingAlerts()).includes('GatewayReplicasMissing');
   await until(fires, 120_000, 'GatewayReplicasMissing fires');
   expect(await prometheus.firingAlerts()).not.toContain('GatewayDown');
+  const seen = await stack.shell(await documented('docs/operations.md', 'promtool query'));
+  expect(seen).toMatch(/^ALERTS\{alertname="GatewayReplicasMissing".*severity="critical"\} => 1 @/m);
 });
 
 test('a stopped replica says 4001 to its clients and exits with 0', async () => {
@@ -327,6 +348,8 @@ test('while Redis is away nobody is cut off; when it is back, members are told t
 test('every query of the dashboard and the alerts works and asks for metrics that exist', async () => {
   const onlyWithTls = 'gateway_certificate_not_after_seconds';
   const onlyWithCallback = ['gateway_callback_seconds_count', 'gateway_callback_seconds_bucket'];
+  const names = [...(await dashboardQueries()).keys()];
+  for (const other of ['Deploys', 'New epochs', '$node']) expect(names).toContain(other);
   const exposed = [...(await prometheus.exposedNames()), onlyWithTls, ...onlyWithCallback];
   const dashboard = await dashboardQueries();
   const alerts = await prometheus.alertQueries();
@@ -339,8 +362,10 @@ test('every query of the dashboard and the alerts works and asks for metrics tha
   }
   expect(metricNames('sum by (code) (rate(gateway_a{b="c"}[5m])) * 2 > 1e6 and d:e')).toEqual(['gateway_a', 'd:e']);
   const blank = async () => {
+    // What counts trouble is empty without it.
     const shown = [...dashboard].filter(
-      ([, query]) => !metricNames(query).some((name) => onlyWithCallback.includes(name)),
+      ([, query]) =>
+        !/> 0$|\(ALERTS\)$/.test(query) && !metricNames(query).some((name) => onlyWithCallback.includes(name)),
     );
     const results = await Promise.all(shown.map(([, query]) => prometheus.query(query)));
     return shown.map(([name]) => name).filter((_, index) => results[index]?.length === 0);
@@ -351,7 +376,9 @@ test('every query of the dashboard and the alerts works and asks for metrics tha
 test('each alert fires when its trouble is there, and none when all is well', async () => {
   const tests = `${join(repository, 'test/compose')}:/tests:ro`;
   const promtool = ['run', '--rm', '--no-deps', '--entrypoint', 'promtool', '--volume', tests, 'prometheus'];
-  expect(await stack.compose([...promtool, 'test', 'rules', '/tests/alerts.yml'])).toContain('SUCCESS');
+  for (const file of ['alerts', 'budget']) {
+    expect(await stack.compose([...promtool, 'test', 'rules', `/tests/${file}.yml`])).toContain('SUCCESS');
+  }
   const tested = await readFile(join(repository, 'test/compose/alerts.yml'), 'utf8');
   for (const name of (await prometheus.alertQueries()).keys()) expect(tested).toContain(`alertname="${name}"`);
 });

@@ -21,7 +21,9 @@ interface Rule {
 }
 
 interface Dashboard {
-  panels: { title: string; targets: { expr: string }[] }[];
+  panels: { title: string; targets?: { expr: string }[] }[];
+  annotations: { list: { name: string; expr?: string }[] };
+  templating: { list: { name: string; definition?: string }[] };
 }
 
 export class Prometheus {
@@ -36,22 +38,22 @@ export class Prometheus {
     return (await this.#get<{ result: Series[] }>('query', { query: expression })).result;
   }
 
-  /** Addresses of the replicas whose last scrape went well. */
-  async healthyReplicas(): Promise<string[]> {
+  /** Addresses of the targets whose last scrape went well: of the replicas, or of another job. */
+  async healthyTargets(job = 'gateway'): Promise<string[]> {
     const { activeTargets } = await this.#get<{
       activeTargets: { health: string; labels: { job: string; instance: string } }[];
     }>('targets', { state: 'active' });
     return activeTargets
-      .filter((target) => target.health === 'up' && target.labels.job === 'gateway')
+      .filter((target) => target.health === 'up' && target.labels.job === job)
       .map((target) => target.labels.instance);
   }
 
-  /** Every metric name that a replica exposes, also those of counters that have not counted yet, and what rules record. */
+  /** Every metric name that a target exposes, also those of counters that have not counted yet, and what rules record. */
   async exposedNames(): Promise<Set<string>> {
     const families = await this.#get<{ metric: string; type: string }[]>('targets/metadata', {
-      match_target: '{job="gateway"}',
+      match_target: '{job!=""}',
     });
-    const names = new Set(['up', ...(await this.#rules('record')).map(({ name }) => name)]);
+    const names = new Set(['up', 'ALERTS', ...(await this.#rules('record')).map(({ name }) => name)]);
     for (const { metric, type } of families) {
       names.add(metric);
       if (type === 'histogram') for (const suffix of ['bucket', 'sum', 'count']) names.add(`${metric}_${suffix}`);
@@ -83,14 +85,32 @@ export class Prometheus {
   }
 }
 
-/** All expressions of the dashboard, by panel and number, with Grafana's variable filled in. */
+const filledIn: [variable: string, value: string][] = [
+  ['$__rate_interval', '1m'],
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is Grafana that fills it in
+  ['${__range_s}', '1800'],
+  ['$node', '.*'],
+];
+
+/** All expressions of the dashboard, by panel and number, of its annotations and variables too, with Grafana's variables filled in. */
 export async function dashboardQueries(): Promise<Map<string, string>> {
   const file = join(repository, 'deploy/grafana/dashboards/roomcast.json');
-  const { panels } = JSON.parse(await readFile(file, 'utf8')) as Dashboard;
-  return new Map(
-    panels.flatMap(({ title, targets }) =>
-      targets.map(({ expr }, index) => [`${title} ${index + 1}`, expr.replaceAll('$__rate_interval', '1m')]),
+  const { panels, annotations, templating } = JSON.parse(await readFile(file, 'utf8')) as Dashboard;
+  const written: [name: string, query: string][] = [
+    ...panels.flatMap(({ title, targets = [] }) =>
+      targets.map(({ expr }, index): [string, string] => [`${title} ${index + 1}`, expr]),
     ),
+    ...annotations.list.flatMap(({ name, expr }): [string, string][] => (expr === undefined ? [] : [[name, expr]])),
+    ...templating.list.flatMap(({ name, definition }): [string, string][] => {
+      const query = /^query_result\((.*)\)$/.exec(definition ?? '')?.[1];
+      return query === undefined ? [] : [[`$${name}`, query]];
+    }),
+  ];
+  return new Map(
+    written.map(([name, query]) => [
+      name,
+      filledIn.reduce((text, [variable, value]) => text.replaceAll(variable, value), query),
+    ]),
   );
 }
 

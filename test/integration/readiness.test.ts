@@ -42,7 +42,7 @@ test.each([
     }
     await until(async () => (await readiness(node)) === 503, deadlineMs, 'the node is not ready');
     expect(await (await get(node, '/readyz')).text()).toMatch(why);
-    expect(await metric(node, 'gateway_publish_errors_total{code="unavailable"}')).toBe(50);
+    expect(await metric(node, 'gateway_publishes_total{source="client",outcome="unavailable"}')).toBe(50);
     expect(await metric(node, 'gateway_backplane_up')).toBe(0);
     await call(give);
     await until(async () => (await readiness(node)) === 200, deadlineMs, 'the node is ready again');

@@ -48,6 +48,7 @@ export class Publishing {
       identity.user === null ? `address ${addressBlock(address)}` : `user ${identity.user}`,
     );
     if (retryAfterMs > 0) {
+      parts.events.publishEnded('client', 'rate_limited', 0);
       const message = 'Too many messages; send the next one after Retry-After.';
       return { problem: problem({ code: 'rate_limited', message, retryAfterMs }) };
     }

@@ -127,6 +127,10 @@ export class RedisConnection {
     return this.#redis.status === 'ready' && this.#prepared && !this.#closing;
   }
 
+  get role(): RedisRole {
+    return this.#options.role;
+  }
+
   /** Of the connection that is ready, else of the last one. */
   get server(): RedisServer {
     return this.#server;

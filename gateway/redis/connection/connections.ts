@@ -3,17 +3,20 @@
  *
  * After a failover one connection may stay with the old master, which still answers: what is published there reaches no other
  * node. So all connections reconnect when one finds that its server is no master any more, or another master than that of the
- * others. Owns the timer of their ticks. It never knows channels or rooms.
+ * others. Owns the timer of their ticks, and what Redis says of itself. It never knows channels or rooms.
  */
 import type { Logger } from '../../telemetry/log.ts';
+import type { RedisHealth } from '../../telemetry/redis-metrics.ts';
 import type { RedisAddress } from './address.ts';
 import { RedisConnection, type RedisConnectionOptions, tickMs } from './connection.ts';
+import { RedisHealthProbe } from './health.ts';
 import type { ReplyError } from './resp.ts';
 
 export class RedisConnections {
   readonly #address: RedisAddress;
   readonly #log: Logger;
   readonly #connections = new Set<RedisConnection>();
+  readonly #probe = new RedisHealthProbe();
   #timer: NodeJS.Timeout | undefined;
 
   /** Redis refused a command of any connection. */
@@ -26,6 +29,11 @@ export class RedisConnections {
 
   get database(): number {
     return this.#address.database;
+  }
+
+  /** Undefined while it is not known. */
+  get health(): RedisHealth | undefined {
+    return this.#probe.health;
   }
 
   /** Returns a new connection. It does not connect yet. */
@@ -49,6 +57,8 @@ export class RedisConnections {
     this.#connections.add(connection);
     this.#timer ??= setInterval(() => {
       for (const each of this.#connections) each.tick();
+      // The one that carries no messages.
+      this.#probe.tick([...this.#connections].find(({ ready, role }) => ready && role === 'presence'));
     }, tickMs);
   }
 

@@ -3,9 +3,10 @@
  * clients cannot create series.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { HandshakeRejection } from '../../../gateway/telemetry/events.ts';
+import { type HandshakeRejection, publishOutcomes } from '../../../gateway/telemetry/events.ts';
 import type { Gauges } from '../../../gateway/telemetry/gauges.ts';
 import { Metrics } from '../../../gateway/telemetry/metrics.ts';
+import type { RedisHealth } from '../../../gateway/telemetry/redis-metrics.ts';
 import { closeCode } from '../../../shared/codes.ts';
 
 /** The codes of RFC 6455 section 7.4.1 with which a connection can end. */
@@ -14,10 +15,12 @@ const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 101
 const values = { connections: 3, rooms: 4, subscriptions: 5, bufferedBytes: 6 };
 const slow = { 'catch-up': 2, drop: 1, latest: 0 };
 let up = true;
+let redis: RedisHealth | undefined;
 let metrics: Metrics;
 
 beforeEach(() => {
   up = true;
+  redis = undefined;
   const gauges: Gauges = {
     streams: () => 0,
     webhookQueue: () => 0,
@@ -26,7 +29,10 @@ beforeEach(() => {
     rooms: () => values.rooms,
     subscriptions: () => values.subscriptions,
     slow: () => slow,
+    connectionsLimit: 1_000,
     bufferedBytes: () => values.bufferedBytes,
+    bufferedBytesLimit: 0,
+    redis: () => redis,
     backplaneUp: () => up,
     backplaneShared: () => up,
   };
@@ -49,9 +55,10 @@ async function typesOf(): Promise<Map<string, string>> {
 }
 
 describe('from the first scrape', () => {
-  test('every metric of a node without a certificate exists, with its type', async () => {
+  test('every metric of a node without a certificate and without Redis exists, with its type', async () => {
     expect(Object.fromEntries(await typesOf())).toEqual({
       gateway_connections: 'gauge',
+      gateway_connections_limit: 'gauge',
       gateway_connections_opened_total: 'counter',
       gateway_connections_closed_total: 'counter',
       gateway_handshakes_rejected_total: 'counter',
@@ -71,7 +78,8 @@ describe('from the first scrape', () => {
       gateway_heartbeat_timeouts_total: 'counter',
       gateway_backplane_up: 'gauge',
       gateway_backplane_shared: 'gauge',
-      gateway_publish_errors_total: 'counter',
+      gateway_publishes_total: 'counter',
+      gateway_publish_seconds: 'histogram',
       gateway_backplane_rtt_seconds: 'histogram',
       gateway_backplane_reconnects_total: 'counter',
       gateway_callback_seconds: 'histogram',
@@ -84,6 +92,8 @@ describe('from the first scrape', () => {
       gateway_resumes_total: 'counter',
       gateway_slow_connections: 'gauge',
       gateway_buffered_bytes: 'gauge',
+      gateway_buffered_bytes_limit: 'gauge',
+      gateway_event_loop_busy_seconds_total: 'counter',
       gateway_event_loop_lag_seconds: 'histogram',
       gateway_info: 'gauge',
     });
@@ -93,9 +103,9 @@ describe('from the first scrape', () => {
     'gateway_connections_opened_total',
     'gateway_messages_published_total{source="client"}',
     'gateway_messages_delivered_total',
-    'gateway_publish_errors_total{code="unavailable"}',
-    'gateway_publish_errors_total{code="timeout"}',
-    'gateway_publish_errors_total{code="internal"}',
+    ...publishOutcomes.map((outcome) => publishes('client', outcome)),
+    ...publishOutcomes.map((outcome) => publishes('api', outcome)),
+    'gateway_publish_seconds_count',
     'gateway_messages_dropped_total{reason="slow"}',
     'gateway_messages_dropped_total{reason="unreadable"}',
     'gateway_heartbeat_timeouts_total',
@@ -150,6 +160,10 @@ describe('from the first scrape', () => {
   });
 });
 
+function publishes(source: string, outcome: string): string {
+  return `gateway_publishes_total{source="${source}",outcome="${outcome}"}`;
+}
+
 function rejected(reason: string): string {
   return `gateway_handshakes_rejected_total{reason="${reason}"}`;
 }
@@ -161,9 +175,10 @@ function closed(code: number | string): string {
 test('counters count, and a scrape does not reset them', async () => {
   metrics.connectionOpened();
   metrics.connectionOpened();
-  metrics.published('client');
-  metrics.published('api');
-  metrics.published('api');
+  metrics.publishes.publishEnded('client', 'ok', 0.002);
+  for (const outcome of ['ok', 'ok', 'duplicate', 'timeout'] as const) {
+    metrics.publishes.publishEnded('api', outcome, 0.002);
+  }
   metrics.delivered(7, Date.now());
   metrics.dropped('slow', 5);
   metrics.gapTold('backplane');
@@ -175,6 +190,8 @@ test('counters count, and a scrape does not reset them', async () => {
   expect(series.get('gateway_connections_opened_total')).toBe(2);
   expect(series.get('gateway_messages_published_total{source="client"}')).toBe(1);
   expect(series.get('gateway_messages_published_total{source="api"}')).toBe(2);
+  expect(metrics.publishedMessages).toBe(3);
+  expect(publishOutcomes.map((outcome) => series.get(publishes('api', outcome)))).toEqual([2, 1, 0, 0, 0, 1, 0]);
   expect(series.get('gateway_messages_delivered_total')).toBe(7);
   expect(series.get('gateway_messages_dropped_total{reason="slow"}')).toBe(5);
   expect(series.get('gateway_gaps_total{reason="backplane",healed="false"}')).toBe(1);
@@ -195,6 +212,39 @@ test('histograms are in seconds, and a negative time (the clock of another host 
   expect(series.get('gateway_fanout_seconds_sum')).toBe(0);
 });
 
+test('only acknowledged publishes are timed: what failed says nothing of how long an `ok` takes', async () => {
+  for (const outcome of publishOutcomes) metrics.publishes.publishEnded('client', outcome, 0.002);
+  const series = await scrape();
+  expect(series.get('gateway_publish_seconds_count')).toBe(2);
+  expect(series.get('gateway_publish_seconds_bucket{le="0.0025"}')).toBe(2);
+});
+
+test('limits stand beside what is used; no limit is +Inf, so that a share of it is 0', async () => {
+  const series = await scrape();
+  expect(series.get('gateway_connections_limit')).toBe(1_000);
+  expect(await metrics.text()).toContain('\ngateway_buffered_bytes_limit +Inf\n');
+});
+
+test('the event loop was busy for a part of the time, never for more than all of it', async () => {
+  const busy = async () => (await scrape()).get('gateway_event_loop_busy_seconds_total') ?? Number.NaN;
+  const [before, began] = [await busy(), performance.now()];
+  while (performance.now() - began < 50);
+  const after = await busy();
+  expect(after - before).toBeGreaterThan(0.045);
+  expect(after - before).toBeLessThanOrEqual((performance.now() - began) / 1000);
+});
+
+test('what Redis says of itself is there while it is known, and absent otherwise: a counter of 0 would be a restart', async () => {
+  const ofRedis = async () => [...(await scrape())].filter(([name]) => name.startsWith('gateway_redis_'));
+  expect(await ofRedis()).toEqual([]);
+  redis = { gateway_redis_memory_limit_bytes: Number.POSITIVE_INFINITY, gateway_redis_commands_total: 12 };
+  expect(await metrics.text()).toContain('\ngateway_redis_memory_limit_bytes +Inf\n');
+  expect((await ofRedis()).at(-1)).toEqual(['gateway_redis_commands_total', 12]);
+  expect((await typesOf()).get('gateway_redis_commands_total')).toBe('counter');
+  redis = undefined;
+  expect(await ofRedis()).toEqual([]);
+});
+
 test('a value counts in each bucket with a bound at or above it, and always in +Inf', async () => {
   for (const rtt of [0.001, 0.0011, 10, 11]) metrics.pingRoundTrip(rtt);
   const series = await scrape();
@@ -205,6 +255,7 @@ test('a value counts in each bucket with a bound at or above it, and always in +
 });
 
 test('what is scraped is the text format from its first line to its last', async () => {
+  redis = { gateway_redis_memory_used_bytes: 1e6, gateway_redis_memory_limit_bytes: Number.POSITIVE_INFINITY };
   metrics.pingRoundTrip(0.02);
   const text = await metrics.text();
   expect(text).toContain(
