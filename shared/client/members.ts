@@ -13,12 +13,12 @@ export interface Members {
   /** Undefined until it is known. In a room of more than 1,000 it may be off by those who come while it is asked for. */
   count: number | undefined;
   /** Up to 1,000, those of nobody last. */
-  list: readonly Who[];
+  members: readonly Who[];
   /** Why it is not known: the room has no presence, or there is no WebSocket. */
   error: Error | undefined;
 }
 
-export const nobody: Members = { count: undefined, list: [], error: undefined };
+export const nobody: Members = { count: undefined, members: [], error: undefined };
 const limit = 1_000;
 
 /** `changed` is called with each change. Returns a function that ends it. It does not enter the room. */
@@ -34,7 +34,7 @@ export function watchMembers(room: Room, changed: (members: Members) => void): (
     const list = [...present.values()].sort(
       (one, other) => Number('connection' in one) - Number('connection' in other),
     );
-    changed({ count, list, error });
+    changed({ count, members: list, error });
   };
   const ask = async (): Promise<void> => {
     isDue = since !== undefined;
