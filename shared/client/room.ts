@@ -5,6 +5,7 @@
  */
 import type { JoinLeaveFrame, MessageFrame, OkFrame, Position, PresentMember } from '../protocol.ts';
 import { Reader } from './reader.ts';
+import { membersOf } from './session/requests.ts';
 import type { Session } from './session/session.ts';
 import type { Message, RoomEvents, RoomState, Subscription } from './session/subscription.ts';
 
@@ -89,7 +90,7 @@ export class Room implements AsyncIterable<Message> {
    */
   async publish(data: unknown, options: { key?: string; echo?: boolean } = {}): Promise<Published> {
     const { key = randomKey(), echo = true } = options;
-    if (JSON.stringify(data) === undefined) throw new TypeError('data must be JSON, and undefined is not');
+    if (JSON.stringify(data) === undefined) throw new TypeError('data must be JSON');
     if (!echo) this.#subscription.hide(key);
     const members = membersOf({ type: 'publish', room: this.name, data, key });
     const ok = await this.#session.requests.ask(members, this.#bounds.publishMs, () => this.#session.newest);
@@ -125,10 +126,6 @@ export class Room implements AsyncIterable<Message> {
     const route = () => (this.#subscription.isWanted ? this.#subscription.lead : this.#session.newest);
     return answerOf(await this.#session.requests.ask(members, this.#bounds.questionMs, route));
   }
-}
-
-function membersOf(frame: object): string {
-  return JSON.stringify(frame).slice(1, -1);
 }
 
 /** What the protocol says of an answer to this frame is what `ok` carries. */

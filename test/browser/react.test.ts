@@ -1,5 +1,7 @@
 /** `roomcast/react` with React itself, in StrictMode, in a real browser. */
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { blocksOf } from '../integration/documented-node.ts';
 import { roomsFile } from '../integration/files.ts';
 import { enter, randomRoom } from '../integration/people.ts';
 import { startNode } from '../support/node.ts';
@@ -108,3 +110,25 @@ test('components in StrictMode are in a room once, show what comes and who is th
   expect(await sent('subscribe')).toEqual([room, other, 'secret', room]);
   expect(problems).toEqual([]);
 }, 60_000);
+
+test('the component of docs/client.md, as it is written there', async () => {
+  const text = readFileSync(new URL('../../docs/client.md', import.meta.url), 'utf8');
+  const component = blocksOf(text).find(({ language }) => language === 'jsx')?.text ?? '';
+  const address = "connect('wss://example.com/ws', { getToken: async () => (await fetch('/token')).text() })";
+  expect(component).toContain(address);
+  const url = await serveApplication(`
+    import { createRoot } from 'react-dom/client';
+    const { searchParams } = new URL(location.href);
+    ${component.replace(address, "connect(searchParams.get('url'), { token: searchParams.get('token') })")}
+    createRoot(document.getElementById('root')).render(<Chat room={searchParams.get('room')} />);
+  `);
+  const rule = { match: 'open:*', presence: true, joinLeave: true, history: {} };
+  const node = await startNode({ ROOMS_FILE: roomsFile(rule), ALLOWED_ORIGINS: new URL(url).origin });
+  const page = await (await launchBrowser()).newPage();
+  const token = await mintToken({ sub: 'alice', rooms: { 'open:*': ['subscribe', 'publish'] } });
+  await page.goto(`${url}?${new URLSearchParams({ url: node.url, token, room: randomRoom('open') })}`);
+  await page.getByRole('heading', { name: '1 people: alice' }).waitFor();
+  await page.getByRole('textbox').fill('hello');
+  await page.keyboard.press('Enter');
+  await page.getByText('alice: hello', { exact: true }).waitFor();
+});

@@ -9,7 +9,7 @@ const [start, setup] = blocks.filter(({ language }) => language === 'sh');
 const [, ...scripts] = blocks.filter(({ language }) => language === 'js');
 const node = await startAsDocumented(start?.text ?? '');
 
-test.each(scripts.map(({ text }) => [/room\('(.*?)'/.exec(text)?.[1], text]))(
+test.each(scripts.map(({ text }) => [/room(?:\(|: )'(.*?)'/.exec(text)?.[1], text]))(
   'the script of %s',
   async (_, text = '') => {
     const shown = blocks[blocks.findIndex((block) => block.text === text) + 1];

@@ -26,9 +26,9 @@ export function follow(client: Client, name: string): Told {
   return { room, numbers, gaps, joined: room.subscribe() };
 }
 
-/** The numbers that were told, sorted: while a client moves, the new node of a plain room may be ahead of the old one. */
+/** The numbers that were told, in their order. */
 export function numbersOf({ numbers }: Told): unknown[] {
-  return numbers.filter((data) => typeof data === 'number').sort((a, b) => Number(a) - Number(b));
+  return numbers.filter((data) => typeof data === 'number');
 }
 
 /** Publishes 1, 2, 3, ..., each after the `ok` of the one before, until `stop`; which resolves with all numbers. */

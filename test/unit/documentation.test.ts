@@ -13,14 +13,16 @@ const found = (text: string, pattern: RegExp) => [
   ...new Set([...text.matchAll(pattern)].map(([, name, other = '']) => name ?? other)),
 ];
 
-test('docs/architecture.md lists exactly the files of gateway/, each in its folder', () => {
+test('docs/architecture.md lists exactly the files of gateway/ and of shared/client/, each in its folder', () => {
   const page = read('docs/architecture.md');
   const parts = page.slice(page.indexOf('### Folders and files'), page.indexOf('## Guarantees'));
-  const listed = parts.split(/^\*\*gateway\//m).flatMap((part) => {
+  const listed = parts.split(/^\*\*(?=gateway\/|shared\/)/m).flatMap((part) => {
     const folder = part.slice(0, part.indexOf('**'));
     return found(part, /`([\w/-]+\.(?:ts|lua))`/g).map((name) => `${folder}${name}`);
   });
-  const files = readdirSync(`${root}/gateway`, { recursive: true, encoding: 'utf8' });
+  const files = ['gateway', 'shared/client'].flatMap((folder) =>
+    readdirSync(`${root}/${folder}`, { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`),
+  );
   expect(listed.sort()).toEqual(files.filter((name) => /\.(ts|lua)$/.test(name)).sort());
 });
 

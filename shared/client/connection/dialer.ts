@@ -95,8 +95,8 @@ export class Dialer {
     this.#step++;
     this.#become('connecting');
     try {
-      const { token, isNew } = await this.#tokens.get();
-      if (!this.#isStopped) this.#connect(token, isNew);
+      const token = await this.#tokens.get();
+      if (!this.#isStopped) this.#connect(token);
     } catch (error) {
       if (this.#isStopped) return;
       this.#listener.failed(error);
@@ -104,7 +104,7 @@ export class Dialer {
     }
   }
 
-  #connect(token: string | undefined, isNew: boolean): void {
+  #connect(token: string | undefined): void {
     this.#connection = this.#open(token, {
       welcomed: (connection) => {
         this.#connection = undefined;
@@ -115,17 +115,17 @@ export class Dialer {
       },
       frame: (connection, frame) => this.#listener.frame(connection, frame),
       ended: (connection, end) => {
-        if (connection === this.#connection) this.#ended(end, isNew);
+        if (connection === this.#connection) this.#ended(end);
         else this.#listener.ended(connection, end);
       },
     });
   }
 
-  #ended(end: End, isNew: boolean): void {
+  #ended(end: End): void {
     if (this.#isStopped) return;
     this.#connection = undefined;
     this.state = 'idle';
-    const isStale = end.code === unauthorized && this.#tokens.canRenew && !isNew;
+    const isStale = end.code === unauthorized && this.#tokens.isOld;
     if (isStale || end.code === tokenExpired) this.#tokens.drop();
     if (isFinal(end.code) && !isStale) this.#listener.refused(end);
     else this.again(end.code);

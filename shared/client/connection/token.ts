@@ -19,10 +19,12 @@ const renewedAt = 0.8;
 const grammar = /^[\w.-]+$/;
 
 export class Tokens {
+  /** What `get` gave last had been there before, and there may be a better one. */
+  isOld = false;
   readonly #getToken: GetToken | undefined;
   #token: string | undefined;
   /** By Date.now(), which goes on while a machine sleeps. */
-  #goodUntil = Number.POSITIVE_INFINITY;
+  #goodUntil = Infinity;
   #call: Promise<string> | undefined;
 
   constructor(token: string | undefined, getToken: GetToken | undefined) {
@@ -34,11 +36,10 @@ export class Tokens {
     return this.#getToken !== undefined;
   }
 
-  /** The last token while it is good, else a new one. `isNew` tells which. Undefined: this client has none. */
-  async get(): Promise<{ token: string | undefined; isNew: boolean }> {
-    if (this.#getToken === undefined) return { token: this.#token, isNew: true };
-    if (this.#token !== undefined && Date.now() < this.#goodUntil) return { token: this.#token, isNew: false };
-    return { token: await this.renew(), isNew: true };
+  /** The last token while it is good, else a new one. Undefined: this client has none. */
+  async get(): Promise<string | undefined> {
+    this.isOld = this.canRenew && this.#token !== undefined && Date.now() < this.#goodUntil;
+    return this.isOld || !this.canRenew ? this.#token : this.renew();
   }
 
   renew(): Promise<string> {
@@ -61,12 +62,12 @@ export class Tokens {
   async #ask(): Promise<string> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new RoomcastError('unauthorized', 'getToken took longer than 10 s')), callMs);
+      timer = setTimeout(() => reject(new RoomcastError('unauthorized', 'getToken must return within 10 s')), callMs);
     });
     try {
       const token = await Promise.race([this.#getToken?.(), late]);
-      if (!isToken(token)) throw new RoomcastError('unauthorized', 'getToken returned no JWT');
-      this.#goodUntil = Number.POSITIVE_INFINITY;
+      if (!isToken(token)) throw new RoomcastError('unauthorized', 'getToken must return a JWT');
+      this.#goodUntil = Infinity;
       this.#token = token;
       return token;
     } finally {

@@ -4,14 +4,7 @@
  * Owns the socket, the answers that are awaited on it, and the watch over a line that has gone silent. It never reconnects
  * and knows no rooms; the session does.
  */
-import {
-  type ErrorFrame,
-  type GatewayFrame,
-  type OkFrame,
-  subprotocol,
-  tokenSubprotocolPrefix,
-  type WelcomeFrame,
-} from '../../protocol.ts';
+import { type GatewayFrame, subprotocol, tokenSubprotocolPrefix, type WelcomeFrame } from '../../protocol.ts';
 import type { Answer, Connection, ConnectionListener, End } from './connection.ts';
 
 /** What the library uses of a WebSocket: that of browsers, Deno, Bun and Node 22, or of `ws`. */
@@ -74,7 +67,7 @@ export class WebSocketConnection implements Connection {
     }
     const id = ++this.#lastId;
     this.#answers.set(id, answered);
-    this.#send(`{"id":${id},${members}}`);
+    this.#socket?.send(`{"id":${id},${members}}`);
   }
 
   probe(): void {
@@ -119,10 +112,6 @@ export class WebSocketConnection implements Connection {
     this.#answers.clear();
   }
 
-  #send(text: string): void {
-    if (!this.#isOver) this.#socket?.send(text);
-  }
-
   #take(text: string): void {
     this.#heard = true;
     let frame: GatewayFrame;
@@ -133,8 +122,12 @@ export class WebSocketConnection implements Connection {
       return;
     }
     if (frame.type === 'welcome') this.#welcomed(frame);
-    else if (frame.type === 'ok' || frame.type === 'error') this.#answered(frame);
-    else this.#listener.frame(this, frame);
+    else if (frame.type === 'ok' || frame.type === 'error') {
+      const id = Number(frame.id);
+      const answered = this.#answers.get(id);
+      this.#answers.delete(id);
+      answered?.(frame);
+    } else this.#listener.frame(this, frame);
   }
 
   #welcomed(frame: WelcomeFrame): void {
@@ -146,12 +139,6 @@ export class WebSocketConnection implements Connection {
     this.#listener.welcomed(this);
   }
 
-  #answered(frame: OkFrame | ErrorFrame): void {
-    const answered = this.#answers.get(Number(frame.id));
-    this.#answers.delete(Number(frame.id));
-    answered?.(frame);
-  }
-
   /**
    * Sends a ping; a frame must come within `waitMs`. After that it begins again, so a dead line is found within two
    * intervals. A timer that was held up, in a hidden tab or a machine that slept, gives the line one more chance.
@@ -160,7 +147,7 @@ export class WebSocketConnection implements Connection {
     const intervalMs = this.welcome?.pingIntervalMs ?? waitMs;
     const askedAt = performance.now();
     this.#heard = false;
-    this.#send('{"type":"ping"}');
+    this.#socket?.send('{"type":"ping"}');
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       if (this.#heard) this.#watch(intervalMs, false);

@@ -64,10 +64,10 @@ export class Joins {
   #later(subscription: Subscription, leastMs: number): void {
     this.#queue.add(subscription);
     clearTimeout(this.#pause);
-    const resume = () => {
+    const waitMs = Math.max(leastMs, pauseMs * (1 + Math.random()));
+    this.#pause = setTimeout(() => {
       this.#pause = undefined;
       this.#send();
-    };
-    this.#pause = setTimeout(resume, Math.max(leastMs, pauseMs * (1 + Math.random())));
+    }, waitMs);
   }
 }

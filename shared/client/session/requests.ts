@@ -16,7 +16,7 @@ interface Waiting {
   resolve(ok: OkFrame): void;
   reject(error: RoomcastError): void;
   readonly deadline: ReturnType<typeof setTimeout>;
-  retry: ReturnType<typeof setTimeout> | undefined;
+  retry?: ReturnType<typeof setTimeout>;
   /** Sent and not answered, or waiting to be sent again. */
   isHeld: boolean;
   attempts: number;
@@ -24,7 +24,7 @@ interface Waiting {
   sentAt: number;
   /** Attempts of which nobody knows whether the gateway has taken them. */
   unknown: number;
-  lastError: ErrorFrame | undefined;
+  lastError?: ErrorFrame;
 }
 
 /** Fewer than the frames that a gateway lets wait behind others. */
@@ -50,13 +50,13 @@ export class Requests {
   async ask(members: string, withinMs: number, route: () => Connection | undefined): Promise<OkFrame> {
     if (this.#closed !== undefined) throw this.#closed;
     if (this.#waiting.size >= this.#max || this.#characters + members.length > maxCharacters) {
-      throw new RoomcastError('limit_exceeded', 'too many requests wait for an answer');
+      throw new RoomcastError('limit_exceeded', 'too many requests wait');
     }
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => this.#finish(waiting, failureOf(waiting)), withinMs);
       const waiting: Waiting = {
         ...{ members, route, resolve, reject, deadline },
-        ...{ isHeld: false, attempts: 0, sentAt: 0, retry: undefined, unknown: 0, lastError: undefined },
+        ...{ isHeld: false, attempts: 0, sentAt: 0, unknown: 0 },
       };
       this.#waiting.add(waiting);
       this.#characters += members.length;
@@ -136,6 +136,11 @@ export class Requests {
   }
 }
 
+/** A frame without its id, as text. */
+export function membersOf(frame: object): string {
+  return JSON.stringify(frame).slice(1, -1);
+}
+
 export function errorOf({ code, message, retryAfterMs }: ErrorFrame): RoomcastError {
   return new RoomcastError(code, message, retryAfterMs);
 }
@@ -144,7 +149,7 @@ export function errorOf({ code, message, retryAfterMs }: ErrorFrame): RoomcastEr
 function failureOf({ unknown, lastError }: Waiting): RoomcastError {
   if (unknown > 0) return new RoomcastError('timeout', 'no ok; the gateway may have taken it or not');
   if (lastError !== undefined) return errorOf(lastError);
-  return new RoomcastError('unavailable', 'no connection in time; it was not sent');
+  return new RoomcastError('unavailable', 'no connection in time');
 }
 
 /** UTF-8 bytes of the whole frame; the id takes up to 16 digits. */

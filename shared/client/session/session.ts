@@ -4,7 +4,7 @@
  * Owns the list of open connections: one, or two while the client moves to another node. The newest one publishes and joins;
  * an older one is closed when every room has moved. What a message means to a room is in subscription.ts.
  */
-import type { GatewayFrame, Position, SubscribedFrame } from '../../protocol.ts';
+import type { GatewayFrame, MessageFrame, Position, SubscribedFrame } from '../../protocol.ts';
 import { connectionLimit, isFinal, tokenExpired } from '../connection/backoff.ts';
 import type { Connection, End, Open } from '../connection/connection.ts';
 import { Dialer } from '../connection/dialer.ts';
@@ -13,7 +13,7 @@ import { Renewal, type Tokens } from '../connection/token.ts';
 import { Emitter } from '../emitter.ts';
 import { RoomcastError } from '../error.ts';
 import { Joins } from './joins.ts';
-import { Requests } from './requests.ts';
+import { membersOf, Requests } from './requests.ts';
 import { Subscription } from './subscription.ts';
 
 /** `waiting`: for the next attempt to connect. `closed`: for good. */
@@ -107,7 +107,7 @@ export class Session {
   }
 
   #leave(connection: Connection, room: Subscription): Promise<void> {
-    const members = JSON.stringify({ type: 'unsubscribe', room: room.name }).slice(1, -1);
+    const members = membersOf({ type: 'unsubscribe', room: room.name });
     return new Promise((resolve) => {
       const ask = () =>
         connection.ask(members, (answer) => {
@@ -121,7 +121,7 @@ export class Session {
   /** Ends it for good. Whatever waits is rejected. */
   async close(): Promise<void> {
     const open = this.#connections();
-    this.#stop(new RoomcastError('closed', 'the client was closed'));
+    this.#stop(new RoomcastError('closed', 'the client is closed'));
     await Promise.all(open.map((connection) => connection.close()));
   }
 
@@ -152,8 +152,9 @@ export class Session {
     else if (frame.type === 'unsubscribed') {
       const room = this.#rooms.get(frame.room);
       if (room?.unsubscribed(connection, frame.reason)) this.#live.get(connection)?.joins.add(room);
-    } else if ('room' in frame && frame.type !== 'ok' && frame.room !== undefined) {
-      this.#rooms.get(frame.room)?.take(connection, frame);
+    } else {
+      // Of a room, or of a type that this version does not know.
+      this.#rooms.get((frame as MessageFrame).room)?.take(connection, frame as MessageFrame);
     }
   }
 
@@ -183,7 +184,12 @@ export class Session {
     const rooms = [...this.#rooms.values()].filter(({ isWanted }) => isWanted);
     if (!rooms.every(({ lead }) => lead === newest)) return;
     if (rooms.every(({ hasMoved }) => hasMoved)) this.#retireOlder();
-    else this.#overlap ??= setTimeout(() => this.#retireOlder(), overlapMs);
+    else {
+      // In two halves: behind a timer that was held up may stand messages that nobody has read yet.
+      this.#overlap ??= setTimeout(() => {
+        this.#overlap = setTimeout(() => this.#retireOlder(), overlapMs / 2);
+      }, overlapMs / 2);
+    }
   }
 
   #retireOlder(): void {
@@ -192,19 +198,19 @@ export class Session {
     const { newest } = this;
     for (const connection of this.#connections()) {
       if (connection === newest) continue;
-      this.#drop(connection);
+      this.#drop(connection, true);
       void connection.close();
     }
     // What it had not answered goes to the other one.
     this.requests.flush();
   }
 
-  #drop(connection: Connection): void {
+  #drop(connection: Connection, isRetired = false): void {
     const live = this.#live.get(connection);
     this.#live.delete(connection);
     live?.joins.stop();
     live?.renewal.stop();
-    for (const room of this.#rooms.values()) room.ended(connection);
+    for (const room of this.#rooms.values()) room.ended(connection, isRetired);
   }
 
   #ended(connection: Connection, end: End): void {
@@ -249,8 +255,8 @@ export class Session {
 
   #tell(): void {
     if (this.state === 'closed') return;
-    if (this.#live.size > 0) this.#become('open');
-    else this.#become(this.#dialer.state === 'connecting' ? 'connecting' : 'waiting');
+    const trying = this.#dialer.state === 'connecting' ? 'connecting' : 'waiting';
+    this.#become(this.#live.size > 0 ? 'open' : trying);
   }
 
   #become(state: ClientState): void {

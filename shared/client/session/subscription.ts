@@ -2,13 +2,15 @@
  * One room of a client, over all of its connections: which messages are new, and where some are missing.
  *
  * Owns the position, and which connection counts. In a room with history that is the one that joined last, because a resume
- * brings what the older one had not told yet. In a plain room both count while a client moves, and the ids of the messages
- * show which are the same. It never sends; gateway/rooms is the other end of it.
+ * brings what the older one had not told yet. In a plain room both count while a client moves: the older one tells what it has,
+ * and the newer one goes on from the first message that both have, known by its id. It never sends; gateway/rooms is the other
+ * end of it.
  */
 import type { GapFrame, GatewayFrame, JoinLeaveFrame, MessageFrame, OkFrame, Position } from '../../protocol.ts';
 import type { Connection } from '../connection/connection.ts';
 import { Emitter } from '../emitter.ts';
 import { RoomcastError } from '../error.ts';
+import { membersOf } from './requests.ts';
 
 /** `offset` in a room with history, `id` in a plain one; `from`, if it has an author; `at`, of the node that accepted it. */
 export interface Message extends Omit<MessageFrame, 'type' | 'room'> {
@@ -59,8 +61,8 @@ export class Subscription {
   #isResumed = false;
   /** In a plain room: what was told. A node may be behind, so the next one may tell what is known. */
   readonly #seen = new Set<string>();
-  /** In a move: whether the lead told it, or the older connection. What was told before says nothing about either. */
-  readonly #inMove = new Map<string, boolean>();
+  /** In a move: what the lead tells and the older connection has not told yet, by id. The room's order is kept so. */
+  readonly #held = new Map<string, MessageFrame>();
   readonly #hidden = new Set<string>();
   #waiting: { resolve(): void; reject(error: RoomcastError): void }[] = [];
   /** Both connections have told the same message, so the older one has nothing more to tell. */
@@ -84,7 +86,7 @@ export class Subscription {
 
   /** The members of a `subscribe` frame. */
   request(): string {
-    return JSON.stringify({ type: 'subscribe', room: this.name, since: this.position }).slice(1, -1);
+    return membersOf({ type: 'subscribe', room: this.name, since: this.position });
   }
 
   /** The connection on which it is a member now. */
@@ -102,6 +104,7 @@ export class Subscription {
     // The backend has made it a member already: the answer says nothing new.
     if (this.#lead === connection) return;
     const old = this.#lead;
+    this.#parted();
     const { epoch, offset = 0 } = ok;
     const at = epoch === undefined ? undefined : { epoch, offset };
     const missing = this.#missing(at, ok.recovered === true, old !== undefined);
@@ -110,7 +113,6 @@ export class Subscription {
     this.#lead = connection;
     this.#previous = at === undefined ? old : undefined;
     this.#haveMet = false;
-    this.#inMove.clear();
     this.#isResumed = ok.recovered === true;
     this.#wasJoined = this.isWanted = true;
     this.#become('joined');
@@ -131,6 +133,7 @@ export class Subscription {
   left(error?: RoomcastError): void {
     this.isWanted = false;
     this.#lead = this.#previous = undefined;
+    this.#held.clear();
     // Who leaves knows that the room goes on without him; others are told once they are back.
     this.#wasJoined &&= error !== undefined;
     this.times++;
@@ -138,12 +141,13 @@ export class Subscription {
     this.#become('idle', error);
   }
 
-  /** A connection is gone: its frames count no more. */
-  ended(connection: Connection): void {
-    if (this.#previous === connection) this.#previous = undefined;
+  /** A connection is gone: its frames count no more. `isRetired`: it was heard for long enough. */
+  ended(connection: Connection, isRetired: boolean): void {
+    if (this.#previous === connection) this.#parted(isRetired);
     if (this.#lead !== connection) return;
     this.#lead = this.#previous;
     this.#previous = undefined;
+    this.#held.clear();
     if (this.#lead === undefined) this.#become('joining');
   }
 
@@ -157,14 +161,14 @@ export class Subscription {
   take(connection: Connection, frame: MessageFrame | GapFrame | JoinLeaveFrame): void {
     const isLead = connection === this.#lead;
     if (!isLead && connection !== this.#previous) return;
-    if (frame.type === 'message') this.#message(connection, frame);
-    else if (frame.type === 'gap') this.#gap(frame);
+    if (frame.type === 'message') this.#message(frame, isLead);
+    else if (frame.type === 'gap') this.#gap(frame, isLead);
     else if (isLead) this.events.emit(frame.type, frame.members);
   }
 
   /** The gateway has ended the membership. True: subscribe again, the room is another kind now. */
   unsubscribed(connection: Connection, reason: Extract<GatewayFrame, { type: 'unsubscribed' }>['reason']): boolean {
-    if (this.#previous === connection) this.#previous = undefined;
+    if (this.#previous === connection) this.#parted();
     if (this.#lead !== connection) return false;
     this.#lead = undefined;
     if (reason === 'changed') {
@@ -175,21 +179,51 @@ export class Subscription {
     return false;
   }
 
-  #message(connection: Connection, frame: MessageFrame): void {
-    if (this.#isKnown(connection, frame)) return;
+  #message(frame: MessageFrame, byLead: boolean): void {
+    const { id = '' } = frame;
+    if (!this.hasMoved) {
+      if (byLead && !this.#seen.has(id) && this.#held.size < maxInMove) {
+        this.#held.set(id, frame);
+        return;
+      }
+      if (byLead || this.#held.has(id)) {
+        this.#haveMet = true;
+        this.#release();
+        this.#met();
+      }
+    }
+    this.#tell(frame);
+  }
+
+  /** The older connection tells no more. If it died, or is behind, nobody knows what it had still to tell. */
+  #parted(isRetired = false): void {
+    if (!this.hasMoved && (!isRetired || this.#held.size > 0)) this.events.emit('gap', { reason: 'reconnect' });
+    this.#previous = undefined;
+    this.#release();
+  }
+
+  #release(): void {
+    // A listener may leave the room meanwhile, which forgets the others.
+    for (const [id, frame] of this.#held) {
+      this.#held.delete(id);
+      this.#tell(frame);
+    }
+  }
+
+  #tell(frame: MessageFrame): void {
+    if (this.#isKnown(frame)) return;
     const { type, room, ...message } = frame;
     const { from = null, key = '', at } = message;
-    const { user = null, now = 0 } = connection.welcome ?? {};
+    const { user = null, now = 0 } = this.#lead?.welcome ?? {};
     if (from === user && this.#hidden.delete(key)) return;
     this.events.emit('message', { ...message, recovered: this.#isResumed && at < now });
   }
 
-  #isKnown(connection: Connection, { offset, id }: MessageFrame): boolean {
+  #isKnown({ offset, id }: MessageFrame): boolean {
     if (offset !== undefined && this.position !== undefined) {
       if (offset <= this.position.offset) return true;
       this.position = { epoch: this.position.epoch, offset };
     } else if (id !== undefined) {
-      if (!this.hasMoved) this.#compare(id, connection === this.#lead);
       if (this.#seen.has(id)) return true;
       forget(this.#seen, this.#previous === undefined ? maxRemembered : maxInMove);
       this.#seen.add(id);
@@ -197,15 +231,8 @@ export class Subscription {
     return false;
   }
 
-  /** In a move. */
-  #compare(id: string, byLead: boolean): void {
-    this.#haveMet = this.#inMove.get(id) === !byLead;
-    forget(this.#inMove, maxInMove);
-    this.#inMove.set(id, byLead);
-    if (this.#haveMet) this.#met();
-  }
-
-  #gap({ type, room, epoch, offset, ...gap }: GapFrame): void {
+  #gap({ type, room, epoch, offset, ...gap }: GapFrame, byLead: boolean): void {
+    if (byLead) this.#release();
     if (epoch !== undefined && offset !== undefined) {
       if (epoch === this.position?.epoch && offset <= this.position.offset) return;
       this.position = { epoch, offset };
@@ -220,8 +247,8 @@ export class Subscription {
   }
 }
 
-/** Makes room for one more: a Set and a Map keep their order. */
-function forget(known: Set<string> | Map<string, unknown>, max: number): void {
+/** Makes room for one more: a Set keeps its order. */
+function forget(known: Set<string>, max: number): void {
   for (const oldest of known.keys()) {
     if (known.size < max) return;
     known.delete(oldest);

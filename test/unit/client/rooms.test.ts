@@ -199,6 +199,40 @@ describe('make before break', () => {
     expect(told).toEqual(['a', 'b', 'c']);
   });
 
+  test('a plain room: its order is kept where the new node is ahead of the old one', async () => {
+    const { gateway, told, first } = await joined({});
+    const next = await moving(gateway);
+    next.answer('subscribe');
+    for (const id of ['b', 'c']) next.tell(plain(id));
+    for (const id of ['a', 'b']) first.tell(plain(id));
+    next.tell(plain('d'));
+    expect(told).toEqual(['a', 'b', 'c', 'd']);
+    expect(first.closedWith).toBe(1000);
+  });
+
+  test.each<[string, (old: FakeSocket) => unknown]>([
+    ['ends', (old) => old.end(1006)],
+    ['stays behind for a second', () => passes(1_000)],
+  ])('a plain room: an old connection that %s may have had more to tell, so a gap says so', async (_, happens) => {
+    const { gateway, told, first } = await joined({});
+    const next = await moving(gateway);
+    next.answer('subscribe');
+    next.tell(plain('b'));
+    await happens(first);
+    next.tell(plain('c'));
+    expect(told).toEqual([{ reason: 'reconnect' }, 'b', 'c']);
+  });
+
+  test('a plain room: an old connection that ends before a second is over says so too, where nothing was told', async () => {
+    const { gateway, told, first } = await joined({});
+    const next = await moving(gateway);
+    next.answer('subscribe');
+    await passes(900);
+    first.end(4001);
+    next.tell(plain('a'));
+    expect(told).toEqual([{ reason: 'reconnect' }, 'a']);
+  });
+
   test('a plain room without messages: a second after the last ok', async () => {
     const { gateway, told, first } = await joined({});
     const next = await moving(gateway);

@@ -46,7 +46,7 @@ test('getToken that fails is called again with backoff, and the application is t
   await passes(0);
   calls[2]?.resolve('t3');
   await passes(0);
-  expect(errors).toEqual(['the backend is away', 'getToken returned no JWT']);
+  expect(errors).toEqual(['the backend is away', 'getToken must return a JWT']);
   expect(gateway.sockets.map(({ token }) => token)).toEqual(['t3']);
 });
 
