@@ -40,6 +40,8 @@ const guest = /^guest-[0-9a-f]{6}$/;
 const files: Record<string, { file: string; type: string }> = {
   '/': { file: './pages/demo/index.html', type: 'text/html' },
   '/demo/demo.css': { file: './pages/demo/demo.css', type: 'text/css' },
+  '/demo/talk.css': { file: './pages/demo/talk.css', type: 'text/css' },
+  '/demo/line.css': { file: './pages/demo/line.css', type: 'text/css' },
   '/demo/demo.js': { file: './pages/demo/demo.js', type: 'text/javascript' },
   '/demo/room.js': { file: './pages/demo/room.js', type: 'text/javascript' },
   '/demo/line.js': { file: './pages/demo/line.js', type: 'text/javascript' },

@@ -79,6 +79,20 @@ interface Result {
   violations: { id: string; nodes: { html: string }[] }[];
 }
 
+test('on the narrowest phone, with several rooms and long words, nothing is wider than the screen', async () => {
+  const node = await spawnNode({ JWT_SECRET: '' });
+  const narrow = { ...phone, viewport: { width: 320, height: 640 } };
+  const tab = await Tab.open(await launchBrowser(), node.port, narrow);
+  for (const name of ['kitchen', 'r'.repeat(32)]) {
+    await tab.page.getByLabel('Name of a room to join').fill(name);
+    await tab.press('Join');
+  }
+  await tab.write('w'.repeat(200));
+  await tab.shows('w'.repeat(200));
+  expect(await tab.page.evaluate('document.documentElement.scrollWidth')).toBe(320);
+  tab.expectNoComplaints();
+});
+
 test('everything can be done with the keyboard, in the order in which one reads it', async () => {
   const node = await spawnNode({ JWT_SECRET: '' });
   const { page, ...tab } = await Tab.open(await launchBrowser(), node.port);

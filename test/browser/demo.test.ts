@@ -182,6 +182,20 @@ test('when the node begins anew, with another secret, the page comes back by its
   expect(await tab.messages()).toEqual(['from now on']);
 });
 
+test('when the node ends the connection for good, the page says so and offers to connect again', async () => {
+  const key = 'k'.repeat(32);
+  const [node, browser] = await Promise.all([spawnNode({ ...development, API_KEY: key }), launchBrowser()]);
+  const tab = await Tab.open(browser, node.port);
+  const path = `/api/users/${await tab.user()}/disconnect`;
+  const headers = { 'x-api-key': key, 'content-type': 'application/json' };
+  await fetch(`http://127.0.0.1:${node.adminPort}${path}`, { method: 'POST', headers, body: '{}' });
+  await tab.isIn('ended by the node');
+  await tab.page.locator('#frames').getByText('4503').first().waitFor();
+  await tab.press('Connect again');
+  await tab.isInRoom();
+  tab.expectNoComplaints();
+});
+
 test('a page of another origin cannot open a connection', async () => {
   const [node, other] = [await spawnNode(development), await spawnNode(development)];
   const browser = await launchBrowser();

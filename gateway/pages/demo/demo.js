@@ -25,7 +25,7 @@ const line = createLine({
   },
   changed: showLine,
   welcomed: ({ number }, ms) => note(`connection ${number} open after ${Math.round(ms)} ms`, 'good'),
-  asked: ({ number }) => note(`connection ${number} is asked to move: the next one opens before it ends`),
+  asked: ({ number }) => note(`connection ${number} is asked to move: the next one opens first`),
   latency: showLatency,
   ended: ({ number }, { code, reason }) => {
     const why = reason === '' ? code : `${code}, ${reason}`;
@@ -226,6 +226,6 @@ byId('again').addEventListener('click', () => location.reload());
 
 const fromAddress = location.hash.slice(1);
 const before = JSON.parse(sessionStorage.rooms ?? '["lobby"]');
-for (const name of before) enter(name);
+for (const name of before.filter(isName)) enter(name);
 if (isName(fromAddress)) enter(fromAddress);
 showLine();

@@ -47,7 +47,7 @@ export function createLine(listener) {
       this.#socket?.close(code);
     }
 
-    /** Without a word to the other side of this page: it is told that the line is gone. */
+    /** The library hears of it at once. The node sees a close: a page cannot drop a line without one. */
     cut() {
       this.#socket.onmessage = this.#socket.onclose = null;
       this.#socket.close();
