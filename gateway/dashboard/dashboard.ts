@@ -17,6 +17,7 @@ import { Exchange } from '../http/exchange.ts';
 import type { Port, RoutedRequest } from '../http/library.ts';
 import { Problem } from '../http/problem.ts';
 import { type LibraryResponse, problemAnswer, textAnswer } from '../http/response.ts';
+import type { Access } from '../rooms/access.ts';
 import { readAssets } from './assets.ts';
 import { EventResponse } from './event-response.ts';
 import { Observer, type ObserverParts } from './observer.ts';
@@ -28,6 +29,7 @@ const mostStreams = 32;
 export interface DashboardParts extends ObserverParts {
   keys: ApiKeys;
   hub: WatchedRooms;
+  access: Pick<Access, 'offers'>;
 }
 
 export class Dashboard implements Routes {
@@ -102,7 +104,8 @@ export class Dashboard implements Routes {
       tail.close();
     });
     this.#streams.add(stream);
-    const tail = new Tail(room, this.#parts.hub, stream);
+    const { access, hub } = this.#parts;
+    const tail = new Tail(room, access.offers('history', room), hub, stream);
   }
 }
 

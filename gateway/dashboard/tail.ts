@@ -42,14 +42,14 @@ export class Tail implements Watcher {
   #gaps = 0;
   #sentAt = performance.now();
 
-  /** Begins at once. */
-  constructor(room: string, rooms: WatchedRooms, response: TailResponse) {
+  /** Begins at once. `hasHistory`: the browser may ask the API for older messages. */
+  constructor(room: string, hasHistory: boolean, rooms: WatchedRooms, response: TailResponse) {
     this.#room = room;
     this.#rooms = rooms;
     this.#response = response;
     this.#timer = setInterval(() => this.#send(), sendEveryMs);
     rooms.watch(room, this).then(
-      () => response.send('open', '{}'),
+      () => response.send('open', JSON.stringify({ history: hasHistory })),
       (error: unknown) => this.#failed(error),
     );
   }

@@ -29,7 +29,11 @@ const rooms = [busiestRoom, 'match:42', 'orders:berlin', 'doc:launch-plan', 'sco
 const everyTurns = [1, 3, 6, 10, 17];
 
 /** `turnMs`: between two turns. */
-export async function busyCluster({ people: count = 30, turnMs = 50, ...settings }: NodeSettings = {}): Promise<BusyCluster> {
+export async function busyCluster({
+  people: count = 30,
+  turnMs = 50,
+  ...settings
+}: NodeSettings = {}): Promise<BusyCluster> {
   const redis = await ownRedis();
   const common: NodeSettings = {
     ...{ REDIS_URL: redis.url, API_KEY: apiKey, PING_INTERVAL_MS: 1_000, PUBLISH_RATE: 0, REQUEST_RATE: 0 },
@@ -57,13 +61,24 @@ function talk(people: readonly Client[], turnMs: number): void {
     for (const [index, every] of everyTurns.entries()) {
       const speaker = people[(turn * 7 + index) % people.length];
       if (turn % every !== 0 || speaker === undefined || speaker.socket.readyState !== speaker.socket.OPEN) continue;
-      speaker.send({ type: 'publish', id: `talk-${turn}-${index}`, room: rooms[index] ?? '', data: { turn, text: sentences[turn % sentences.length] } });
+      speaker.send({
+        type: 'publish',
+        id: `talk-${turn}-${index}`,
+        room: rooms[index] ?? '',
+        data: { turn, text: sentences[turn % sentences.length] },
+      });
     }
   }, turnMs);
   onCleanup(() => clearInterval(timer));
 }
 
-const sentences = ['Good morning, everyone', 'Shall we start?', 'The build is green again', 'On my way', 'Looks good to me'];
+const sentences = [
+  'Good morning, everyone',
+  'Shall we start?',
+  'The build is green again',
+  'On my way',
+  'Looks good to me',
+];
 
 /** The answer of a call of the API. */
 // biome-ignore lint/suspicious/noExplicitAny: each test knows the answer it asks for.

@@ -36,15 +36,17 @@ const fewestRows = 5;
  * @param {string} title
  * @param {Line[]} lines  at most three
  * @param {(value: number | null | undefined) => string} format
+ * @param {{ least?: number, note?: (point: Point) => string }} [options]  `least`: the scale goes up to it, or higher
  * @returns {Chart}
  */
-export function lineChart(title, lines, format) {
+export function lineChart(title, lines, format, { least = 1, note } = {}) {
   return chart(title, {
     keys: lines.map(({ label }) => label),
     values: (point) => lines.map(({ read }) => format(read(point))),
+    note,
     columns: (points) => lines.map(({ read }) => points.map((point) => (point && read(point)) ?? null)),
     options: (style) => ({
-      scales: { y: { range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.12] } },
+      scales: { y: { range: (_, __, most) => [0, Math.max(most ?? 0, least) * 1.12] } },
       series: lines.map((_, index) => ({
         stroke: style(`--line-${index + 1}`),
         ...(index === 0 ? { fill: style('--area') } : {}),
@@ -98,7 +100,7 @@ export function heatMap(title, kind, boundsOf) {
  * @typedef {object} Definition
  * @property {string[]} keys  names of the lines
  * @property {(point: Point) => string[]} values  of each line, as text
- * @property {(point: Point) => string} [note]
+ * @property {((point: Point) => string) | undefined} [note]
  * @property {(points: (Point | null)[]) => (number | null)[][]} columns  null: a gap
  * @property {(style: (name: string) => string) => {
  *   scales: uPlot.Scales, series: uPlot.Series[], axis: uPlot.Axis, draw?: (plot: uPlot) => void }} options
@@ -147,6 +149,7 @@ function chart(title, { keys, values, note, columns, options }) {
         width: Math.max(120, plotted.clientWidth),
         height: plotHeight,
         legend: { show: false },
+        padding: [8, null, 0, 0],
         cursor: { sync: { key: 'cluster' }, drag: { x: false, y: false }, points: { show: false }, y: false },
         scales: {
           x: { range: (_, first, last) => [Math.max(last - mostSeconds, Math.min(first, last - fewestSeconds)), last] },
@@ -159,10 +162,10 @@ function chart(title, { keys, values, note, columns, options }) {
             grid: { show: false },
             size: 24,
             space: 70,
-            incrs: [60, 120],
-            values: (_, all) => all.map(minute),
+            incrs: [15, 30, 60, 120],
+            values: (_, all, __, ___, step) => all.map((at) => timeOf(at, step)),
           },
-          { ...axes, grid, size: 56, gap: 4, space: 26, ...axis },
+          { ...axes, grid, size: 50, gap: 4, space: 26, ...axis },
         ],
         hooks: { setCursor: [read], drawAxes: drawBelow === undefined ? [] : [drawBelow] },
       },
@@ -219,18 +222,14 @@ function drawCells(plot, points, kind, colour) {
   for (const [index, point] of points.entries()) {
     if (!point || point.at / 1_000 < since) continue;
     const before = points[index - 1];
-    const from = plot.valToPos((before?.at ?? point.at - 1_000) / 1_000, 'x', true);
-    const to = plot.valToPos(point.at / 1_000, 'x', true);
+    const from = Math.round(plot.valToPos((before?.at ?? point.at - 1_000) / 1_000, 'x', true));
+    const to = Math.round(plot.valToPos(point.at / 1_000, 'x', true));
     for (const [row, observed] of point.distributions[kind].counts.entries()) {
       if (observed <= 0) continue;
-      const [high, low] = [plot.valToPos(row + 1, 'y', true), plot.valToPos(row, 'y', true)];
+      const high = Math.round(plot.valToPos(row + 1, 'y', true));
+      const low = Math.round(plot.valToPos(row, 'y', true));
       ctx.fillStyle = `rgb(${colour} / ${0.1 + 0.75 * Math.sqrt(observed / most)})`;
-      ctx.fillRect(
-        Math.floor(from),
-        Math.round(high),
-        Math.ceil(to) - Math.floor(from),
-        Math.round(low) - Math.round(high),
-      );
+      ctx.fillRect(from, high, to - from, low - high);
     }
   }
   ctx.restore();
@@ -270,9 +269,10 @@ function edge(row, bounds) {
   return bound === undefined ? '∞' : seconds(bound).replace('.0 ', ' ');
 }
 
-/** @param {number} at  Unix seconds */
-function minute(at) {
-  return clock(at * 1_000).slice(0, 5);
+/** @param {number} at  Unix seconds @param {number} step  from one label to the next */
+function timeOf(at, step) {
+  const text = clock(at * 1_000);
+  return step < 60 ? text : text.slice(0, 5);
 }
 
 /** @param {number[]} values */

@@ -49,7 +49,7 @@ export function duration(ms) {
 
 /** @param {number} value  0 to 1 */
 export function percent(value) {
-  return `${Math.round(value * 100)} %`;
+  return value > 0 && value < 0.01 ? '< 1 %' : `${Math.round(value * 100)} %`;
 }
 
 /** @param {number} at  Unix ms */

@@ -29,7 +29,10 @@ export function clusterView(feed) {
       rate,
     ),
     heatMap('Redis: round trip of nodes', 'backplane', bounds('backplane')),
-    lineChart('Waiting for clients to read', [{ label: 'bytes', read: ({ bufferedBytes }) => bufferedBytes }], size),
+    lineChart('Waiting for clients to read', [{ label: 'bytes', read: ({ bufferedBytes }) => bufferedBytes }], size, {
+      least: 1_024,
+      note: ({ slow }) => slowReaders(slow),
+    }),
   ];
   const nodes = nodesTable();
   const closes = reasonsTable('Closed connections', 'closed');
@@ -115,9 +118,9 @@ function makeTiles() {
         [count(distinct?.rooms), `${count(members)} memberships`],
         [rate(point.rates?.published), 'published'],
         [rate(point.rates?.delivered), perMessage(point)],
-        [seconds(fanout), 'last ten seconds'],
-        [seconds(backplane), 'last ten seconds'],
-        [size(point.bufferedBytes), point.slow === 1 ? '1 slow reader' : `${count(point.slow)} slow readers`],
+        [seconds(fanout), 'highest in 10 s'],
+        [seconds(backplane), 'highest in 10 s'],
+        [size(point.bufferedBytes), slowReaders(point.slow)],
       ];
       for (const [index, [value, note]] of shown.entries()) {
         const tile = tiles[index];
@@ -127,6 +130,11 @@ function makeTiles() {
       }
     },
   };
+}
+
+/** @param {number} slow */
+function slowReaders(slow) {
+  return slow === 1 ? '1 slow reader' : `${count(slow)} slow readers`;
 }
 
 /** @param {Point} point */

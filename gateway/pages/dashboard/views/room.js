@@ -52,20 +52,15 @@ export function roomView(room) {
       log.addOld(page.messages);
       setText(status, 'Live: the last messages of its history, and those that come.');
     } catch (error) {
-      const known = error instanceof RequestError && error.status === 403;
-      setText(
-        status,
-        known
-          ? 'Live. The room keeps no history: messages appear as they come.'
-          : String(/** @type {Error} */ (error).message),
-      );
+      setText(status, `Live. ${/** @type {Error} */ (error).message}`);
     }
   };
   const tail = async () => {
     while (!closing.signal.aborted) {
       try {
         await follow(`/dashboard/rooms/${encodeURIComponent(room)}/tail`, closing.signal, (name, data) => {
-          if (name === 'open') void loadHistory();
+          if (name === 'open' && data.history) void loadHistory();
+          else if (name === 'open') setText(status, 'Live. The room keeps no history: messages appear as they come.');
           if (name === 'messages') log.add(data);
           if (name === 'trouble') setText(status, `No messages come: ${data.detail}. Trying again.`);
         });
