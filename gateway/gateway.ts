@@ -7,16 +7,7 @@ import { closeCode } from '../shared/codes.ts';
 import { createAuthenticator } from './auth/authenticator.ts';
 import { Callback } from './auth/callback/callback.ts';
 import { Exchange } from './auth/callback/exchange.ts';
-import type { Backplane } from './backplane/backplane.ts';
-import type { ControlChannel } from './backplane/control.ts';
-import { MemoryBackplane } from './backplane/memory/backplane.ts';
-import { MemoryControl } from './backplane/memory/control.ts';
-import { MemoryOccupancy } from './backplane/memory/occupancy.ts';
-import { MemoryOutbox } from './backplane/memory/outbox.ts';
-import { MemoryPresence } from './backplane/memory/presence.ts';
-import type { OccupancyStore } from './backplane/occupancy.ts';
-import { maxKeptEvents, type Outbox } from './backplane/outbox.ts';
-import type { PresenceListener, PresenceStore } from './backplane/presence.ts';
+import type { PresenceListener } from './backplane/presence.ts';
 import { ClusterNode, createBlocks } from './cluster.ts';
 import { alone, type Config } from './config.ts';
 import type { Connection } from './connection/connection.ts';
@@ -25,6 +16,7 @@ import { Heartbeat } from './connection/heartbeat.ts';
 import { UserConnections } from './connection/limits.ts';
 import type { Membership } from './connection/membership.ts';
 import type { Transport } from './connection/transport.ts';
+import { Dashboard } from './dashboard/dashboard.ts';
 import { Demo, demoRules, rehearsal } from './demo.ts';
 import { drain } from './drain.ts';
 import { Admin, type Readiness } from './http/admin.ts';
@@ -33,15 +25,12 @@ import { statusesOf } from './http/api/route.ts';
 import { routes } from './http/api/routes.ts';
 import { Server } from './http/server.ts';
 import type { ClusterParts } from './operations/cluster/ask.ts';
+import type { LocalNode, NodeGauges } from './operations/local-node.ts';
 import { Renewals } from './operations/renewals.ts';
 import type { Dialect } from './protocol/dialect.ts';
 import { roomcast } from './protocol/roomcast/dialect.ts';
 import { MessageStamper } from './protocol/roomcast/message.ts';
-import { RedisBackplane } from './redis/backplane.ts';
 import { RedisConnections } from './redis/connection/connections.ts';
-import { RedisControl } from './redis/control/control.ts';
-import { RedisOutbox } from './redis/outbox/outbox.ts';
-import { RedisPresence } from './redis/presence/presence.ts';
 import { Reload, type Reloadable } from './reload.ts';
 import { Access } from './rooms/access.ts';
 import { Backpressure } from './rooms/backpressure.ts';
@@ -51,9 +40,10 @@ import { Freeze } from './rooms/freeze.ts';
 import { Hub } from './rooms/hub.ts';
 import { Presence } from './rooms/presence.ts';
 import { type RuledParts, reloadableRules } from './rooms-file.ts';
+import { createShared, type Shared } from './stores.ts';
 import { tellEvents } from './telemetry/events.ts';
 import { Faults } from './telemetry/faults.ts';
-import type { SlowPolicy } from './telemetry/gauges.ts';
+import type { Gauges, SlowPolicy } from './telemetry/gauges.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { Vitals } from './telemetry/vitals.ts';
@@ -99,12 +89,13 @@ export async function startGateway(
   const { fallbackRules, instance, vitals } = parts;
   const local = {
     ...{ node: config.nodeId, instance, version, startedAt: Date.now(), draining: false },
-    ...{ connections: open, hub, blocks, vitals },
+    ...{ connections: open, hub, blocks, vitals, gauges: nodeGauges(config, parts), numbers: () => metrics.numbers() },
   };
   const readiness = () => (local.draining ? { ready: false, text: 'draining' } : readinessOf(parts));
   const stamper = new MessageStamper();
   const api = createApi(config, parts, stamper);
-  const admin = new Admin({ metrics, readiness, log, api });
+  const dashboard = createDashboard(config, parts, local);
+  const admin = new Admin({ metrics, readiness, log, api, dashboard });
   const sweep = setInterval(() => {
     const now = performance.now();
     const time = Date.now();
@@ -162,25 +153,23 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const blocks = createBlocks(control, open, faults);
   const { maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection } = config;
   const backpressure = new Backpressure(maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection, open);
-  const metrics: Metrics = new Metrics(
-    { version, node: config.nodeId },
-    {
-      connections: () => open.size,
-      streams: () => server.streams,
-      polls: () => server.polls,
-      rooms: () => hub.roomCount,
-      subscriptions: () => hub.memberCount,
-      // Slow connections are rare, and a node has fewer rooms than connections, so rooms are checked first.
-      slow: () => slowConnections(hub.hasDetached ? open : []),
-      bufferedBytes: () => backpressure.sum(),
-      backplaneUp: () => backplane.trouble === undefined,
-      backplaneShared: () => redis !== undefined,
-      ...{ connectionsLimit: config.maxConnections, bufferedBytesLimit: maxBufferedTotalBytes },
-      redis: () => redis?.health,
-      webhookQueue: () => webhooks?.waiting ?? 0,
-      ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
-    },
-  );
+  const gauges: Gauges = {
+    connections: () => open.size,
+    streams: () => server.streams,
+    polls: () => server.polls,
+    rooms: () => hub.roomCount,
+    subscriptions: () => hub.memberCount,
+    // Slow connections are rare, and a node has fewer rooms than connections, so rooms are checked first.
+    slow: () => slowConnections(hub.hasDetached ? open : []),
+    bufferedBytes: () => backpressure.sum(),
+    backplaneUp: () => backplane.trouble === undefined,
+    backplaneShared: () => redis !== undefined,
+    ...{ connectionsLimit: config.maxConnections, bufferedBytesLimit: maxBufferedTotalBytes },
+    redis: () => redis?.health,
+    webhookQueue: () => webhooks?.waiting ?? 0,
+    ...(config.tlsCertFile === undefined ? {} : { certificateNotAfter: () => notAfter(server) }),
+  };
+  const metrics = new Metrics({ version, node: config.nodeId }, gauges);
   const vitals = new Vitals(metrics);
   const events = tellEvents(metrics, metrics.publishes, metrics.backend, vitals, ...(webhooks?.listeners ?? []));
   const callback = createCallback(config, metrics, log);
@@ -201,7 +190,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const presence = new Presence({ store, access, backpressure, fanout, events, faults });
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   return {
-    ...{ open, connections, server, heartbeat, metrics, vitals, demo, fallbackRules, redis, hub, presence },
+    ...{ open, connections, server, heartbeat, metrics, gauges, vitals, demo, fallbackRules, redis, hub, presence },
     ...{ backplane, control, store, blocks, callback, webhooks, renewals: new Renewals<Membership>() },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
   };
@@ -225,6 +214,19 @@ function createApi({ apiKeys: keys, maxMessageBytes }: Config, parts: Parts, sta
   if (keys === undefined) return undefined;
   parts.metrics.backend.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
   return new Api({ ...parts, keys, maxMessageBytes, stamper, version });
+}
+
+/** Undefined without GATEWAY_API_KEY: it does what the API can do. */
+function createDashboard({ apiKeys: keys }: Config, parts: Parts, local: LocalNode): Dashboard | undefined {
+  return keys === undefined ? undefined : new Dashboard({ ...parts, keys, local });
+}
+
+function nodeGauges(
+  { maxBufferedTotalBytes: bufferedBytes, maxConnections: connections }: Config,
+  { backplane, gauges }: Parts,
+): NodeGauges {
+  const { bufferedBytes: buffered, slow } = gauges;
+  return { bufferedBytes: buffered, slow, trouble: () => backplane.trouble, limits: { connections, bufferedBytes } };
 }
 
 function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
@@ -274,47 +276,6 @@ function reloadables(config: Config, server: Server, ruled: RuledParts): Reloada
 /** End of the certificate for new connections, Unix ms; NaN without one. */
 function notAfter({ certificate }: Server): number {
   return certificate?.notAfter.getTime() ?? Number.NaN;
-}
-
-/** What this node shares with all others. */
-interface Shared {
-  backplane: Backplane;
-  store: PresenceStore;
-  control: ControlChannel;
-  /** Undefined without a webhook. */
-  occupancy: OccupancyStore | undefined;
-  outbox: Outbox | undefined;
-}
-
-function createShared(
-  { ack, dedupeMs, nodeId: node, redisPrefix: prefix, webhookEvents: types, webhookUrl }: Config,
-  redis: RedisConnections | undefined,
-  instance: string,
-  access: Access,
-  log: Logger,
-): Shared {
-  const announces = (room: string) => access.rule(room).joinLeave;
-  const tells = (room: string) => access.rule(room).presence;
-  const most = maxKeptEvents;
-  if (redis === undefined) {
-    const outbox = webhookUrl === undefined ? undefined : new MemoryOutbox({ types, instance, most });
-    const occupancy = outbox && new MemoryOccupancy(outbox);
-    const store = new MemoryPresence({ announces, tells, outbox });
-    return {
-      backplane: new MemoryBackplane(dedupeMs),
-      store,
-      control: new MemoryControl(instance, node),
-      occupancy,
-      outbox,
-    };
-  }
-  const backplane = new RedisBackplane({ redis, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
-  const outbox = webhookUrl === undefined ? undefined : new RedisOutbox({ redis, prefix, instance, types, most }, log);
-  const store = new RedisPresence({ redis, prefix, instance, announces, tells, outbox }, log);
-  const { link } = backplane;
-  const liveInstances = () => store.liveInstances();
-  const control = new RedisControl({ prefix, database: redis.database, instance, link, liveInstances }, log);
-  return { backplane, store, control, occupancy: outbox && store.occupancy, outbox };
 }
 
 function createWebhooks(

@@ -27,14 +27,15 @@ export interface AdminParts {
   /** Whether the node can do its whole job, and a sentence that says so or why not. */
   readiness(): Readiness;
   log: Logger;
-  /** Undefined: there is no API. */
+  /** Undefined: there is no API, and no dashboard. */
   api: Routes | undefined;
+  dashboard: Routes | undefined;
 }
 
 /** Less than `heldBack` in gateway/http/descriptors.ts, so that the port works while descriptors are short. */
 const maxConnections = 128;
 const notFound =
-  'Not found. This port serves /metrics, /healthz and /readyz, and with GATEWAY_API_KEY the calls of /api/openapi.json.';
+  'Not found. This port serves /metrics, /healthz and /readyz, and with GATEWAY_API_KEY the dashboard, /, and the calls of /api/openapi.json.';
 
 export class Admin {
   readonly #port: Port;
@@ -42,7 +43,7 @@ export class Admin {
 
   constructor(parts: AdminParts) {
     this.#parts = parts;
-    const { api, log, readiness } = parts;
+    const { api, dashboard, log, readiness } = parts;
     this.#port = new Port(log, maxConnections);
     this.#add('/healthz', (exchange) => exchange.answer(textAnswer('200 OK', 'ok')));
     this.#add('/readyz', (exchange) => {
@@ -53,6 +54,7 @@ export class Admin {
     const missing = textAnswer('404 Not Found', notFound);
     this.#port.on('any', '/*', (res, request) => new Exchange(res, request).answer(missing));
     api?.addTo(this.#port);
+    dashboard?.addTo(this.#port);
   }
 
   /** Opens the port. Returns its number. */
@@ -63,7 +65,7 @@ export class Admin {
   /** Calls of the API get their answers first. */
   async close(): Promise<void> {
     this.#port.stopListening();
-    await this.#parts.api?.close();
+    await Promise.all([this.#parts.dashboard?.close(), this.#parts.api?.close()]);
     this.#port.close();
   }
 

@@ -1,5 +1,8 @@
 /** A node as the operations on the whole cluster see it, each on its own node (gateway/operations/cluster). Types only. */
+import type { BusiestRooms } from '../rooms/busiest-rooms.ts';
 import type { Room } from '../rooms/hub.ts';
+import type { SlowPolicy } from '../telemetry/gauges.ts';
+import type { Numbers } from '../telemetry/numbers.ts';
 import type { Blocks } from './blocks.ts';
 import type { Disconnectable } from './disconnect.ts';
 
@@ -34,9 +37,31 @@ export interface LocalNode {
   readonly draining: boolean;
   /** In the order of their numbers. */
   readonly connections: ReadonlySet<OperatedConnection>;
-  readonly hub: { readonly rooms: Iterable<Room>; readonly roomCount: number };
+  readonly hub: {
+    readonly rooms: Iterable<Room>;
+    readonly roomCount: number;
+    /** In all rooms together. */
+    readonly memberCount: number;
+    /** Its members on this node, 0 if it has none. */
+    membersOf(room: string): number;
+    /** Set: it counts what is delivered in each room. */
+    busiest: BusiestRooms | undefined;
+  };
   readonly blocks: Blocks;
   readonly vitals: Vitals;
+  readonly gauges: NodeGauges;
+  numbers(): Promise<Numbers>;
+}
+
+/** What is measured when it is asked for. */
+export interface NodeGauges {
+  bufferedBytes(): number;
+  /** Connections that read too slowly, by what the rule of their room gives them. */
+  slow(): Record<SlowPolicy, number>;
+  /** Undefined: it carries messages, and takes writes. Otherwise why not. */
+  trouble(): string | undefined;
+  /** 0: no limit. */
+  readonly limits: { connections: number; bufferedBytes: number };
 }
 
 export interface Vitals {

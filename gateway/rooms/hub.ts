@@ -21,12 +21,24 @@ import type { Events } from '../telemetry/events.ts';
 import type { Faults } from '../telemetry/faults.ts';
 import { type Access, isSameKind, type RoomRule, type SlowRule } from './access.ts';
 import type { Backpressure } from './backpressure.ts';
+import type { BusiestRooms } from './busiest-rooms.ts';
 import { gapFields } from './continuation.ts';
 import type { Audience, Fanout } from './fanout.ts';
 import { Feed } from './feed.ts';
 import type { Freeze } from './freeze.ts';
 import type { Presence } from './presence.ts';
+import { Probes } from './probes.ts';
 import { type ReadPurpose, Reads } from './reads.ts';
+
+/** Hears the messages of a room on this node without being a member: it counts nowhere, and nobody learns of it. */
+export interface Watcher {
+  /** As it goes to the live members. Neither it nor the other calls throw. */
+  message(frame: Uint8Array): void;
+  /** Messages may be missing here. */
+  gap(): void;
+  /** New rules made the room another kind of room: nothing comes any more. Watch it again. */
+  ended(): void;
+}
 
 export interface Room extends Audience {
   /**
@@ -52,14 +64,12 @@ export interface Room extends Audience {
   /** Gaps of reason `backplane` so far: the node itself missed messages. */
   backplaneGaps: number;
   emptySince: number;
+  /** Undefined: nobody watches. */
+  watchers: Set<Watcher> | undefined;
 }
 
 /** A room stays subscribed this long after its last member left: a flapping client causes no Redis traffic. */
 const lingerMs = 2_000;
-/** Probe: minimum interval; rooms per sweep; reads per sweep. */
-const probeIntervalMs = 2_000;
-const probedRoomsPerSweep = 10_000;
-const probeReadsPerSweep = 250;
 
 export class Hub implements BackplaneListener {
   readonly #backplane: Backplane;
@@ -76,9 +86,9 @@ export class Hub implements BackplaneListener {
   readonly #toRetry = new Set<Feed>();
   readonly #reads = new Reads();
   #members = 0;
-  /** The rest of the current round of probes; undefined between two rounds. A round takes one sweep or more. */
-  #probeRound: Iterator<Room> | undefined;
-  #probeRoundStartedAt = 0;
+  /** Set while somebody asks for the busiest rooms. */
+  busiest: BusiestRooms | undefined;
+  readonly #probes = new Probes(this.#rooms, this.#reads);
 
   constructor(parts: {
     backplane: Backplane;
@@ -142,6 +152,34 @@ export class Hub implements BackplaneListener {
     await room.feed?.open();
   }
 
+  /**
+   * Resolves when every later message of the room reaches the watcher, or rejects with a BackplaneError. It keeps the room
+   * subscribed. Call `unwatch` afterwards, whatever came of it.
+   */
+  watch(name: string, watcher: Watcher): Promise<void> {
+    let room = this.#rooms.get(name);
+    if (room === undefined) {
+      room = this.#create(name);
+      this.#rooms.set(name, room);
+      room.emptySince = performance.now();
+      this.#empty.add(room);
+    }
+    room.watchers ??= new Set();
+    room.watchers.add(watcher);
+    return this.subscribed(room);
+  }
+
+  unwatch(name: string, watcher: Watcher): void {
+    const room = this.#rooms.get(name);
+    room?.watchers?.delete(watcher);
+    if (room?.watchers?.size === 0) room.watchers = undefined;
+  }
+
+  /** On this node. */
+  membersOf(room: string): number {
+    return this.#rooms.get(room)?.members ?? 0;
+  }
+
   /** A live view: rooms may come and go during the iteration. */
   get rooms(): Iterable<Room> {
     return this.#rooms.values();
@@ -155,6 +193,7 @@ export class Hub implements BackplaneListener {
     const { name } = old;
     if (isSameKind(old.rule, this.#access.rule(name))) return false;
     old.replaced = true;
+    for (const watcher of old.watchers ?? []) watcher.ended();
     this.#empty.delete(old);
     const room = this.#create(name);
     this.#rooms.set(name, room);
@@ -192,12 +231,13 @@ export class Hub implements BackplaneListener {
     const room = this.#rooms.get(name);
     if (room === undefined) return;
     if (room.feed !== undefined && position !== undefined) room.feed.message(position, frame, at);
-    else if (room.members > 0) this.#deliver(room, frame, at, undefined);
+    else if (room.members > 0 || room.watchers !== undefined) this.#deliver(room, frame, at, undefined);
   }
 
   gap(name: string, why: 'interrupted' | 'unreadable'): void {
     const room = this.#rooms.get(name);
     if (why === 'unreadable') this.#events.dropped('unreadable', 1);
+    if (room?.feed === undefined) for (const watcher of room?.watchers ?? []) watcher.gap();
     if (room?.feed !== undefined) {
       room.feed.heal();
       // The feed recovers all messages; `join` and `leave` frames are not in history.
@@ -245,6 +285,7 @@ export class Hub implements BackplaneListener {
       messageCount: 0,
       backplaneGaps: 0,
       emptySince: 0,
+      watchers: undefined,
       fannedOutBytes: 0,
       checkNumber: 0,
     };
@@ -259,6 +300,7 @@ export class Hub implements BackplaneListener {
       gap: (hole) => {
         this.#fanout.reply(room, { type: 'gap', room: room.name, ...gapFields(hole) });
         this.#events.gapTold(hole.reason);
+        for (const watcher of room.watchers ?? []) watcher.gap();
       },
       healed: () => this.#events.gapHealed(),
       retryLater: () => void this.#toRetry.add(feed),
@@ -275,7 +317,10 @@ export class Hub implements BackplaneListener {
     this.#fanout.message(room, frame, position);
     room.messageCount++;
     if (room.slow === 'latest') room.latestFrame = room.detached > 0 ? frame : undefined;
-    this.#events.delivered(room.members - room.detached, at);
+    const live = room.members - room.detached;
+    this.#events.delivered(live, at);
+    this.busiest?.delivered(room.name, live);
+    if (room.watchers !== undefined) for (const watcher of room.watchers) watcher.message(frame);
   }
 
   /**
@@ -285,6 +330,7 @@ export class Hub implements BackplaneListener {
     const now = performance.now();
     for (const room of this.#empty) {
       if (now - room.emptySince < lingerMs) break;
+      if (room.watchers !== undefined) continue;
       this.#empty.delete(room);
       this.#rooms.delete(room.name);
       this.#backplane.unsubscribe(room.name);
@@ -292,26 +338,6 @@ export class Hub implements BackplaneListener {
     const toRetry = [...this.#toRetry];
     this.#toRetry.clear();
     for (const feed of toRetry) feed.retry();
-    if (this.#backplane.up) this.#probe(now);
-  }
-
-  #probe(now: number): void {
-    if (this.#probeRound === undefined) {
-      if (now - this.#probeRoundStartedAt < probeIntervalMs) return;
-      this.#probeRoundStartedAt = now;
-      this.#probeRound = this.#rooms.values();
-    }
-    for (
-      let passed = 0, reads = 0;
-      passed < probedRoomsPerSweep && reads < probeReadsPerSweep && this.#reads.hasSpare;
-      passed++
-    ) {
-      const { value: room, done } = this.#probeRound.next();
-      if (done) {
-        this.#probeRound = undefined;
-        return;
-      }
-      if (room.members > 0 && room.feed?.probe()) reads++;
-    }
+    if (this.#backplane.up) this.#probes.goOn(now);
   }
 }

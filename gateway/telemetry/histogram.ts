@@ -2,6 +2,13 @@
  * A histogram of plain integers, which writes its own lines of the Prometheus text format. Observing a value allocates
  * nothing, and costs a tenth of what it does in the metrics library, which hashes the labels each time.
  */
+
+/** How often a value up to each bound was observed; values above all bounds come last. */
+export interface Buckets {
+  bounds: number[];
+  counts: number[];
+}
+
 export class Histogram {
   readonly #name: string;
   readonly #help: string;
@@ -24,6 +31,11 @@ export class Histogram {
     while (bucket < bounds.length && value > (bounds[bucket] ?? 0)) bucket++;
     this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
     this.#sum += value;
+  }
+
+  /** The observations so far. One count per bound, not cumulative, and one for values above all bounds. */
+  get buckets(): Buckets {
+    return { bounds: [...this.#bounds], counts: [...this.#counts] };
   }
 
   /** Its lines of a scrape. */

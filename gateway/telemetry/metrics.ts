@@ -24,6 +24,7 @@ import {
 } from './events.ts';
 import { type Gauges, plainGauges } from './gauges.ts';
 import { Histogram } from './histogram.ts';
+import { countsOf, type Numbers } from './numbers.ts';
 import { standardOutput } from './output.ts';
 import { PublishMetrics } from './publish-metrics.ts';
 import { redisText } from './redis-metrics.ts';
@@ -46,6 +47,7 @@ export class Metrics implements Partial<Events> {
   readonly #fanout: Histogram;
   readonly #backplaneRtt: Histogram;
   readonly #control: Histogram;
+  readonly #loop: Histogram;
   readonly #closed: Counter<'code'>;
   readonly #rejected: Counter<'reason'>;
   readonly #dropped: Counter<'reason'>;
@@ -132,13 +134,12 @@ export class Metrics implements Partial<Events> {
       'From a question to all nodes to the last answer, or to the deadline.',
       seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.9, 2.5),
     );
-    this.#loopTimer = this.#watchLoop(
-      histogram(
-        'gateway_event_loop_lag_seconds',
-        `Lateness of a timer of ${loopSampleMs} ms.`,
-        seconds(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
-      ),
+    this.#loop = histogram(
+      'gateway_event_loop_lag_seconds',
+      `Lateness of a timer of ${loopSampleMs} ms.`,
+      seconds(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
     );
+    this.#loopTimer = this.#watchLoop(this.#loop);
   }
 
   readonly contentType = this.#registry.contentType;
@@ -146,6 +147,26 @@ export class Metrics implements Partial<Events> {
   async text(): Promise<string> {
     const histograms = this.#histograms.map((histogram) => histogram.text());
     return [await this.#registry.metrics(), ...histograms, redisText(this.#gauges.redis?.())].join('\n');
+  }
+
+  /** What the dashboard shows. Everything is counted already, so nothing counts for it. */
+  async numbers(): Promise<Numbers> {
+    const [closed, rejected, dropped, gaps] = await Promise.all([
+      countsOf(this.#closed, 'code'),
+      countsOf(this.#rejected, 'reason'),
+      countsOf(this.#dropped, 'reason'),
+      countsOf(this.#gaps, 'reason'),
+    ]);
+    return {
+      totals: { published: this.publishedMessages, delivered: this.#delivered, opened: this.#opened },
+      reasons: { closed, rejected, publishErrors: this.publishes.errors, dropped, gaps },
+      histograms: {
+        ping: this.#pingRtt.buckets,
+        fanout: this.#fanout.buckets,
+        backplane: this.#backplaneRtt.buckets,
+        loop: this.#loop.buckets,
+      },
+    };
   }
 
   /** Messages that the backplane took from this node so far. */

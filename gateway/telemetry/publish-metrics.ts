@@ -24,6 +24,16 @@ export class PublishMetrics implements Partial<Events> {
   count(source: PublishSource, outcome: PublishOutcome): number {
     return this.#counts[source][outcome];
   }
+
+  /** The outcomes that are errors, of all sources. Those that never happened are left out. */
+  get errors(): Record<string, number> {
+    const errors: Record<string, number> = {};
+    for (const outcome of publishOutcomes) {
+      const count = publishSources.reduce((sum, source) => sum + this.#counts[source][outcome], 0);
+      if (count > 0 && outcome !== 'ok' && outcome !== 'duplicate') errors[outcome] = count;
+    }
+    return errors;
+  }
 }
 
 function zeros(): Record<PublishOutcome, number> {

@@ -131,9 +131,7 @@ export class Api {
   }
 
   #checkKey({ headers }: Exchange): void {
-    const { keys } = this.#parts;
-    const bearer = /^bearer +([^ ]+)$/i.exec(headers.get('authorization')?.[0] ?? '')?.[1];
-    if ([bearer, headers.get('x-api-key')?.[0]].some((key) => key !== undefined && keys.has(key))) return;
+    if (this.#parts.keys.admits(headers)) return;
     throw new Problem('unauthorized', 'Send a key of GATEWAY_API_KEY: "authorization: Bearer …" or "x-api-key: …".', {
       headers: { 'www-authenticate': 'Bearer realm="roomcast"' },
     });

@@ -4,10 +4,11 @@ import type { LocalNode } from '../local-node.ts';
 import type { PerformedCommand } from './ask.ts';
 import { listCommands } from './lists.ts';
 import { nodeCommands } from './nodes.ts';
+import { observeCommand } from './observe.ts';
 import { userCommands } from './users.ts';
 
 const commands = new Map(
-  [...userCommands, ...listCommands, ...nodeCommands].map((command): [string, PerformedCommand] => [
+  [...userCommands, ...listCommands, ...nodeCommands, observeCommand].map((command): [string, PerformedCommand] => [
     command.kind,
     command,
   ]),

@@ -1,0 +1,63 @@
+/**
+ * What a node shares with all others: the backplane, who is there, the control channel, events for the webhook. In Redis, or
+ * in memory for a node that is alone. Here is decided which; what each does is in gateway/backplane.
+ */
+import type { Backplane } from './backplane/backplane.ts';
+import type { ControlChannel } from './backplane/control.ts';
+import { MemoryBackplane } from './backplane/memory/backplane.ts';
+import { MemoryControl } from './backplane/memory/control.ts';
+import { MemoryOccupancy } from './backplane/memory/occupancy.ts';
+import { MemoryOutbox } from './backplane/memory/outbox.ts';
+import { MemoryPresence } from './backplane/memory/presence.ts';
+import type { OccupancyStore } from './backplane/occupancy.ts';
+import { maxKeptEvents, type Outbox } from './backplane/outbox.ts';
+import type { PresenceStore } from './backplane/presence.ts';
+import type { Config } from './config.ts';
+import { RedisBackplane } from './redis/backplane.ts';
+import type { RedisConnections } from './redis/connection/connections.ts';
+import { RedisControl } from './redis/control/control.ts';
+import { RedisOutbox } from './redis/outbox/outbox.ts';
+import { RedisPresence } from './redis/presence/presence.ts';
+import type { Access } from './rooms/access.ts';
+import type { Logger } from './telemetry/log.ts';
+
+export interface Shared {
+  backplane: Backplane;
+  store: PresenceStore;
+  control: ControlChannel;
+  /** Undefined without a webhook. */
+  occupancy: OccupancyStore | undefined;
+  outbox: Outbox | undefined;
+}
+
+/** Nothing is connected yet. `redis`: undefined for memory. */
+export function createShared(
+  { ack, dedupeMs, nodeId: node, redisPrefix: prefix, webhookEvents: types, webhookUrl }: Config,
+  redis: RedisConnections | undefined,
+  instance: string,
+  access: Access,
+  log: Logger,
+): Shared {
+  const announces = (room: string) => access.rule(room).joinLeave;
+  const tells = (room: string) => access.rule(room).presence;
+  const most = maxKeptEvents;
+  if (redis === undefined) {
+    const outbox = webhookUrl === undefined ? undefined : new MemoryOutbox({ types, instance, most });
+    const occupancy = outbox && new MemoryOccupancy(outbox);
+    const store = new MemoryPresence({ announces, tells, outbox });
+    return {
+      backplane: new MemoryBackplane(dedupeMs),
+      store,
+      control: new MemoryControl(instance, node),
+      occupancy,
+      outbox,
+    };
+  }
+  const backplane = new RedisBackplane({ redis, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
+  const outbox = webhookUrl === undefined ? undefined : new RedisOutbox({ redis, prefix, instance, types, most }, log);
+  const store = new RedisPresence({ redis, prefix, instance, announces, tells, outbox }, log);
+  const { link } = backplane;
+  const liveInstances = () => store.liveInstances();
+  const control = new RedisControl({ prefix, database: redis.database, instance, link, liveInstances }, log);
+  return { backplane, store, control, occupancy: outbox && store.occupancy, outbox };
+}
