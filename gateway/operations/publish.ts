@@ -56,7 +56,8 @@ export async function publishFromServer(parts: PublishParts, message: ServerMess
   const { history } = access.rule(message.room);
   const publication = stamper.stamp(message, message.from ?? null, history, null);
   const published = await send(parts, publication, 'api');
-  return published.duplicate ? published : { ...published, id: publication.id };
+  const { duplicate, position } = published;
+  return { duplicate, position, id: duplicate ? undefined : publication.id };
 }
 
 function send(parts: PublishParts, publication: Publication, source: PublishSource): Promise<Published> {
