@@ -5,6 +5,7 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { isUrlOf } from '../shared/url.ts';
 import { readApiKeys } from './auth/api-keys.ts';
 import { readPublicKey } from './auth/keys.ts';
 import { readSecrets } from './auth/signature.ts';
@@ -51,8 +52,8 @@ const readBy = <Value>(read: (text: string) => Value) =>
 /** Refuses a list without entries: it would silently mean "none". */
 const listOf = (what: string) => list.refine((entries) => entries.length > 0, `must name ${what}`);
 const url = (...schemes: string[]) =>
-  z.string().refine((value) => URL.canParse(value) && schemes.includes(new URL(value).protocol), {
-    error: `must be a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`,
+  z.string().refine((value) => isUrlOf(value, ...schemes), {
+    error: `must be a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}, and a host`,
   });
 
 export interface Setting<Value> {
@@ -105,7 +106,7 @@ export const settings = {
   jwtPublicKey: secret('JWT_PUBLIC_KEY', readBy(readPublicKey), 'PEM or JWK', 'Public key of the token issuer.'),
   jwtJwksUrl: secret(
     'JWT_JWKS_URL',
-    url('http:', 'https:'),
+    url('http', 'https'),
     'URL',
     "The issuer's JSON Web Key Set. `https://user:password@host` is sent as basic authentication.",
   ),
@@ -128,7 +129,7 @@ export const settings = {
   ),
   authUrl: secret(
     'AUTH_URL',
-    url('http:', 'https:'),
+    url('http', 'https'),
     'URL',
     'Asked where a rule says `callback`. `https://user:password@host` is sent as basic authentication.',
   ),
@@ -233,14 +234,14 @@ export const settings = {
     integer(1, 10_000_000),
     '100',
     'messages',
-    'Publishes of one connection at once.',
+    'Publishes of one connection at once, and by POST of one user.',
   ),
   requestRate: setting(
     'REQUEST_RATE',
     limit(1_000_000),
     '100',
     'frames/s',
-    'All other frames of one connection. At once: this many more, or three for each room that it may have.',
+    'All other frames of one connection, and polls of one user. At once: this many more, or three for each room that it may have.',
   ),
   dedupeMs: setting('DEDUPE_MS', milliseconds(1000), '120000', 'ms', 'How long a `key` is remembered.'),
   ack: setting(

@@ -1,6 +1,7 @@
 /** Arguments and options of the command line, from text to values. Pure functions; each throws a WrongUse with a sentence. */
 import type { Position } from '../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../shared/room.ts';
+import { isUrlOf } from '../../shared/url.ts';
 import { isUserName, maxUserBytes } from '../auth/grants.ts';
 import { WrongUse } from './failure.ts';
 
@@ -16,14 +17,13 @@ export function readUser(text: string): string {
 
 /** Of a gateway. */
 export function readEndpoint(text: string): string {
-  if (URL.canParse(text) && /^wss?:$/.test(new URL(text).protocol)) return text;
+  if (isUrlOf(text, 'ws', 'wss')) return text;
   throw new WrongUse('It must be a URL that begins with ws:// or wss://, for instance wss://example.com/ws.');
 }
 
 /** Of the admin port of a node. */
 export function readApiUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url !== undefined && /^https?:$/.test(url.protocol) && !/[?#@]/.test(text)) return text;
+  if (isUrlOf(text, 'http', 'https') && !/[?#@]/.test(text)) return text;
   throw new WrongUse('It must be a URL that begins with http:// or https://, for instance http://127.0.0.1:8081.');
 }
 

@@ -13,7 +13,7 @@ import type { Condition } from '../operations/local-node.ts';
 import type { Refusal } from '../operations/refusal.ts';
 import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
-import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
+import type { Rejected, Request, RoomRequest, SubscribeRequest } from '../protocol/request.ts';
 import type { Buffered } from '../rooms/backpressure.ts';
 import type { Topics } from '../rooms/fanout.ts';
 import type { Room } from '../rooms/hub.ts';
@@ -247,9 +247,15 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   #handleInRoom(request: RoomRequest): void {
     if (this.inbox.waitsForRoom(request)) return;
-    if (request.type === 'subscribe') this.memberships.subscribe(request);
+    if (request.type === 'subscribe') this.#subscribe(request);
     else if (request.type === 'unsubscribe') this.memberships.unsubscribe(request.id, request.room);
     else perform(request, this, this.#parts);
+  }
+
+  #subscribe(request: SubscribeRequest): void {
+    const retryAfterMs = this.#socket.overRate?.(this.identity?.user ?? null) ?? 0;
+    if (retryAfterMs === 0) this.memberships.subscribe(request);
+    else this.inbox.overRate(request.id, 'requests', retryAfterMs);
   }
 
   // Called by the session

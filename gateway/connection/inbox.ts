@@ -185,9 +185,13 @@ export class Inbox implements RoomOrder {
       return true;
     }
     const id = request === undefined ? this.#idOf(message) : request.id;
-    const sentence = `Too many ${publish ? 'messages' : 'frames'}; send the next one after retryAfterMs.`;
-    this.#owner.reply({ type: 'error', id, code: 'rate_limited', message: sentence, retryAfterMs });
+    this.overRate(id, publish ? 'messages' : 'frames', retryAfterMs);
     return true;
+  }
+
+  overRate(id: FrameId | undefined, what: string, retryAfterMs: number): void {
+    const message = `Too many ${what}; send the next one after retryAfterMs.`;
+    this.#owner.reply({ type: 'error', id, code: 'rate_limited', message, retryAfterMs });
   }
 
   /** The id of a request that was refused before decoding, so that the error can carry it. */

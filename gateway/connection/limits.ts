@@ -57,6 +57,11 @@ function requestsOfRooms(maxRoomsPerConnection: number): number {
   return requestsPerRoom * (maxRoomsPerConnection === 0 ? assumedRooms : maxRoomsPerConnection);
 }
 
+/** Requests other than publishes that a client may send at once. */
+export function requestBurst({ requestRate, maxRoomsPerConnection }: RateSettings): number {
+  return requestRate + Math.max(requestRate, requestsOfRooms(maxRoomsPerConnection));
+}
+
 /** The rates of one connection. */
 export class Rates {
   readonly #settings: RateSettings;
@@ -96,10 +101,9 @@ export class Rates {
   }
 
   #takeRequest(now: number): number {
-    const { maxRoomsPerConnection, requestRate } = this.#settings;
+    const { requestRate } = this.#settings;
     if (requestRate === 0) return 0;
-    const burst = requestRate + Math.max(requestRate, requestsOfRooms(maxRoomsPerConnection));
-    this.#requests ??= new TokenBucket(requestRate, burst, now);
+    this.#requests ??= new TokenBucket(requestRate, requestBurst(this.#settings), now);
     return this.#requests.take(now);
   }
 }

@@ -11,6 +11,11 @@ export interface Socket {
   readonly topics: Topics | undefined;
   /** Of the client, as the node knows it (gateway/http/client-address.ts). For the operator. */
   readonly address: string;
+  /**
+   * Of a transport whose clients have a connection for each request: counts this one for its user (null: anonymous). Returns 0,
+   * or the ms until the client may send one.
+   */
+  overRate?(user: string | null): number;
   send(frame: Frame): void;
   /** A WebSocket ping (RFC 6455 section 5.5.2), or the transport's equivalent. */
   ping(payload: string): void;

@@ -18,8 +18,11 @@ export function readOrigin(entry: string): string {
   if (entry === 'null')
     throw new TypeError('is sent by any page in a sandbox; only * allows it, together with all other origins');
   if (!entry.includes('://')) throw new TypeError(`has no scheme; write https://${entry} or http://${entry}`);
-  if (!URL.canParse(entry)) throw new TypeError('is not an origin; write scheme://host or scheme://host:port');
+  const notOne = 'is not an origin; write scheme://host or scheme://host:port';
+  if (!URL.canParse(entry)) throw new TypeError(notOne);
   const { protocol, host, username, password, pathname, search, hash } = new URL(entry);
+  // The URL standard takes https:///host for https://host.
+  if (host !== '' && /:\/\/[/\\]/.test(entry)) throw new TypeError(notOne);
   if (/^wss?:$/.test(protocol)) throw new TypeError('is not the origin of a page; write https:// or http://');
   if (username + password + search + hash !== '' || !['', '/'].includes(pathname)) {
     throw new TypeError(`holds more than an origin; write ${protocol}//${host}`);

@@ -12,8 +12,8 @@ import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Descriptors } from './descriptors.ts';
 import { Exchange } from './exchange.ts';
-import { Fallback, type FallbackRequest } from './fallback/fallback.ts';
-import { type HandshakeRefusal, type HandshakeRequest, type HandshakeSettings, readHandshake } from './handshake.ts';
+import { Fallback, type FallbackRequest, type FallbackSettings } from './fallback/fallback.ts';
+import { type HandshakeRefusal, type HandshakeRequest, readHandshake } from './handshake.ts';
 import {
   guarded,
   type HttpRequest,
@@ -34,10 +34,9 @@ const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
 
 /** The settings (gateway/settings.ts) of the public port. */
-export interface ServerSettings extends HandshakeSettings {
+export interface ServerSettings extends FallbackSettings {
   host: string;
   port: number;
-  maxMessageBytes: number;
   maxBufferedBytes: number;
   pingIntervalMs: number;
   pongTimeoutMs: number;

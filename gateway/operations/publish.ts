@@ -59,7 +59,8 @@ export async function publishFromServer(parts: PublishParts, message: ServerMess
   const { history } = access.rule(message.room);
   const publication = stamper.stamp(message, message.from ?? null, history, null);
   const published = await send(parts, publication, 'api');
-  return published.duplicate ? published : { ...published, id: publication.id };
+  const { duplicate, position } = published;
+  return { duplicate, position, id: duplicate ? undefined : publication.id };
 }
 
 /** `forbidden`, or `unavailable` without an answer of the operator's backend. */

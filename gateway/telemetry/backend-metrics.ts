@@ -11,10 +11,18 @@ import {
   type WebhookResult,
   webhookResults,
 } from './events.ts';
+import { LabelledHistogram as PlainHistogram } from './histogram.ts';
 
 /** Makes what counts and measures, by labels. */
 export interface Instruments {
   counter<Label extends string>(name: string, help: string, ...labels: Label[]): LabelledCounter<Label>;
+  /** A counter that is read at each scrape, for what is counted too often to look for labels each time. */
+  counted<Label extends string>(
+    name: string,
+    help: string,
+    labels: Label[],
+    read: () => Iterable<readonly [labels: Labels<Label>, times: number]>,
+  ): void;
   /** `buckets`: upper bounds, in seconds. */
   histogram<Label extends string>(
     name: string,
@@ -36,19 +44,24 @@ interface LabelledHistogram<Label extends string> {
 }
 
 export class BackendMetrics implements Partial<Events> {
-  readonly #requests: LabelledCounter<'route' | 'status'>;
-  readonly #requestSeconds: LabelledHistogram<'route'>;
+  /** From the head of a request to the HTTP API to its answer, by route. */
+  readonly requestSeconds = new PlainHistogram(
+    'gateway_http_request_seconds',
+    'From the head of a request to the HTTP API to its answer.',
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+    'route',
+  );
+  /** By route, then by status. */
+  readonly #requests = new Map<string, Map<number | string, number>>();
   readonly #callbackSeconds: LabelledHistogram<'action' | 'result'>;
   readonly #webhooks: LabelledCounter<'result'>;
 
-  constructor({ counter, histogram }: Instruments) {
-    this.#requests = counter('gateway_http_requests_total', 'Requests to the HTTP API.', 'route', 'status');
-    this.#requestSeconds = histogram(
-      'gateway_http_request_seconds',
-      'From the head of a request to the HTTP API to its answer.',
-      [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
-      'route',
-    );
+  constructor({ counted, counter, histogram }: Instruments) {
+    const requests = this.#requests;
+    counted('gateway_http_requests_total', 'Requests to the HTTP API.', ['route', 'status'], function* () {
+      for (const [route, byStatus] of requests)
+        for (const [status, times] of byStatus) yield [{ route, status }, times] as const;
+    });
     this.#callbackSeconds = histogram(
       'gateway_callback_seconds',
       'From a question to GATEWAY_AUTH_URL to its answer.',
@@ -62,8 +75,8 @@ export class BackendMetrics implements Partial<Events> {
   /** Series of these routes exist from now on, at 0. */
   expectRequests(routes: Iterable<{ route: string; statuses: readonly number[] }>): void {
     for (const { route, statuses } of routes) {
-      this.#requestSeconds.zero({ route });
-      for (const status of statuses) this.#requests.inc({ route, status }, 0);
+      this.requestSeconds.of(route);
+      for (const status of statuses) this.#count(route, status, 0);
     }
   }
 
@@ -74,8 +87,8 @@ export class BackendMetrics implements Partial<Events> {
   }
 
   requestAnswered(route: string, status: number | 'aborted', duration: number): void {
-    this.#requests.inc({ route, status }, 1);
-    this.#requestSeconds.observe({ route }, duration);
+    this.#count(route, status, 1);
+    this.requestSeconds.of(route).observe(duration);
   }
 
   callbackAnswered(action: CallbackAction, result: CallbackResult, duration: number): void {
@@ -84,5 +97,14 @@ export class BackendMetrics implements Partial<Events> {
 
   webhooks(result: WebhookResult, events: number): void {
     this.#webhooks.inc({ result }, events);
+  }
+
+  #count(route: string, status: number | string, times: number): void {
+    let byStatus = this.#requests.get(route);
+    if (byStatus === undefined) {
+      byStatus = new Map();
+      this.#requests.set(route, byStatus);
+    }
+    byStatus.set(status, (byStatus.get(status) ?? 0) + times);
   }
 }

@@ -12,15 +12,17 @@ export interface Buckets {
 export class Histogram {
   readonly #name: string;
   readonly #help: string;
+  readonly #label: string;
   readonly #bounds: number[];
   /** One count per bound, not cumulative, and one for values above all bounds. */
   readonly #counts: number[];
   #sum = 0;
 
-  /** `bounds` rise. Neither `name` nor `help` holds anything that the format would have escaped. */
-  constructor(name: string, help: string, bounds: number[]) {
+  /** `bounds` rise. `label`: `name="value"`, or none. Nothing of it holds anything that the format would have escaped. */
+  constructor(name: string, help: string, bounds: number[], label = '') {
     this.#name = name;
     this.#help = help;
+    this.#label = label;
     this.#bounds = bounds;
     this.#counts = new Array(bounds.length + 1).fill(0);
   }
@@ -40,14 +42,53 @@ export class Histogram {
 
   /** Its lines of a scrape. */
   text(): string {
-    const name = this.#name;
-    const lines = [`# HELP ${name} ${this.#help}`, `# TYPE ${name} histogram`];
-    let count = 0;
-    for (const [bucket, observed] of this.#counts.entries()) {
-      count += observed;
-      lines.push(`${name}_bucket{le="${this.#bounds[bucket] ?? '+Inf'}"} ${count}`);
-    }
-    lines.push(`${name}_sum ${this.#sum}`, `${name}_count ${count}`, '');
-    return lines.join('\n');
+    return [...headOf(this.#name, this.#help), ...this.series(), ''].join('\n');
   }
+
+  /** Its lines without help and type. */
+  series(): string[] {
+    const [name, label] = [this.#name, this.#label];
+    const before = label === '' ? '' : `${label},`;
+    const own = label === '' ? '' : `{${label}}`;
+    let count = 0;
+    const buckets = this.#counts.map((observed, bucket) => {
+      count += observed;
+      return `${name}_bucket{${before}le="${this.#bounds[bucket] ?? '+Inf'}"} ${count}`;
+    });
+    return [...buckets, `${name}_sum${own} ${this.#sum}`, `${name}_count${own} ${count}`];
+  }
+}
+
+/** One histogram for each value of a label. */
+export class LabelledHistogram {
+  readonly #name: string;
+  readonly #help: string;
+  readonly #bounds: number[];
+  readonly #label: string;
+  readonly #all = new Map<string, Histogram>();
+
+  constructor(name: string, help: string, bounds: number[], label: string) {
+    this.#name = name;
+    this.#help = help;
+    this.#bounds = bounds;
+    this.#label = label;
+  }
+
+  /** `value`: one of a few, without anything that the format would have escaped. It is there from now on. */
+  of(value: string): Histogram {
+    const known = this.#all.get(value);
+    if (known !== undefined) return known;
+    const made = new Histogram(this.#name, this.#help, this.#bounds, `${this.#label}="${value}"`);
+    this.#all.set(value, made);
+    return made;
+  }
+
+  text(): string {
+    const series = [...this.#all.values()].flatMap((histogram) => histogram.series());
+    return [...headOf(this.#name, this.#help), ...series, ''].join('\n');
+  }
+}
+
+function headOf(name: string, help: string): string[] {
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} histogram`];
 }

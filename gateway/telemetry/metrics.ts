@@ -42,7 +42,7 @@ export class Metrics implements Partial<Events> {
   readonly publishes = new PublishMetrics();
   readonly #registry = new Registry();
   readonly #gauges: Gauges;
-  readonly #histograms: Histogram[] = [this.publishes.seconds];
+  readonly #histograms: { text(): string }[] = [this.publishes.seconds];
   readonly #pingRtt: Histogram;
   readonly #fanout: Histogram;
   readonly #backplaneRtt: Histogram;
@@ -97,9 +97,22 @@ export class Metrics implements Partial<Events> {
     this.#reloads = labelled('gateway_reloads_total', 'Files read again while the node runs.', 'what', 'result');
     this.backend = new BackendMetrics({
       counter: labelled,
+      counted: (name, help, labelNames, read) => {
+        new Counter({
+          name,
+          help,
+          labelNames,
+          registers,
+          collect() {
+            this.reset();
+            for (const [labels, times] of read()) this.inc(labels, times);
+          },
+        });
+      },
       histogram: (name, help, buckets, ...labelNames) =>
         new LabelledHistogram({ name, help, buckets, labelNames, registers }),
     });
+    this.#histograms.push(this.backend.requestSeconds);
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);

@@ -7,6 +7,7 @@
  */
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { isUrlOf } from '../../shared/url.ts';
 import { signedHeaders } from '../auth/signature.ts';
 
 const usualTimeoutMs = 10_000;
@@ -35,8 +36,8 @@ export type Outcome =
 
 /** Reads the setting. Throws a TypeError with a sentence for the operator, without the URL. */
 export function readReceiverUrl(text: string): URL {
-  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) {
-    throw new TypeError('must be a URL that begins with https:// or http://');
+  if (!isUrlOf(text, 'https', 'http')) {
+    throw new TypeError('must be a URL that begins with https:// or http://, and a host');
   }
   const url = new URL(text);
   if (url.hash !== '') throw new TypeError('has a # part, which is never sent to a server; leave it out');

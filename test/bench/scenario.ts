@@ -77,6 +77,8 @@ export interface Shape
     Partial<Pick<Audience, 'roomsPerConnection' | 'since'>> {
   /** Otherwise all members are on the last node. */
   onAllNodes?: boolean;
+  /** A WebSocket waits for answers, with at most 16 publishes unanswered. By the HTTP API it is so anyway. */
+  answered?: boolean;
 }
 
 /** A running server, and the means to put load on it. */
@@ -94,6 +96,11 @@ export class Bench {
     this.#threads = threads;
   }
 
+  /** Messages go in by the HTTP API. */
+  get byApi(): boolean {
+    return this.#contestant.apiConnections !== undefined;
+  }
+
   /** The planned number, fewer with `--quick` or if file descriptors are short. */
   connections(planned: number): number {
     return Math.min(Math.round(planned * this.scale.connectionShare), this.scale.maxConnections);
@@ -105,7 +112,7 @@ export class Bench {
 
   /** Connects an audience, hands it to `use`, and ends it. Publishes to the first node. */
   async withAudience<Result>(
-    { onAllNodes = false, ...shape }: Shape,
+    { onAllNodes = false, answered = false, ...shape }: Shape,
     use: (client: LoadClient) => Promise<Result>,
     publishes = true,
   ): Promise<Result> {
@@ -114,8 +121,8 @@ export class Bench {
     const place = { dialect, path, host: '127.0.0.1', secure: false, userPrefix: '', roomPrefix: 'r' };
     const ports = nodes.map(({ port }) => port);
     const [first] = nodes;
-    const { apiConnections } = this.#contestant;
-    const byApi = apiConnections !== undefined;
+    const { byApi } = this;
+    const script = byApi ? './api-publisher.js' : './window-publisher.js';
     const client = new LoadClient({
       audience: {
         place: { ...place, credentials: { secret: benchSecret, claims: {} } },
@@ -124,8 +131,8 @@ export class Bench {
         ...shape,
       },
       ...(publishes && { publisherPort: (byApi ? first?.adminPort : first?.port) ?? 0 }),
-      publishers: apiConnections ?? 1,
-      ...(byApi && { publisherScript: new URL('./api-publisher.js', import.meta.url) }),
+      publishers: this.#contestant.apiConnections ?? 1,
+      ...((byApi || answered) && { publisherScript: new URL(script, import.meta.url) }),
       payloadBytes,
       threads: this.#threads,
     });

@@ -194,6 +194,7 @@ test.each([
   [['rooms', '--key', 'my key'], /--key .* has white space/],
   [['rooms', '--api', '127.0.0.1:8081'], /must be a URL that begins with http:/],
   [['rooms', '--api', 'ws://127.0.0.1:8081'], /must be a URL that begins with http:/],
+  [['rooms', '--api', 'http:/127.0.0.1:8081'], /must be a URL that begins with http:/],
   [['rooms', '--limit', '0'], /must be a number from 1/],
   [['members'], /missing required argument 'room'/],
   [['members', 'a room'], /A room name has/],

@@ -118,6 +118,9 @@ describe('lists', () => {
     const { nodes } = await done('GET', '/api/nodes');
     expect(nodes.map(({ node }: { node: string }) => node)).toEqual(['far', 'near']);
     expect(nodes[1]).toMatchObject({ draining: false, version: expect.stringMatching(/^\d/) });
+    expect(await done('GET', '/api/nodes?limit=1')).toMatchObject({ nodes: [{ node: 'far' }], more: true });
+    const { nodes: behind, more } = await done('GET', '/api/nodes?after=far&limit=1');
+    expect([behind.map(({ node }: { node: string }) => node), more]).toEqual([['near'], undefined]);
     const stats = await done('GET', '/api/stats');
     expect(stats).toMatchObject({ nodes: 2, connections: nodes[0].connections + nodes[1].connections });
     expect(stats.users).toBeLessThan(stats.connections);

@@ -1,7 +1,7 @@
 /** What an operator sees of the whole cluster: connections, rooms, nodes and numbers, asked of any node. */
 import { describe, expect, test } from 'vitest';
 import { type ConnectionEntry, listConnections, listRooms } from '../../gateway/operations/cluster/lists.ts';
-import { listNodes, stats } from '../../gateway/operations/cluster/nodes.ts';
+import { listNodes, type NodesQuestion, stats } from '../../gateway/operations/cluster/nodes.ts';
 import { version } from '../../gateway/version.ts';
 import { connect } from '../support/client.ts';
 import { type NodeSettings, type StartedNode, spawnNode, startNode } from '../support/node.ts';
@@ -140,6 +140,19 @@ describe('nodes', () => {
       { node: 'two', connections: 1, rooms: 1, ...alike },
     ]);
     for (const { startedAt } of nodes) expect(startedAt).toBeGreaterThan(before - 1_000);
+  });
+
+  test('are listed page after page, each of them once', async () => {
+    const [one] = await three();
+    const namesOf = async (question: NodesQuestion) => {
+      const { nodes, ...rest } = await listNodes(one.cluster, caller, question);
+      return { names: nodes.map(({ node }) => node), ...rest };
+    };
+    expect(await namesOf({ limit: 2 })).toEqual({ names: ['one', 'three'], more: true });
+    expect(await namesOf({ limit: 2, after: 'three' })).toEqual({ names: ['two'] });
+    expect(await namesOf({ limit: 3 })).toEqual({ names: ['one', 'three', 'two'] });
+    expect(await namesOf({ limit: 1, after: 'two' })).toEqual({ names: [] });
+    await expect(namesOf({ limit: 0 })).rejects.toThrow('limit is a whole number from 1 to 1000');
   });
 
   test('say that they drain, and are gone when they have', async () => {

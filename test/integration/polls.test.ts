@@ -248,3 +248,27 @@ test('after the process stood still, a poll that waits is sent away with 503', {
   const { status, headers } = await answer;
   expect([status, headers['retry-after']]).toEqual([503, '5']);
 });
+
+test('polls have the request rate of a connection, for each user of the node, or each address without one', async () => {
+  // At once: 1, and 3 for the one room of a connection.
+  const settings = { REQUEST_RATE: 1, MAX_ROOMS_PER_CONNECTION: 1, MAX_CONNECTIONS_PER_USER: 0, ANONYMOUS: true };
+  const node = await start(settings, { match: 'kept:*', subscribe: 'anyone', history: {} });
+  const [room, token] = [randomRoom('kept'), await tokenOf('poller')];
+  const several = (count: number, who?: string) =>
+    Promise.all(Array.from({ length: count }, () => beginPoll(node, room, { token: who, wait: 0 }).answer));
+  const first = await several(30, token);
+  const refused = first.filter(({ status }) => status !== 200);
+  expect(first.length - refused.length).toBeGreaterThanOrEqual(4);
+  expect(refused.length).toBeGreaterThan(0);
+  for (const { status, headers, text } of refused) {
+    const { type } = JSON.parse(text);
+    expect([status, headers['retry-after'], type]).toEqual([429, '1', 'https://roomcast.dev/problems/rate_limited']);
+  }
+  // Another token of the same user has the same rate; another user has his own, and so has an address.
+  const another = await mintToken({ sub: 'poller', rooms: { '*': ['subscribe'] }, jti: 'another' });
+  expect((await several(30, another)).filter(({ status }) => status === 200).length).toBeLessThan(30);
+  expect((await several(4, await tokenOf('other'))).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  expect((await several(4)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  expect((await several(30)).some(({ status }) => status === 429)).toBe(true);
+  await waiting(node, 0);
+});

@@ -35,7 +35,7 @@ interface ConnectionList extends Missing, More {
   }[];
 }
 
-interface NodeList extends Missing {
+interface NodeList extends Missing, More {
   nodes: {
     node: string;
     version: string;
@@ -63,6 +63,8 @@ export interface ConnectionsOptions extends ListOptions {
 
 /** Of one call. */
 const mostPerPage = 1_000;
+/** More than a Redis carries. */
+const mostNodes = 10_000;
 
 // Each prints its list. They reject with a Failure, also if a part of the list is missing.
 
@@ -86,7 +88,8 @@ export async function listConnections(options: ConnectionsOptions, env: Environm
 }
 
 export async function listNodes(options: ApiOptions, env: Environment): Promise<void> {
-  const list = await call<NodeList>(apiOf(options, env), 'GET', '/nodes');
+  const all = { ...options, limit: mostNodes };
+  const list = await pages<NodeList, 'nodes'>(all, env, '/nodes', {}, 'nodes', ({ node }) => node);
   show(list, nodesTable(list), options);
 }
 

@@ -72,6 +72,7 @@ export class LoadClient {
   /** By room. */
   readonly #members: Int32Array;
   #published: Int32Array;
+  #publisherEnded = false;
 
   constructor(load: Load) {
     const { publisherPort, publishers: connections, payloadBytes, threads } = load;
@@ -104,9 +105,13 @@ export class LoadClient {
     return { connections, seconds: Math.max(...all.map((one) => one.seconds)), failure };
   }
 
-  /** `atEdge` is called when the measured time begins, and when it ends. */
+  /**
+   * `atEdge` is called when the measured time begins, and when it ends. A server that closes the publisher because it cannot
+   * keep up fails this trial only: the next one connects again.
+   */
   async run({ messagesPerSecond, warmSeconds, seconds }: TrialPlan, atEdge?: () => void): Promise<Trial> {
     if (this.#publisher === undefined) throw new TypeError('a trial needs publisherPort');
+    if (this.#publisherEnded) await this.#publisher.ask({ kind: 'connect', deadlineMs: connectDeadlineMs });
     const startUs = nowUs() + leadUs;
     const fromUs = startUs + warmSeconds * 1e6;
     const window: Window = { fromUs, toUs: fromUs + seconds * 1e6 };
@@ -122,6 +127,7 @@ export class LoadClient {
     await sleepUntil(window.toUs);
     atEdge?.();
     const published = await publishing;
+    this.#publisherEnded = published.ended;
     const received = await this.#drain(published.published);
 
     const latencies = new Histogram();

@@ -96,6 +96,8 @@ export interface Published {
   sent: number;
   /** Lateness of sending, p99. */
   lateP99Us: number;
+  /** A connection ended: nothing more can be published before the next `connect`. */
+  ended: boolean;
   told: number;
   firstTold: string | undefined;
 }

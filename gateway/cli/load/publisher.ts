@@ -27,22 +27,23 @@ const sleeper = new Int32Array(new SharedArrayBuffer(4));
 class Publisher implements Owner {
   readonly #published = new Int32Array(rooms);
   readonly #templates: { frame: Buffer; stampAt: number }[] = [];
+  readonly #buffer = new ReadBuffer();
   /** Room r has connection r modulo their number, so that its messages keep their order. */
-  readonly #connections: Connection[];
+  #connections: Connection[] = [];
   #room = 0;
   #told = 0;
   #firstTold: string | undefined;
   #failure: string | undefined;
   #changed: () => void = () => undefined;
 
-  constructor() {
-    const buffer = new ReadBuffer();
-    this.#connections = Array.from({ length: connections }, (_, index) => {
-      return new Connection({ place, port, index, block, user: `publisher${index}`, joins: [] }, this, buffer);
-    });
-  }
-
+  /** To be called again after a connection has ended: with new ones the numbers of the messages go on. */
   async connect(deadlineMs: number): Promise<void> {
+    const before = this.#connections;
+    this.#connections = Array.from({ length: connections }, (_, index) => {
+      return new Connection({ place, port, index, block, user: `publisher${index}`, joins: [] }, this, this.#buffer);
+    });
+    for (const connection of before) connection.close();
+    this.#failure = undefined;
     await new Promise<void>((resolve, reject) => {
       this.#changed = () => {
         if (this.#failure !== undefined) reject(new Error(this.#failure));
@@ -78,6 +79,7 @@ class Publisher implements Owner {
       scheduled: scheduled - firstMeasured,
       sent: Math.max(0, sent - firstMeasured),
       lateP99Us: late.quantile(0.99),
+      ended: this.#failure !== undefined,
       told: this.#told + (this.#failure === undefined ? 0 : 1),
       firstTold: this.#failure ?? this.#firstTold,
     };
@@ -96,7 +98,8 @@ class Publisher implements Owner {
     this.#firstTold ??= bytes.toString('latin1', start, Math.min(end, start + 200));
   }
 
-  closed(_connection: Connection, reason: string): void {
+  closed(connection: Connection, reason: string): void {
+    if (!this.#connections.includes(connection)) return;
     this.#failure = `the publisher: ${reason}`;
     this.#changed();
   }

@@ -106,7 +106,7 @@ export class Api {
     if (this.#underWay > maxUnderWay) {
       throw new Problem('unavailable', 'Too many requests are under way on this node; send it again in a moment.');
     }
-    const params = checked(route.params, paramsOf(route, parameters), 'path');
+    const params = checked(route.params, paramsOf(route.parameters, parameters), 'path');
     const asked = checked(route.query, queryOf(query), 'query');
     const perform = (fields: Record<string, unknown>, data: string) =>
       route.perform({ params, query: asked, fields, data }, this.#parts);
@@ -167,15 +167,15 @@ function wrongMethod(path: string): Problem {
   return new Problem('unsupported', `This path takes ${allow}.`, { status: 405, headers: { allow } });
 }
 
-/** The path was split before they are decoded, once: a room may have `%2F` in it. */
-function paramsOf({ params }: Route, parameters: string[]): Record<string, string> {
-  return Object.fromEntries(
-    Object.keys(params.shape).map((name, index) => {
-      const value = decoded(parameters[index] ?? '');
-      if (value === undefined) throw badFields([{ path: name, message: 'must be percent-encoded UTF-8' }], 'path');
-      return [name, value];
-    }),
-  );
+/** The path was split before they are decoded, once: a room may have `%2F` in it. `names`: of the parameters, in order. */
+function paramsOf(names: readonly string[], parameters: string[]): Record<string, string> {
+  const params: Record<string, string> = {};
+  for (const [index, name] of names.entries()) {
+    const value = decoded(parameters[index] ?? '');
+    if (value === undefined) throw badFields([{ path: name, message: 'must be percent-encoded UTF-8' }], 'path');
+    params[name] = value;
+  }
+  return params;
 }
 
 /** Decodes percent-encoded UTF-8. Undefined if it is broken. */
@@ -188,6 +188,7 @@ function decoded(text: string): string | undefined {
 }
 
 function queryOf(query: string): Record<string, string> {
+  if (query === '') return {};
   // URLSearchParams takes broken encodings, too.
   if (decoded(query) === undefined) throw new Problem('bad_request', 'The query must be percent-encoded UTF-8.');
   const values = new Map<string, string>();

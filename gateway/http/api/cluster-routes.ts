@@ -91,9 +91,9 @@ export const clusterRoutes: readonly Route[] = [
     summary: 'Describes the live nodes, by name.',
     cluster: true,
     params: noParams,
-    query: noQuery,
+    query: schemas.nodesQuery,
     answer: schemas.nodesAnswer,
-    perform: async (_, parts) => done(await listNodes(parts, server)),
+    perform: async ({ query }, parts) => done(await listNodes(parts, server, query)),
   }),
   route({
     method: 'GET',

@@ -42,14 +42,17 @@ export const roomsQuery = z.strictObject({
   limit,
 });
 
+const nodeName = z.string().regex(/^[\w.-]{1,64}$/, 'must be the name of a node, its GATEWAY_NODE_ID');
+
+export const nodesQuery = z.strictObject({
+  after: nodeName.meta({ description: 'Only nodes behind this one.' }).optional(),
+  limit,
+});
+
 export const connectionsQuery = z.strictObject({
   user: userName.meta({ description: 'Only connections of this user.' }).optional(),
   room: room.meta({ description: 'Only members of this room.' }).optional(),
-  node: z
-    .string()
-    .regex(/^[\w.-]{1,64}$/, 'must be the name of a node, its GATEWAY_NODE_ID')
-    .meta({ description: 'Only connections of this node.' })
-    .optional(),
+  node: nodeName.meta({ description: 'Only connections of this node.' }).optional(),
   after: z
     .string()
     .max(maxConnectionIdCharacters, 'must be a connection of the page before')
@@ -84,7 +87,7 @@ export const removedAnswer = z.strictObject({
   removed: whole.meta({ description: 'Connections of the user that were members.' }),
   missing,
 });
-export const nodesAnswer = z.strictObject({ nodes: z.array(z.strictObject(nodeEntry.shape)), missing });
+export const nodesAnswer = z.strictObject({ nodes: z.array(z.strictObject(nodeEntry.shape)), more, missing });
 export const statsAnswer = z.strictObject({
   nodes: whole.meta({ description: 'That answered.' }),
   connections: whole,

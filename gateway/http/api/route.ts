@@ -53,13 +53,17 @@ interface Definition<Params extends Schema, Query extends Schema, Fields extends
   perform(call: Call<Params, Query, Fields>, parts: RouteParts): Promise<Outcome>;
 }
 
-export type Route = Definition<Schema, Schema, Schema>;
+export interface Route extends Definition<Schema, Schema, Schema> {
+  /** Names of the path parameters, in order. */
+  parameters: readonly string[];
+}
 
 /** The schemas check what `perform` gets, so their types can be forgotten. */
 export function route<Params extends Schema, Query extends Schema, Fields extends Schema>(
   definition: Definition<Params, Query, Fields>,
 ): Route {
-  return definition as unknown as Route;
+  const parameters = Object.keys(definition.params.shape);
+  return { ...definition, parameters } as unknown as Route;
 }
 
 /** The outcome of a call with this answer; of one with `missing`, if a node is. */

@@ -106,5 +106,6 @@ export const routes: readonly Route[] = [
 ];
 
 function publishedFields({ position, id, duplicate }: ServerPublished) {
-  return { ...position, id, ...(duplicate ? { duplicate } : {}) };
+  // One shape for all: undefined fields are not in the JSON.
+  return { epoch: position?.epoch, offset: position?.offset, id, duplicate: duplicate || undefined };
 }

@@ -6,6 +6,7 @@
  * gateway/http/response.ts; gateway/http/server.ts has the routes.
  */
 import type { Connections } from '../../connection/connections.ts';
+import { type RateSettings, requestBurst } from '../../connection/limits.ts';
 import type { ConnectionParts } from '../../connection/parts.ts';
 import type { Events } from '../../telemetry/events.ts';
 import { Bodies, Exchange } from '../exchange.ts';
@@ -18,6 +19,7 @@ import {
 } from '../handshake.ts';
 import { Problem } from '../problem.ts';
 import { type Answer, answer, type Headers, type LibraryResponse, problemAnswer } from '../response.ts';
+import { ClientRates } from './client-rates.ts';
 import { corsHeaders, preflight } from './cors.ts';
 import { Polls } from './polls.ts';
 import { type ProblemDetail, problem } from './problem.ts';
@@ -25,7 +27,7 @@ import { Publishing } from './publishing.ts';
 import { readRoom, readSince, readWaitMs } from './request.ts';
 import { Streams } from './streams.ts';
 
-export interface FallbackSettings extends HandshakeSettings {
+export interface FallbackSettings extends HandshakeSettings, RateSettings {
   maxMessageBytes: number;
 }
 
@@ -52,14 +54,16 @@ export class Fallback {
   readonly #streams: Streams;
   readonly #polls: Polls;
   readonly #bodies = new Bodies();
-  readonly #publishing = new Publishing();
+  readonly #publishing: Publishing;
   /** Publishes that are not answered yet. They never reject. */
   readonly #underWay = new Set<Promise<void>>();
 
   constructor(parts: FallbackParts) {
     this.#parts = parts;
     this.#streams = new Streams(parts.connections);
-    this.#polls = new Polls(parts.connections);
+    const { publishRate, publishBurst, requestRate } = parts.config;
+    this.#polls = new Polls(parts.connections, new ClientRates(requestRate, requestBurst(parts.config)));
+    this.#publishing = new Publishing(new ClientRates(publishRate, publishBurst));
   }
 
   /** Open streams. */

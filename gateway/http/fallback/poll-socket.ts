@@ -29,11 +29,14 @@ export interface PollOptions {
   headers: Headers;
   /** The node stops: the client should send its next request to another one. */
   draining(): boolean;
+  /** As of a Socket. */
+  overRate(user: string | null): number;
 }
 
 export class PollSocket implements ResponseSocket {
   readonly topics = undefined;
   readonly address: string;
+  readonly overRate: PollOptions['overRate'];
   /** Set right after construction. */
   owner: ResponseOwner | undefined;
   readonly #res: LibraryResponse;
@@ -54,6 +57,7 @@ export class PollSocket implements ResponseSocket {
     this.#res = res;
     this.#options = options;
     this.address = options.address;
+    this.overRate = options.overRate;
     this.#hurries = options.fresh;
     res.onAborted(() => this.#close(1006));
   }

@@ -4,22 +4,17 @@
  * The token is checked for each request. The rate of a connection applies to each user of this node, and to each address
  * of clients without a token: a request has no connection of its own. It knows no responses.
  */
-import QuickLRU from 'quick-lru';
 import { closeCode } from '../../../shared/codes.ts';
 import { KeysUnavailableError, TokenError } from '../../auth/authenticator.ts';
 import { anonymous, type Identity } from '../../auth/grants.ts';
-import { TokenBucket } from '../../connection/limits.ts';
 import type { ConnectionParts } from '../../connection/parts.ts';
 import { authorise, authoriseConnect } from '../../operations/authorise.ts';
 import { publish } from '../../operations/publish.ts';
 import { Refusal } from '../../operations/refusal.ts';
 import { readPublishBody } from '../../protocol/roomcast/decode.ts';
-import { addressBlock } from '../client-address.ts';
 import type { Problem } from '../problem.ts';
+import type { ClientRates } from './client-rates.ts';
 import { type ProblemDetail, problem, problemOfClose } from './problem.ts';
-
-/** Publishers whose rate is remembered: of so many at least, of twice as many at most. Forgotten ones start anew. */
-const maxRemembered = 10_000;
 
 /** A request that waited while the process stood still is read within this time after it goes on. */
 const staleMs = 1_000;
@@ -36,17 +31,18 @@ export interface Post {
 export type Published = { ok: string } | { problem: Problem };
 
 export class Publishing {
-  readonly #rates = new QuickLRU<string, TokenBucket>({ maxSize: maxRemembered });
+  readonly #rates: ClientRates;
+
+  constructor(rates: ClientRates) {
+    this.#rates = rates;
+  }
 
   /** Never rejects, except for a fault of the gateway. */
   async publish(parts: ConnectionParts, { room, token, address, text }: Post): Promise<Published> {
     if (stoodStill(parts)) return { problem: problem(stale) };
     const identity = await identify(parts, token);
     if ('problem' in identity) return identity;
-    const retryAfterMs = this.#overRate(
-      parts,
-      identity.user === null ? `address ${addressBlock(address)}` : `user ${identity.user}`,
-    );
+    const retryAfterMs = this.#rates.take(identity.user, address);
     if (retryAfterMs > 0) {
       parts.events.publishEnded('client', 'rate_limited', 0);
       const message = 'Too many messages; send the next one after Retry-After.';
@@ -66,15 +62,6 @@ export class Publishing {
       if (error instanceof Refusal) return { problem: problem(error) };
       throw error;
     }
-  }
-
-  /** Returns 0, or the ms until this publisher may publish again. */
-  #overRate({ config: { publishRate, publishBurst } }: ConnectionParts, publisher: string): number {
-    if (publishRate === 0) return 0;
-    const now = performance.now();
-    const bucket = this.#rates.get(publisher) ?? new TokenBucket(publishRate, publishBurst, now);
-    this.#rates.set(publisher, bucket);
-    return bucket.take(now);
   }
 }
 

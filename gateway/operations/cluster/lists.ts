@@ -2,9 +2,8 @@
 import { z } from 'zod';
 import type { Caller } from '../caller.ts';
 import type { LocalNode, OperatedConnection } from '../local-node.ts';
-import { Refusal } from '../refusal.ts';
 import { askAll, type ClusterParts, clusterCommand, type Missing } from './ask.ts';
-import { ascending, cut, maxLimit, merge, Smallest } from './pages.ts';
+import { ascending, checkLimit, cut, maxLimit, merge, Smallest } from './pages.ts';
 import { eachInSlices } from './slices.ts';
 
 export const connectionEntry = z.object({
@@ -118,11 +117,6 @@ export async function listRooms(
   const add = (one: RoomEntry, other: RoomEntry) => ({ room: one.room, members: one.members + other.members });
   const { entries, more } = merge(values, question.limit, byName, add);
   return { rooms: entries, ...(more ? { more } : {}), ...rest };
-}
-
-function checkLimit(limit: number): void {
-  if (Number.isInteger(limit) && limit >= 1 && limit <= maxLimit) return;
-  throw new Refusal('bad_request', `limit is a whole number from 1 to ${maxLimit}.`);
 }
 
 function isAskedFor(connection: OperatedConnection, { user, room }: ConnectionsQuestion): boolean {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Caller } from '../caller.ts';
 import { askAll, type ClusterParts, clusterCommand, type Missing } from './ask.ts';
 import { Distinct, kept } from './distinct.ts';
-import { ascending } from './pages.ts';
+import { ascending, checkLimit, cut, maxLimit } from './pages.ts';
 import { eachInSlices } from './slices.ts';
 
 export const nodeEntry = z.object({
@@ -67,10 +67,26 @@ const statsCommand = clusterCommand({
 
 export const nodeCommands = [nodesCommand, statsCommand];
 
-/** The live nodes, by name. */
-export async function listNodes(parts: ClusterParts, caller: Caller): Promise<{ nodes: NodeEntry[] } & Missing> {
+export interface NodesQuestion {
+  limit: number;
+  /** Behind this node. */
+  after?: string | undefined;
+}
+
+/** The live nodes, by name. `missing` has all of them that did not answer, on every page. */
+export async function listNodes(
+  parts: ClusterParts,
+  caller: Caller,
+  { limit, after = '' }: NodesQuestion = { limit: maxLimit },
+): Promise<{ nodes: NodeEntry[]; more?: true } & Missing> {
+  checkLimit(limit);
   const { values, rest } = await askAll(parts, caller, nodesCommand, {});
-  return { nodes: values.sort((one, other) => ascending(one.node, other.node)), ...rest };
+  const behind = values.filter(({ node }) => node > after);
+  const { entries, more } = cut(
+    behind.sort((one, other) => ascending(one.node, other.node)),
+    limit,
+  );
+  return { nodes: entries, ...(more ? { more } : {}), ...rest };
 }
 
 export interface Stats extends Missing {

@@ -2,6 +2,7 @@
  * Pages of a list that is spread over all nodes: each node answers its part of the page, and the parts are merged. Pure
  * functions.
  */
+import { Refusal } from '../refusal.ts';
 
 /** The part of one node. `more`: the node has more behind it. */
 export interface Part<Entry> {
@@ -15,6 +16,12 @@ const maxAnswerBytes = 262_144;
 const besidesEntriesBytes = 4_096;
 export const maxPageBytes = maxAnswerBytes - besidesEntriesBytes;
 export const maxLimit = 1_000;
+
+/** Throws a Refusal. */
+export function checkLimit(limit: number): void {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= maxLimit) return;
+  throw new Refusal('bad_request', `limit is a whole number from 1 to ${maxLimit}.`);
+}
 
 /** The first entries, in their order: as many as `limit` and `maxPageBytes` allow, at least one. */
 export function cut<Entry>(entries: Iterable<Entry>, limit: number): Part<Entry> {

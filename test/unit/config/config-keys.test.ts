@@ -134,10 +134,12 @@ describe('secrets', () => {
     for (const wrong of [
       url.replace('https', 'ftp'),
       url.replace('https:', ''),
+      url.replace('://', ':/'),
+      url.replace('://', ':///'),
       url.replace('.example', '.example:x'),
     ]) {
       expect(mistakesOf({ JWT_SECRET: '', JWT_JWKS_URL: wrong })).toEqual([
-        'GATEWAY_JWT_JWKS_URL must be a URL that begins with http:// or https://.',
+        'GATEWAY_JWT_JWKS_URL must be a URL that begins with http:// or https://, and a host.',
       ]);
     }
   });

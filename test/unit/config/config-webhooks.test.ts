@@ -39,9 +39,12 @@ test.each([
   ],
   [
     { ...whole, WEBHOOK_URL: `ws://${secret}` },
-    'GATEWAY_WEBHOOK_URL must be a URL that begins with https:// or http://.',
+    'GATEWAY_WEBHOOK_URL must be a URL that begins with https:// or http://, and a host.',
   ],
-  [{ ...whole, WEBHOOK_URL: secret }, 'GATEWAY_WEBHOOK_URL must be a URL that begins with https:// or http://.'],
+  [
+    { ...whole, WEBHOOK_URL: secret },
+    'GATEWAY_WEBHOOK_URL must be a URL that begins with https:// or http://, and a host.',
+  ],
   [
     { ...whole, WEBHOOK_SECRET: secret },
     'GATEWAY_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes; try: ',

@@ -214,9 +214,15 @@ describe('mistakes', () => {
       expect.stringMatching(/AUTH_CONNECT=true needs GATEWAY_AUTH/),
     ]);
     expect(mistakesOf({ ...signing, ...url, AUTH_CONNECT: 'true' })).toEqual([]);
+    // The URL standard takes these for http://h/may.
+    for (const AUTH_URL of ['http:/h/may', 'http:h/may', 'http:///h/may', 'http:\\\\h\\may', 'http://h/m ay']) {
+      expect(mistakesOf({ AUTH_URL }), AUTH_URL).toEqual([
+        'GATEWAY_AUTH_URL must be a URL that begins with http:// or https://, and a host.',
+      ]);
+    }
     // A URL that is a mistake is one mistake, not several.
     expect(mistakesOf({ ...asks, ...signing, AUTH_CONNECT: 'true', AUTH_URL: 'ftp://h' })).toEqual([
-      'GATEWAY_AUTH_URL must be a URL that begins with http:// or https://.',
+      'GATEWAY_AUTH_URL must be a URL that begins with http:// or https://, and a host.',
     ]);
     expect(mistakesOf({ ...url, AUTH_SECRET: secret })).toEqual([expect.not.stringContaining(secret)]);
   });

@@ -33,6 +33,7 @@ describe('an entry', () => {
     ['localhost:3000', /has no scheme/],
     ['*.example.org', /has no scheme/],
     ['//app.example', /has no scheme/],
+    ['https:///app.example', /is not an origin/],
     ['null', /sandbox/],
     ['https://app.example/chat', /more than an origin; write https:\/\/app\.example/],
     ['https://app.example/?a=b', /more than an origin/],

@@ -138,6 +138,7 @@ test.each([
 test.each([
   ['hook', 'must be a URL that begins with https:// or http://'],
   ['https:/a/b', 'must be a URL that begins with https:// or http://'],
+  ['https:///a/b', 'must be a URL that begins with https:// or http://, and a host'],
   ['https://user:100%@a/b', 'has a user or a password with a % that stands for nothing; write % as %25'],
   ['ftp://a/b', 'must be a URL that begins with https:// or http://'],
   ['https://a/b#c', 'has a # part, which is never sent to a server; leave it out'],
