@@ -20,8 +20,8 @@ export function changesSuite(start: Start): void {
   test('a node drains: members and streams hear every message once, with the settings of production', {
     timeout: 90_000,
   }, async () => {
-    // As in production: the notice is longer than the health checks of the page take.
-    const nodes = await startNodes({ DRAIN_NOTICE_MS: 3_000, DRAIN_MS: 6_000 });
+    // Those of production: the notice is longer than health checks take, and a client has 5 s to move.
+    const nodes = await startNodes({ DRAIN_NOTICE_MS: 3_000, DRAIN_MS: 15_000 });
     const [leaving, staying] = nodes.nodes as [HostedNode, HostedNode];
     const proxy = await start(nodes);
     const [kept, plain] = [randomRoom('kept'), randomRoom('plain')];
