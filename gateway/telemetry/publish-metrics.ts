@@ -12,7 +12,7 @@ export class PublishMetrics implements Partial<Events> {
   readonly seconds = new Histogram(
     'gateway_publish_seconds',
     'From the request of an allowed publish to its acknowledgement by the backplane.',
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
   );
 
   publishEnded(source: PublishSource, outcome: PublishOutcome, seconds: number): void {

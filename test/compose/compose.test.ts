@@ -314,7 +314,7 @@ test('a replica that is gone raises an alert within two minutes', async () => {
   const fires = async () => (await prometheus.firingAlerts()).includes('GatewayReplicasMissing');
   await until(fires, 120_000, 'GatewayReplicasMissing fires');
   expect(await prometheus.firingAlerts()).not.toContain('GatewayDown');
-  const seen = await stack.shell(await documented('docs/operations.md', 'promtool query'));
+  const seen = await stack.shell(await documented('docs/operations.md', 'ALERTS{alertstate'));
   expect(seen).toMatch(/^ALERTS\{alertname="GatewayReplicasMissing".*severity="critical"\} => 1 @/m);
 });
 

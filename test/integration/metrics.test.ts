@@ -36,7 +36,7 @@ test('each publish counts once, by what its sender was answered', async () => {
     'gateway_publishes_total{source="client",outcome="forbidden"}': 1,
   });
   expect(series.get('gateway_publish_seconds_count')).toBe(3);
-  expect(series.get('gateway_publish_seconds_sum')).toBeGreaterThan(0);
+  expect(series.get('gateway_publish_seconds_sum')).toBeLessThan(5);
 });
 
 test('a publish by POST counts like one of a connection', async () => {

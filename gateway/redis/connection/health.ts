@@ -12,19 +12,25 @@ import { readHealth } from './server-info.ts';
 const ticksBetween = 60;
 
 export class RedisHealthProbe {
-  #health: RedisHealth | undefined;
+  #answer: string | undefined;
+  /** What `#answer` says, once somebody wants to know. */
+  #read: { answer: string; health: RedisHealth } | undefined;
   #ticksLeft = 0;
   #asking = false;
 
   /** Undefined while it is not known. */
   get health(): RedisHealth | undefined {
-    return this.#health;
+    const answer = this.#answer;
+    if (answer !== undefined && answer !== this.#read?.answer) {
+      this.#read = { answer, health: readHealth(answer, this.#read?.health) };
+    }
+    return answer === undefined ? undefined : this.#read?.health;
   }
 
   /** Call it every 250 ms. `connection`: undefined while none is ready. */
   tick(connection: Pick<RedisConnection, 'send'> | undefined): void {
     if (connection === undefined) {
-      this.#health = undefined;
+      this.#answer = undefined;
       this.#ticksLeft = 0;
       return;
     }
@@ -34,7 +40,7 @@ export class RedisHealthProbe {
     connection.send(['INFO'], (error, info) => {
       this.#asking = false;
       // The connection logs a refusal.
-      this.#health = error === undefined ? readHealth(String(info), this.#health) : undefined;
+      this.#answer = error === undefined ? String(info) : undefined;
     });
   }
 }
