@@ -46,10 +46,10 @@ export class Dialer {
     this.#step = lostStep;
   }
 
-  /** Connects now, or after the wait that a `reconnect` frame asks for. Too many moves in a row are slowed down. */
+  /** Connects now, or after the wait that a `reconnect` frame asks for. From the third move or loss in a row on it is slow. */
   move(afterMs: number): void {
     if (this.state !== 'idle') return;
-    const waitMs = this.#step <= lostStep ? afterMs : afterMs + backoffMs(this.#step);
+    const waitMs = this.#step <= lostStep + 1 ? afterMs : afterMs + backoffMs(this.#step);
     if (waitMs === 0) void this.#attempt();
     else this.#wait(waitMs);
   }
