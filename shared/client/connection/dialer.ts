@@ -47,12 +47,12 @@ export class Dialer {
   }
 
   /**
-   * Connects now, or after the wait that a `reconnect` frame asks for. Too many moves in a row are slowed down, but the node
-   * gives a client only a few seconds before it closes the old connection.
+   * Connects now, or after the wait that a `reconnect` frame asks for. From the third move or loss in a row on it is slowed
+   * down, but little: the node closes the old connection a few seconds later.
    */
   move(afterMs: number): void {
     if (this.state !== 'idle') return;
-    const waitMs = this.#step <= lostStep ? afterMs : afterMs + Math.random() * hurryMs;
+    const waitMs = this.#step <= lostStep + 1 ? afterMs : afterMs + Math.random() * hurryMs;
     if (waitMs === 0) void this.#attempt();
     else this.#wait(waitMs);
   }

@@ -342,6 +342,16 @@ describe('make before break', () => {
     expect(gateway.client.state).toBe('open');
   });
 
+  test('a client that is back from a loss since a moment moves as soon as its node asks', async () => {
+    const { gateway } = await joined({});
+    const back = await reconnected(gateway);
+    back.answer('subscribe');
+    random = vi.spyOn(Math, 'random').mockReturnValue(0.999);
+    back.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+    await passes(0);
+    expect(gateway.sockets).toHaveLength(3);
+  });
+
   test('nodes that stop one after the other slow the client down instead of making it spin', async () => {
     random = vi.spyOn(Math, 'random').mockReturnValue(0.999);
     const { gateway } = await joined({ epoch: 'e', offset: 0 });

@@ -262,6 +262,12 @@ const damages: Record<string, Damage> = {
     (entry) => [entry, { t: entry.t, event: 'stuck', what: 'no recovery' }],
     ['STUCK'],
   ),
+  'a client library misbehaves': damageOne(
+    'end',
+    () => true,
+    (entry) => [entry, { t: entry.t, event: 'misbehaviour', client: entry.client, what: 'it has two connections' }],
+    ['CLIENT'],
+  ),
   'a refused message is there': (log) => {
     const acked = log.findLast((entry) => entry.event === 'ack');
     if (acked?.event !== 'ack') return undefined;
