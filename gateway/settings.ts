@@ -90,7 +90,7 @@ export const settings = {
     'API_KEY',
     readBy(readApiKeys),
     'comma list',
-    'Keys of the HTTP API on the admin port, at least 16 characters each. Empty: no API.',
+    'Keys of the HTTP API and the dashboard on the admin port, at least 16 characters each. Empty: neither.',
   ),
   redisUrl: secret(
     'REDIS_URL',

@@ -11,15 +11,6 @@ import { type HistogramKind, histogramKinds, type ReasonKind, reasonKinds } from
 /** Rooms in a tick. */
 const mostRooms = 50;
 
-/** One histogram, of what was observed since the last tick. Quantiles in seconds; null without an observation. */
-export interface Distribution {
-  /** One per bound, and one for values above all bounds. */
-  counts: number[];
-  p50: number | null;
-  p90: number | null;
-  p99: number | null;
-}
-
 /** What goes into a chart. Small: some hundred of them are kept. */
 export interface Point {
   /** Unix ms. */
@@ -32,7 +23,8 @@ export interface Point {
   slow: number;
   /** Null: no node has two answers yet. */
   rates: Record<Rate, number> | null;
-  distributions: Record<HistogramKind, Distribution>;
+  /** What was observed since the last point: one count per bound, and one for values above all bounds. */
+  counts: Record<HistogramKind, number[]>;
   /** Events since the last point, by reason; those without an event are left out. */
   events: Record<ReasonKind, Record<string, number>>;
 }
@@ -40,11 +32,12 @@ export interface Point {
 export type Rate = 'published' | 'delivered' | 'opened' | 'closed' | 'rejected';
 
 export interface NodeState extends Omit<Observation, 'at' | 'cpuMs' | 'totals' | 'reasons' | 'histograms' | 'busiest'> {
-  /** Per second. Null before its second answer, as are the next two. */
+  /** Per second. Null before its second answer, as the next two are. */
   rates: Record<Rate, number> | null;
   /** Of one core: 1 is all of it. */
   cpu: number | null;
-  loopP99: number | null;
+  /** How late its timers were: counts, as in a point. */
+  loop: number[] | null;
 }
 
 export interface BusyRoomState {
@@ -76,8 +69,8 @@ export function tickOf(
   const bounds = Object.fromEntries(
     histogramKinds.flatMap((kind) => (now[0] === undefined ? [] : [[kind, now[0].histograms[kind].bounds]])),
   ) as Tick['bounds'];
-  const eachHistogram = (kind: HistogramKind) =>
-    distributionOf(
+  const countsOf = (kind: HistogramKind) =>
+    sumOfBuckets(
       bounds[kind] ?? [],
       changes.flatMap((change) => (change === undefined ? [] : [change.histograms[kind]])),
     );
@@ -87,7 +80,7 @@ export function tickOf(
       bufferedBytes: sum((node) => node.bufferedBytes),
       slow: sum(({ slow }) => slow['catch-up'] + slow.drop + slow.latest),
       rates: sumOfRates(changes),
-      distributions: forEach(histogramKinds, eachHistogram),
+      counts: forEach(histogramKinds, countsOf),
       events: forEach(reasonKinds, (kind) => sumOfCounts(changes.map((change) => change?.events[kind] ?? {}))),
     },
     nodes: now.map((node, index) => stateOf(node, changes[index])).sort((one, other) => byName(one.node, other.node)),
@@ -130,41 +123,22 @@ function stateOf(
   { at, busiest, cpuMs, histograms, reasons, totals, ...rest }: Observation,
   change: Change | undefined,
 ): NodeState {
-  const loop = change?.histograms.loop;
   return {
     ...rest,
     rates: change?.rates ?? null,
     cpu: change?.cpu ?? null,
-    loopP99: loop === undefined ? null : quantileOf(loop, 0.99),
+    loop: change?.histograms.loop.counts ?? null,
   };
 }
 
 /** A node of another version may have other bounds; it is left out. */
-function distributionOf(bounds: readonly number[], all: readonly Buckets[]): Distribution {
+function sumOfBuckets(bounds: readonly number[], all: readonly Buckets[]): number[] {
   const counts = new Array<number>(bounds.length + 1).fill(0);
   for (const each of all) {
     if (each.bounds.join() !== bounds.join()) continue;
     for (const [index, count] of each.counts.entries()) counts[index] = (counts[index] ?? 0) + count;
   }
-  const whole = { bounds: [...bounds], counts };
-  return { counts, p50: quantileOf(whole, 0.5), p90: quantileOf(whole, 0.9), p99: quantileOf(whole, 0.99) };
-}
-
-/**
- * The value that a share of the observations is not above, as Prometheus computes it: evenly spread within a bucket, and at
- * most the highest bound. Null without an observation.
- */
-export function quantileOf({ bounds, counts }: Buckets, share: number): number | null {
-  const all = counts.reduce((one, other) => one + other, 0);
-  if (all <= 0) return null;
-  let passed = 0;
-  for (const [index, count] of counts.entries()) {
-    const [from, to] = [index === 0 ? 0 : (bounds[index - 1] ?? 0), bounds[index]];
-    if (to === undefined) return from;
-    if (count > 0 && passed + count >= share * all) return from + (to - from) * ((share * all - passed) / count);
-    passed += count;
-  }
-  return null;
+  return counts;
 }
 
 function sumOfRates(changes: readonly (Change | undefined)[]): Record<Rate, number> | null {

@@ -108,15 +108,12 @@ describe('the live stream', () => {
       // A message is counted once, though it is delivered on three nodes.
       const [first] = view.busiest;
       expect((first?.deliveriesPerSecond ?? 0) / (first?.messagesPerSecond ?? 1)).toBeCloseTo(10, 0);
-      const { fanout } = view.point.distributions;
-      expect(fanout.counts).toHaveLength((view.bounds.fanout?.length ?? 0) + 1);
+      expect(view.point.counts.fanout).toHaveLength((view.bounds.fanout?.length ?? 0) + 1);
       expect((await live.until('users are counted', ({ distinct }) => distinct !== null)).distinct).toEqual({
         users: 4,
         rooms: 2,
       });
-      expect(
-        (await live.until('pings', ({ point }) => point.distributions.ping.p50 !== null)).point.distributions.ping.p99,
-      ).toBeLessThan(10);
+      await live.until('pings are observed', ({ point }) => point.counts.ping.some((count) => count > 0));
     } finally {
       clearInterval(timer);
     }

@@ -81,9 +81,14 @@ const mayImport: Record<string, string[]> = {
   ],
   'gateway/webhooks': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/auth'],
   'gateway/cli': ['shared', 'gateway/telemetry', 'gateway/auth', 'gateway'],
+  'gateway/dashboard': [
+    ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
+    'gateway/http',
+  ],
   gateway: [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
     ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http', 'gateway/webhooks'],
+    'gateway/dashboard',
   ],
 };
 

@@ -1,20 +1,23 @@
 /**
  * Charts over the last five minutes: lines, and heat maps of distributions. uPlot draws; here is what is drawn.
  *
- * A heat map has a column per second and a row per bucket of the histogram: the darker, the more was observed. So two groups of
+ * A heat map has a column per moment and a row per bucket of the histogram: the darker, the more was observed. So two groups of
  * slow and fast clients show as two bands, which an average would hide. All charts share the cursor.
  */
 import uPlot from '/dashboard/uplot.js';
 import { make, setText } from './elements.js';
 import { clock, count, seconds } from './format.js';
+import { fold, quantile, sum } from './points.js';
 
 /** @import { Point } from '../../dashboard/tick.ts' */
 /** @import { HistogramKind } from '../../telemetry/numbers.ts' */
 
 /** A chart shows five minutes at most, and one at least. */
 const [mostSeconds, fewestSeconds] = [300, 60];
+/** Over a longer time each five seconds become one point: single ones would be narrower than a pixel, and noise. */
+const [longMs, slotMs] = [100_000, 5_000];
 /** A longer pause between two points is a gap. */
-const gapSeconds = 6;
+const gapSeconds = 12;
 const plotHeight = 132;
 /** Rows that a heat map shows at least. */
 const fewestRows = 5;
@@ -67,17 +70,19 @@ export function lineChart(title, lines, format, { least = 1, note } = {}) {
 export function heatMap(title, kind, boundsOf) {
   /** @type {(Point | null)[]} */
   let shown = [];
-  const quantiles = /** @type {const} */ (['p50', 'p99']);
+  const shares = [0.5, 0.99];
+  const at = (/** @type {Point | null} */ point, /** @type {number} */ share) =>
+    point === null ? null : quantile(boundsOf(), point.counts[kind], share);
   return chart(title, {
     keys: ['p50', 'p99'],
-    values: (point) => [seconds(point.distributions[kind].p50), seconds(point.distributions[kind].p99)],
-    note: (point) => `${count(sum(point.distributions[kind].counts))} observed`,
+    values: (point) => shares.map((share) => seconds(at(point, share))),
+    note: (point) => `${count(sum(point.counts[kind]))} observed`,
     columns: (points) => {
       shown = points;
-      return quantiles.map((name) =>
+      return shares.map((share) =>
         points.map((point) => {
-          const value = point?.distributions[kind][name];
-          return value === null || value === undefined ? null : rowOf(value, boundsOf());
+          const value = at(point, share);
+          return value === null ? null : rowOf(value, boundsOf());
         }),
       );
     },
@@ -128,12 +133,14 @@ function chart(title, { keys, values, note, columns, options }) {
   );
   /** @type {(Point | null)[]} */
   let points = [];
+  /** @type {Point | undefined} */
+  let last;
   /** @type {uPlot | undefined} */
   let plot;
 
   const read = () => {
     const at = plot?.cursor.idx;
-    const point = (at === null || at === undefined ? undefined : points[at]) ?? points.at(-1);
+    const point = (at === null || at === undefined ? undefined : points[at]) ?? last;
     if (!point) return;
     for (const [index, text] of values(point).entries()) setText(/** @type {any} */ (figures[index]).value, text);
     setText(noted, at === null || at === undefined ? (note?.(point) ?? '') : clock(point.at));
@@ -186,7 +193,9 @@ function chart(title, { keys, values, note, columns, options }) {
   return {
     element,
     show(next) {
-      points = withGaps(next);
+      last = next.at(-1);
+      const [from, to] = [next[0]?.at ?? 0, last?.at ?? 0];
+      points = withGaps(to - from > longMs ? fold(next, slotMs) : next);
       plot?.setData(data());
       read();
     },
@@ -213,7 +222,7 @@ function drawCells(plot, points, kind, colour) {
   const since = plot.scales.x?.min ?? 0;
   let most = 1;
   for (const point of points) {
-    if (point && point.at / 1_000 >= since) most = Math.max(most, ...point.distributions[kind].counts);
+    if (point && point.at / 1_000 >= since) most = Math.max(most, ...point.counts[kind]);
   }
   ctx.save();
   ctx.beginPath();
@@ -224,7 +233,7 @@ function drawCells(plot, points, kind, colour) {
     const before = points[index - 1];
     const from = Math.round(plot.valToPos((before?.at ?? point.at - 1_000) / 1_000, 'x', true));
     const to = Math.round(plot.valToPos(point.at / 1_000, 'x', true));
-    for (const [row, observed] of point.distributions[kind].counts.entries()) {
+    for (const [row, observed] of point.counts[kind].entries()) {
       if (observed <= 0) continue;
       const high = Math.round(plot.valToPos(row + 1, 'y', true));
       const low = Math.round(plot.valToPos(row, 'y', true));
@@ -247,7 +256,7 @@ function rowOf(value, bounds) {
 function rowsIn(points, kind) {
   let [first, last] = [Number.POSITIVE_INFINITY, 0];
   for (const point of points) {
-    const counts = point?.distributions[kind].counts ?? [];
+    const counts = point?.counts[kind] ?? [];
     for (const [row, observed] of counts.entries()) {
       if (observed > 0) [first, last] = [Math.min(first, row), Math.max(last, row + 1)];
     }
@@ -273,9 +282,4 @@ function edge(row, bounds) {
 function timeOf(at, step) {
   const text = clock(at * 1_000);
   return step < 60 ? text : text.slice(0, 5);
-}
-
-/** @param {number[]} values */
-function sum(values) {
-  return values.reduce((one, other) => one + other, 0);
 }

@@ -2,6 +2,7 @@
 import { heatMap, lineChart } from '../charts.js';
 import { make, makeTable, setText } from '../elements.js';
 import { count, meaning, percent, rate, seconds, size } from '../format.js';
+import { addCounts, quantile } from '../points.js';
 import { nodesTable } from './nodes-table.js';
 
 /** @import { Point } from '../../../dashboard/tick.ts' */
@@ -67,7 +68,7 @@ export function clusterView(feed) {
     show(view) {
       for (const chart of charts) chart.show(feed.points);
       if (view === undefined) return;
-      tiles.show(view, feed.points);
+      tiles.show(view, feed);
       nodes.show(view, feed.nodes);
       closes.show(view, feed.points);
       rejects.show(view, feed.points);
@@ -101,12 +102,12 @@ function makeTiles() {
       { class: 'tiles' },
       tiles.map((tile) => tile.element),
     ),
-    /** @param {View} view @param {Point[]} points */
-    show({ distinct, nodes, point }, points) {
+    /** @param {View} view @param {Feed} feed */
+    show({ distinct, nodes, point }, feed) {
       const limit = nodes.every(({ limits }) => limits.connections > 0)
         ? nodes.reduce((sum, { limits }) => sum + limits.connections, 0)
         : 0;
-      const [fanout, backplane] = [recent(points, 'fanout', 'p99'), recent(points, 'backplane', 'p50')];
+      const [fanout, backplane] = [recent(feed, 'fanout', 0.99), recent(feed, 'backplane', 0.5)];
       const members = nodes.reduce((sum, node) => sum + node.members, 0);
       /** @type {[string, string][]} */
       const shown = [
@@ -118,8 +119,8 @@ function makeTiles() {
         [count(distinct?.rooms), `${count(members)} memberships`],
         [rate(point.rates?.published), 'published'],
         [rate(point.rates?.delivered), perMessage(point)],
-        [seconds(fanout), 'highest in 10 s'],
-        [seconds(backplane), 'highest in 10 s'],
+        [fanout, 'last ten seconds'],
+        [backplane, 'last ten seconds'],
         [size(point.bufferedBytes), slowReaders(point.slow)],
       ];
       for (const [index, [value, note]] of shown.entries()) {
@@ -143,10 +144,10 @@ function perMessage({ rates }) {
   return `${rate(rates.delivered / rates.published)} for each in`;
 }
 
-/** The largest of the last ten seconds: a second without an observation says nothing. @param {Point[]} points @param {'fanout' | 'backplane'} kind @param {'p50' | 'p99'} quantile */
-function recent(points, kind, quantile) {
-  const values = points.slice(-10).flatMap(({ distributions }) => distributions[kind][quantile] ?? []);
-  return values.length === 0 ? null : Math.max(...values);
+/** Over the last ten seconds. @param {Feed} feed @param {'fanout' | 'backplane'} kind @param {number} share */
+function recent({ bounds, points }, kind, share) {
+  const counts = points.slice(-10).map((point) => point.counts[kind]);
+  return seconds(quantile(bounds[kind] ?? [], addCounts(counts), share));
 }
 
 /** @param {string} caption @param {'closed' | 'rejected'} kind */

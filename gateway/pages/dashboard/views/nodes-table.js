@@ -1,6 +1,7 @@
 /** The nodes of the cluster: each with its state, those that do not answer, and those that were there a while ago. */
 import { make, makeTable } from '../elements.js';
 import { count, duration, percent, rate, seconds, size } from '../format.js';
+import { quantile } from '../points.js';
 
 /** @import { View } from '../../../dashboard/observer.ts' */
 /** @import { SeenNode } from '../feed.js' */
@@ -46,7 +47,7 @@ export function nodesTable() {
           rate(rates?.published),
           rate(rates?.delivered),
           state.backplaneRttMs === null ? '–' : seconds(state.backplaneRttMs / 1_000),
-          seconds(state.loopP99),
+          seconds(quantile(view.bounds.loop ?? [], state.loop ?? [], 0.99)),
           make('span', {}, state.cpu === null ? '–' : percent(state.cpu), state.cpu === null ? null : bar(state.cpu)),
           size(state.rssBytes),
           size(state.bufferedBytes),
