@@ -171,7 +171,14 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   };
   const metrics = new Metrics({ version, node: config.nodeId }, gauges);
   const vitals = new Vitals(metrics);
-  const events = tellEvents(metrics, metrics.publishes, metrics.backend, vitals, ...(webhooks?.listeners ?? []));
+  const events = tellEvents(
+    metrics,
+    metrics.latencies,
+    metrics.publishes,
+    metrics.backend,
+    vitals,
+    ...(webhooks?.listeners ?? []),
+  );
   const callback = createCallback(config, metrics, log);
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
     events.heartbeatTimedOut();

@@ -23,7 +23,7 @@ import {
   reloadSubjects,
 } from './events.ts';
 import { type Gauges, plainGauges } from './gauges.ts';
-import { Histogram } from './histogram.ts';
+import { LatencyMetrics } from './latency-metrics.ts';
 import { countsOf, type Numbers } from './numbers.ts';
 import { standardOutput } from './output.ts';
 import { PublishMetrics } from './publish-metrics.ts';
@@ -31,30 +31,23 @@ import { redisText } from './redis-metrics.ts';
 
 const gapReasons: GapFrame['reason'][] = ['backplane', 'slow', 'trimmed', 'epoch'];
 
-const seconds = (...buckets: number[]) => buckets;
 /** Our own codes and those of RFC 6455 section 7.4.1; any other is `other`. */
 const standardCodes = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011];
 const knownCodes = new Set<number>([...Object.values(closeCode), ...standardCodes]);
-const loopSampleMs = 100;
 
 export class Metrics implements Partial<Events> {
   readonly backend: BackendMetrics;
   readonly publishes = new PublishMetrics();
+  readonly latencies = new LatencyMetrics();
   readonly #registry = new Registry();
   readonly #gauges: Gauges;
-  readonly #histograms: { text(): string }[] = [this.publishes.seconds];
-  readonly #pingRtt: Histogram;
-  readonly #fanout: Histogram;
-  readonly #backplaneRtt: Histogram;
-  readonly #control: Histogram;
-  readonly #loop: Histogram;
+  readonly #histograms: { text(): string }[] = [...this.latencies.all, this.publishes.seconds];
   readonly #closed: Counter<'code'>;
   readonly #rejected: Counter<'reason'>;
   readonly #dropped: Counter<'reason'>;
   readonly #gaps: Counter<'reason' | 'healed'>;
   readonly #resumes: Counter<'result'>;
   readonly #reloads: Counter<'what' | 'result'>;
-  readonly #loopTimer: NodeJS.Timeout;
   #opened = 0;
   #delivered = 0;
   #heartbeatTimeouts = 0;
@@ -122,37 +115,6 @@ export class Metrics implements Partial<Events> {
     for (const result of ['recovered', 'refused']) this.#resumes.inc({ result }, 0);
     for (const what of reloadSubjects)
       for (const result of ['taken', 'refused']) this.#reloads.inc({ what, result }, 0);
-    const histogram = (name: string, help: string, bounds: number[]) => {
-      const made = new Histogram(name, help, bounds);
-      this.#histograms.push(made);
-      return made;
-    };
-    this.#pingRtt = histogram(
-      'gateway_ping_rtt_seconds',
-      'Round trip of WebSocket pings.',
-      seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-    );
-    this.#fanout = histogram(
-      'gateway_fanout_seconds',
-      'From accepted by the publishing node to handed to the sockets.',
-      seconds(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
-    );
-    this.#backplaneRtt = histogram(
-      'gateway_backplane_rtt_seconds',
-      'Round trip of the canary through the backplane.',
-      seconds(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-    );
-    this.#control = histogram(
-      'gateway_control_seconds',
-      'From a question to all nodes to the last answer, or to the deadline.',
-      seconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.9, 2.5),
-    );
-    this.#loop = histogram(
-      'gateway_event_loop_lag_seconds',
-      `Lateness of a timer of ${loopSampleMs} ms.`,
-      seconds(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
-    );
-    this.#loopTimer = this.#watchLoop(this.#loop);
   }
 
   readonly contentType = this.#registry.contentType;
@@ -174,10 +136,10 @@ export class Metrics implements Partial<Events> {
       totals: { published: this.publishedMessages, delivered: this.#delivered, opened: this.#opened },
       reasons: { closed, rejected, publishErrors: this.publishes.errors, dropped, gaps },
       histograms: {
-        ping: this.#pingRtt.buckets,
-        fanout: this.#fanout.buckets,
-        backplane: this.#backplaneRtt.buckets,
-        loop: this.#loop.buckets,
+        ping: this.latencies.ping.buckets,
+        fanout: this.latencies.fanout.buckets,
+        backplane: this.latencies.backplane.buckets,
+        loop: this.latencies.loop.buckets,
       },
     };
   }
@@ -204,9 +166,8 @@ export class Metrics implements Partial<Events> {
     this.#rejected.inc({ reason });
   }
 
-  delivered(members: number, at: number | undefined): void {
+  delivered(members: number): void {
     this.#delivered += members;
-    if (at !== undefined) this.#fanout.observe(Math.max(0, Date.now() - at) / 1000);
   }
 
   fed(): void {
@@ -233,24 +194,12 @@ export class Metrics implements Partial<Events> {
     this.#reloads.inc({ what, result });
   }
 
-  pingRoundTrip(rtt: number): void {
-    this.#pingRtt.observe(rtt);
-  }
-
   heartbeatTimedOut(): void {
     this.#heartbeatTimeouts++;
   }
 
   froze(): void {
     this.#freezes++;
-  }
-
-  backplaneRoundTrip(rtt: number): void {
-    this.#backplaneRtt.observe(rtt);
-  }
-
-  controlAsked(took: number): void {
-    this.#control.observe(took);
   }
 
   backplaneReconnected(): void {
@@ -262,7 +211,7 @@ export class Metrics implements Partial<Events> {
   }
 
   close(): void {
-    clearInterval(this.#loopTimer);
+    this.latencies.close();
     this.#registry.clear();
   }
 
@@ -342,14 +291,5 @@ export class Metrics implements Partial<Events> {
         }
       },
     });
-  }
-
-  #watchLoop(histogram: Histogram): NodeJS.Timeout {
-    let due = performance.now() + loopSampleMs;
-    return setInterval(() => {
-      const now = performance.now();
-      histogram.observe(Math.max(0, now - due) / 1000);
-      due = now + loopSampleMs;
-    }, loopSampleMs).unref();
   }
 }

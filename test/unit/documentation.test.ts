@@ -54,7 +54,7 @@ test('every test that a page names exists', () => {
 test('docs/operations.md has a row for each metric, and none besides', () => {
   const rows = found(read('docs/operations.md'), /^\| `(gateway_\w+)/gm);
   const metrics = found(
-    ['metrics', 'backend-metrics', 'publish-metrics', 'redis-metrics', 'gauges']
+    ['metrics', 'latency-metrics', 'backend-metrics', 'publish-metrics', 'redis-metrics', 'gauges']
       .map((name) => read(`gateway/telemetry/${name}.ts`))
       .join(),
     /'(gateway_\w+)'|^ {2}(gateway_\w+): \['/gm,

@@ -179,7 +179,7 @@ test('counters count, and a scrape does not reset them', async () => {
   for (const outcome of ['ok', 'ok', 'duplicate', 'timeout'] as const) {
     metrics.publishes.publishEnded('api', outcome, 0.002);
   }
-  metrics.delivered(7, Date.now());
+  metrics.delivered(7);
   metrics.dropped('slow', 5);
   metrics.gapTold('backplane');
   metrics.heartbeatTimedOut();
@@ -201,9 +201,9 @@ test('counters count, and a scrape does not reset them', async () => {
 });
 
 test('histograms are in seconds, and a negative time (the clock of another host is ahead) counts as 0', async () => {
-  metrics.pingRoundTrip(0.02);
-  metrics.backplaneRoundTrip(0.002);
-  metrics.delivered(1, Date.now() + 60_000);
+  metrics.latencies.pingRoundTrip(0.02);
+  metrics.latencies.backplaneRoundTrip(0.002);
+  metrics.latencies.delivered(1, Date.now() + 60_000);
   const series = await scrape();
   expect(series.get('gateway_ping_rtt_seconds_sum')).toBeCloseTo(0.02);
   expect(series.get('gateway_ping_rtt_seconds_bucket{le="0.025"}')).toBe(1);
@@ -246,7 +246,7 @@ test('what Redis says of itself is there while it is known, and absent otherwise
 });
 
 test('a value counts in each bucket with a bound at or above it, and always in +Inf', async () => {
-  for (const rtt of [0.001, 0.0011, 10, 11]) metrics.pingRoundTrip(rtt);
+  for (const rtt of [0.001, 0.0011, 10, 11]) metrics.latencies.pingRoundTrip(rtt);
   const series = await scrape();
   const upTo = (bound: string) => series.get(`gateway_ping_rtt_seconds_bucket{le="${bound}"}`);
   expect([upTo('0.001'), upTo('0.0025'), upTo('2.5'), upTo('10'), upTo('+Inf')]).toEqual([1, 2, 2, 3, 4]);
@@ -256,7 +256,7 @@ test('a value counts in each bucket with a bound at or above it, and always in +
 
 test('what is scraped is the text format from its first line to its last', async () => {
   redis = { gateway_redis_memory_used_bytes: 1e6, gateway_redis_memory_limit_bytes: Number.POSITIVE_INFINITY };
-  metrics.pingRoundTrip(0.02);
+  metrics.latencies.pingRoundTrip(0.02);
   const text = await metrics.text();
   expect(text).toContain(
     [
