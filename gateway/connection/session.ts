@@ -103,6 +103,8 @@ export class Session {
     this.#pending = true;
     result
       .then(() => {
+        // Keys or the backend were asked: before anything that waited is obeyed.
+        this.#parts.freeze.check(performance.now());
         this.#pending = false;
         if (!this.#ended) this.#owner.verificationEnded();
       })

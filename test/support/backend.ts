@@ -6,6 +6,7 @@
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { onCleanup } from './cleanup.ts';
 import { until } from './until.ts';
@@ -38,19 +39,20 @@ export class Backend {
   readonly #server: Server;
   #held: (() => void)[] = [];
 
-  static async start(answer: Answer = allow): Promise<Backend> {
-    const server = createServer();
+  /** `tls`: PEM. */
+  static async start(answer: Answer = allow, tls?: { cert: Buffer; key: Buffer }): Promise<Backend> {
+    const server = tls === undefined ? createServer() : createSecureServer(tls);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const backend = new Backend(server, answer);
+    const backend = new Backend(server, answer, tls === undefined ? 'http' : 'https');
     onCleanup(() => backend.close());
     return backend;
   }
 
-  private constructor(server: Server, answer: Answer) {
+  private constructor(server: Server, answer: Answer, scheme: string) {
     this.#server = server;
     this.answer = answer;
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/may`;
+    this.url = `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}/may`;
     server.on('connection', (socket) => this.sockets.push(socket));
     server.on('request', (request, response) => void this.#take(request, response));
   }

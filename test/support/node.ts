@@ -70,15 +70,16 @@ export async function startNode(settings: NodeSettings = {}, extensions?: Extens
 /** The options that `npm start` gives to Node. */
 export const usualFlags = ['--max-semi-space-size=8'];
 
-/** Starts the built program as `npm start` does, with the same defaults. `stop` sends SIGTERM, then SIGKILL if needed. */
+/** Starts the built program as `npm start` does, with the same defaults. `more`: variables of Node. `stop` sends SIGTERM, then SIGKILL if needed. */
 export async function spawnNode(
   settings: NodeSettings = {},
   program = builtProgram,
   flags = usualFlags,
+  more: Record<string, string> = {},
 ): Promise<SpawnedNode> {
   if (!existsSync(program)) throw new Error(`${program} is not there: run \`npm run build\` first`);
   const child = spawn(process.execPath, [...flags, program], {
-    env: { PATH: process.env.PATH, ...environment(settings) },
+    env: { PATH: process.env.PATH, ...environment(settings), ...more },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   endWithThisProcess(child);

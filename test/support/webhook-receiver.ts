@@ -6,6 +6,7 @@
  */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { onCleanup } from './cleanup.ts';
@@ -42,13 +43,17 @@ export class WebhookReceiver {
   answer: (request: WebhookRequest, number: number) => Answer = () => 200;
   readonly #secret: string;
   readonly #server: Server;
+  readonly #scheme: 'http' | 'https';
   #underWay = 0;
   /** The most requests that were open at a time. */
   mostUnderWay = 0;
 
-  constructor(secret = webhookSecret) {
+  /** `tls`: PEM. */
+  constructor(secret = webhookSecret, tls?: { cert: Buffer; key: Buffer }) {
     this.#secret = secret;
-    this.#server = createServer((request, response) => {
+    this.#scheme = tls === undefined ? 'http' : 'https';
+    this.#server = tls === undefined ? createServer() : createSecureServer(tls);
+    this.#server.on('request', (request, response) => {
       let body = '';
       this.mostUnderWay = Math.max(this.mostUnderWay, ++this.#underWay);
       response.on('close', () => this.#underWay--);
@@ -74,7 +79,7 @@ export class WebhookReceiver {
 
   /** For startNode and spawnNode. */
   get settings(): NodeSettings {
-    return { WEBHOOK_URL: `http://127.0.0.1:${this.port}/hook`, WEBHOOK_SECRET: this.#secret };
+    return { WEBHOOK_URL: `${this.#scheme}://127.0.0.1:${this.port}/hook`, WEBHOOK_SECRET: this.#secret };
   }
 
   async stop(): Promise<void> {

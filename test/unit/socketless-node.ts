@@ -28,6 +28,7 @@ import { Presence } from '../../gateway/rooms/presence.ts';
 import { tellEvents } from '../../gateway/telemetry/events.ts';
 import { Faults } from '../../gateway/telemetry/faults.ts';
 import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
+import { closeCode } from '../../shared/codes.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
 import { read } from './config/configuration.ts';
 
@@ -81,7 +82,9 @@ export class SocketlessNode {
       this.#connections,
     );
     const events = tellEvents();
-    const freeze = new Freeze(() => undefined);
+    const freeze = new Freeze(() => {
+      for (const connection of [...this.#connections]) connection.close(closeCode.overloaded);
+    });
     const faults = new Faults(log);
     const fanout = new Fanout((topic, frame) => {
       for (const socket of [...this.#sockets]) if (socket.listensTo.has(topic)) socket.take(frame);

@@ -19,6 +19,7 @@ interface Scenario {
 const burst = 32;
 const bursts = 100;
 const publishedBursts = 20;
+const backendConnections = 16;
 const attempts = 3;
 
 export const scenarios: Scenario[] = [
@@ -58,6 +59,19 @@ export const scenarios: Scenario[] = [
     unit: 'publish',
     counts: ['sends', 'writes', 'reads', 'all', 'commands', 'redisBytes', 'heapBytes'],
     prepare: (stage) => publishing(stage, 'kept:empty', true),
+  },
+  {
+    // How many of a burst share a write to Redis depends on time.
+    name: 'publishing by the HTTP API: bursts of 16 requests, each on a connection of its own',
+    unit: 'publish',
+    counts: ['sends', 'commands', 'redisBytes', 'heapBytes'],
+    prepare: async (stage) => {
+      const backend = await stage.backend(backendConnections);
+      return async () => {
+        for (let left = 2 * publishedBursts; left > 0; left--) await backend.publish('empty');
+        return 2 * publishedBursts * backendConnections;
+      };
+    },
   },
   {
     name: 'connecting: a connection that joins a room which has members',

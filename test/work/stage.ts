@@ -8,6 +8,7 @@ import { Redis } from 'ioredis';
 import { EnvelopeWriter } from '../../gateway/redis/envelope.ts';
 import { RedisNames } from '../../gateway/redis/names.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
+import { apiKey } from '../integration/api.ts';
 import { roomsFile } from '../integration/files.ts';
 import { tokenOf } from '../integration/people.ts';
 import { onCleanup } from '../support/cleanup.ts';
@@ -25,7 +26,10 @@ const prefix = 'work';
 const names = new RedisNames(prefix, 0);
 const envelopes = new EnvelopeWriter();
 /** Pings belong to time, not to work: there are next to none. */
-const settings = { REDIS_PREFIX: prefix, PUBLISH_RATE: 0, REQUEST_RATE: 0, PING_INTERVAL_MS: 600_000 };
+const settings = {
+  ...{ REDIS_PREFIX: prefix, PUBLISH_RATE: 0, REQUEST_RATE: 0, PING_INTERVAL_MS: 600_000 },
+  API_KEY: apiKey,
+};
 
 export class Stage {
   readonly node: SpawnedNode;
@@ -100,6 +104,14 @@ export class Stage {
     return new Guest(socket);
   }
 
+  /** The operator's backend, with so many keep-alive connections to the HTTP API. */
+  async backend(connections: number): Promise<Backend> {
+    const sockets = await Promise.all(
+      Array.from({ length: connections }, () => RawSocket.connect(this.node.adminPort)),
+    );
+    return new Backend(sockets);
+  }
+
   async #join(token: string, room: string): Promise<void> {
     const client = await connectWelcomed(this.node.url, token);
     await client.subscribe(room);
@@ -125,6 +137,33 @@ export class Guest {
     const answered: GatewayFrame[] = [];
     while (answered.length < answers) answered.push(JSON.parse(String((await this.#socket.frame(deadlineMs)).payload)));
     return answered;
+  }
+}
+
+export class Backend {
+  readonly #sockets: RawSocket[];
+
+  constructor(sockets: RawSocket[]) {
+    this.#sockets = sockets;
+  }
+
+  /** Publishes to a room on each connection at once, and waits for the answers. */
+  async publish(room: string): Promise<void> {
+    const body = JSON.stringify({ data: payload });
+    const head = [
+      `POST /api/rooms/${room}/messages HTTP/1.1`,
+      'Host: node',
+      `Authorization: Bearer ${apiKey}`,
+      'Content-Type: application/json',
+      `Content-Length: ${body.length}`,
+    ];
+    const request = `${head.join('\r\n')}\r\n\r\n${body}`;
+    await Promise.all(this.#sockets.map((socket) => socket.write(Buffer.from(request))));
+    for (const socket of this.#sockets) {
+      const { status, headers } = await socket.response(deadlineMs);
+      if (status !== 200) throw new Error(`a publish by the API was answered by ${status}`);
+      await socket.skip(Number(new Map(headers).get('content-length')));
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 /** A question to the operator's backend, and what the server does to the same connection and room meanwhile. */
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import type { Callback, Verdict } from '../../../gateway/auth/callback/callback.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 import { until } from '../../support/until.ts';
@@ -9,14 +9,32 @@ let world: SocketlessNode;
 let answers: ((verdict: Verdict) => void)[];
 
 beforeEach(async () => {
+  world = await start();
+});
+
+async function start(settings: Record<string, string> = {}): Promise<SocketlessNode> {
   answers = [];
   const ask = () => new Promise<Verdict>((resolve) => answers.push(resolve));
-  world = await new SocketlessNode({
+  const node = await new SocketlessNode({
     rules: [{ match: '*', subscribe: 'callback', publish: 'callback' }],
     callback: { ask, close: () => undefined } as unknown as Callback,
+    settings,
   }).start();
-  onCleanup(() => world.close());
-});
+  onCleanup(() => node.close());
+  return node;
+}
+
+const allowed: Verdict = { until: Number.POSITIVE_INFINITY, info: undefined };
+
+/** The answer is the first thing that the process sees after it stood still for 6 s. */
+async function answerAfterFreeze(): Promise<void> {
+  const realNow = performance.now.bind(performance);
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => realNow() + 6_000);
+  answers[0]?.(allowed);
+  // What follows from it takes no turn of the event loop: no timer has run.
+  for (let microtasks = 0; microtasks < 50; microtasks++) await Promise.resolve();
+  clock.mockRestore();
+}
 
 async function enter() {
   const entered = world.connect();
@@ -55,4 +73,21 @@ test('requests behind a question wait for one after the other, and none is left 
   answers[2]?.({ until: Number.POSITIVE_INFINITY, info: undefined });
   await until(() => connection.publishesUnderWay === 0, 2_000, 'the last one is done with');
   expect(socket.frames.some((frame) => 'id' in frame && frame.id === 3)).toBe(false);
+});
+
+test('what waited for an answer is not obeyed if the process stood still meanwhile, and the connection is closed', async () => {
+  const { connection, socket } = await enter();
+  const publish = vi.spyOn(world.hub, 'publish');
+  connection.receive(bytesOf({ type: 'publish', id: 1, room: 'r', data: 1 }));
+  await answerAfterFreeze();
+  expect([publish.mock.calls.length, socket.closedWith]).toEqual([0, 4005]);
+});
+
+test('nor is what waited for the answer about the connection itself', async () => {
+  world = await start({ AUTH_CONNECT: 'true', AUTH_URL: 'http://127.0.0.1:1/may' });
+  const { connection, socket } = world.connect();
+  connection.receive(bytesOf({ type: 'subscribe', id: 1, room: 'r' }));
+  await until(() => answers.length === 1, 2_000, 'the backend is asked');
+  await answerAfterFreeze();
+  expect([answers.length, connection.isMember('r'), socket.closedWith]).toEqual([1, false, 4005]);
 });
