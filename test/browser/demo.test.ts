@@ -62,6 +62,7 @@ test('a tab is in several rooms, counts what is new in those it does not show, a
   for (const tab of [first, second]) {
     await tab.page.getByLabel('Name of a room to join').fill('kitchen');
     await tab.press('Join');
+    await tab.isInRoom();
   }
   await first.page.getByRole('button', { name: 'lobby' }).click();
   await second.write('soup is ready');
