@@ -23,19 +23,28 @@ export interface Nodes {
 }
 
 export async function startNodes(settings: NodeSettings = {}): Promise<Nodes> {
-  const [port, adminPort] = [await freePort(), await freePort()];
-  const start = async (host: string): Promise<HostedNode> => {
-    const node = await spawnNode({
-      ...{ HOST: host, PORT: port, ADMIN_HOST: host, ADMIN_PORT: adminPort, NODE_ID: `node-${host}` },
-      ...{ REDIS_URL: inject('redisUrl'), REDIS_PREFIX: inject('redisPrefix'), API_KEY: apiKey },
-      // The address of the proxy, seen from 127.0.0.11 and 127.0.0.12.
-      ...{ TRUSTED_PROXIES: '127.0.0.1', REQUEST_RATE: 0, PUBLISH_RATE: 0 },
-      ROOMS_FILE: roomsFile({ match: 'kept:*', history: { size: 10_000 } }),
-      ...settings,
-    });
-    return { ...node, host };
-  };
-  return { nodes: await Promise.all(hosts.map(start)), port, adminPort };
+  for (let attempt = 1; ; attempt++) {
+    const [port, adminPort] = [await freePort(), await freePort()];
+    const started = await Promise.allSettled(hosts.map((host) => startAt(host, port, adminPort, settings)));
+    const nodes = started.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+    if (nodes.length === hosts.length) return { nodes, port, adminPort };
+    // Another process may have taken a port meanwhile, at this address or at all of them.
+    for (const node of nodes) node.kill('SIGKILL');
+    const refused = started.find((each) => each.status === 'rejected');
+    if (attempt === 3 || !/the port is in use/.test(`${refused?.reason}`)) throw refused?.reason;
+  }
+}
+
+async function startAt(host: string, port: number, adminPort: number, settings: NodeSettings): Promise<HostedNode> {
+  const node = await spawnNode({
+    ...{ HOST: host, PORT: port, ADMIN_HOST: host, ADMIN_PORT: adminPort, NODE_ID: `node-${host}` },
+    ...{ REDIS_URL: inject('redisUrl'), REDIS_PREFIX: inject('redisPrefix'), API_KEY: apiKey },
+    // The address of the proxy, seen from 127.0.0.11 and 127.0.0.12.
+    ...{ TRUSTED_PROXIES: '127.0.0.1', REQUEST_RATE: 0, PUBLISH_RATE: 0 },
+    ROOMS_FILE: roomsFile({ match: 'kept:*', history: { size: 10_000 } }),
+    ...settings,
+  });
+  return { ...node, host };
 }
 
 /** A call of the HTTP API at one of the nodes. */
