@@ -6,6 +6,7 @@
  * is printed, and how, is gateway/cli/tail.ts.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { isFinal, rateLimitedMs } from '../../shared/client/connection/backoff.ts';
 import { closeCode } from '../../shared/codes.ts';
 import type { ErrorFrame, GatewayFrame, OkFrame, Position } from '../../shared/protocol.ts';
 import { Failure } from './failure.ts';
@@ -51,7 +52,6 @@ interface Member {
 
 const firstBackoffMs = 500;
 const longestBackoffMs = 15_000;
-const rateLimitedMs = 30_000;
 const answerMs = 10_000;
 /** How long both connections of a move are heard in a plain room, and how many of its messages are remembered meanwhile. */
 const overlapMs = 1_000;
@@ -220,16 +220,15 @@ export class Follower {
   }
 }
 
-/** What a client does on a close code: docs/protocol.md. A code below 4000 that is not listed there: reconnect. */
+/** What a client does on a close code: docs/protocol.md. */
 function endedBy({ code, text }: End): Failure {
-  const isFinal = code >= 4500 || [1000, 1002, 1003, 1007, 1009].includes(code);
   const sentence = `the connection ended (${text})`;
   // The command has this one token only.
   const needsToken = code === closeCode.unauthorized || code === closeCode.tokenExpired;
   if (needsToken) return new Failure(`${sentence}: give another --token or ROOMCAST_TOKEN.`);
   if (code === closeCode.authTimeout)
     return new Failure(`${sentence}: give --token or ROOMCAST_TOKEN; \`roomcast token\` makes one.`);
-  return isFinal
+  return isFinal(code)
     ? new Failure(`${sentence}.`)
     : new Refused(sentence, code === closeCode.rateLimited ? rateLimitedMs : 0);
 }

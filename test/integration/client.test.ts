@@ -6,13 +6,14 @@
  */
 import { beforeEach, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
-import { type Client, connect, type Options } from '../../shared/client/client.ts';
+import { type Client, connect, type Options, type Room } from '../../shared/client/client.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { type FaultProxy, faultProxy } from '../support/fault-proxy.ts';
 import { type NodeSettings, type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedisOnDisk } from '../support/own-redis.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
+import { apiKey, call } from './api.ts';
 import { expectWhole, follow, numbersOf, publishing, type Told } from './client-rooms.ts';
 import { roomsFile } from './files.ts';
 import { everywhere, randomRoom, tokenOf } from './people.ts';
@@ -195,6 +196,42 @@ test('a page that is loaded again goes on from the position that it saved', asyn
     expect(message).toMatchObject({ data: 2, recovered: true });
     break;
   }
+});
+
+test('a room that the backend chose is resumed after a loss by a user who may subscribe; others are told why not', async () => {
+  const node = await start({ API_KEY: apiKey });
+  const proxy = await proxied(node);
+  const name = randomRoom('kept');
+  const rights = { alice: everywhere, bob: { 'other:*': ['subscribe'] } };
+  const clients = await Promise.all(
+    Object.entries(rights).map(async ([user, rooms]) => {
+      const client = await enter(proxy.url, user, { getToken: () => mintToken({ sub: user, rooms }) });
+      const chosen = new Promise<Room>((resolve) => client.on('subscribed', resolve));
+      await until(() => client.state === 'open', 5_000, 'it is connected');
+      await call(node, 'POST', `/api/rooms/${encodeURIComponent(name)}/members/${user}`, { body: {} });
+      const told = follow(client, (await chosen).name);
+      await told.joined;
+      return told;
+    }),
+  );
+  const [alice, bob] = clients as [Told, Told];
+  const ends: unknown[] = [];
+  bob.room.on('state', ({ state, error }) => ends.push([state, error?.code]));
+  proxy.cut();
+  const publisher = (await enter(stays.url, 'carol')).room(name);
+  await publisher.publish(1);
+  await until(() => ends.length === 2, 10_000, 'bob is told');
+  expect(ends).toEqual([
+    ['joining', undefined],
+    ['idle', 'forbidden'],
+  ]);
+  await expectWhole(alice, [1]);
+  await call(node, 'POST', `/api/rooms/${encodeURIComponent(name)}/members/bob`, { body: {} });
+  await until(() => bob.gaps.length > 0, 5_000, 'bob is back, and knows that he missed something');
+  await publisher.publish(2);
+  await expectWhole(alice, [1, 2]);
+  await expectWhole(bob, [2]);
+  expect([alice.gaps, bob.gaps]).toEqual([[], ['unrecovered']]);
 });
 
 test('rooms beyond the limit are refused, and all of the others are there again after a loss', async () => {

@@ -131,7 +131,6 @@ export class WebSocketConnection implements Connection {
   }
 
   #welcomed(frame: WelcomeFrame): void {
-    if (this.welcome !== undefined) return;
     this.welcome = frame;
     this.welcomedAt = performance.now();
     clearTimeout(this.#timer);

@@ -28,10 +28,12 @@ export class FakeRequest {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    init.signal?.addEventListener('abort', () => {
+    const abort = () => {
       this.isAborted = true;
       this.fail();
-    });
+    };
+    init.signal?.addEventListener('abort', abort);
+    if (init.signal?.aborted) abort();
   }
 
   answer(body: object): void {

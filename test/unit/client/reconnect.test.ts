@@ -225,6 +225,40 @@ test('when the page comes back, its line must show within 5 s that it lives, and
   expect(gateway.sockets).toHaveLength(2);
 });
 
+test.each(['online', 'pageshow', 'visibilitychange', 'resume'])(
+  '%s makes a waiting client try within a second',
+  async (name) => {
+    const listeners = stubPage();
+    const gateway = await started();
+    gateway.last.end(1006);
+    await passes(0);
+    listeners.get(name)?.();
+    await passes(1_000);
+    expect(gateway.sockets).toHaveLength(2);
+  },
+);
+
+test.each(['online', 'offline', 'pageshow', 'visibilitychange', 'resume'])(
+  '%s puts an open line in doubt',
+  async (name) => {
+    const listeners = stubPage();
+    const gateway = await started();
+    gateway.last.welcome();
+    listeners.get(name)?.();
+    expect(gateway.last.sentOf('ping')).toHaveLength(1);
+    await passes(5_000);
+    expect(gateway.client.state).toBe('waiting');
+  },
+);
+
+test('a page that is being hidden doubts nothing', async () => {
+  const listeners = stubPage('hidden');
+  const gateway = await started();
+  gateway.last.welcome();
+  listeners.get('visibilitychange')?.();
+  expect(gateway.last.sentOf('ping')).toHaveLength(0);
+});
+
 test('a sign that the page is back never makes a wait longer, however often it comes', async () => {
   const listeners = stubPage();
   const gateway = await started();
@@ -260,12 +294,12 @@ test('without a WebSocket, or with a URL or a token that is none, it says so at 
 });
 
 /** The events of a browser: the listeners that are there now, by name. */
-function stubPage(): Map<string, () => void> {
+function stubPage(visibilityState = 'visible'): Map<string, () => void> {
   const listeners = new Map<string, () => void>();
   const addEventListener = (name: string, listener: () => void) => void listeners.set(name, listener);
   const removeEventListener = (name: string) => void listeners.delete(name);
   vi.stubGlobal('addEventListener', addEventListener);
   vi.stubGlobal('removeEventListener', removeEventListener);
-  vi.stubGlobal('document', { visibilityState: 'visible', addEventListener, removeEventListener });
+  vi.stubGlobal('document', { visibilityState, addEventListener, removeEventListener });
   return listeners;
 }

@@ -105,6 +105,37 @@ describe('publish', () => {
     await unanswered;
   });
 
+  test('that may have been taken says so, whatever is answered later', async () => {
+    const { room, socket } = await opened();
+    const outcome = expect(room.publish('x')).rejects.toMatchObject({ code: 'timeout' });
+    socket.refuse('publish', 'timeout');
+    await passes(1);
+    for (let tries = 0; tries < 5; tries++) {
+      socket.refuse('publish', 'unavailable', { retryAfterMs: 20_000 });
+      await passes(20_000);
+    }
+    await outcome;
+  });
+
+  test('that a node has not answered when it stops goes to the next one', async () => {
+    const { gateway, room, socket } = await opened();
+    const joining = room.subscribe();
+    socket.answer('subscribe');
+    await joining;
+    const publishing = room.publish('x');
+    socket.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+    await passes(0);
+    const next = gateway.last.welcome();
+    next.answer('subscribe');
+    expect(next.sentOf('publish')).toEqual([]);
+    // The overlap of a plain room.
+    await passes(1_000);
+    expect(socket.closedWith).toBe(1000);
+    expect(next.sentOf('publish')).toMatchObject([{ data: 'x', key: socket.sentOf('publish')[0]?.key }]);
+    next.answer('publish');
+    await publishing;
+  });
+
   test('is not sent again when the gateway may have forgotten its key, unless it was certainly not taken', async () => {
     const { gateway, room, socket } = await opened();
     const [unknown, refused] = [room.publish('unknown'), room.publish('refused')];
@@ -141,6 +172,10 @@ describe('publish', () => {
     }
     await Promise.all(publishing);
     expect(socket.sentOf('publish').map(({ data }) => data)).toEqual(publishing.map((_, index) => index));
+    // What is over makes room: these are refused one by one, and none for the queue.
+    for (let megabytes = 0; megabytes < 10; megabytes++) {
+      await expect(room.publish('x'.repeat(1_000_000))).rejects.toMatchObject({ code: 'too_large' });
+    }
     const large = new FakeGateway();
     const megabytes = Array.from({ length: 9 }, () => large.client.room('room').publish('x'.repeat(1_000_000)));
     await expect(megabytes[8]).rejects.toMatchObject({ code: 'limit_exceeded' });
@@ -167,6 +202,32 @@ describe('publish', () => {
     expect(told).toEqual(['of another user with the same key', 'again, later']);
     expect(room.position).toEqual({ epoch: 'e', offset: 3 });
   });
+});
+
+test('of the messages that are to be hidden the last 1,000 are remembered', async () => {
+  const { room, socket } = await opened();
+  const told: unknown[] = [];
+  room.on('message', ({ data }) => told.push(data));
+  const joining = room.subscribe();
+  socket.answer('subscribe');
+  await joining;
+  for (let number = 0; number < 1_001; number++) {
+    const publishing = room.publish(number, { key: `k${number}`, echo: false });
+    socket.answer('publish');
+    await publishing;
+  }
+  for (const number of [0, 1]) {
+    socket.tell({
+      type: 'message',
+      room: 'room',
+      id: `i${number}`,
+      data: number,
+      from: 'alice',
+      key: `k${number}`,
+      at: 1,
+    });
+  }
+  expect(told).toEqual([0]);
 });
 
 test('close leaves no timer of a request that waits to be sent again', async () => {

@@ -138,6 +138,13 @@ describe('a place where messages are missing is one gap with a reason', () => {
     expect(room.position).toEqual({ epoch: 'f', offset: 1 });
   });
 
+  test('a gap that lies before the position is known already', async () => {
+    const { told, first } = await joined({ epoch: 'e', offset: 4 });
+    first.tell({ type: 'gap', room: 'room', reason: 'trimmed', first: 1, last: 4, count: 4, epoch: 'e', offset: 4 });
+    first.tell(kept(5));
+    expect(told).toEqual([5]);
+  });
+
   test('a room that is another kind now: it joins again by itself', async () => {
     const { told, first, room } = await joined({ epoch: 'e', offset: 4 });
     first.tell({ type: 'unsubscribed', room: 'room', reason: 'changed' });
@@ -274,6 +281,32 @@ describe('make before break', () => {
     expect(other.state).toBe('joined');
     next.tell({ ...kept(1), room: 'other' });
     expect(told).toEqual([1]);
+  });
+
+  test('a node that asks twice is left once', async () => {
+    const { gateway, first } = await joined({});
+    await moving(gateway);
+    first.tell({ type: 'reconnect', afterMs: 0, reason: 'draining' });
+    await passes(0);
+    expect(gateway.sockets).toHaveLength(2);
+  });
+
+  test('a membership that ends on the old node counts no more there', async () => {
+    const { gateway, told, first } = await joined({});
+    const next = await moving(gateway);
+    next.answer('subscribe');
+    first.tell({ type: 'unsubscribed', room: 'room', reason: 'kicked' });
+    first.tell(plain('a'));
+    next.tell(plain('b'));
+    // Both had not met, so the old one may have had more to tell.
+    expect(told).toEqual([{ reason: 'reconnect' }, 'b']);
+  });
+
+  test('an end for good of one connection is the end of both', async () => {
+    const { gateway, first } = await joined({});
+    const next = await moving(gateway);
+    first.end(4503);
+    expect([gateway.client.state, next.closedWith]).toEqual(['closed', 1000]);
   });
 
   test('a new connection that fails leaves the old one in place, and is tried again', async () => {
@@ -441,6 +474,24 @@ test('a room that is left while it is being joined stays left, and one that is e
   await again;
   first.tell({ type: 'message', room: 'other', offset: 5, data: 'five', at: 1 });
   expect(told).toEqual(['five']);
+});
+
+test('unsubscribe is asked again where the gateway refuses it for now', async () => {
+  const { room, first } = await joined({});
+  const leaving = room.unsubscribe();
+  first.refuse('unsubscribe', 'rate_limited', { retryAfterMs: 2_000 });
+  await passes(2_000);
+  expect(first.sentOf('unsubscribe')).toHaveLength(2);
+  first.answer('unsubscribe');
+  await leaving;
+});
+
+test('of a plain room the last 1,000 messages are remembered', async () => {
+  const { told, first } = await joined({});
+  for (let number = 0; number <= 1_000; number++) first.tell(plain(`${number}`));
+  for (const id of ['0', '2']) first.tell(plain(id));
+  expect(told).toHaveLength(1_002);
+  expect(told.at(-1)).toBe('0');
 });
 
 test('a node that is behind tells nothing twice, also after a loss', async () => {
