@@ -298,6 +298,7 @@ describe('make before break', () => {
     first.tell({ type: 'unsubscribed', room: 'room', reason: 'kicked' });
     first.tell(plain('a'));
     next.tell(plain('b'));
+    // Both had not met, so the old one may have had more to tell.
     expect(told).toEqual([{ reason: 'reconnect' }, 'b']);
   });
 
