@@ -27,6 +27,8 @@ let connections = 2_000_000;
 
 export interface MemberOptions extends Omit<LoadClientOptions, 'token'> {
   library: Library;
+  /** Nobody waits until it is in all of its rooms: it may never be. */
+  isBroken?: true;
 }
 
 interface Followed {
@@ -72,6 +74,7 @@ export class LibraryMember implements CrowdClient {
   }
 
   get settled(): boolean {
+    if (this.#options.isBroken) return this.sockets.open > 0;
     return (
       this.sockets.open > 0 &&
       this.#followed.size === this.rooms.length &&

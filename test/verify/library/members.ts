@@ -68,7 +68,12 @@ export class Members {
       return member;
     }
     const which = index % broken.length;
-    const member = new LibraryMember({ ...options, rooms: roomsOfBroken, library: broken[which] as Library });
+    const member = new LibraryMember({
+      ...options,
+      isBroken: true,
+      rooms: roomsOfBroken,
+      library: broken[which] as Library,
+    });
     this.broken[which]?.push(member);
     return member;
   }
