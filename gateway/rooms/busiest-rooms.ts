@@ -67,7 +67,9 @@ export class BusiestRooms {
     const least = this.#least();
     this.#entries.delete(least.room);
     this.#entries.set(room, least);
-    Object.assign(least, { room, error: least.deliveries, messages: 0 });
+    least.room = room;
+    least.error = least.deliveries;
+    least.messages = 0;
     return least;
   }
 

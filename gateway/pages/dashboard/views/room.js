@@ -55,12 +55,21 @@ export function roomView(room) {
       setText(status, `Live. ${/** @type {Error} */ (error).message}`);
     }
   };
+  /** @param {boolean} hasHistory */
+  const begin = (hasHistory) => {
+    if (!hasHistory) {
+      setText(status, 'Live. The room keeps no history: messages appear as they come.');
+      return;
+    }
+    // After an interruption too: what was missed has its place between the others.
+    log.clear();
+    void loadHistory();
+  };
   const tail = async () => {
     while (!closing.signal.aborted) {
       try {
         await follow(`/dashboard/rooms/${encodeURIComponent(room)}/tail`, closing.signal, (name, data) => {
-          if (name === 'open' && data.history) void loadHistory();
-          else if (name === 'open') setText(status, 'Live. The room keeps no history: messages appear as they come.');
+          if (name === 'open') begin(data.history);
           if (name === 'messages') log.add(data);
           if (name === 'trouble') setText(status, `No messages come: ${data.detail}. Trying again.`);
         });
@@ -132,6 +141,11 @@ class MessageLog {
   pause() {
     this.#paused = !this.#paused;
     return this.#paused;
+  }
+
+  clear() {
+    this.#list.replaceChildren();
+    this.#known.clear();
   }
 
   rate() {
