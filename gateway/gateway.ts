@@ -127,8 +127,8 @@ export async function startGateway(
     local.draining = true;
     reload.close();
     await drainAndClose(parts, [server, ...transports], sweep, config, log);
-    await parts.webhooks?.close();
-    await admin.close();
+    // Each may wait for seconds: for a receiver that hangs, and for calls that a Redis which hangs holds up.
+    await Promise.all([parts.webhooks?.close(), admin.close()]);
     control.close();
     blocks.close();
     vitals.close();

@@ -4,6 +4,7 @@
  */
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
+import { connect } from '../support/client.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { type NodeSettings, type SpawnedNode, spawnNode } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
@@ -12,7 +13,7 @@ import { until } from '../support/until.ts';
 import { readiness } from './admin.ts';
 import { type Answer, apiKey, call, post } from './api.ts';
 import { roomsFile } from './files.ts';
-import { dataOf, join, names, randomRoom } from './people.ts';
+import { dataOf, enter, join, names, randomRoom, tokenOf } from './people.ts';
 
 async function readyNode(settings: NodeSettings): Promise<SpawnedNode> {
   const rules = roomsFile({ match: 'kept:*', history: {}, presence: true });
@@ -187,4 +188,21 @@ test('a call under way when the node stops has its answer first', async () => {
   node.kill('SIGTERM');
   expect((await answered).status).toBe(200);
   expect(await node.exited).toEqual({ code: 0, signal: null });
+});
+
+test('a user to be blocked while Redis hangs: 504, nobody is disconnected before Redis goes on, and the call repeated holds', async () => {
+  const redis = await ownRedis();
+  const node = await readyNode({ REDIS_URL: redis.url });
+  const user = `hung ${randomRoom()}`;
+  const client = await enter(node, user);
+  const block = () =>
+    call(node, 'POST', `/api/users/${encodeURIComponent(user)}/disconnect`, { body: { blockSeconds: 60 } });
+  await redis.pause();
+  expect(await block()).toMatchObject({ status: 504, json: { type: 'https://roomcast.dev/problems/timeout' } });
+  expect(await client.request({ type: 'ping' })).toMatchObject({ type: 'pong' });
+  await redis.resume();
+  await until(async () => (await block()).status === 200, 10_000, 'the call is done');
+  expect((await client.closed).code).toBe(4503);
+  const again = await connect(node.url, { token: await tokenOf(user) });
+  expect((await again.closed).code).toBe(4503);
 });
