@@ -193,6 +193,18 @@ describe('the pods', () => {
   });
 });
 
+test('each job that an alert speaks of has a PodMonitor, and is scraped at the path and with the parameters of deploy/prometheus', () => {
+  const jobs = new Set([...read('deploy/prometheus/alerts.yml').matchAll(/job="(\w+)"/g)].map(([, job]) => job));
+  const { scrape_configs: scraped } = parse(read('deploy/prometheus/prometheus.yml'));
+  for (const job of jobs) {
+    const { podMetricsEndpoints } = find('PodMonitor', job ?? '').spec;
+    const { params, metrics_path: path = '/metrics' } = scraped.find(({ job_name: name }: Manifest) => name === job);
+    expect(podMetricsEndpoints).toMatchObject([{ path, relabelings: [{ targetLabel: 'job', replacement: job }, {}] }]);
+    expect(podMetricsEndpoints[0].params).toEqual(params);
+  }
+  expect([...jobs].sort()).toEqual(['gateway', 'haproxy']);
+});
+
 test('rules.yaml holds exactly the alerts of deploy/prometheus: npm run kubernetes:rules writes it', () => {
   const script = fileURLToPath(new URL('rules.mjs', folder));
   expect(read('deploy/kubernetes/rules.yaml')).toBe(execFileSync(process.execPath, [script], { encoding: 'utf8' }));
