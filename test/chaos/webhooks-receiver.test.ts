@@ -1,13 +1,13 @@
 /** Webhooks to a receiver that fails, and at the end of a node: nothing is lost, nothing is told that was not so. */
 import { describe, expect, test } from 'vitest';
+import { metric } from '../integration/admin.ts';
+import { clusterSettings } from '../integration/cluster.ts';
+import { join, names, randomRoom, tokenOf } from '../integration/people.ts';
+import { presenceRooms } from '../integration/presence-members.ts';
 import { connectWelcomed } from '../support/client.ts';
 import { type SpawnedNode, spawnNode, startNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
 import { WebhookReceiver } from '../support/webhook-receiver.ts';
-import { metric } from './admin.ts';
-import { clusterSettings } from './cluster.ts';
-import { join, names, randomRoom, tokenOf } from './people.ts';
-import { presenceRooms } from './presence-members.ts';
 
 const deadlineMs = 15_000;
 
