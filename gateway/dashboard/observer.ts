@@ -19,7 +19,7 @@ const intervalMs = 1_000;
 /** Points that are kept: five minutes. */
 export const mostPoints = 300;
 /** Ticks from one count of distinct users and rooms to the next; it looks at all of them. */
-const countEvery = 10;
+const countEvery = 30;
 
 export interface Viewer {
   send(event: 'history' | 'tick', data: string): void;
@@ -56,6 +56,8 @@ export class Observer {
   }
 
   watch(viewer: Viewer): void {
+    // The port closes within seconds.
+    if (this.#closing.signal.aborted) return;
     this.#viewers.add(viewer);
     const since = Date.now() - mostPoints * intervalMs;
     this.#points = this.#points.filter(({ at }) => at >= since);
@@ -98,7 +100,9 @@ export class Observer {
     if (!nodes.some(({ instance }) => instance === local.instance)) nodes.push(await observeNode(local));
     const others = missing.filter((node) => node !== local.node);
     const tick = tickOf(this.#before, nodes, { at: Date.now(), missing: others.length });
-    this.#before = new Map(nodes.map((each) => [each.instance, each]));
+    // A node that did not answer is compared with its last answer when it answers again.
+    const silent = [...this.#before].filter(([, { node }]) => trouble !== null || missing.includes(node));
+    this.#before = new Map([...silent, ...nodes.map((each) => [each.instance, each] as const)]);
     this.#bounds = tick.bounds;
     this.#points = [...this.#points.slice(1 - mostPoints), tick.point];
     return { ...tick, node: local.node, missing: others, trouble, distinct: this.#distinct ?? null };

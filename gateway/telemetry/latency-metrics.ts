@@ -49,10 +49,6 @@ export class LatencyMetrics implements Partial<Events> {
     this.ping.observe(rtt);
   }
 
-  delivered(_members: number, at: number | undefined): void {
-    if (at !== undefined) this.fanout.observe(Math.max(0, Date.now() - at) / 1000);
-  }
-
   backplaneRoundTrip(rtt: number): void {
     this.backplane.observe(rtt);
   }

@@ -166,8 +166,9 @@ export class Metrics implements Partial<Events> {
     this.#rejected.inc({ reason });
   }
 
-  delivered(members: number): void {
+  delivered(members: number, at: number | undefined): void {
     this.#delivered += members;
+    if (at !== undefined) this.latencies.fanout.observe(Math.max(0, Date.now() - at) / 1000);
   }
 
   fed(): void {

@@ -22,11 +22,11 @@ interface Readable {
   get(): Promise<{ values: { labels: Partial<Record<string, string | number>>; value: number }[] }>;
 }
 
-/** The counts by one label. Values that differ in other labels only are added. */
+/** The counts by one label. What was healed is counted apart; values that differ in other labels only are added. */
 export async function countsOf(counter: Readable, label: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
   for (const { labels, value } of (await counter.get()).values) {
-    const name = String(labels[label]);
+    const name = labels.healed === 'true' ? `${labels[label]}, healed` : String(labels[label]);
     if (value > 0) counts[name] = (counts[name] ?? 0) + value;
   }
   return counts;

@@ -2,7 +2,7 @@
  * Counts distinct texts over several nodes: exact up to `kept`, beyond that an estimate, off by 1.6 % on average.
  *
  * Each node keeps the smallest hashes of its texts (K minimum values: Bar-Yossef et al., 2002). Merged, these are the smallest
- * of all; from how small they are follows how many texts there are. It costs 30 kB a node, whatever the number. Pure.
+ * of all; from how small they are follows how many texts there are. It costs up to 70 kB a node, whatever the number. Pure.
  */
 
 export const kept = 4_096;

@@ -39,26 +39,37 @@ export async function call(path, options = {}) {
   return response.json();
 }
 
+/** The node sends something at least every six seconds. */
+const silentMs = 15_000;
+
 /**
- * Reads a stream of events until it ends. Rejects with a RequestError, or as fetch does.
+ * Reads a stream of events until it ends or is silent. Rejects with a RequestError, or as fetch does.
  * @param {string} path
  * @param {AbortSignal} signal
  * @param {(name: string, data: any) => void} take
  */
 export async function follow(path, signal, take) {
-  const response = await request(path, { signal });
-  if (response.body === null) return;
-  let rest = '';
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const events = (rest + value).split('\n\n');
-    rest = events.pop() ?? '';
-    for (const text of events) {
-      const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(text) ?? [];
-      if (name !== undefined && data !== undefined) take(name, JSON.parse(data));
+  const line = new AbortController();
+  let silence = setTimeout(() => line.abort(), silentMs);
+  try {
+    const response = await request(path, { signal: AbortSignal.any([signal, line.signal]) });
+    if (response.body === null) return;
+    let rest = '';
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      clearTimeout(silence);
+      if (done) return;
+      silence = setTimeout(() => line.abort(), silentMs);
+      const events = (rest + value).split('\n\n');
+      rest = events.pop() ?? '';
+      for (const text of events) {
+        const [, name, data] = /^event: (\w+)\ndata: (.*)$/s.exec(text) ?? [];
+        if (name !== undefined && data !== undefined) take(name, JSON.parse(data));
+      }
     }
+  } finally {
+    clearTimeout(silence);
   }
 }
 

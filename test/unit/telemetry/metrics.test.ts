@@ -179,7 +179,7 @@ test('counters count, and a scrape does not reset them', async () => {
   for (const outcome of ['ok', 'ok', 'duplicate', 'timeout'] as const) {
     metrics.publishes.publishEnded('api', outcome, 0.002);
   }
-  metrics.delivered(7);
+  metrics.delivered(7, Date.now());
   metrics.dropped('slow', 5);
   metrics.gapTold('backplane');
   metrics.heartbeatTimedOut();
@@ -203,7 +203,7 @@ test('counters count, and a scrape does not reset them', async () => {
 test('histograms are in seconds, and a negative time (the clock of another host is ahead) counts as 0', async () => {
   metrics.latencies.pingRoundTrip(0.02);
   metrics.latencies.backplaneRoundTrip(0.002);
-  metrics.latencies.delivered(1, Date.now() + 60_000);
+  metrics.delivered(1, Date.now() + 60_000);
   const series = await scrape();
   expect(series.get('gateway_ping_rtt_seconds_sum')).toBeCloseTo(0.02);
   expect(series.get('gateway_ping_rtt_seconds_bucket{le="0.025"}')).toBe(1);
