@@ -102,7 +102,7 @@ export class Client {
 export function connect(url: string | URL, options: Options = {}): Client {
   const { token, getToken, publishMs = 100_000, maxRequests = 1_000, maxBehind = 1_000 } = options;
   const { fallback, WebSocket = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket } = options;
-  if (WebSocket === undefined) throw new TypeError('no global WebSocket: give options.WebSocket');
+  if (WebSocket === undefined) throw new TypeError('no WebSocket: give options.WebSocket');
   if (token !== undefined && !isToken(token)) throw new TypeError('token must be a JWT');
   const { href } = new URL(url);
   if (!/^wss?:/.test(href)) throw new TypeError('url must begin with ws:// or wss://');

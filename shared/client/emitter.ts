@@ -14,7 +14,8 @@ export class Emitter<Events> {
   }
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const listener of this.#listeners.get(name) ?? []) {
+    // A copy: one that is added now hears the next event first.
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
       try {
         (listener as (event: Events[Name]) => void)(event);
       } catch (error) {

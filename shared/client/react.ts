@@ -33,7 +33,9 @@ export function useRoom(client: Client, name: string, { keep = 100 } = {}): Room
       });
     change(() => ({}));
     return all(
-      room.on('message', (message) => change(({ messages }) => ({ messages: [...messages, message].slice(-keep) }))),
+      room.on('message', (message) =>
+        change(({ messages }) => ({ messages: [...messages, message].slice(-keep || Infinity) })),
+      ),
       room.on('gap', ({ count }) => count === 0 || change(({ gaps }) => ({ gaps: gaps + 1 }))),
       room.on('state', (state) => change(() => state)),
       enter(room, (error) => change(() => ({ error }))),

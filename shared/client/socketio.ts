@@ -38,7 +38,7 @@ const defaultRoom = 'main';
 /** `io('https://example.com/chat')` is in the room `chat`. Without a URL: the host of the page. */
 export function io(url?: string | URL, options: SocketOptions = {}): Socket {
   const { href: here } = (globalThis as { location?: { href: string } }).location ?? {};
-  const base = url === undefined ? here : new URL(url, here).href;
+  const base = url === undefined ? here && new URL('/', here).href : new URL(url, here).href;
   if (base === undefined) throw new TypeError('io() needs a URL where there is no page');
   const { pathname } = new URL(base);
   const endpoint = new URL(options.path ?? '/ws', base.replace(/^http/, 'ws'));
@@ -88,7 +88,7 @@ export class Socket {
     this.#client = client;
     client.on('state', (state) => this.#changed(state));
     client.on('subscribed', (room) => this.#follow(room));
-    const failed = (error: unknown) => this.#tell('connect_error', error);
+    const failed = (error: unknown) => this.#client === client && this.#tell('connect_error', error);
     client.on('error', failed);
     for (const room of new Set([this.#home, ...this.rooms])) this.join(room).catch(failed);
     return this;
@@ -222,6 +222,7 @@ export class Socket {
       this.#isOpen = true;
       this.#tell('connect');
     } else if (this.#isOpen) this.#close(state === 'closed' ? 'io server disconnect' : 'transport close');
+    else if (state === 'waiting') this.#tell('connect_error', new RoomcastError('unavailable', 'not connected yet'));
   }
 
   #close(reason: string): void {
@@ -230,7 +231,7 @@ export class Socket {
   }
 
   #tell(event: string, ...args: unknown[]): void {
-    for (const listener of this.#listeners.get(event) ?? []) (listener as Told)(...args);
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) (listener as Told)(...args);
   }
 }
 

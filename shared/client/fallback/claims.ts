@@ -4,7 +4,8 @@
  * A gateway tells this in `welcome`; by HTTP nobody does. Nothing is verified here: a token that lies harms nobody else.
  */
 export interface Claims {
-  user: string | null;
+  /** Undefined: unknown. */
+  user: string | undefined;
   /** Undefined: unknown. */
   lastsMs: number | undefined;
 }
@@ -15,7 +16,7 @@ export interface Claims {
  */
 export function claimsOf(token: string | undefined, now: number): Claims {
   const { sub, exp, iat } = payloadOf(token);
-  const user = typeof sub === 'string' ? sub : null;
+  const user = typeof sub === 'string' ? sub : undefined;
   if (typeof exp !== 'number') return { user, lastsMs: undefined };
   const leftMs = exp * 1000 - now;
   const wholeMs = typeof iat === 'number' && iat < exp ? (exp - iat) * 1000 : Number.POSITIVE_INFINITY;

@@ -31,7 +31,7 @@ export class EventReader {
 
   #line(line: string): StreamEvent[] {
     if (line === '') return this.#end();
-    const [, field, value = ''] = /^([^:]*):? ?(.*)$/.exec(line) ?? [];
+    const [, field, value = ''] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
     if (field === 'event') this.#name = value;
     else if (field === 'retry') this.retryMs = Number(value) || undefined;
     else if (field === 'data') {

@@ -77,7 +77,7 @@ class Carrier implements Connection {
 
   probe(): void {
     this.#inner?.probe();
-    if (this.#timer !== undefined) this.#upgradeWithin(Math.random() * hurryMs);
+    if (this.transport === 'sse' && this.#timer !== undefined) this.#upgradeWithin(Math.random() * hurryMs);
   }
 
   async close(): Promise<void> {

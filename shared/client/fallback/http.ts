@@ -6,7 +6,7 @@
  * needs new streams: then it asks to be replaced, as a node does that stops.
  */
 import type { ErrorFrame, GatewayFrame, OkFrame, Position, WelcomeFrame } from '../../protocol.ts';
-import { backoffMs, tokenExpired, unauthorized } from '../connection/backoff.ts';
+import { backoffMs, connectionLimit, tokenExpired, unauthorized } from '../connection/backoff.ts';
 import type { Answer, Connection, ConnectionListener, End } from '../connection/connection.ts';
 import { Api, refusalOf } from './api.ts';
 import { claimsOf } from './claims.ts';
@@ -129,7 +129,7 @@ export class HttpConnection implements Connection {
     const { user, lastsMs } = claimsOf(this.#api.token, now);
     this.welcomedAt = performance.now();
     this.welcome = {
-      ...{ type: 'welcome', version: 1, connection: '', node: '', user, now, features: [] },
+      ...{ type: 'welcome', version: 1, connection: '', node: '', user: user as string | null, now, features: [] },
       expiresAt: lastsMs === undefined ? null : now + lastsMs,
       pingIntervalMs: 0,
       maxMessageBytes: Number.POSITIVE_INFINITY,
@@ -210,7 +210,8 @@ export class HttpConnection implements Connection {
     // A token that was good when the connection was welcomed.
     if (why?.code === 'unauthorized') this.#end({ code: tokenExpired, reason: why.message });
     else if (why !== undefined) settle({ ...why, retryAfterMs: why.retryAfterMs ?? backoffMs(this.#failures++) });
-    else if (code === tokenExpired || code >= 4500) this.#end({ code, reason });
+    // One stream too many ends that stream; without any other one it is final.
+    else if (code === tokenExpired || (code >= 4500 && code !== connectionLimit)) this.#end({ code, reason });
     else if (code !== 1000 && ![...this.#streams.values()].some(({ stream }) => stream.isOpen))
       this.#end({ code, reason });
     else if (code !== 1000) {

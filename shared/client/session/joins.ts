@@ -40,7 +40,7 @@ export class Joins {
 
   #send(): void {
     for (const subscription of this.#queue) {
-      if (this.#pause !== undefined || this.#unanswered >= maxUnanswered) return;
+      if (this.#pause !== undefined || this.#unanswered >= maxUnanswered) break;
       this.#queue.delete(subscription);
       if (!subscription.isWanted) continue;
       const { times } = subscription;

@@ -50,7 +50,7 @@ export class Requests {
   async ask(members: string, withinMs: number, route: () => Connection | undefined): Promise<OkFrame> {
     if (this.#closed !== undefined) throw this.#closed;
     if (this.#waiting.size >= this.#max || this.#characters + members.length > maxCharacters) {
-      throw new RoomcastError('limit_exceeded', 'too many requests wait');
+      throw new RoomcastError('limit_exceeded', 'too many requests');
     }
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => this.#finish(waiting, failureOf(waiting)), withinMs);
@@ -147,9 +147,9 @@ export function errorOf({ code, message, retryAfterMs }: ErrorFrame): RoomcastEr
 
 /** `timeout`: nobody knows whether it was taken, whatever came last. Any other code: it was not. */
 function failureOf({ unknown, lastError }: Waiting): RoomcastError {
-  if (unknown > 0) return new RoomcastError('timeout', 'no ok; the gateway may have taken it or not');
+  if (unknown > 0) return new RoomcastError('timeout', 'no ok: it may have been taken');
   if (lastError !== undefined) return errorOf(lastError);
-  return new RoomcastError('unavailable', 'no connection in time');
+  return new RoomcastError('unavailable', 'no connection');
 }
 
 /** UTF-8 bytes of the whole frame; the id takes up to 16 digits. */

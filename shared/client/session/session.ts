@@ -89,13 +89,12 @@ export class Session {
   async subscribe(room: Subscription): Promise<void> {
     if (this.state === 'closed') throw new RoomcastError('closed', 'the client is closed');
     if ((this.#rooms.get(room.name) ?? room) !== room) {
-      throw new RoomcastError('bad_request', 'this Room was left: ask client.room() again');
+      throw new RoomcastError('bad_request', 'left: ask client.room() again');
     }
     this.#rooms.set(room.name, room);
     const isNew = !room.isWanted;
     const joining = room.joining();
-    const { newest } = this;
-    if (isNew && newest !== undefined) this.#live.get(newest)?.joins.add(room);
+    if (isNew) this.#live.get(this.newest as Connection)?.joins.add(room);
     return joining;
   }
 
@@ -109,20 +108,22 @@ export class Session {
   #leave(connection: Connection, room: Subscription): Promise<void> {
     const members = membersOf({ type: 'unsubscribe', room: room.name });
     return new Promise((resolve) => {
-      const ask = () =>
-        connection.ask(members, (answer) => {
-          if (answer?.type !== 'error' || this.#rooms.get(room.name)?.isWanted) resolve();
-          else setTimeout(ask, answer.retryAfterMs ?? overlapMs);
-        });
+      const ask = () => {
+        // It has been entered again meanwhile.
+        if (this.#rooms.get(room.name)?.isWanted) resolve();
+        else
+          connection.ask(members, (answer) => {
+            if (answer?.type !== 'error' || answer.code === 'bad_request') resolve();
+            else setTimeout(ask, answer.retryAfterMs ?? overlapMs);
+          });
+      };
       ask();
     });
   }
 
   /** Ends it for good. Whatever waits is rejected. */
   async close(): Promise<void> {
-    const open = this.#connections();
-    this.#stop(new RoomcastError('closed', 'the client is closed'));
-    await Promise.all(open.map((connection) => connection.close()));
+    await this.#stop(new RoomcastError('closed', 'the client is closed'));
   }
 
   #connections(): Connection[] {
@@ -160,8 +161,10 @@ export class Session {
 
   #subscribed(connection: Connection, frame: SubscribedFrame): void {
     const room = this.room(frame.room);
+    if (room.lead === this.newest) return;
     const isNew = !room.isWanted;
     room.joined(connection, frame);
+    if (connection !== this.newest) this.#live.get(this.newest as Connection)?.joins.add(room);
     if (isNew) this.events.emit('subscribed', room);
   }
 
@@ -182,7 +185,7 @@ export class Session {
     const { newest } = this;
     if (newest === undefined || this.#live.size < 2) return;
     const rooms = [...this.#rooms.values()].filter(({ isWanted }) => isWanted);
-    if (!rooms.every(({ lead }) => lead === newest)) return;
+    if (rooms.some(({ lead }) => lead && lead !== newest)) return;
     if (rooms.every(({ hasMoved }) => hasMoved)) this.#retireOlder();
     else {
       // In two halves: behind a timer that was held up may stand messages that nobody has read yet.
@@ -235,22 +238,25 @@ export class Session {
 
   #finish({ code, reason }: End): void {
     const error = new RoomcastError('closed', `the gateway ended the connection: ${code} ${reason}`, undefined, code);
-    this.#stop(error);
+    void this.#stop(error);
     this.events.emit('error', error);
   }
 
-  #stop(error: RoomcastError): void {
+  /** Resolves when the connections are closed. */
+  async #stop(error: RoomcastError): Promise<void> {
     if (this.state === 'closed') return;
     this.#become('closed');
     this.#unwatchPage();
     clearTimeout(this.#overlap);
     this.#dialer.stop();
-    for (const connection of this.#connections()) {
-      this.#drop(connection);
-      void connection.close();
-    }
     this.requests.close(error);
     for (const room of this.#rooms.values()) room.left(error);
+    await Promise.all(
+      this.#connections().map((connection) => {
+        this.#drop(connection);
+        return connection.close();
+      }),
+    );
   }
 
   #tell(): void {

@@ -214,7 +214,8 @@ export class Subscription {
     if (this.#isKnown(frame)) return;
     const { type, room, ...message } = frame;
     const { from = null, key = '', at } = message;
-    const { user = null, now = 0 } = this.#lead?.welcome ?? {};
+    // Over HTTP nobody may know the user: then the key decides.
+    const { user = from, now = 0 } = this.#lead?.welcome ?? {};
     if (from === user && this.#hidden.delete(key)) return;
     this.events.emit('message', { ...message, recovered: this.#isResumed && at < now });
   }

@@ -31,6 +31,12 @@ test('events are the same, however the text is cut into pieces', () => {
   }
 });
 
+test('line separators of Unicode are part of an event, not the end of its lines', () => {
+  expect(new EventReader().read('event: message\ndata: "a\u2028b\u2029c"\n\n')).toMatchObject([
+    { name: 'message', data: '"a\u2028b\u2029c"' },
+  ]);
+});
+
 test('an event without an end is bounded', () => {
   const reader = new EventReader();
   const megabyte = 'x'.repeat(2 ** 20);
@@ -59,5 +65,5 @@ test.each([
 });
 
 test.each([undefined, 'opaque', 'a.b.c', 'a.bnVsbA.c'])('of a token that is no JWT nothing is known: %s', (token) => {
-  expect(claimsOf(token, now)).toEqual({ user: null, lastsMs: undefined });
+  expect(claimsOf(token, now)).toEqual({ user: undefined, lastsMs: undefined });
 });

@@ -283,6 +283,26 @@ describe('make before break', () => {
     expect(told).toEqual([1]);
   });
 
+  test('a membership by the backend that the old connection tells last does not lead back', async () => {
+    const { gateway, told, first } = await joined({ epoch: 'e', offset: 0 });
+    const next = await moving(gateway);
+    const subscribed = { type: 'subscribed', room: 'room', epoch: 'e', offset: 0 };
+    next.tell(subscribed);
+    first.tell(subscribed);
+    first.end(4001);
+    next.tell(kept(1));
+    expect(told).toEqual([1]);
+  });
+
+  test('a membership that only the old connection tells is asked for on the new one', async () => {
+    const { gateway, first } = await joined({ epoch: 'e', offset: 0 });
+    const next = await moving(gateway);
+    first.tell({ type: 'subscribed', room: 'chosen', epoch: 'e', offset: 0 });
+    next.answer('subscribe', { epoch: 'e', offset: 0, recovered: true }, 'chosen');
+    first.end(4001);
+    expect(gateway.client.room('chosen').state).toBe('joined');
+  });
+
   test('a node that asks twice is left once', async () => {
     const { gateway, first } = await joined({});
     await moving(gateway);
@@ -485,6 +505,46 @@ test('a room that is left while it is being joined stays left, and one that is e
   await again;
   first.tell({ type: 'message', room: 'other', offset: 5, data: 'five', at: 1 });
   expect(told).toEqual(['five']);
+});
+
+test('an old Room that is left once more, or whose leaving is asked again, leaves the new one of its name alone', async () => {
+  const { gateway, room, first } = await joined({});
+  void room.unsubscribe();
+  first.refuse('unsubscribe', 'rate_limited', { retryAfterMs: 2_000 });
+  const next = gateway.client.room('room');
+  const told = listen(next);
+  void next.subscribe();
+  first.answer('subscribe');
+  await room.unsubscribe();
+  await passes(2_000);
+  expect(first.sentOf('unsubscribe')).toHaveLength(1);
+  first.tell(plain('a'));
+  expect(told).toEqual(['a']);
+});
+
+test('a room that cannot be is left after one answer: asking again would end the client', async () => {
+  const { room, first } = await joined({});
+  const leaving = room.unsubscribe();
+  first.refuse('unsubscribe', 'bad_request');
+  await leaving;
+  await passes(60_000);
+  expect(first.sentOf('unsubscribe')).toHaveLength(1);
+});
+
+test('a listener that is added while an event is told hears the next one first', async () => {
+  const { room, first } = await joined({});
+  const heard: unknown[] = [];
+  const next = () => {
+    const stop = room.on('message', ({ data }) => {
+      heard.push(data);
+      stop();
+      next();
+    });
+  };
+  next();
+  first.tell(plain('a'));
+  first.tell(plain('b'));
+  expect(heard).toEqual(['a', 'b']);
 });
 
 test('unsubscribe is asked again where the gateway refuses it for now', async () => {
