@@ -195,6 +195,11 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
     }
   }
   if (address === undefined) return undefined;
+  if (address.kind !== 'single') {
+    mistakes.push(
+      'GATEWAY_REDIS_URL names a Sentinel or a Cluster, which this version does not know yet; name one Redis, redis://.',
+    );
+  }
   for (const part of ['username', 'password'] as const) {
     if (address[part] === undefined || { username, password }[part] === undefined) continue;
     mistakes.push(`GATEWAY_REDIS_URL holds a ${part}, and GATEWAY_REDIS_${part.toUpperCase()} is set too; keep one.`);

@@ -103,7 +103,8 @@ export class RedisConnection {
     this.#peers = peers;
     this.#log = log;
     this.#redis = new Redis({
-      ...address.connection,
+      ...(address.kind === 'single' ? address.server : undefined),
+      ...(address.tls === undefined ? undefined : { tls: address.tls }),
       lazyConnect: true,
       // `#prepare` sends what ioredis would send: ioredis prints to the console when Redis refuses it.
       protocol: 2,
