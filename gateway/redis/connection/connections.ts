@@ -7,16 +7,18 @@
  */
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisHealth } from '../../telemetry/redis-metrics.ts';
-import type { RedisAddress } from './address.ts';
+import type { Endpoint, RedisAddress } from './address.ts';
 import { RedisConnection, type RedisConnectionOptions, tickMs } from './connection.ts';
 import { RedisHealthProbe } from './health.ts';
 import type { ReplyError } from './resp.ts';
+import { Sentinels } from './sentinels.ts';
 
 export class RedisConnections {
   readonly #address: RedisAddress;
   readonly #log: Logger;
   readonly #connections = new Set<RedisConnection>();
   readonly #probe = new RedisHealthProbe();
+  readonly #sentinels: Sentinels | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** Redis refused a command of any connection. */
@@ -25,6 +27,13 @@ export class RedisConnections {
   constructor(address: RedisAddress, log: Logger) {
     this.#address = address;
     this.#log = log;
+    if (address.kind === 'sentinel') {
+      // Each of the sentinels tells it; a connection that is there already stays.
+      const follow = (master: Endpoint) => {
+        for (const connection of this.#connections) connection.follow(master);
+      };
+      this.#sentinels = new Sentinels(address, follow, log);
+    }
   }
 
   get database(): number {
@@ -55,7 +64,9 @@ export class RedisConnections {
 
   #begin(connection: RedisConnection): void {
     this.#connections.add(connection);
-    this.#timer ??= setInterval(() => {
+    if (this.#timer !== undefined) return;
+    this.#sentinels?.start();
+    this.#timer = setInterval(() => {
       for (const each of this.#connections) each.tick();
       // The one that carries no messages.
       this.#probe.tick([...this.#connections].find(({ ready, role }) => ready && role === 'presence'));
@@ -77,5 +88,6 @@ export class RedisConnections {
     if (this.#connections.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+    this.#sentinels?.stop();
   }
 }

@@ -1,0 +1,119 @@
+/**
+ * What the sentinels say about the master: one connection of the node to each of them, subscribed to their notices.
+ *
+ * A notice, and a question once a second in case that one was lost, tell when a sentinel names another master than before. So a
+ * node does not wait for the old master, which may be frozen, or unreachable, or still take writes that will be thrown away.
+ * It owns these connections and what each sentinel has named last. It never knows the connections to Redis: they find the
+ * master by themselves, whenever they connect (gateway/redis/connection/dial.ts).
+ */
+import { type Logger, truncate } from '../../telemetry/log.ts';
+import type { Endpoint } from './address.ts';
+import { dialSentinel, type RedisClient, type SentinelAddress } from './dial.ts';
+
+const askIntervalMs = 1_000;
+/** `<name> <old host> <old port> <new host> <new port>`, when a failover is done. */
+const notices = '+switch-master';
+
+interface Sentinel {
+  name: string;
+  client: RedisClient;
+  /** `host:port` of the master. Undefined: it was not asked yet. */
+  named: string | undefined;
+  isReached: boolean;
+}
+
+export class Sentinels {
+  readonly #master: string;
+  readonly #sentinels: Sentinel[];
+  readonly #onSwitch: (master: Endpoint) => void;
+  readonly #log: Logger;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** `onSwitch`: a sentinel names another master than before. Each of them tells it. */
+  constructor(address: SentinelAddress, onSwitch: (master: Endpoint) => void, log: Logger) {
+    this.#master = address.master;
+    this.#onSwitch = onSwitch;
+    this.#log = log;
+    this.#sentinels = address.sentinels.map((endpoint) => {
+      const client = dialSentinel(address, endpoint);
+      const name = `${endpoint.host}:${endpoint.port}`;
+      const sentinel: Sentinel = { name, client, named: undefined, isReached: true };
+      client.on('error', (error: Error) => this.#lost(sentinel, error.message));
+      client.on('ready', () => this.#listen(sentinel));
+      client.on('message', () => this.#ask(sentinel));
+      return sentinel;
+    });
+  }
+
+  start(): void {
+    // `#lost` is given the error too.
+    for (const { client } of this.#sentinels) client.connect().catch(() => undefined);
+    this.#timer = setInterval(() => {
+      for (const sentinel of this.#sentinels) if (sentinel.client.status === 'ready') this.#ask(sentinel);
+    }, askIntervalMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    for (const { client } of this.#sentinels) client.disconnect();
+  }
+
+  #listen(sentinel: Sentinel): void {
+    sentinel.client.subscribe(notices).catch((error: Error) => this.#lost(sentinel, error.message));
+    this.#ask(sentinel);
+  }
+
+  #ask(sentinel: Sentinel): void {
+    sentinel.client.call('SENTINEL', 'get-master-addr-by-name', this.#master).then(
+      (answer) => this.#answered(sentinel, answer as [string, string] | null),
+      (error: Error) => {
+        this.#lost(sentinel, error.message);
+        // It may be half open, or frozen.
+        sentinel.client.disconnect(true);
+      },
+    );
+  }
+
+  #answered(sentinel: Sentinel, answer: [string, string] | null): void {
+    if (answer === null) {
+      this.#lost(sentinel, `it knows no master "${this.#master}"`);
+      return;
+    }
+    if (!sentinel.isReached) this.#log.info({ sentinel: sentinel.name }, 'a sentinel answers again');
+    sentinel.isReached = true;
+    const [host, port] = answer;
+    const named = `${host}:${port}`;
+    const before = sentinel.named;
+    sentinel.named = named;
+    if (before === undefined || before === named) return;
+    this.#log.warn({ sentinel: sentinel.name, before, master: named }, 'a sentinel names another redis as the master');
+    this.#onSwitch({ host, port: Number(port) });
+  }
+
+  /** Logged once, until it answers again. */
+  #lost(sentinel: Sentinel, reason: string): void {
+    if (!sentinel.isReached) return;
+    sentinel.isReached = false;
+    const line = 'a sentinel does not say where the master is; as long as another one does, nodes go on';
+    this.#log.warn({ sentinel: sentinel.name, error: truncate(reason) }, line);
+  }
+}
+
+/** What ioredis says of a sentinel that named no master, in words that say what to do. */
+export function sentinelTrouble(message: string, master: string): string {
+  const [, sentinel = ''] = /sentinel (\S+)/.exec(message) ?? [];
+  if (/invalid reply: null|No such master/.test(message)) {
+    return `the sentinel ${sentinel} knows no master "${master}"; GATEWAY_REDIS_URL has to end in the name of \`sentinel monitor\` in its sentinel.conf`;
+  }
+  if (/unknown command/i.test(message)) {
+    return `${sentinel} is no sentinel; GATEWAY_REDIS_URL has to name the ports of the sentinels (26379), or be redis:// for one Redis`;
+  }
+  if (/NOAUTH|WRONGPASS/.test(message)) {
+    return `the sentinel ${sentinel} wants another user or password: GATEWAY_REDIS_SENTINEL_USERNAME and GATEWAY_REDIS_SENTINEL_PASSWORD`;
+  }
+  if (/NOPERM/.test(message)) {
+    return `the user at the sentinel ${sentinel} lacks a right (docs/operations.md lists them): ${message}`;
+  }
+  const [, why = message] = / because (.*)$/s.exec(message) ?? [];
+  return `the sentinel ${sentinel} cannot be asked for the master: ${why === 'Command timed out' ? 'it does not answer' : why}`;
+}
