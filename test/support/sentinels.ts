@@ -1,8 +1,9 @@
 /**
- * Sentinel as it runs in production, in small: a master, two replicas and three sentinels, all processes of this machine.
+ * Sentinel as it runs in production, in small: a master, two replicas and three sentinels, all processes of this machine. All
+ * reach a Redis through its proxy, whose port it announces; so it can be cut off from everybody at once.
  *
- * Owns them, and their files, until the end of the test (or of the file that started them). Redis keeps its append-only file,
- * and takes writes only while a replica follows. It never knows the gateway.
+ * Owns them, and their files, until the end of the test (or of the file that started them). Each Redis keeps an append-only
+ * file. It never knows the gateway.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { onCleanup } from './cleanup.ts';
+import { type FaultProxy, faultProxy } from './fault-proxy.ts';
 import { freePort } from './free-port.ts';
 import { endWithThisProcess } from './lifeline.ts';
 import { ownRedisOnDisk } from './own-redis.ts';
@@ -21,6 +23,14 @@ export const masterName = 'mymaster';
 /** Without an answer for so long, a sentinel takes the master for dead. */
 export const downAfterMs = 1_000;
 const deadlineMs = 20_000;
+
+export interface Server {
+  redis: OwnRedis;
+  /** The only way to it but for `admin`. */
+  proxy: FaultProxy;
+  /** Past the proxy. */
+  admin: Redis;
+}
 
 interface Sentinel {
   port: number;
@@ -42,42 +52,35 @@ export interface SentinelStack {
   /** For GATEWAY_REDIS_URL. */
   url: string;
   /** The first one is the master at the start. */
-  servers: OwnRedis[];
+  servers: [Server, Server, Server];
   sentinels: Sentinel[];
-  /** As the first sentinel names it now. */
-  master(): Promise<OwnRedis>;
-  /** Resolves when the sentinels name another master than `before`, and all servers that run follow it. */
-  untilSwitched(before: OwnRedis): Promise<OwnRedis>;
-  /** A client of one server. */
-  client(server: OwnRedis): Redis;
+  /** Resolves with the new master when all sentinels name another one than `before`. */
+  untilSwitched(before: Server): Promise<Server>;
 }
 
 export async function sentinelStack(settings: SentinelSettings = {}): Promise<SentinelStack> {
-  const servers = await Promise.all([1, 2, 3].map(() => server(settings)));
-  const [master] = servers as [OwnRedis, OwnRedis, OwnRedis];
-  const client = ({ url }: OwnRedis) => redisClient(url);
-  await Promise.all(servers.slice(1).map((each) => client(each).replicaof('127.0.0.1', `${master.port}`)));
-  await until(async () => (await replicasOf(client(master))) === 2, deadlineMs, 'two replicas follow the master');
-  const sentinels = await Promise.all([1, 2, 3].map(() => sentinel(master.port, settings)));
+  const servers = (await Promise.all([1, 2, 3].map(() => server(settings)))) as SentinelStack['servers'];
+  const [master, ...replicas] = servers;
+  await Promise.all(replicas.map(({ admin }) => admin.replicaof('127.0.0.1', `${master.proxy.port}`)));
+  await until(async () => (await replicasOf(master.admin)) === 2, deadlineMs, 'two replicas follow the master');
+  const sentinels = await Promise.all([1, 2, 3].map(() => sentinel(master.proxy.port, settings)));
   const knowAll = async () => {
-    const known = await Promise.all(sentinels.map(({ client: each }) => each.call('SENTINEL', 'MASTER', masterName)));
+    const known = await Promise.all(sentinels.map(({ client }) => client.call('SENTINEL', 'MASTER', masterName)));
     return known.every((answer) => /num-slaves,2,num-other-sentinels,2,/.test(String(answer)));
   };
   await until(knowAll, deadlineMs, 'the sentinels know each other and the replicas');
-  const named = async (): Promise<OwnRedis> => {
-    const [first] = sentinels as [Sentinel];
-    const [, port] = (await first.client.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName)) as string[];
-    return servers.find((each) => `${each.port}` === port) ?? master;
-  };
   return {
     url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join()}/${masterName}`,
     servers,
     sentinels,
-    master: named,
-    client,
     async untilSwitched(before) {
-      await until(async () => (await named()) !== before, deadlineMs, 'the sentinels name another master');
-      return named();
+      const named = async () => {
+        const ask = ({ client }: Sentinel) => client.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName);
+        const ports = new Set((await Promise.all(sentinels.map(ask))).map((answer) => String(answer).split(',')[1]));
+        if (ports.size > 1) return undefined;
+        return servers.find((each) => each !== before && ports.has(`${each.proxy.port}`));
+      };
+      return (await until(named, deadlineMs, 'the sentinels name another master')) as Server;
     },
   };
 }
@@ -95,8 +98,17 @@ function redisClient(url: string): Redis {
   return client;
 }
 
-function server({ redis = [] }: SentinelSettings): Promise<OwnRedis> {
-  return ownRedisOnDisk('--repl-diskless-sync-delay', '0', '--replica-announce-ip', '127.0.0.1', ...redis);
+async function server({ redis: further = [] }: SentinelSettings): Promise<Server> {
+  const redis = await ownRedisOnDisk(
+    '--repl-diskless-sync-delay',
+    '0',
+    '--replica-announce-ip',
+    '127.0.0.1',
+    ...further,
+  );
+  const [proxy, admin] = [await faultProxy(redis.url), redisClient(redis.url)];
+  await admin.config('SET', 'replica-announce-port', `${proxy.port}`);
+  return { redis, proxy, admin };
 }
 
 async function sentinel(masterPort: number, { sentinel: lines = [], watch = [] }: SentinelSettings): Promise<Sentinel> {

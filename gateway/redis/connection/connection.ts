@@ -177,10 +177,15 @@ export class RedisConnection {
     this.#options.onSecond?.();
   }
 
+  /** Where the connection, or the attempt to make it, leads; by address. */
+  get peer(): Endpoint | undefined {
+    const { remoteAddress: host, remotePort: port } = this.#redis.stream ?? {};
+    return host === undefined || port === undefined ? undefined : { host, port };
+  }
+
   /** Sentinel names another master. Leaves any other server; gives up an attempt, which may hang, to reach one. */
   follow({ host, port }: Endpoint): void {
-    const { remoteAddress, remotePort } = this.#redis.stream ?? {};
-    if (remoteAddress === host && remotePort === port) return;
+    if (this.peer?.host === host && this.peer.port === port) return;
     this.#attempts = 0;
     this.reconnect('the sentinels name another master');
   }

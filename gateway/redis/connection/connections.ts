@@ -28,11 +28,13 @@ export class RedisConnections {
     this.#address = address;
     this.#log = log;
     if (address.kind === 'sentinel') {
-      // Each of the sentinels tells it; a connection that is there already stays.
-      const follow = (master: Endpoint) => {
-        for (const connection of this.#connections) connection.follow(master);
+      const listener = {
+        named: (master: Endpoint) => {
+          for (const connection of this.#connections) connection.follow(master);
+        },
+        failoverBegins: () => this.renew('a sentinel begins a failover'),
       };
-      this.#sentinels = new Sentinels(address, follow, log);
+      this.#sentinels = new Sentinels(address, listener, log);
     }
   }
 
@@ -74,6 +76,10 @@ export class RedisConnections {
   }
 
   #agree(connection: RedisConnection): boolean {
+    if (this.#sentinels?.mayServe(connection.peer) === false) {
+      connection.reconnect('a failover is under way');
+      return false;
+    }
     const { run, promotion } = connection.server;
     for (const { ready, server } of this.#connections) {
       if (!ready || (server.run === run && server.promotion === promotion)) continue;

@@ -2,17 +2,25 @@
  * What the sentinels say about the master: one connection of the node to each of them, subscribed to their notices.
  *
  * A notice, and a question once a second in case that one was lost, tell when a sentinel names another master than before. So a
- * node does not wait for the old master, which may be frozen, or unreachable, or still take writes that will be thrown away.
- * It owns these connections and what each sentinel has named last. It never knows the connections to Redis: they find the
- * master by themselves, whenever they connect (gateway/redis/connection/dial.ts).
+ * node does not wait for the old master, which may be frozen, or unreachable. And it leaves the old master before another one
+ * is made: that one may go on for seconds, confirmed by a replica that follows it still, and all of it is thrown away.
+ *
+ * It owns these connections, what each sentinel has named last, and whether a failover is under way. It never knows the
+ * connections to Redis: they find the master by themselves, whenever they connect (gateway/redis/connection/dial.ts).
  */
+import { isIP } from 'node:net';
 import { type Logger, truncate } from '../../telemetry/log.ts';
 import type { Endpoint } from './address.ts';
 import { dialSentinel, type RedisClient, type SentinelAddress } from './dial.ts';
 
 const askIntervalMs = 1_000;
-/** `<name> <old host> <old port> <new host> <new port>`, when a failover is done. */
-const notices = '+switch-master';
+/** A failover takes 2 to 3 s. After that, sentinels may differ for 2 s, until all have heard of it. */
+const failoverMs = 10_000;
+/** Text of a notice: `mymaster <old host> <old port> <new host> <new port>`. */
+const isDone = '+switch-master';
+/** `master mymaster <host> <port>`, at least 0.1 s before a replica is promoted. */
+const begins = '+try-failover';
+const isAborted = ['-failover-abort-not-elected', '-failover-abort-no-good-slave', '-failover-abort-slave-timeout'];
 
 interface Sentinel {
   name: string;
@@ -22,17 +30,26 @@ interface Sentinel {
   isReached: boolean;
 }
 
+export interface SentinelListener {
+  /** A sentinel names another master than before. Each of them tells it. */
+  named(master: Endpoint): void;
+  /** No master may serve until `mayServe`. */
+  failoverBegins(): void;
+}
+
 export class Sentinels {
   readonly #master: string;
   readonly #sentinels: Sentinel[];
-  readonly #onSwitch: (master: Endpoint) => void;
+  readonly #listener: SentinelListener;
   readonly #log: Logger;
   #timer: NodeJS.Timeout | undefined;
+  /** By `performance.now()`. Until then only `#next` may serve. */
+  #settledAt = 0;
+  #next: Endpoint | undefined;
 
-  /** `onSwitch`: a sentinel names another master than before. Each of them tells it. */
-  constructor(address: SentinelAddress, onSwitch: (master: Endpoint) => void, log: Logger) {
+  constructor(address: SentinelAddress, listener: SentinelListener, log: Logger) {
     this.#master = address.master;
-    this.#onSwitch = onSwitch;
+    this.#listener = listener;
     this.#log = log;
     this.#sentinels = address.sentinels.map((endpoint) => {
       const client = dialSentinel(address, endpoint);
@@ -40,7 +57,7 @@ export class Sentinels {
       const sentinel: Sentinel = { name, client, named: undefined, isReached: true };
       client.on('error', (error: Error) => this.#lost(sentinel, error.message));
       client.on('ready', () => this.#listen(sentinel));
-      client.on('message', () => this.#ask(sentinel));
+      client.on('message', (channel: string, text: string) => this.#notice(sentinel, channel, text));
       return sentinel;
     });
   }
@@ -53,14 +70,41 @@ export class Sentinels {
     }, askIntervalMs);
   }
 
+  /** False: a failover is under way or was just done, and `server` is not the new master. `server`: an address. */
+  mayServe(server: Endpoint | undefined): boolean {
+    if (performance.now() >= this.#settledAt) return true;
+    const next = this.#next;
+    if (next === undefined) return false;
+    // A name cannot be compared.
+    return isIP(next.host) === 0 || (server?.host === next.host && server.port === next.port);
+  }
+
   stop(): void {
     clearInterval(this.#timer);
     for (const { client } of this.#sentinels) client.disconnect();
   }
 
   #listen(sentinel: Sentinel): void {
-    sentinel.client.subscribe(notices).catch((error: Error) => this.#lost(sentinel, error.message));
+    sentinel.client
+      .subscribe(isDone, begins, ...isAborted)
+      .catch((error: Error) => this.#lost(sentinel, error.message));
     this.#ask(sentinel);
+  }
+
+  #notice(sentinel: Sentinel, channel: string, text: string): void {
+    const words = text.split(' ');
+    if (channel === isDone) {
+      if (words[0] === this.#master) this.#ask(sentinel);
+    } else if (words[1] !== this.#master) return;
+    else if (channel === begins) {
+      this.#log.warn(
+        { sentinel: sentinel.name },
+        'a sentinel begins a failover: nothing is published until it is over',
+      );
+      this.#settledAt = performance.now() + failoverMs;
+      this.#next = undefined;
+      this.#listener.failoverBegins();
+    } else if (this.#next === undefined) this.#settledAt = 0;
   }
 
   #ask(sentinel: Sentinel): void {
@@ -87,7 +131,9 @@ export class Sentinels {
     sentinel.named = named;
     if (before === undefined || before === named) return;
     this.#log.warn({ sentinel: sentinel.name, before, master: named }, 'a sentinel names another redis as the master');
-    this.#onSwitch({ host, port: Number(port) });
+    this.#next = { host, port: Number(port) };
+    this.#settledAt = performance.now() + failoverMs;
+    this.#listener.named(this.#next);
   }
 
   /** Logged once, until it answers again. */
