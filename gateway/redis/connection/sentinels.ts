@@ -97,10 +97,7 @@ export class Sentinels {
       if (words[0] === this.#master) this.#ask(sentinel);
     } else if (words[1] !== this.#master) return;
     else if (channel === begins) {
-      this.#log.warn(
-        { sentinel: sentinel.name },
-        'a sentinel begins a failover: nothing is published until it is over',
-      );
+      this.#log.warn({ reason: sentinel.name }, 'a sentinel begins a failover: nothing is published until it is over');
       this.#settledAt = performance.now() + failoverMs;
       this.#next = undefined;
       this.#listener.failoverBegins();
@@ -123,14 +120,15 @@ export class Sentinels {
       this.#lost(sentinel, `it knows no master "${this.#master}"`);
       return;
     }
-    if (!sentinel.isReached) this.#log.info({ sentinel: sentinel.name }, 'a sentinel answers again');
+    if (!sentinel.isReached) this.#log.info({ reason: sentinel.name }, 'a sentinel answers again');
     sentinel.isReached = true;
     const [host, port] = answer;
     const named = `${host}:${port}`;
     const before = sentinel.named;
     sentinel.named = named;
     if (before === undefined || before === named) return;
-    this.#log.warn({ sentinel: sentinel.name, before, master: named }, 'a sentinel names another redis as the master');
+    const reason = `${sentinel.name}: ${named}, not ${before} any more`;
+    this.#log.warn({ reason }, 'a sentinel names another redis as the master');
     this.#next = { host, port: Number(port) };
     this.#settledAt = performance.now() + failoverMs;
     this.#listener.named(this.#next);
@@ -141,7 +139,8 @@ export class Sentinels {
     if (!sentinel.isReached) return;
     sentinel.isReached = false;
     const line = 'a sentinel does not say where the master is; as long as another one does, nodes go on';
-    this.#log.warn({ sentinel: sentinel.name, error: truncate(reason) }, line);
+    // The name is in the reason: lines with the same one are written once a minute.
+    this.#log.warn({ reason: truncate(`${sentinel.name}: ${plain(reason)}`) }, line);
   }
 }
 
@@ -161,5 +160,11 @@ export function sentinelTrouble(message: string, master: string): string {
     return `the user at the sentinel ${sentinel} lacks a right (docs/operations.md lists them): ${message}`;
   }
   const [, why = message] = / because (.*)$/s.exec(message) ?? [];
-  return `the sentinel ${sentinel} cannot be asked for the master: ${why === 'Command timed out' ? 'it does not answer' : why}`;
+  return `the sentinel ${sentinel} cannot be asked for the master: ${plain(why)}`;
+}
+
+/** What ioredis says, for somebody who does not know it. */
+function plain(message: string): string {
+  if (message === 'Command timed out') return 'it does not answer';
+  return message === 'Connection is closed.' ? 'it takes no connection, or has ended it' : message;
 }
