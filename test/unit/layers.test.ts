@@ -130,7 +130,7 @@ test('no two folders may import each other', () => {
 
 test.each([
   ['uWebSockets.js', 'gateway/http/library.ts'],
-  ['ioredis', 'gateway/redis/connection/connection.ts'],
+  ['ioredis', 'gateway/redis/connection/dial.ts'],
   ['prom-client', 'gateway/telemetry/metrics.ts'],
   ['jose', 'gateway/auth/authenticator.ts'],
   ['commander', 'gateway/cli/main.ts'],

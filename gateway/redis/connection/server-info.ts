@@ -14,10 +14,13 @@ export interface RedisServer {
 /** `info`: with the section `replication`. Returns why no node may serve with this Redis, in words; undefined: it is fit. */
 export function whyUnfit(info: string): string | undefined {
   if (field(info, 'cluster_enabled') === '1') return inClusterMode;
+  if (field(info, 'redis_mode') === 'sentinel') return isSentinel;
   // A replica accepts PUBLISH, and delivers it to its own subscribers only.
   if (field(info, 'role') !== 'master') return 'it is a replica, and the master is needed';
   return undefined;
 }
+
+const isSentinel = 'it is a sentinel; GATEWAY_REDIS_URL has to be redis+sentinel://host:26379/name-of-the-master';
 
 export const inClusterMode =
   'it is in cluster mode, which this version does not speak; GATEWAY_REDIS_URL has to name a Redis with cluster-enabled no';
