@@ -13,6 +13,8 @@ import {
 import { MemoryControl } from '../../gateway/backplane/memory/control.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
 import { RedisControl } from '../../gateway/redis/control/control.ts';
+import { RedisNames } from '../../gateway/redis/names.ts';
+import { OnePresenceConnection } from '../../gateway/redis/presence/connections.ts';
 import { RedisPresence } from '../../gateway/redis/presence/presence.ts';
 import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from '../support/cleanup.ts';
@@ -133,15 +135,11 @@ export function redisNode(
   const instance = instanceOf(node);
   const redis = redisConnections(url, log);
   const backplane = new RedisBackplane({ redis, prefix, node, dedupeMs: 60_000, replicated: false }, log);
-  const presence = new RedisPresence(
-    { redis: redisConnections(leasesUrl, log), prefix, instance, announces: () => false },
-    log,
-  );
+  const names = new RedisNames(prefix, redis.database);
+  const connections = new OnePresenceConnection(redisConnections(leasesUrl, log));
+  const presence = new RedisPresence({ connections, names, instance, announces: () => false }, log);
   const liveInstances = () => presence.liveInstances();
-  const channel = new RedisControl(
-    { prefix, database: redis.database, instance, link: backplane.link, liveInstances },
-    log,
-  );
+  const channel = new RedisControl({ names, instance, link: backplane.link, liveInstances }, log);
   const quiet = { changed: () => undefined, outOfSync: () => undefined, reaped: () => undefined };
   const recorder = new Recorder(backplane);
   return new ControlNode(channel, instance, {

@@ -13,6 +13,8 @@ export interface RedisAddress {
   username: string | undefined;
   password: string | undefined;
   database: number;
+  /** It is a server of a cluster. */
+  isSharded?: boolean;
 }
 
 const defaultPort = 6379;

@@ -12,9 +12,10 @@
 import { Redis } from 'ioredis';
 import { BackplaneError } from '../../backplane/backplane.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
-import type { Script } from '../script.ts';
+import { evaluation, type Script } from '../script.ts';
 import type { RedisAddress } from './address.ts';
 import { RedisPipeline, type Settle } from './pipeline.ts';
+import { isRedirect } from './redirect.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
 import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
 
@@ -45,6 +46,8 @@ export interface RedisConnectionOptions {
   onMasterConfirmed?(): void;
   /** Only for a connection that subscribes. */
   onMessage?: ReplyListener['message'];
+  /** The same, in a cluster: a channel is not subscribed any more. */
+  onUnsubscribed?: ReplyListener['unsubscribed'];
 }
 
 /** The other connections of the node: gateway/redis/connection/connections.ts. */
@@ -90,7 +93,7 @@ export class RedisConnection {
   #ticksReady = 0;
   #probing = false;
   #loadingScripts = false;
-  #server: RedisServer = { run: '', promotion: '', mayHaveLost: true };
+  #server: RedisServer = { run: '', promotion: '', mayHaveLost: true, isWhole: false };
   /** Since it was ready for `steadyTicks`. */
   #attempts = 0;
   #trouble = 'it has not answered yet';
@@ -125,6 +128,11 @@ export class RedisConnection {
 
   get ready(): boolean {
     return this.#redis.status === 'ready' && this.#prepared && !this.#closing;
+  }
+
+  /** It leads to a server of a cluster: channels are sharded, and scripts declare no keys. */
+  get isSharded(): boolean {
+    return this.#address.isSharded === true;
   }
 
   get role(): RedisRole {
@@ -173,6 +181,38 @@ export class RedisConnection {
     });
   }
 
+  /** The command that runs a script here. */
+  evaluation(script: Script, keys: readonly string[], values: Words): Words {
+    return evaluation(script, this.isSharded, keys, values);
+  }
+
+  /** The command that publishes here. */
+  publishing(channel: string, text: string): Words {
+    return [this.isSharded ? 'SPUBLISH' : 'PUBLISH', channel, text];
+  }
+
+  /** Sharded channels have to be of one slot. */
+  subscribe(channels: readonly string[]): Promise<unknown> {
+    return this.run([this.isSharded ? 'SSUBSCRIBE' : 'SUBSCRIBE', ...channels], channels.length);
+  }
+
+  unsubscribe(channels: readonly string[]): Promise<unknown> {
+    if (!this.isSharded) return this.run(['UNSUBSCRIBE', ...channels], channels.length);
+    return new Promise((resolve, reject) => {
+      if (!this.ready || this.#pipeline === undefined) reject(new BackplaneError('unavailable', 'Redis is away'));
+      else {
+        this.#pipeline.leave(
+          channels,
+          (error) => {
+            if (error === undefined) resolve(undefined);
+            else reject(error instanceof ReplyError ? this.refused(error) : error);
+          },
+          (refusal) => this.refused(refusal),
+        );
+      }
+    });
+  }
+
   /** Call it every `tickMs`: the watchdog, and what is due every second. */
   tick(): void {
     const before = this.#sentBefore.length < silentTicks ? 0 : (this.#sentBefore.shift() ?? 0);
@@ -209,6 +249,11 @@ export class RedisConnection {
   refused(error: ReplyError): BackplaneError {
     const { message } = error;
     const { role } = this.#options;
+    if (this.isSharded && isRedirect(error)) {
+      // The shard reads anew where its slots are, and says that in the log.
+      this.#peers.refused(error);
+      return new BackplaneError('unavailable', 'its slot is at another server, or on its way there', error);
+    }
     this.#log.error({ role, for: purposes[role], error: truncate(message) }, 'redis refused a command');
     if (notMaster.test(message)) this.#peers.renew(message);
     else if (message.startsWith('NOSCRIPT')) this.#loadScripts();
@@ -220,7 +265,9 @@ export class RedisConnection {
     const { stream } = this.#redis;
     // From here on ioredis neither reads nor writes.
     stream.removeAllListeners('data');
-    const pipeline = new RedisPipeline(stream, this.#options.onMessage);
+    const { onMessage, onUnsubscribed } = this.#options;
+    const unsubscribed = this.isSharded && onMessage !== undefined ? onUnsubscribed : undefined;
+    const pipeline = new RedisPipeline(stream, { message: onMessage, unsubscribed });
     this.#pipeline = pipeline;
     this.#prepare(pipeline).then(
       () => {
@@ -271,9 +318,9 @@ export class RedisConnection {
             throw new Error(`database ${database} cannot be selected: ${error.message}`);
           }),
       run('INFO'),
-      ...scripts.map(({ text }) => run('SCRIPT', 'LOAD', text)),
+      ...scripts.map((script) => run('SCRIPT', 'LOAD', this.#textOf(script))),
     ]);
-    const unfit = whyUnfit(String(info));
+    const unfit = whyUnfit(String(info), this.isSharded);
     if (unfit !== undefined) throw new Error(unfit);
     this.#server = readServer(String(info));
   }
@@ -283,11 +330,15 @@ export class RedisConnection {
     if (this.#loadingScripts) return;
     this.#loadingScripts = true;
     const scripts = this.#options.scripts ?? [];
-    Promise.all(scripts.map(({ text }) => this.run(['SCRIPT', 'LOAD', text])))
+    Promise.all(scripts.map((script) => this.run(['SCRIPT', 'LOAD', this.#textOf(script)])))
       .catch((error: Error) => this.reconnect(error.message))
       .finally(() => {
         this.#loadingScripts = false;
       });
+  }
+
+  #textOf({ plain, sharded }: Script): string {
+    return (this.isSharded ? sharded : plain).text;
   }
 
   /** A connection stays open while its server becomes a replica, and perhaps a master again. */
@@ -298,7 +349,7 @@ export class RedisConnection {
     this.send(['INFO', 'replication'], (error, info) => {
       this.#probing = false;
       if (error !== undefined) return;
-      const unfit = whyUnfit(String(info));
+      const unfit = whyUnfit(String(info), this.isSharded);
       if (unfit !== undefined) this.#peers.renew(unfit);
       else if (readServer(String(info)).promotion !== this.#server.promotion) {
         this.#peers.renew('it was demoted and promoted again');

@@ -17,7 +17,7 @@ function pipeline(onMessage?: (channel: string, bytes: Buffer, start: number, en
       done();
     },
   });
-  const connection = new RedisPipeline(stream, onMessage);
+  const connection = new RedisPipeline(stream, { message: onMessage });
   const outcomes: string[] = [];
   return {
     connection,
