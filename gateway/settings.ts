@@ -96,7 +96,7 @@ export const settings = {
     'REDIS_URL',
     readBy(addressOf),
     'URL',
-    'None: memory backplane, one node. `redis://user:password@host:6379/0`; `rediss://` is TLS, `?ca=` its CA file.',
+    'None: memory backplane, one node. `redis://user:password@host:6379/0`, or one of the forms [below](#the-address-of-redis).',
   ),
   redisUsername: optional('REDIS_USERNAME', text, 'text', 'User of the Redis ACL, instead of one in the URL.'),
   redisPassword: secret('REDIS_PASSWORD', text, 'text', 'Password, not URL-encoded, instead of one in the URL.'),

@@ -17,7 +17,8 @@ import { RedisBackplane } from './redis/backplane.ts';
 import { ClusterBackplane } from './redis/cluster/backplane.ts';
 import { ClusterPresenceConnections } from './redis/cluster/presence.ts';
 import { Shards } from './redis/cluster/shards.ts';
-import type { RedisConnections } from './redis/connection/connections.ts';
+import type { RedisAddress } from './redis/connection/address.ts';
+import { RedisConnections } from './redis/connection/connections.ts';
 import { RedisControl } from './redis/control/control.ts';
 import { RedisNames, sharedHome } from './redis/names.ts';
 import { RedisOutbox } from './redis/outbox/outbox.ts';
@@ -35,7 +36,12 @@ export interface Shared {
   outbox: Outbox | undefined;
 }
 
-/** Nothing is connected yet. `redis`: undefined for memory; the shards of a cluster. */
+/** To one master, or to the shards of a cluster. Nothing is connected yet. */
+export function redisAt(address: RedisAddress, log: Logger): RedisConnections | Shards {
+  return address.kind === 'cluster' ? new Shards(address, log) : new RedisConnections(address, log);
+}
+
+/** Nothing is connected yet. `redis`: undefined for memory. */
 export function createShared(
   { ack, dedupeMs, nodeId: node, redisPrefix: prefix, webhookEvents: types, webhookUrl }: Config,
   redis: RedisConnections | Shards | undefined,

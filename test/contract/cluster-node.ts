@@ -23,9 +23,10 @@ interface Options {
 
 export const ownPrefix = (): string => `rct:${randomBytes(6).toString('hex')}`;
 
-export function shardsOf({ servers }: RedisCluster, log: Logger = createLog('silent')): Shards {
-  const seeds = servers.map(({ port }) => ({ host: '127.0.0.1', port }));
-  return new Shards(addressOf(`redis://127.0.0.1:${seeds[0]?.port}`), seeds, log);
+export function shardsOf({ url }: RedisCluster, log: Logger = createLog('silent')): Shards {
+  const address = addressOf(url);
+  if (address.kind !== 'cluster') throw new Error('the URL names a cluster');
+  return new Shards(address, log);
 }
 
 export function clusterBackplane(cluster: RedisCluster, options: Options = {}): ClusterBackplane {

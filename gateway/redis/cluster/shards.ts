@@ -9,11 +9,11 @@
 import { BackplaneError } from '../../backplane/backplane.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisHealth } from '../../telemetry/redis-metrics.ts';
-import type { RedisAddress } from '../connection/address.ts';
+import type { Endpoint, RedisAddress } from '../connection/address.ts';
 import { tickMs } from '../connection/connection.ts';
 import { RedisConnections } from '../connection/connections.ts';
 import { slotCount } from './slots.ts';
-import { type Ask, type Endpoint, type Primary, Topology } from './topology.ts';
+import { type Ask, type ClusterAddress, type Primary, Topology } from './topology.ts';
 
 export interface Shard {
   readonly primary: Primary;
@@ -39,7 +39,7 @@ export interface ShardUser {
 const retireMs = 5_000;
 
 export class Shards {
-  readonly #address: RedisAddress;
+  readonly #address: ClusterAddress;
   readonly #log: Logger;
   readonly #topology: Topology;
   /** By the name of the primary. */
@@ -50,11 +50,11 @@ export class Shards {
   #timer: NodeJS.Timeout | undefined;
   #started = false;
 
-  constructor(address: RedisAddress, seeds: readonly Endpoint[], log: Logger) {
-    this.#address = { ...address, isSharded: true };
+  constructor(address: ClusterAddress, log: Logger) {
+    this.#address = address;
     this.#log = log;
     this.#topology = new Topology({
-      ...{ address, seeds, log },
+      ...{ address, log },
       connected: () => this.#connected(),
       onChange: (slots) => this.#changed(slots),
       onRead: () => {
@@ -169,7 +169,8 @@ export class Shards {
   }
 
   #connect({ host, port }: Primary): RedisConnections {
-    const address = { ...this.#address, connection: { ...this.#address.connection, host, port } };
+    const { tls, username, password, database } = this.#address;
+    const address: RedisAddress = { kind: 'single', server: { host, port }, isShard: true, tls, username, password, database };
     return new RedisConnections(address, this.#log);
   }
 

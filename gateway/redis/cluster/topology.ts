@@ -8,13 +8,8 @@
  */
 import { Redis } from 'ioredis';
 import { type Logger, truncate } from '../../telemetry/log.ts';
-import type { RedisAddress } from '../connection/address.ts';
+import type { Endpoint, RedisAddress } from '../connection/address.ts';
 import { slotCount } from './slots.ts';
-
-export interface Endpoint {
-  host: string;
-  port: number;
-}
 
 /** A primary, by the name under which all that concerns it is known: `host:port`. */
 export interface Primary extends Endpoint {
@@ -24,9 +19,10 @@ export interface Primary extends Endpoint {
 /** Runs the commands at one server, in one write. */
 export type Ask = (...commands: readonly string[][]) => Promise<unknown[]>;
 
+export type ClusterAddress = Extract<RedisAddress, { kind: 'cluster' }>;
+
 export interface TopologyParts {
-  address: RedisAddress;
-  seeds: readonly Endpoint[];
+  address: ClusterAddress;
   /** The servers that this node is connected to. */
   connected(): { from: Endpoint; ask: Ask }[];
   /** After each answer that changed an owner. */
@@ -166,14 +162,17 @@ export class Topology {
   }
 
   #strangers(): { from: Endpoint; ask: Ask }[] {
-    const all = new Map([...this.#parts.seeds, ...this.#known].map((each) => [nameOf(each), each]));
+    const all = new Map([...this.#parts.address.nodes, ...this.#known].map((each) => [nameOf(each), each]));
     return [...all.values()].map((from) => ({ from, ask: (...commands) => this.#askAlone(from, commands) }));
   }
 
   async #askAlone({ host, port }: Endpoint, commands: readonly string[][]): Promise<unknown[]> {
-    const { connection, username, password } = this.#parts.address;
+    const { tls, username, password } = this.#parts.address;
     const redis = new Redis({
-      ...{ ...connection, host, port, username, password, protocol: 2, lazyConnect: true },
+      ...(tls === undefined ? {} : { tls }),
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...{ host, port, protocol: 2, lazyConnect: true },
       ...{ enableReadyCheck: false, disableClientInfo: true, connectTimeout: timeoutMs, commandTimeout: timeoutMs },
       ...{ maxRetriesPerRequest: 0, retryStrategy: () => null },
     });

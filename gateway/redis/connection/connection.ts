@@ -106,7 +106,8 @@ export class RedisConnection {
     this.#peers = peers;
     this.#log = log;
     this.#redis = new Redis({
-      ...address.connection,
+      ...(address.kind === 'single' ? address.server : undefined),
+      ...(address.tls === undefined ? undefined : { tls: address.tls }),
       lazyConnect: true,
       // `#prepare` sends what ioredis would send: ioredis prints to the console when Redis refuses it.
       protocol: 2,
@@ -132,7 +133,7 @@ export class RedisConnection {
 
   /** It leads to a server of a cluster: channels are sharded, and scripts declare no keys. */
   get isSharded(): boolean {
-    return this.#address.isSharded === true;
+    return this.#address.kind === 'single' && this.#address.isShard === true;
   }
 
   get role(): RedisRole {
