@@ -24,7 +24,7 @@ import { Canary } from './canary.ts';
 import { type RedisConnection, type RedisConnectionOptions, type RedisRole, tickMs } from './connection/connection.ts';
 import type { RedisConnections } from './connection/connections.ts';
 import { isRedirect } from './connection/redirect.ts';
-import type { Reply, ReplyError, Words } from './connection/resp.ts';
+import type { ReplyError } from './connection/resp.ts';
 import { inClusterMode, type RedisServer } from './connection/server-info.ts';
 import { controlScripts } from './control/scripts.ts';
 import { deliver } from './delivery.ts';
@@ -32,8 +32,7 @@ import { type EnvelopeVersion, EnvelopeWriter } from './envelope.ts';
 import { appendScript, lineScript, readHistoryScript } from './history/commands.ts';
 import { HistoryQueue, type Lines } from './history/queue.ts';
 import { RedisNames } from './names.ts';
-import { type OwnChannel, OwnChannels } from './own-channels.ts';
-import type { Script } from './script.ts';
+import { type Link, type OwnChannel, OwnChannels } from './own-channels.ts';
 import { Subscriptions } from './subscriptions.ts';
 import { publishOnce, Writer } from './writer.ts';
 
@@ -66,13 +65,14 @@ export interface Shard {
 }
 
 export class RedisBackplane implements Backplane {
+  /** Public for gateway/redis/cluster only, which moves rooms from one to another. */
+  readonly subscriptions: Subscriptions;
+  readonly writer: Writer;
   readonly #options: RedisBackplaneOptions;
   readonly #log: Logger;
   readonly #history: RedisConnection;
   readonly #pubsub: RedisConnection;
   readonly #historyQueue: HistoryQueue;
-  readonly #writer: Writer;
-  readonly #subscriptions: Subscriptions;
   readonly #ownChannels = new OwnChannels();
   readonly #canary: Canary;
   /** Of names in the canary's channel: of this process. */
@@ -106,19 +106,19 @@ export class RedisBackplane implements Backplane {
       onUnsubscribed: (channel) => this.#revoked(channel),
       onReady: () => this.#resubscribe(),
       onLost: () => {
-        this.#subscriptions.lost();
+        this.subscriptions.lost();
         this.#ownChannels.lost();
       },
-      onMasterProbe: () => this.#writer.unconfirmed.probe(),
-      onMasterConfirmed: () => this.#writer.unconfirmed.confirm(),
+      onMasterProbe: () => this.writer.unconfirmed.probe(),
+      onMasterConfirmed: () => this.writer.unconfirmed.confirm(),
     });
     const lines = () => shard?.lines(this.#history.server) ?? { keys: [this.#names.homeLine], whole: [] };
     this.#historyQueue = new HistoryQueue(this.#history, this.#names, dedupeMs, lines);
-    this.#writer = new Writer({
+    this.writer = new Writer({
       ...{ names: this.#names, pubsub: this.#pubsub, history: this.#history, queue: this.#historyQueue },
       ...{ envelopes: new EnvelopeWriter(options.envelopeVersion), dedupeMs, replicated },
     });
-    this.#subscriptions = new Subscriptions(
+    this.subscriptions = new Subscriptions(
       (room) => this.#names.channel(room),
       {
         ...(shard === undefined ? {} : { most: 1 }),
@@ -131,7 +131,7 @@ export class RedisBackplane implements Backplane {
       publish: (text) => this.#history.run(this.#history.publishing(this.#canaryChannel, text)),
       probeWrite: () => {
         const { canary, homeLine } = this.#names;
-        return this.#writer.probe(canary, homeLine, this.#canaryChannel, options.node);
+        return this.writer.probe(canary, homeLine, this.#canaryChannel, options.node);
       },
       onRoundTrip: (seconds) => this.#listener?.roundTrip(seconds),
       onLost: () => redis.renew('a canary that Redis accepted has not come back'),
@@ -155,7 +155,7 @@ export class RedisBackplane implements Backplane {
   async start(listener: BackplaneListener): Promise<void> {
     this.#listener = listener;
     this.#options.redis.onRefused = (error) => this.#refused(error);
-    this.#subscriptions.onRestored = (room) => listener.gap(room, 'interrupted');
+    this.subscriptions.onRestored = (room) => listener.gap(room, 'interrupted');
     this.#timer = setInterval(() => {
       this.#canary.tick();
       this.#noticeState();
@@ -172,21 +172,21 @@ export class RedisBackplane implements Backplane {
   }
 
   subscribe(room: string): Promise<void> {
-    return this.#subscriptions.add(room);
+    return this.subscriptions.add(room);
   }
 
   unsubscribe(room: string): void {
-    this.#subscriptions.remove(room);
+    this.subscriptions.remove(room);
   }
 
   publish(publication: Publication): Promise<Published> {
     // Open connections are not enough: they may lead to servers that do not reach each other.
     if (!this.#canary.flows) return Promise.reject(new BackplaneError('unavailable', 'Redis is away'));
-    return this.#writer.publish(publication);
+    return this.writer.publish(publication);
   }
 
   read(room: string, query: HistoryQuery): Promise<HistoryPage> {
-    return this.#writer.read(room, query);
+    return this.writer.read(room, query);
   }
 
   /** Channels besides those of rooms, and commands on the same connection. Call `listen` before `start`. */
@@ -198,14 +198,14 @@ export class RedisBackplane implements Backplane {
 
   renew(): void {
     // At once: no room may be confirmed on the connection that is closed.
-    this.#subscriptions.lost();
+    this.subscriptions.lost();
     this.#pubsub.reconnect('the node stood still');
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#listener = undefined;
-    this.#subscriptions.close();
+    this.subscriptions.close();
     this.#history.close();
     this.#pubsub.close();
   }
@@ -216,11 +216,6 @@ export class RedisBackplane implements Backplane {
     server: (): RedisServer | undefined =>
       this.#history.ready && this.#historyQueue.settled ? this.#history.server : undefined,
     connection: (): RedisConnection | undefined => (this.#history.ready ? this.#history : undefined),
-    isLost: (room: string): boolean => this.#subscriptions.isLost(room),
-    /** The room was subscribed at another shard. `interrupted`: it was live there. */
-    take: (room: string, interrupted: boolean): Promise<void> => this.#subscriptions.take(room, interrupted),
-    /** Returns true if the room was live. */
-    release: (room: string): boolean => this.#subscriptions.remove(room),
     /** Subscribes a channel besides those of rooms. */
     listen: (name: string, channel: OwnChannel): void => {
       this.#ownChannels.add(name, channel);
@@ -243,10 +238,6 @@ export class RedisBackplane implements Backplane {
       this.#listenToCanary();
       this.shard.listenAgain();
     },
-    /** Plain rooms whose last messages nobody else may have got. */
-    unconfirmed: (): Set<string> => this.#writer.unconfirmed.take(),
-    unconfirm: (room: string): void => this.#writer.unconfirmed.add(room),
-    tellGap: (rooms: Iterable<string>): void => this.#writer.tellGap(rooms),
   };
 
   get #canaryChannel(): string {
@@ -309,21 +300,21 @@ export class RedisBackplane implements Backplane {
   /** On each new connection of `#pubsub`. */
   #resubscribe(): void {
     this.#ownChannels.subscribe(this.#pubsub);
-    this.#subscriptions.restore();
+    this.subscriptions.restore();
     const { promotion } = this.#pubsub.server;
-    const unconfirmed = this.#writer.unconfirmed.take();
+    const unconfirmed = this.writer.unconfirmed.take();
     // No failover. After a restart of Redis each node tells its own members of the gap.
     if (promotion === this.#promotion) return;
     this.#promotion = promotion;
     // The last messages that the former master accepted may have reached no other node.
-    this.#writer.tellGap(unconfirmed);
+    this.writer.tellGap(unconfirmed);
   }
 
   /** A message in `bytes`, from `start` to `end`. */
   #receive(channel: string, bytes: Buffer, start: number, end: number): void {
     // From a connection that is being closed: the gap behind it covers this message.
     if (!this.#pubsub.ready) return;
-    const room = this.#subscriptions.receive(channel);
+    const room = this.subscriptions.receive(channel);
     if (room === undefined) this.#ownChannels.receive(channel, bytes, start, end);
     else if (this.#listener !== undefined) deliver(this.#listener, room, bytes, start, end);
   }
@@ -332,7 +323,7 @@ export class RedisBackplane implements Backplane {
   #revoked(channel: string): void {
     const { shard } = this.#options;
     if (this.#ownChannels.revoked(channel)) shard?.redirected();
-    const room = this.#subscriptions.revoked(channel);
+    const room = this.subscriptions.revoked(channel);
     if (room !== undefined) shard?.revoked(room);
   }
 
@@ -354,11 +345,4 @@ export class RedisBackplane implements Backplane {
       this.#onStarted();
     } else this.#log.error({ reason: this.trouble }, 'backplane down: publishes fail until Redis is back');
   }
-}
-
-/** Channels besides those of rooms, and commands about a key, on the connection that is subscribed. */
-export interface Link {
-  listen(name: string, channel: OwnChannel): void;
-  publish(channel: string, text: string): Promise<Reply>;
-  evaluate(script: Script, key: string, values: Words): Promise<Reply>;
 }

@@ -6,11 +6,20 @@
  */
 import type { RedisConnection } from './connection/connection.ts';
 import { isRedirect } from './connection/redirect.ts';
+import type { Reply, Words } from './connection/resp.ts';
+import type { Script } from './script.ts';
 
 export interface OwnChannel {
   receive(bytes: Buffer, start: number, end: number): void;
   /** It is subscribed, on a new connection: what came meanwhile is lost. */
   subscribed(): void;
+}
+
+/** Channels besides those of rooms, and commands about a key, on the connection that is subscribed. */
+export interface Link {
+  listen(name: string, channel: OwnChannel): void;
+  publish(channel: string, text: string): Promise<Reply>;
+  evaluate(script: Script, key: string, values: Words): Promise<Reply>;
 }
 
 export class OwnChannels {

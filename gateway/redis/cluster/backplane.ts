@@ -15,11 +15,11 @@ import {
   type Published,
 } from '../../backplane/backplane.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { type Link, RedisBackplane, type RedisBackplaneOptions } from '../backplane.ts';
+import { RedisBackplane, type RedisBackplaneOptions } from '../backplane.ts';
 import type { RedisServer } from '../connection/server-info.ts';
 import type { Lines } from '../history/queue.ts';
 import { RedisNames, sharedHome } from '../names.ts';
-import type { OwnChannel } from '../own-channels.ts';
+import type { Link, OwnChannel } from '../own-channels.ts';
 import { Rooms } from './rooms.ts';
 import type { Shard, Shards, ShardUser } from './shards.ts';
 import { slotOf, tagOf } from './slots.ts';
@@ -231,10 +231,10 @@ export class ClusterBackplane implements Backplane, ShardUser {
 
   /** A former master may have taken messages that reached nobody else. */
   #tellUnconfirmed(former: RedisBackplane): void {
-    for (const room of former.shard.unconfirmed()) {
+    for (const room of former.writer.unconfirmed.take()) {
       const plane = this.#planeOf(slotOf(room));
-      if (plane !== undefined && plane !== former) plane.shard.tellGap([room]);
-      else former.shard.unconfirm(room);
+      if (plane !== undefined && plane !== former) plane.writer.tellGap([room]);
+      else former.writer.unconfirmed.add(room);
     }
   }
 }

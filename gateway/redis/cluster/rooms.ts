@@ -95,20 +95,20 @@ export class Rooms {
     if (place.plane === owner) {
       this.#restless.delete(room);
       // If it is refused again, it is revoked again.
-      if (owner.shard.isLost(room)) owner.subscribe(room).catch(() => undefined);
-    } else if (place.plane === undefined || place.plane.shard.isLost(room) || waited >= noticeMs) {
+      if (owner.subscriptions.isLost(room)) owner.subscribe(room).catch(() => undefined);
+    } else if (place.plane === undefined || place.plane.subscriptions.isLost(room) || waited >= noticeMs) {
       this.#move(room, place, owner);
     }
   }
 
   #move(room: string, place: Place, owner: RedisBackplane | undefined): void {
-    const wasLive = place.plane?.shard.release(room) ?? false;
+    const wasLive = place.plane?.subscriptions.remove(room) ?? false;
     place.plane = owner;
     if (owner === undefined) this.#restless.set(room, performance.now());
     else {
       this.#restless.delete(room);
       // If it fails, it is subscribed with the next connection.
-      owner.shard.take(room, wasLive).catch(() => undefined);
+      owner.subscriptions.take(room, wasLive).catch(() => undefined);
     }
   }
 }

@@ -170,7 +170,15 @@ export class Shards {
 
   #connect({ host, port }: Primary): RedisConnections {
     const { tls, username, password, database } = this.#address;
-    const address: RedisAddress = { kind: 'single', server: { host, port }, isShard: true, tls, username, password, database };
+    const address: RedisAddress = {
+      kind: 'single',
+      server: { host, port },
+      isShard: true,
+      tls,
+      username,
+      password,
+      database,
+    };
     return new RedisConnections(address, this.#log);
   }
 

@@ -15,6 +15,7 @@ import { type Logger, truncate } from '../../telemetry/log.ts';
 import { evaluation, type Script } from '../script.ts';
 import type { RedisAddress } from './address.ts';
 import { RedisPipeline, type Settle } from './pipeline.ts';
+import { prepare } from './prepare.ts';
 import { isRedirect } from './redirect.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
 import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
@@ -109,7 +110,7 @@ export class RedisConnection {
       ...(address.kind === 'single' ? address.server : undefined),
       ...(address.tls === undefined ? undefined : { tls: address.tls }),
       lazyConnect: true,
-      // `#prepare` sends what ioredis would send: ioredis prints to the console when Redis refuses it.
+      // `prepare` sends what ioredis would send: ioredis prints to the console when Redis refuses it.
       protocol: 2,
       enableReadyCheck: false,
       disableClientInfo: true,
@@ -270,8 +271,16 @@ export class RedisConnection {
     const unsubscribed = this.isSharded && onMessage !== undefined ? onUnsubscribed : undefined;
     const pipeline = new RedisPipeline(stream, { message: onMessage, unsubscribed });
     this.#pipeline = pipeline;
-    this.#prepare(pipeline).then(
-      () => {
+    const { name, scripts = [] } = this.#options;
+    const texts = scripts.map((script) => this.#textOf(script));
+    prepare(pipeline, this.#address, {
+      name,
+      texts,
+      subscribes: onMessage !== undefined,
+      isSharded: this.isSharded,
+    }).then(
+      (server) => {
+        this.#server = server;
         if (this.#pipeline !== pipeline || this.#closing || !this.#peers.agree(this)) return;
         this.#prepared = true;
         this.#log.info({ role: this.#options.role }, 'redis connected');
@@ -294,36 +303,6 @@ export class RedisConnection {
     this.#ticksReady = 0;
     this.#sentBefore = [];
     this.#options.onLost();
-  }
-
-  /** The first commands, in one write. Rejects if Redis is unfit to serve with. */
-  async #prepare(pipeline: RedisPipeline): Promise<void> {
-    const { name, onMessage, scripts = [] } = this.#options;
-    const { username, password, database } = this.#address;
-    const run = (...words: string[]) =>
-      new Promise<Reply>((resolve, reject) => {
-        pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
-      });
-    // RESP3: a connection that is subscribed may send other commands too.
-    const hello = ['HELLO', onMessage === undefined ? '2' : '3'];
-    if (password !== undefined) hello.push('AUTH', username ?? 'default', password);
-    const [, , info] = await Promise.all([
-      run(...hello, 'SETNAME', name).catch((error: Error) => {
-        throw /unknown command|NOPROTO/i.test(error.message)
-          ? new Error('it does not speak RESP3; use Redis 6.2 or newer')
-          : error;
-      }),
-      database === 0
-        ? undefined
-        : run('SELECT', String(database)).catch((error: Error) => {
-            throw new Error(`database ${database} cannot be selected: ${error.message}`);
-          }),
-      run('INFO'),
-      ...scripts.map((script) => run('SCRIPT', 'LOAD', this.#textOf(script))),
-    ]);
-    const unfit = whyUnfit(String(info), this.isSharded);
-    if (unfit !== undefined) throw new Error(unfit);
-    this.#server = readServer(String(info));
   }
 
   /** SCRIPT FLUSH: Redis has forgotten the scripts. It executed nothing of the commands that it refused for that. */

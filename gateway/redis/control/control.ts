@@ -20,8 +20,8 @@ import {
 } from '../../backplane/control.ts';
 import { Commands, type Outcome, Questions } from '../../backplane/questions.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import type { Link } from '../backplane.ts';
 import type { RedisNames } from '../names.ts';
+import type { Link } from '../own-channels.ts';
 import { nodeOf } from '../presence/lease.ts';
 import { readAnswer, readCommand, writeAnswer, writeCommand } from './messages.ts';
 import { blockScript, blocksScript } from './scripts.ts';
