@@ -77,10 +77,12 @@ export class RedisCluster {
     return this.servers.filter(({ pid }) => pid !== undefined && isAlive(pid));
   }
 
-  /** The primary of this slot, as the first running server sees it. */
+  /** The primary of this slot, as most running servers see it. */
   async ownerOf(slot: number): Promise<ClusterServer> {
-    const [witness] = this.running;
-    const port = witness && (await this.#owners(witness)).find(([from, to]) => slot >= from && slot <= to)?.[2];
+    const maps = await Promise.all(this.running.map((server) => this.#owners(server)));
+    const ports = maps.map((map) => map.find(([from, to]) => slot >= from && slot <= to)?.[2]);
+    const votes = (port: number | undefined) => ports.filter((each) => each === port).length;
+    const [port] = ports.sort((one, other) => votes(other) - votes(one));
     const owner = this.servers.find((server) => server.port === port);
     if (owner === undefined) throw new Error(`slot ${slot} has an owner`);
     return owner;
@@ -122,7 +124,12 @@ export class RedisCluster {
     // The new owner first, as redis-cli does: no slot is without an owner.
     const primaries = new Set((await this.#owners(from)).map(([, , port]) => port));
     const others = this.running.filter((each) => each !== to && each !== from && primaries.has(each.port));
-    for (const each of [to, from, ...others]) await this.ask(each, 'CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+    for (const each of [to, from, ...others]) {
+      await this.ask(each, 'CLUSTER', 'SETSLOT', slot, 'NODE', to.id).catch((error: Error) => {
+        // A primary that learns from others that its last slot is gone becomes a replica of the new owner.
+        if (each !== from || !error.message.includes('only with masters')) throw error;
+      });
+    }
   }
 
   /** A new primary without slots. */
@@ -133,6 +140,18 @@ export class RedisCluster {
     await redisCli('--cluster', 'add-node', `127.0.0.1:${server.port}`, `127.0.0.1:${witness?.port}`);
     await this.untilOk();
     return server;
+  }
+
+  /** Takes a primary without slots out. */
+  async remove(server: ClusterServer): Promise<void> {
+    const [witness] = this.others(server);
+    await redisCli('--cluster', 'del-node', `127.0.0.1:${witness?.port}`, server.id);
+    await server.stop();
+    this.servers.splice(this.servers.indexOf(server), 1);
+  }
+
+  others(server: ClusterServer): ClusterServer[] {
+    return this.running.filter((each) => each !== server);
   }
 
   /** The slots of a primary. */
@@ -173,6 +192,8 @@ export class RedisCluster {
     const folder = await mkdtemp(join(tmpdir(), 'roomcast-cluster-'));
     onCleanup(() => rm(folder, { recursive: true, force: true }));
     const settings = ['--cluster-enabled', 'yes', '--cluster-node-timeout', `${nodeTimeoutMs}`];
+    // As docs/operations.md says: else a shard that is away takes all others with it.
+    settings.push('--cluster-require-full-coverage', 'no');
     const more = ['--dir', folder, '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
     const redis = await launchRedisProcess(undefined, [...settings, ...more, ...this.#settings]);
     onCleanup(() => redis.stop());
