@@ -23,13 +23,13 @@ interface Options {
 
 export const ownPrefix = (): string => `rct:${randomBytes(6).toString('hex')}`;
 
-export function shardsOf({ url }: RedisCluster, log: Logger = createLog('silent')): Shards {
+export function shardsOf({ url }: Pick<RedisCluster, 'url'>, log: Logger = createLog('silent')): Shards {
   const address = addressOf(url);
   if (address.kind !== 'cluster') throw new Error('the URL names a cluster');
   return new Shards(address, log);
 }
 
-export function clusterBackplane(cluster: RedisCluster, options: Options = {}): ClusterBackplane {
+export function clusterBackplane(cluster: Pick<RedisCluster, 'url'>, options: Options = {}): ClusterBackplane {
   const { prefix = ownPrefix(), node = 'node', dedupeMs = 60_000, replicated = false, envelopeVersion, log } = options;
   const shards = shardsOf(cluster, log);
   const version = envelopeVersion === undefined ? {} : { envelopeVersion };

@@ -156,7 +156,9 @@ export class ClusterBackplane implements Backplane, ShardUser {
     const gained = new Map<Shard, number[]>();
     for (const slot of slots) {
       const shard = this.#shards.of(slot);
-      if (shard !== undefined) gained.set(shard, [...(gained.get(shard) ?? []), slot]);
+      const own = shard && gained.get(shard);
+      if (own !== undefined) own.push(slot);
+      else if (shard !== undefined) gained.set(shard, [slot]);
     }
     for (const [shard, own] of gained) {
       const keys = own.map((slot) => this.#names.lineOf(slot));
