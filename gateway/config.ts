@@ -201,8 +201,10 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
     }
   }
   if (address === undefined) return undefined;
-  if (address.kind === 'cluster') {
-    mistakes.push('GATEWAY_REDIS_URL names a Cluster, which this version does not know yet; name one Redis, redis://.');
+  if (address.kind === 'cluster' && isSet(settings.webhookUrl)) {
+    mistakes.push(
+      'GATEWAY_WEBHOOK_URL does not work with a Cluster in GATEWAY_REDIS_URL yet; use one Redis or Sentinel for webhooks.',
+    );
   }
   for (const part of ['username', 'password'] as const) {
     if (address[part] === undefined || { username, password }[part] === undefined) continue;

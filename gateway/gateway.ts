@@ -30,7 +30,6 @@ import { Renewals } from './operations/renewals.ts';
 import type { Dialect } from './protocol/dialect.ts';
 import { roomcast } from './protocol/roomcast/dialect.ts';
 import { MessageStamper } from './protocol/roomcast/message.ts';
-import { RedisConnections } from './redis/connection/connections.ts';
 import { Reload, type Reloadable } from './reload.ts';
 import { Access } from './rooms/access.ts';
 import { Backpressure } from './rooms/backpressure.ts';
@@ -40,7 +39,7 @@ import { Freeze } from './rooms/freeze.ts';
 import { Hub } from './rooms/hub.ts';
 import { Presence } from './rooms/presence.ts';
 import { type RuledParts, reloadableRules } from './rooms-file.ts';
-import { createShared, type Shared } from './stores.ts';
+import { createShared, redisAt, type Shared } from './stores.ts';
 import { tellEvents } from './telemetry/events.ts';
 import { Faults } from './telemetry/faults.ts';
 import type { Gauges, SlowPolicy } from './telemetry/gauges.ts';
@@ -144,7 +143,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const demo = config.demo ? new Demo(config, () => drain(open, rehearsal)) : undefined;
   const fallbackRules = demo === undefined ? [] : demoRules;
   const access = new Access([...config.rules, ...fallbackRules]);
-  const redis = config.redis === undefined ? undefined : new RedisConnections(config.redis, log);
+  const redis = config.redis === undefined ? undefined : redisAt(config.redis, log);
   // Unique per process: a node may keep its name across restarts.
   const instance = `${config.nodeId}-${randomBytes(5).toString('hex')}`;
   const { backplane, control, store, occupancy, outbox } = createShared(config, redis, instance, access, log);

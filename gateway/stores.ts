@@ -14,9 +14,15 @@ import { maxKeptEvents, type Outbox } from './backplane/outbox.ts';
 import type { PresenceStore } from './backplane/presence.ts';
 import type { Config } from './config.ts';
 import { RedisBackplane } from './redis/backplane.ts';
-import type { RedisConnections } from './redis/connection/connections.ts';
+import { ClusterBackplane } from './redis/cluster/backplane.ts';
+import { ClusterPresenceConnections } from './redis/cluster/presence.ts';
+import { Shards } from './redis/cluster/shards.ts';
+import type { RedisAddress } from './redis/connection/address.ts';
+import { RedisConnections } from './redis/connection/connections.ts';
 import { RedisControl } from './redis/control/control.ts';
+import { RedisNames, sharedHome } from './redis/names.ts';
 import { RedisOutbox } from './redis/outbox/outbox.ts';
+import { OnePresenceConnection } from './redis/presence/connections.ts';
 import { RedisPresence } from './redis/presence/presence.ts';
 import type { Access } from './rooms/access.ts';
 import type { Logger } from './telemetry/log.ts';
@@ -30,10 +36,15 @@ export interface Shared {
   outbox: Outbox | undefined;
 }
 
+/** To one master, or to the shards of a cluster. Nothing is connected yet. */
+export function redisAt(address: RedisAddress, log: Logger): RedisConnections | Shards {
+  return address.kind === 'cluster' ? new Shards(address, log) : new RedisConnections(address, log);
+}
+
 /** Nothing is connected yet. `redis`: undefined for memory. */
 export function createShared(
   { ack, dedupeMs, nodeId: node, redisPrefix: prefix, webhookEvents: types, webhookUrl }: Config,
-  redis: RedisConnections | undefined,
+  redis: RedisConnections | Shards | undefined,
   instance: string,
   access: Access,
   log: Logger,
@@ -53,11 +64,22 @@ export function createShared(
       outbox,
     };
   }
-  const backplane = new RedisBackplane({ redis, prefix, node, dedupeMs, replicated: ack === 'replicated' }, log);
+  const options = { prefix, node, dedupeMs, replicated: ack === 'replicated' };
+  if (redis instanceof Shards) {
+    const names = new RedisNames(prefix, redis.database, sharedHome);
+    const backplane = new ClusterBackplane({ ...options, shards: redis }, log);
+    const connections = new ClusterPresenceConnections(redis);
+    const store = new RedisPresence({ connections, names, instance, announces, tells }, log);
+    const { link } = backplane;
+    const control = new RedisControl({ names, instance, link, liveInstances: () => store.liveInstances() }, log);
+    return { backplane, store, control, occupancy: undefined, outbox: undefined };
+  }
+  const names = new RedisNames(prefix, redis.database);
+  const backplane = new RedisBackplane({ ...options, redis }, log);
   const outbox = webhookUrl === undefined ? undefined : new RedisOutbox({ redis, prefix, instance, types, most }, log);
-  const store = new RedisPresence({ redis, prefix, instance, announces, tells, outbox }, log);
+  const connections = new OnePresenceConnection(redis);
+  const store = new RedisPresence({ connections, names, instance, announces, tells, outbox }, log);
   const { link } = backplane;
-  const liveInstances = () => store.liveInstances();
-  const control = new RedisControl({ prefix, database: redis.database, instance, link, liveInstances }, log);
+  const control = new RedisControl({ names, instance, link, liveInstances: () => store.liveInstances() }, log);
   return { backplane, store, control, occupancy: outbox && store.occupancy, outbox };
 }

@@ -16,36 +16,28 @@ import {
   type BackplaneListener,
   type HistoryPage,
   type HistoryQuery,
-  type HistoryRule,
-  maxPublishBytesInFlight,
-  maxPublishesInFlight,
-  maxReadsInFlight,
   type Publication,
   type Published,
 } from '../backplane/backplane.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { Canary } from './canary.ts';
-import { type RedisConnection, type RedisConnectionOptions, type RedisRole, tickMs } from './connection/connection.ts';
+import { type RedisConnection, type RedisConnectionOptions, tickMs } from './connection/connection.ts';
 import type { RedisConnections } from './connection/connections.ts';
-import type { Reply, ReplyError, Words } from './connection/resp.ts';
-import { inClusterMode } from './connection/server-info.ts';
+import { isRedirect } from './connection/redirect.ts';
+import type { ReplyError } from './connection/resp.ts';
+import type { RedisRole } from './connection/role.ts';
+import { inClusterMode, type RedisServer } from './connection/server-info.ts';
 import { controlScripts } from './control/scripts.ts';
 import { deliver } from './delivery.ts';
 import { type EnvelopeVersion, EnvelopeWriter } from './envelope.ts';
 import { appendScript, lineScript, readHistoryScript } from './history/commands.ts';
-import { HistoryQueue } from './history/queue.ts';
+import { HistoryQueue, type Lines } from './history/queue.ts';
 import { RedisNames } from './names.ts';
-import { type OwnChannel, OwnChannels } from './own-channels.ts';
-import { readScript } from './script.ts';
+import { type Link, type OwnChannel, OwnChannels } from './own-channels.ts';
 import { Subscriptions } from './subscriptions.ts';
-import { UnconfirmedRooms } from './unconfirmed-rooms.ts';
+import { publishOnce, Writer } from './writer.ts';
 
 const startTimeoutMs = 3_000;
-
-/** Of the write probe. It needs every command that another message needs. */
-const canaryRule: HistoryRule = { size: 1, maxBytes: 1, ttlSeconds: 60 };
-
-const publishOnce = readScript('script.lua', 'publish.lua');
 
 export interface RedisBackplaneOptions {
   redis: RedisConnections;
@@ -57,21 +49,37 @@ export interface RedisBackplaneOptions {
   replicated: boolean;
   /** Of the envelopes that this node writes; it reads all versions. */
   envelopeVersion?: EnvelopeVersion;
+  /** This is one server of a cluster: gateway/redis/cluster/backplane.ts. */
+  shard?: Shard;
+}
+
+/** What a shard asks of its cluster, and tells it. */
+export interface Shard {
+  /** A name that lies in one of its slots. */
+  home: string;
+  /** The lines of its slots. Called on each new connection. */
+  lines(server: RedisServer): Lines;
+  /** A slot is not at this server any more, or it cannot serve. */
+  redirected(): void;
+  /** The room is not subscribed here any more. */
+  revoked(room: string): void;
 }
 
 export class RedisBackplane implements Backplane {
+  /** Public for gateway/redis/cluster only, which moves rooms from one to another. */
+  readonly subscriptions: Subscriptions;
+  readonly writer: Writer;
   readonly #options: RedisBackplaneOptions;
   readonly #log: Logger;
-  readonly #names: RedisNames;
   readonly #history: RedisConnection;
   readonly #pubsub: RedisConnection;
   readonly #historyQueue: HistoryQueue;
-  readonly #subscriptions: Subscriptions;
   readonly #ownChannels = new OwnChannels();
   readonly #canary: Canary;
-  readonly #canaryChannel: string;
-  readonly #envelopes: EnvelopeWriter;
-  readonly #unconfirmed = new UnconfirmedRooms();
+  /** Of names in the canary's channel: of this process. */
+  readonly #run = randomBytes(6).toString('hex');
+  /** In a cluster its home may move. */
+  #names: RedisNames;
   /** Of the last master that `#pubsub` was connected to. */
   #promotion = '';
   readonly #connectedBefore = new Set<RedisRole>();
@@ -79,21 +87,16 @@ export class RedisBackplane implements Backplane {
   #listener: BackplaneListener | undefined;
   #wasUp = false;
   #onStarted: () => void = () => undefined;
-  #publishesInFlight = 0;
-  #bytesInFlight = 0;
-  #readsInFlight = 0;
 
   constructor(options: RedisBackplaneOptions, log: Logger) {
-    const { redis, prefix, node, dedupeMs } = options;
+    const { redis, prefix, dedupeMs, replicated, shard } = options;
     this.#options = options;
     this.#log = log;
-    this.#envelopes = new EnvelopeWriter(options.envelopeVersion);
-    this.#names = new RedisNames(prefix, redis.database);
-    this.#canaryChannel = this.#names.canaryChannel(node, randomBytes(6).toString('hex'));
+    this.#names = new RedisNames(prefix, redis.database, shard?.home);
     this.#history = this.#connection('history', {
       scripts: [publishOnce, lineScript, appendScript, readHistoryScript],
       onReady: () => {
-        this.#historyQueue.settleLine();
+        this.#historyQueue.settle();
         this.#sendCanary();
       },
       onSecond: () => this.#sendCanary(),
@@ -101,34 +104,41 @@ export class RedisBackplane implements Backplane {
     this.#pubsub = this.#connection('pubsub', {
       scripts: [publishOnce, ...controlScripts],
       onMessage: (channel, bytes, start, end) => this.#receive(channel, bytes, start, end),
+      onUnsubscribed: (channel) => this.#revoked(channel),
       onReady: () => this.#resubscribe(),
-      onLost: () => this.#subscriptions.lost(),
-      onMasterProbe: () => this.#unconfirmed.probe(),
-      onMasterConfirmed: () => this.#unconfirmed.confirm(),
+      onLost: () => {
+        this.subscriptions.lost();
+        this.#ownChannels.lost();
+      },
+      onMasterProbe: () => this.writer.unconfirmed.probe(),
+      onMasterConfirmed: () => this.writer.unconfirmed.confirm(),
     });
-    this.#historyQueue = new HistoryQueue(this.#history, this.#names, dedupeMs);
-    this.#subscriptions = new Subscriptions(
+    const lines = () => shard?.lines(this.#history.server) ?? { keys: [this.#names.homeLine], whole: [] };
+    this.#historyQueue = new HistoryQueue(this.#history, this.#names, dedupeMs, lines);
+    this.writer = new Writer({
+      ...{ names: this.#names, pubsub: this.#pubsub, history: this.#history, queue: this.#historyQueue },
+      ...{ envelopes: new EnvelopeWriter(options.envelopeVersion), dedupeMs, replicated },
+    });
+    this.subscriptions = new Subscriptions(
       (room) => this.#names.channel(room),
       {
-        subscribe: (channels) => this.#pubsub.run(['SUBSCRIBE', ...channels], channels.length),
-        unsubscribe: (channels) => this.#pubsub.run(['UNSUBSCRIBE', ...channels], channels.length),
+        ...(shard === undefined ? {} : { most: 1 }),
+        subscribe: (channels) => this.#pubsub.subscribe(channels),
+        unsubscribe: (channels) => this.#pubsub.unsubscribe(channels),
       },
-      (error) => this.#pubsub.reconnect(error.message),
+      (error, rooms) => this.#notSubscribed(error, rooms),
     );
     this.#canary = new Canary({
-      publish: (text) => this.#history.run(['PUBLISH', this.#canaryChannel, text]),
-      probeWrite: () => this.#probeWrite(),
+      publish: (text) => this.#history.run(this.#history.publishing(this.#canaryChannel, text)),
+      probeWrite: () => {
+        const { canary, homeLine } = this.#names;
+        return this.writer.probe(canary, homeLine, this.#canaryChannel, options.node);
+      },
       onRoundTrip: (seconds) => this.#listener?.roundTrip(seconds),
       onLost: () => redis.renew('a canary that Redis accepted has not come back'),
       log,
     });
-    this.#ownChannels.add(this.#canaryChannel, {
-      receive: (bytes, start, end) => {
-        this.#canary.receive(bytes.toString('latin1', start, end));
-        this.#noticeState();
-      },
-      subscribed: () => this.#sendCanary(),
-    });
+    this.#listenToCanary();
   }
 
   get up(): boolean {
@@ -146,7 +156,7 @@ export class RedisBackplane implements Backplane {
   async start(listener: BackplaneListener): Promise<void> {
     this.#listener = listener;
     this.#options.redis.onRefused = (error) => this.#refused(error);
-    this.#subscriptions.onRestored = (room) => listener.gap(room, 'interrupted');
+    this.subscriptions.onRestored = (room) => listener.gap(room, 'interrupted');
     this.#timer = setInterval(() => {
       this.#canary.tick();
       this.#noticeState();
@@ -163,115 +173,86 @@ export class RedisBackplane implements Backplane {
   }
 
   subscribe(room: string): Promise<void> {
-    return this.#subscriptions.add(room);
+    return this.subscriptions.add(room);
   }
 
   unsubscribe(room: string): void {
-    this.#subscriptions.remove(room);
+    this.subscriptions.remove(room);
   }
 
   publish(publication: Publication): Promise<Published> {
     // Open connections are not enough: they may lead to servers that do not reach each other.
     if (!this.#canary.flows) return Promise.reject(new BackplaneError('unavailable', 'Redis is away'));
-    const bytes = Buffer.byteLength(publication.prefix) + Buffer.byteLength(publication.suffix);
-    if (this.#publishesInFlight >= maxPublishesInFlight || this.#bytesInFlight + bytes > maxPublishBytesInFlight) {
-      return Promise.reject(new BackplaneError('unavailable', 'too many publishes wait for Redis'));
-    }
-    this.#publishesInFlight++;
-    this.#bytesInFlight += bytes;
-    const settled = () => {
-      this.#publishesInFlight--;
-      this.#bytesInFlight -= bytes;
-    };
-    if (!this.#options.replicated) return this.#write(publication, settled);
-    return this.#andReplicated(this.#write(publication, () => undefined)).finally(settled);
+    return this.writer.publish(publication);
+  }
+
+  read(room: string, query: HistoryQuery): Promise<HistoryPage> {
+    return this.writer.read(room, query);
   }
 
   /** Channels besides those of rooms, and commands on the same connection. Call `listen` before `start`. */
-  readonly link = {
-    listen: (name: string, channel: OwnChannel): void => this.#ownChannels.add(name, channel),
-    run: (words: Words): Promise<Reply> => this.#pubsub.run(words),
+  readonly link: Link = {
+    listen: (name, channel) => this.#ownChannels.add(name, channel),
+    publish: (channel, text) => this.#pubsub.run(this.#pubsub.publishing(channel, text)),
+    evaluate: (script, key, values) => this.#pubsub.run(this.#pubsub.evaluation(script, [key], values)),
   };
 
   renew(): void {
     // At once: no room may be confirmed on the connection that is closed.
-    this.#subscriptions.lost();
+    this.subscriptions.lost();
     this.#pubsub.reconnect('the node stood still');
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#listener = undefined;
-    this.#subscriptions.close();
+    this.subscriptions.close();
     this.#history.close();
     this.#pubsub.close();
   }
 
-  async read(room: string, query: HistoryQuery): Promise<HistoryPage> {
-    if (this.#readsInFlight >= maxReadsInFlight) {
-      throw new BackplaneError('unavailable', 'too many reads wait for Redis');
-    }
-    this.#readsInFlight++;
-    try {
-      return await this.#historyQueue.read(room, query);
-    } finally {
-      this.#readsInFlight--;
-    }
+  /** For gateway/redis/cluster: what changes when slots move. */
+  readonly shard = {
+    /** The server, if its lines are settled. */
+    server: (): RedisServer | undefined =>
+      this.#history.ready && this.#historyQueue.settled ? this.#history.server : undefined,
+    connection: (): RedisConnection | undefined => (this.#history.ready ? this.#history : undefined),
+    /** Subscribes a channel besides those of rooms. */
+    listen: (name: string, channel: OwnChannel): void => {
+      this.#ownChannels.add(name, channel);
+      this.shard.listenAgain();
+    },
+    unlisten: (name: string): void => this.#ownChannels.remove(name, this.#pubsub),
+    listenAgain: (): void => {
+      if (this.#pubsub.ready) this.#ownChannels.subscribe(this.#pubsub);
+    },
+    /** What is sent behind it finds these lines settled. */
+    settleLines: (lines: Lines): void => {
+      // If it fails, the connection has logged it; then the first message of a room is refused, and settles them.
+      if (this.#history.ready) this.#historyQueue.settleLines(lines).catch(() => undefined);
+    },
+    /** Canaries fly in this slot from now on. */
+    moveHome: (home: string): void => {
+      this.#ownChannels.remove(this.#canaryChannel, this.#pubsub);
+      this.#canary.interrupted();
+      this.#names = this.#names.at(home);
+      this.#listenToCanary();
+      this.shard.listenAgain();
+    },
+  };
+
+  get #canaryChannel(): string {
+    return this.#names.canaryChannel(this.#options.node, this.#run);
   }
 
-  /** `settled` is called first. Hot path: one promise for each message. */
-  #write(publication: Publication, settled: () => void): Promise<Published> {
-    const { room, dedupe, history } = publication;
-    const channel = this.#names.channel(room);
-    const key = dedupe === undefined ? undefined : JSON.stringify([dedupe.by, dedupe.key]);
-    const dedupeKey = key === undefined ? undefined : `${this.#names.room(room)}:key:${key}`;
-    return new Promise((resolve, reject) => {
-      if (history !== undefined) {
-        const settle = (error: Error | undefined, published: Published | undefined) => {
-          settled();
-          if (published === undefined) reject(error);
-          else resolve(published);
-        };
-        const header = this.#envelopes.historyHeader(publication);
-        const keys = this.#names.room(room);
-        this.#historyQueue.add({ publication, header, rule: history, room: keys, channel, dedupeKey, settle });
-      } else {
-        // WAIT counts the writes of its own connection only.
-        const connection = this.#options.replicated ? this.#history : this.#pubsub;
-        // With a key it is a write: a replica refuses it.
-        if (dedupeKey === undefined) this.#unconfirmed.add(room);
-        connection.send(this.#publishing(publication, channel, dedupeKey), (error, reply) => {
-          settled();
-          if (error === undefined) resolve({ duplicate: dedupeKey !== undefined && reply === 0 });
-          else reject(error);
-        });
-      }
+  #listenToCanary(): void {
+    this.#ownChannels.add(this.#canaryChannel, {
+      receive: (bytes, start, end) => {
+        this.#canary.receive(bytes.toString('latin1', start, end));
+        this.#noticeState();
+      },
+      subscribed: () => this.#sendCanary(),
     });
-  }
-
-  #publishing(publication: Publication, channel: string, dedupeKey: string | undefined): Words {
-    const envelope = this.#envelopes.message(publication);
-    return dedupeKey === undefined
-      ? ['PUBLISH', channel, envelope]
-      : ['EVALSHA', publishOnce.sha, 1, dedupeKey, this.#options.dedupeMs, channel, envelope];
-  }
-
-  #andReplicated<Result>(written: Promise<Result>): Promise<Result> {
-    return Promise.all([written, this.#historyQueue.replicated()]).then(([result]) => result);
-  }
-
-  /** Keeps a message in a room of its own. It is published on the canary channel, which ignores it. */
-  #probeWrite(): Promise<unknown> {
-    const { canary: room } = this.#names;
-    const written = new Promise<unknown>((resolve, reject) => {
-      const settle = (error: Error | undefined) => (error === undefined ? resolve(undefined) : reject(error));
-      const publication = { room: '', prefix: '{"offset":', suffix: '}', at: Date.now() };
-      const dedupeKey = `${room}:key:${this.#options.node}`;
-      const header = this.#envelopes.historyHeader(publication);
-      const channel = this.#canaryChannel;
-      this.#historyQueue.probe({ publication, header, rule: canaryRule, room, channel, dedupeKey, settle });
-    });
-    return this.#options.replicated ? this.#andReplicated(written) : written;
   }
 
   #connection(
@@ -292,39 +273,59 @@ export class RedisBackplane implements Backplane {
         if (this.#inClusterMode) this.#onStarted();
         this.#canary.interrupted();
         this.#noticeState();
+        this.#options.shard?.redirected();
       },
     });
   }
 
-  #refused({ message }: ReplyError): void {
+  #refused(error: ReplyError): void {
+    const { shard, redis } = this.#options;
+    if (shard !== undefined && isRedirect(error)) {
+      shard.redirected();
+      return;
+    }
     this.#canary.suspectWrites();
-    if (message.includes('STALE') && this.#historyQueue.lineSettled) this.#options.redis.renew(message);
+    if (!error.message.includes('STALE') || !this.#historyQueue.settled) return;
+    // A slot has come with its line.
+    if (shard !== undefined) this.#historyQueue.settle();
+    else redis.renew(error.message);
+  }
+
+  /** Rooms that Redis did not subscribe. */
+  #notSubscribed(error: Error, rooms: readonly string[]): void {
+    const { shard } = this.#options;
+    if (shard === undefined || !isRedirect(error)) this.#pubsub.reconnect(error.message);
+    else for (const room of rooms) shard.revoked(room);
   }
 
   /** On each new connection of `#pubsub`. */
   #resubscribe(): void {
     this.#ownChannels.subscribe(this.#pubsub);
-    this.#subscriptions.restore();
+    this.subscriptions.restore();
     const { promotion } = this.#pubsub.server;
-    const unconfirmed = this.#unconfirmed.take();
+    const unconfirmed = this.writer.unconfirmed.take();
     // No failover. After a restart of Redis each node tells its own members of the gap.
     if (promotion === this.#promotion) return;
     this.#promotion = promotion;
     // The last messages that the former master accepted may have reached no other node.
-    for (const room of unconfirmed) {
-      this.#pubsub.send(['PUBLISH', this.#names.channel(room), this.#envelopes.gap(Date.now())], (error) => {
-        if (error !== undefined) this.#unconfirmed.add(room);
-      });
-    }
+    this.writer.tellGap(unconfirmed);
   }
 
   /** A message in `bytes`, from `start` to `end`. */
   #receive(channel: string, bytes: Buffer, start: number, end: number): void {
     // From a connection that is being closed: the gap behind it covers this message.
     if (!this.#pubsub.ready) return;
-    const room = this.#subscriptions.receive(channel);
+    const room = this.subscriptions.receive(channel);
     if (room === undefined) this.#ownChannels.receive(channel, bytes, start, end);
     else if (this.#listener !== undefined) deliver(this.#listener, room, bytes, start, end);
+  }
+
+  /** In a cluster: the slot of the channel has moved, or this node has left it. */
+  #revoked(channel: string): void {
+    const { shard } = this.#options;
+    if (this.#ownChannels.revoked(channel)) shard?.redirected();
+    const room = this.subscriptions.revoked(channel);
+    if (room !== undefined) shard?.revoked(room);
   }
 
   /** If true, the backplane can never be up. */

@@ -9,6 +9,7 @@
 import { BackplaneError } from '../backplane/backplane.ts';
 import { type Logger, truncate } from '../telemetry/log.ts';
 import { tickMs } from './connection/connection.ts';
+import { isRedirect } from './connection/redirect.ts';
 
 /** Down after so many ticks (gateway/redis/connection/connection.ts) without a canary: 3 s. */
 const lostTicks = 12;
@@ -74,7 +75,7 @@ export class Canary {
     this.#secondsSinceWriteProbe = writeProbeSeconds;
   }
 
-  /** A connection is lost: canaries in flight need not come back. */
+  /** A connection is lost, or the channel is another one: canaries in flight need not come back. */
   interrupted(): void {
     this.#ticksSinceAccepted = undefined;
     this.suspectWrites();
@@ -112,8 +113,8 @@ export class Canary {
   #refused(error: unknown): void {
     if (!(error instanceof BackplaneError)) throw error;
     this.suspectWrites();
-    // Not refused: Redis is away.
-    if (error.cause === undefined) return;
+    // Not refused: Redis is away, or its slot has moved.
+    if (error.cause === undefined || isRedirect(error)) return;
     this.#refusal = truncate(error.cause.message);
     this.#parts.log.error({ error: this.#refusal }, 'redis refuses writes');
   }

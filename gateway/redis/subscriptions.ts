@@ -12,6 +12,8 @@ import { BackplaneError } from '../backplane/backplane.ts';
 const channelsPerCommand = 1_000;
 
 export interface SubscribeCommands {
+  /** Channels of one `subscribe`; default: 1,000. Sharded channels of different slots need a command each. */
+  readonly most?: number;
   subscribe(channels: string[]): Promise<unknown>;
   unsubscribe(channels: string[]): Promise<unknown>;
 }
@@ -39,17 +41,23 @@ const away = () => new BackplaneError('unavailable', 'Redis is away');
 export class Subscriptions {
   readonly #channelOf: (room: string) => string;
   readonly #commands: SubscribeCommands;
-  readonly #onFailed: (error: Error) => void;
+  readonly #onFailed: (error: Error, rooms: readonly string[]) => void;
   /** By channel. */
   readonly #subscriptions = new Map<string, Subscription>();
   #waiting: Command[] = [];
+  /** Channels of UNSUBSCRIBE commands in flight, each as often as it is in one. */
+  readonly #leaving = new Map<string, number>();
   #connected = false;
 
   /** An interrupted room is subscribed again. Called before its next message. */
   onRestored: (room: string) => void = () => undefined;
 
-  /** `onFailed`: a SUBSCRIBE failed. Reconnect, or its rooms stay deaf on an open connection. */
-  constructor(channelOf: (room: string) => string, commands: SubscribeCommands, onFailed: (error: Error) => void) {
+  /** `onFailed`: a SUBSCRIBE failed. Reconnect, or move its rooms, or they stay deaf on an open connection. */
+  constructor(
+    channelOf: (room: string) => string,
+    commands: SubscribeCommands,
+    onFailed: (error: Error, rooms: readonly string[]) => void,
+  ) {
     this.#channelOf = channelOf;
     this.#commands = commands;
     this.#onFailed = onFailed;
@@ -70,13 +78,41 @@ export class Subscriptions {
     return subscription.confirmed.promise;
   }
 
-  remove(room: string): void {
+  /** Returns true if messages are missed from now on, or were before: it was live. */
+  remove(room: string): boolean {
     const channel = this.#channelOf(room);
     const subscription = this.#subscriptions.get(channel);
-    if (subscription === undefined) return;
+    if (subscription === undefined) return false;
     this.#subscriptions.delete(channel);
     subscription.confirmed.reject(away());
     if (subscription.state !== 'lost') this.#enqueue('unsubscribe', subscription);
+    return subscription.interrupted || subscription.state === 'live';
+  }
+
+  /** As `add`, for a room that was subscribed at another server. `interrupted`: it was live there. */
+  take(room: string, interrupted: boolean): Promise<void> {
+    const channel = this.#channelOf(room);
+    const subscription = { room, channel, state: 'lost' as const, interrupted, attempt: 0, confirmed: deferred() };
+    this.#subscriptions.set(channel, subscription);
+    return this.add(room);
+  }
+
+  /** It is not subscribed, and nothing is under way. */
+  isLost(room: string): boolean {
+    return this.#subscriptions.get(this.#channelOf(room))?.state === 'lost';
+  }
+
+  /**
+   * Redis says that the channel is not subscribed any more. Returns its room, which is lost, or undefined if this node had asked
+   * for it: what is sent behind an UNSUBSCRIBE in flight finds out by itself.
+   */
+  revoked(channel: string): string | undefined {
+    const subscription = this.#subscriptions.get(channel);
+    if (subscription === undefined || subscription.state === 'lost' || this.#leaving.has(channel)) return undefined;
+    // Its SUBSCRIBE may have been answered in this very turn.
+    subscription.attempt++;
+    lose(subscription);
+    return subscription.room;
   }
 
   /** A message came on this channel. Returns its room; undefined if it is not subscribed any more. */
@@ -120,7 +156,8 @@ export class Subscriptions {
     if (this.#waiting.length === 0) setImmediate(() => this.#write());
     const entry = { subscription, attempt: subscription.attempt };
     const last = this.#waiting.at(-1);
-    if (last?.verb === verb && last.subscriptions.length < channelsPerCommand) last.subscriptions.push(entry);
+    const most = verb === 'subscribe' ? (this.#commands.most ?? channelsPerCommand) : channelsPerCommand;
+    if (last?.verb === verb && last.subscriptions.length < most) last.subscriptions.push(entry);
     else this.#waiting.push({ verb, subscriptions: [entry] });
   }
 
@@ -129,10 +166,22 @@ export class Subscriptions {
     this.#waiting = [];
     for (const { verb, subscriptions } of commands) {
       const channels = subscriptions.map(({ subscription }) => subscription.channel);
-      // If it fails, `receive` ignores the channel until the next connection.
-      if (verb === 'unsubscribe') this.#commands.unsubscribe(channels).catch(() => undefined);
+      if (verb === 'unsubscribe') this.#unsubscribe(channels);
       else this.#subscribe(channels, subscriptions);
     }
+  }
+
+  #unsubscribe(channels: string[]): void {
+    for (const channel of channels) this.#leaving.set(channel, (this.#leaving.get(channel) ?? 0) + 1);
+    const done = () => {
+      for (const channel of channels) {
+        const left = (this.#leaving.get(channel) ?? 1) - 1;
+        if (left === 0) this.#leaving.delete(channel);
+        else this.#leaving.set(channel, left);
+      }
+    };
+    // If it fails, `receive` ignores the channel until the next connection.
+    this.#commands.unsubscribe(channels).then(done, done);
   }
 
   #subscribe(channels: string[], asked: Command['subscriptions']): void {
@@ -150,8 +199,12 @@ export class Subscriptions {
         }
       },
       (error: Error) => {
-        for (const subscription of current()) lose(subscription);
-        this.#onFailed(error);
+        const failed = current();
+        for (const subscription of failed) lose(subscription);
+        this.#onFailed(
+          error,
+          failed.map(({ room }) => room),
+        );
       },
     );
   }

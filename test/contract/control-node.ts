@@ -3,6 +3,7 @@
  * told. With Redis it lives as a gateway does: with a lease, and subscribed.
  */
 import { randomBytes } from 'node:crypto';
+import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import {
   type Answers,
   type Command,
@@ -12,12 +13,18 @@ import {
 } from '../../gateway/backplane/control.ts';
 import { MemoryControl } from '../../gateway/backplane/memory/control.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
+import { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
+import { ClusterPresenceConnections } from '../../gateway/redis/cluster/presence.ts';
 import { RedisControl } from '../../gateway/redis/control/control.ts';
+import { RedisNames, sharedHome } from '../../gateway/redis/names.ts';
+import { OnePresenceConnection } from '../../gateway/redis/presence/connections.ts';
 import { RedisPresence } from '../../gateway/redis/presence/presence.ts';
 import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from '../support/cleanup.ts';
+import type { RedisCluster } from '../support/redis-cluster.ts';
 import { redisConnections } from '../support/redis-connections.ts';
 import { until } from '../support/until.ts';
+import { shardsOf } from './cluster-node.ts';
 import { Recorder } from './recorder.ts';
 
 const deadlineMs = 10_000;
@@ -133,15 +140,31 @@ export function redisNode(
   const instance = instanceOf(node);
   const redis = redisConnections(url, log);
   const backplane = new RedisBackplane({ redis, prefix, node, dedupeMs: 60_000, replicated: false }, log);
-  const presence = new RedisPresence(
-    { redis: redisConnections(leasesUrl, log), prefix, instance, announces: () => false },
-    log,
-  );
+  const names = new RedisNames(prefix, redis.database);
+  const connections = new OnePresenceConnection(redisConnections(leasesUrl, log));
+  const presence = new RedisPresence({ connections, names, instance, announces: () => false }, log);
   const liveInstances = () => presence.liveInstances();
-  const channel = new RedisControl(
-    { prefix, database: redis.database, instance, link: backplane.link, liveInstances },
-    log,
-  );
+  const channel = new RedisControl({ names, instance, link: backplane.link, liveInstances }, log);
+  return onRedis(backplane, presence, channel, instance);
+}
+
+/** A node on a Redis Cluster. */
+export function clusterNode(cluster: RedisCluster, prefix: string, log = createLog('silent')): ControlNode {
+  count += 1;
+  const node = `node-${count}`;
+  const instance = instanceOf(node);
+  // As in a gateway: one set of connections for everything.
+  const shards = shardsOf(cluster, log);
+  const names = new RedisNames(prefix, shards.database, sharedHome);
+  const backplane = new ClusterBackplane({ shards, prefix, node, dedupeMs: 60_000, replicated: false }, log);
+  const connections = new ClusterPresenceConnections(shards);
+  const presence = new RedisPresence({ connections, names, instance, announces: () => false }, log);
+  const liveInstances = () => presence.liveInstances();
+  const channel = new RedisControl({ names, instance, link: backplane.link, liveInstances }, log);
+  return onRedis(backplane, presence, channel, instance);
+}
+
+function onRedis(backplane: Backplane, presence: RedisPresence, channel: RedisControl, instance: string): ControlNode {
   const quiet = { changed: () => undefined, outOfSync: () => undefined, reaped: () => undefined };
   const recorder = new Recorder(backplane);
   return new ControlNode(channel, instance, {

@@ -11,7 +11,9 @@ import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import type { OccupancyStore } from '../../gateway/backplane/occupancy.ts';
 import { type EventType, eventTypes, type Outbox, senderMs } from '../../gateway/backplane/outbox.ts';
 import type { PresenceStore, Present } from '../../gateway/backplane/presence.ts';
+import { RedisNames } from '../../gateway/redis/names.ts';
 import { RedisOutbox } from '../../gateway/redis/outbox/outbox.ts';
+import { OnePresenceConnection } from '../../gateway/redis/presence/connections.ts';
 import { RedisPresence } from '../../gateway/redis/presence/presence.ts';
 import { createLog } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from '../support/cleanup.ts';
@@ -79,7 +81,8 @@ function redis({ types = eventTypes, most = 1_000, prefix = ownPrefix() }: Optio
     const shared = { redis: redisConnections(inject('redisUrl'), log), prefix, instance };
     const outbox = new RedisOutbox({ ...shared, types, most }, log);
     const tells = (room: string) => room !== quiet;
-    const store = new RedisPresence({ ...shared, announces: () => false, tells, outbox }, log);
+    const [connections, names] = [new OnePresenceConnection(shared.redis), new RedisNames(prefix, 0)];
+    const store = new RedisPresence({ connections, names, instance, announces: () => false, tells, outbox }, log);
     return new Node(instance, outbox, store.occupancy, store);
   });
 }

@@ -8,6 +8,8 @@ import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import type { PresenceListener, PresencePage, PresenceStore, Present } from '../../gateway/backplane/presence.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
 import { type EnvelopeVersion, writtenVersion } from '../../gateway/redis/envelope.ts';
+import { RedisNames } from '../../gateway/redis/names.ts';
+import { OnePresenceConnection } from '../../gateway/redis/presence/connections.ts';
 import { RedisPresence } from '../../gateway/redis/presence/presence.ts';
 import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
 import type { JoinLeaveFrame } from '../../shared/protocol.ts';
@@ -20,7 +22,7 @@ const deadlineMs = 10_000;
 
 /** Nobody is told who comes and goes in rooms that begin with this. */
 export const quiet = 'quiet';
-const announces = (room: string) => !room.startsWith(quiet);
+export const announces = (room: string) => !room.startsWith(quiet);
 
 export class PresenceNode implements PresenceListener {
   readonly store: PresenceStore;
@@ -128,10 +130,9 @@ export function redisNode(
   }: { listenUrl?: string; log?: Logger; envelopeVersion?: EnvelopeVersion } = {},
 ): PresenceNode {
   const instance = `node.${randomBytes(3).toString('hex')}`;
-  const store = new RedisPresence(
-    { redis: redisConnections(url, log), prefix, instance, announces, envelopeVersion },
-    log,
-  );
+  const connections = new OnePresenceConnection(redisConnections(url, log));
+  const names = new RedisNames(prefix, 0);
+  const store = new RedisPresence({ connections, names, instance, announces, envelopeVersion }, log);
   const backplane = new RedisBackplane(
     { redis: redisConnections(listenUrl), prefix, node: instance, dedupeMs: 60_000, replicated: false },
     log,

@@ -4,8 +4,10 @@
  * Owns the backplane's end. Frames are kept as they came and read only when a test asks, so one that changes later shows.
  */
 import type { Backplane, BackplaneListener, PresenceUpdate, Publication } from '../../gateway/backplane/backplane.ts';
+import { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
 import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
+import { roomIn } from '../support/redis-cluster.ts';
 import { until } from '../support/until.ts';
 
 export type Event =
@@ -13,6 +15,8 @@ export type Event =
   | { kind: 'gap'; room: string; why: 'interrupted' | 'unreadable' };
 
 const deadlineMs = 10_000;
+/** As `redis-cli --cluster create` gives them to three primaries. */
+const thirds = [0, 5_461, 10_923].map((from) => Array.from({ length: 5_461 }, (_, index) => from + index));
 let count = 0;
 
 /** A publication to a plain room, with its finished frame. */
@@ -103,13 +107,20 @@ export class Recorder implements BackplaneListener {
     return until(() => this.backplane.up === up, deadlineMs, `the backplane is ${up ? 'up' : 'down'}`);
   }
 
-  /** Resolves when everything that was published before has arrived, if it was going to: the way is one queue. */
+  /**
+   * Resolves when everything that was published before has arrived, if it was going to: the way is one queue; in a cluster of
+   * three, one for each third of the slots.
+   */
   async fence(publisher: Recorder = this): Promise<void> {
-    const room = `fence:${count}`;
-    await this.backplane.subscribe(room);
-    await publisher.backplane.publish(publication(room));
-    await this.untilFrames(room, 1);
-    this.backplane.unsubscribe(room);
+    const name = `fence:${count}`;
+    const rooms =
+      this.backplane instanceof ClusterBackplane ? thirds.map((slots) => roomIn(slots, `${name}:`)) : [name];
+    for (const room of rooms) {
+      await this.backplane.subscribe(room);
+      await publisher.backplane.publish(publication(room));
+      await this.untilFrames(room, 1);
+      this.backplane.unsubscribe(room);
+    }
   }
 
   #told(event: Event): void {

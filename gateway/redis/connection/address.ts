@@ -14,9 +14,12 @@ export interface Endpoint {
   port: number;
 }
 
-/** One Redis; the sentinels that know where the master is; or some nodes of a Cluster, which know the others. */
+/**
+ * One Redis; the sentinels that know where the master is; or some nodes of a Cluster, which know the others. `isShard`: it is a
+ * node of a Cluster (gateway/redis/cluster/shards.ts).
+ */
 export type RedisServers =
-  | { kind: 'single'; server: Endpoint }
+  | { kind: 'single'; server: Endpoint; isShard?: true }
   | {
       kind: 'sentinel';
       sentinels: Endpoint[];

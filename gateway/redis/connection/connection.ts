@@ -6,29 +6,20 @@
  * Commands are never queued while Redis is away, and never sent again: a second PUBLISH is a second message. A watchdog
  * reconnects when a command has no answer for `silentTicks`. It counts turns of the event loop, not time: after a stall of
  * this process, answers that wait are read before the next tick. A probe asks once a second whether the server is still
- * the same master. What follows for the other connections is gateway/redis/connection/connections.ts. It never knows channels
- * or rooms.
+ * the same master. What follows for the other connections is connections.ts. It never knows channels or rooms.
  */
 import { BackplaneError } from '../../backplane/backplane.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
-import type { Script } from '../script.ts';
+import { evaluation, type Script } from '../script.ts';
 import type { Endpoint, RedisAddress } from './address.ts';
 import { dial, type RedisClient } from './dial.ts';
 import { RedisPipeline, type Settle } from './pipeline.ts';
+import { prepare } from './prepare.ts';
+import { isRedirect } from './redirect.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
+import { purposes, type RedisRole } from './role.ts';
 import { sentinelTrouble } from './sentinels.ts';
 import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
-
-/** What a connection is for. Part of its name in CLIENT LIST, and `role` in log lines. */
-export type RedisRole = 'pubsub' | 'history' | 'presence' | 'webhooks';
-
-/** Logged with a command that Redis refuses. */
-const purposes: Record<RedisRole, string> = {
-  pubsub: 'subscribing, and publishing to plain rooms',
-  history: 'keeping and reading messages of rooms with history',
-  presence: 'keeping who is in which room, and which nodes live',
-  webhooks: 'taking events out for the webhook',
-};
 
 export interface RedisConnectionOptions {
   role: RedisRole;
@@ -44,8 +35,9 @@ export interface RedisConnectionOptions {
   onMasterProbe?(): void;
   /** The last master probe found the same master: it got all commands before the probe. */
   onMasterConfirmed?(): void;
-  /** Only for a connection that subscribes. */
+  /** Only for a connection that subscribes. The second, in a cluster: a channel is not subscribed any more. */
   onMessage?: ReplyListener['message'];
+  onUnsubscribed?: ReplyListener['unsubscribed'];
 }
 
 /** The other connections of the node: gateway/redis/connection/connections.ts. */
@@ -88,7 +80,7 @@ export class RedisConnection {
   #ticksReady = 0;
   #probing = false;
   #loadingScripts = false;
-  #server: RedisServer = { run: '', promotion: '', mayHaveLost: true };
+  #server: RedisServer = { run: '', promotion: '', mayHaveLost: true, isWhole: false };
   /** Since it was ready for `steadyTicks`. */
   #attempts = 0;
   #trouble = 'it has not answered yet';
@@ -116,6 +108,11 @@ export class RedisConnection {
 
   get ready(): boolean {
     return this.#redis.status === 'ready' && this.#prepared && !this.#closing;
+  }
+
+  /** It leads to a server of a cluster: channels are sharded, and scripts declare no keys. */
+  get isSharded(): boolean {
+    return this.#address.kind === 'single' && this.#address.isShard === true;
   }
 
   get role(): RedisRole {
@@ -160,6 +157,38 @@ export class RedisConnection {
   run(words: Words, answers = 1): Promise<Reply> {
     return new Promise((resolve, reject) => {
       this.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)), answers);
+    });
+  }
+
+  /** The command that runs a script here. */
+  evaluation(script: Script, keys: readonly string[], values: Words): Words {
+    return evaluation(script, this.isSharded, keys, values);
+  }
+
+  /** The command that publishes here. */
+  publishing(channel: string, text: string): Words {
+    return [this.isSharded ? 'SPUBLISH' : 'PUBLISH', channel, text];
+  }
+
+  /** Sharded channels have to be of one slot. */
+  subscribe(channels: readonly string[]): Promise<unknown> {
+    return this.run([this.isSharded ? 'SSUBSCRIBE' : 'SUBSCRIBE', ...channels], channels.length);
+  }
+
+  unsubscribe(channels: readonly string[]): Promise<unknown> {
+    if (!this.isSharded) return this.run(['UNSUBSCRIBE', ...channels], channels.length);
+    return new Promise((resolve, reject) => {
+      if (!this.ready || this.#pipeline === undefined) reject(new BackplaneError('unavailable', 'Redis is away'));
+      else {
+        this.#pipeline.leave(
+          channels,
+          (error) => {
+            if (error === undefined) resolve(undefined);
+            else reject(error instanceof ReplyError ? this.refused(error) : error);
+          },
+          (refusal) => this.refused(refusal),
+        );
+      }
     });
   }
 
@@ -212,6 +241,11 @@ export class RedisConnection {
   refused(error: ReplyError): BackplaneError {
     const { message } = error;
     const { role } = this.#options;
+    if (this.isSharded && isRedirect(error)) {
+      // The shard reads anew where its slots are, and says that in the log.
+      this.#peers.refused(error);
+      return new BackplaneError('unavailable', 'its slot is at another server, or on its way there', error);
+    }
     this.#log.error({ role, for: purposes[role], error: truncate(message) }, 'redis refused a command');
     if (notMaster.test(message)) this.#peers.renew(message);
     else if (message.startsWith('NOSCRIPT')) this.#loadScripts();
@@ -233,10 +267,20 @@ export class RedisConnection {
     const { stream } = this.#redis;
     // From here on ioredis neither reads nor writes.
     stream.removeAllListeners('data');
-    const pipeline = new RedisPipeline(stream, this.#options.onMessage);
+    const { onMessage, onUnsubscribed } = this.#options;
+    const unsubscribed = this.isSharded && onMessage !== undefined ? onUnsubscribed : undefined;
+    const pipeline = new RedisPipeline(stream, { message: onMessage, unsubscribed });
     this.#pipeline = pipeline;
-    this.#prepare(pipeline).then(
-      () => {
+    const { name, scripts = [] } = this.#options;
+    const texts = scripts.map((script) => this.#textOf(script));
+    prepare(pipeline, this.#address, {
+      name,
+      texts,
+      subscribes: onMessage !== undefined,
+      isSharded: this.isSharded,
+    }).then(
+      (server) => {
+        this.#server = server;
         if (this.#pipeline !== pipeline || this.#closing || !this.#peers.agree(this)) return;
         this.#prepared = true;
         this.#log.info({ role: this.#options.role }, 'redis connected');
@@ -267,47 +311,20 @@ export class RedisConnection {
     if (!this.#closed) setTimeout(() => this.#closed || this.#dial(), this.#retryDelayMs()).unref();
   }
 
-  /** The first commands, in one write. Rejects if Redis is unfit to serve with. */
-  async #prepare(pipeline: RedisPipeline): Promise<void> {
-    const { name, onMessage, scripts = [] } = this.#options;
-    const { username, password, database } = this.#address;
-    const run = (...words: string[]) =>
-      new Promise<Reply>((resolve, reject) => {
-        pipeline.send(words, (error, reply) => (error === undefined ? resolve(reply) : reject(error)));
-      });
-    // RESP3: a connection that is subscribed may send other commands too.
-    const hello = ['HELLO', onMessage === undefined ? '2' : '3'];
-    if (password !== undefined) hello.push('AUTH', username ?? 'default', password);
-    const [, , info, loaded] = await Promise.all([
-      run(...hello, 'SETNAME', name).catch((error: Error) => {
-        throw /unknown command|NOPROTO/i.test(error.message)
-          ? new Error('it does not speak RESP3; use Redis 6.2 or newer')
-          : error;
-      }),
-      database === 0
-        ? undefined
-        : run('SELECT', String(database)).catch((error: Error) => {
-            throw new Error(`database ${database} cannot be selected: ${error.message}`);
-          }),
-      run('INFO'),
-      Promise.allSettled(scripts.map(({ text }) => run('SCRIPT', 'LOAD', text))),
-    ]);
-    const unfit = whyUnfit(String(info));
-    if (unfit !== undefined) throw new Error(unfit);
-    for (const each of loaded) if (each.status === 'rejected') throw each.reason;
-    this.#server = readServer(String(info));
-  }
-
   /** SCRIPT FLUSH: Redis has forgotten the scripts. It executed nothing of the commands that it refused for that. */
   #loadScripts(): void {
     if (this.#loadingScripts) return;
     this.#loadingScripts = true;
     const scripts = this.#options.scripts ?? [];
-    Promise.all(scripts.map(({ text }) => this.run(['SCRIPT', 'LOAD', text])))
+    Promise.all(scripts.map((script) => this.run(['SCRIPT', 'LOAD', this.#textOf(script)])))
       .catch((error: Error) => this.reconnect(error.message))
       .finally(() => {
         this.#loadingScripts = false;
       });
+  }
+
+  #textOf({ plain, sharded }: Script): string {
+    return (this.isSharded ? sharded : plain).text;
   }
 
   /** A connection stays open while its server becomes a replica, and perhaps a master again. */
@@ -318,7 +335,7 @@ export class RedisConnection {
     this.send(['INFO', 'replication'], (error, info) => {
       this.#probing = false;
       if (error !== undefined) return;
-      const unfit = whyUnfit(String(info));
+      const unfit = whyUnfit(String(info), this.isSharded);
       if (unfit !== undefined) this.#peers.renew(unfit);
       else if (readServer(String(info)).promotion !== this.#server.promotion) {
         this.#peers.renew('it was demoted and promoted again');

@@ -1,7 +1,7 @@
 /**
  * Clients of ioredis, which find and reach Redis: by TCP or TLS, at one address or where the sentinels say that the master
- * is. The only file that imports ioredis. It owns the options: what is dialled, how long each step may take, how long it waits
- * for the next attempt. It never knows what is sent: gateway/redis/connection/connection.ts takes the stream over.
+ * is. It owns the options: what is dialled, how long each step may take, how long it waits for the next attempt.
+ * It never knows what is sent: gateway/redis/connection/connection.ts takes the stream over.
  *
  * What ioredis would do with sentinels, and is not asked to: it watches for failovers with connections of each client to all
  * sentinels, prints to the console when one of them breaks, and gives up for good when a notice comes while it connects

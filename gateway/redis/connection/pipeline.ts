@@ -15,6 +15,8 @@ interface Pending {
   settle: Settle;
   /** Replies still to come: SUBSCRIBE has one for each channel. */
   answers: number;
+  /** Answered by an error, or by nothing: SUNSUBSCRIBE. The next reply that is no error belongs to a command behind it. */
+  isQuiet: boolean;
   next: Pending | undefined;
 }
 
@@ -26,16 +28,18 @@ export class RedisPipeline {
   /** In flight: a linked list, the oldest first. */
   #first: Pending | undefined;
   #last: Pending | undefined;
+  /** Markers behind SUNSUBSCRIBE, so far. */
+  #markers = 0;
   #sent = 0;
   #settled = 0;
   /** Commands of this turn, not written yet. */
   #text = '';
   #unwritten = 0;
 
-  /** `onMessage`: only for a connection that subscribes. */
-  constructor(stream: Duplex, onMessage: ReplyListener['message']) {
+  /** `pushes`: only for a connection that subscribes. */
+  constructor(stream: Duplex, pushes: Pick<ReplyListener, 'message' | 'unsubscribed'> = {}) {
     this.#stream = stream;
-    const reader = new ReplyReader({ reply: (reply) => this.#answered(reply), message: onMessage });
+    const reader = new ReplyReader({ ...pushes, reply: (reply) => this.#answered(reply) });
     stream.on('data', (chunk: Buffer) => {
       try {
         reader.read(chunk);
@@ -57,7 +61,30 @@ export class RedisPipeline {
   }
 
   send(words: Words, settle: Settle, answers = 1): void {
-    const pending: Pending = { settle, answers, next: undefined };
+    this.#add(words, { settle, answers, isQuiet: false, next: undefined });
+  }
+
+  /**
+   * SUNSUBSCRIBE of these channels. What Redis says of it is a push that comes unasked, too, so it is never counted as a reply. A
+   * marker behind the commands shows that they are executed. `refused`: an error among them.
+   */
+  leave(channels: readonly string[], settle: Settle, refused: (error: ReplyError) => void): void {
+    const outcome: Settle = (error) => {
+      if (error instanceof ReplyError) refused(error);
+    };
+    for (const channel of channels) {
+      this.#add(['SUNSUBSCRIBE', channel], { settle: outcome, answers: 1, isQuiet: true, next: undefined });
+    }
+    const marker = `left ${++this.#markers}`;
+    this.send(['PING', marker], (error, reply) => {
+      settle(error, reply);
+      if (error === undefined && String(reply) !== marker) {
+        throw new ProtocolError('Redis sent a reply to no command: has its user the right to PING?');
+      }
+    });
+  }
+
+  #add(words: Words, pending: Pending): void {
     if (this.#last === undefined) this.#first = pending;
     else this.#last.next = pending;
     this.#last = pending;
@@ -93,6 +120,9 @@ export class RedisPipeline {
   }
 
   #answered(reply: Reply): void {
+    if (!(reply instanceof ReplyError)) {
+      while (this.#first?.isQuiet) this.#settle(this.#first, undefined, null);
+    }
     const pending = this.#first;
     if (pending === undefined) throw new ProtocolError('Redis sent a reply to no command');
     if (reply instanceof ReplyError) this.#settle(pending, reply, null);

@@ -20,6 +20,11 @@ export interface ReplyListener {
   reply(reply: Reply): void;
   /** A message of a subscribed channel (a push), in `bytes` from `start` to `end`. */
   message?: ((channel: string, bytes: Buffer, start: number, end: number) => void) | undefined;
+  /**
+   * Only for sharded channels, whose messages are `smessage`: this one is not subscribed any more. Redis says so unasked, too,
+   * when a slot moves to another server: never a reply.
+   */
+  unsubscribed?: ((channel: string) => void) | undefined;
 }
 
 /** The name of a command and its arguments. */
@@ -48,12 +53,15 @@ const minus = 0x2d;
 const zero = 0x30;
 const carriageReturn = 0x0d;
 const lineEnd = '\r\n';
-const messageHead = Buffer.from('>3\r\n$7\r\nmessage\r\n$');
+const headOf = (kind: string) => Buffer.from(`>3\r\n$${kind.length}\r\n${kind}\r\n$`);
 /** In place of the end of a value: more bytes are needed. */
 const incomplete = -1;
 
 export class ReplyReader {
   readonly #listener: ReplyListener;
+  /** The kind of push that is a message, and how it begins. */
+  readonly #messageKind: string;
+  readonly #messageHead: Buffer;
   /** Chunks of an incomplete value. Not parsed before there are `#neededBytes`. */
   #rest: Buffer[] = [];
   #restBytes = 0;
@@ -65,6 +73,8 @@ export class ReplyReader {
 
   constructor(listener: ReplyListener) {
     this.#listener = listener;
+    this.#messageKind = listener.unsubscribed === undefined ? 'message' : 'smessage';
+    this.#messageHead = headOf(this.#messageKind);
   }
 
   /** Throws a ProtocolError; then close the connection. */
@@ -100,10 +110,11 @@ export class ReplyReader {
   /** Fast path for a complete message. Returns its end, or `incomplete` for anything else: `#value` reads that. */
   #message(bytes: Buffer, at: number): number {
     if (this.#open.length > 0) return incomplete;
-    for (let index = 0; index < messageHead.length; index++) {
-      if (bytes[at + index] !== messageHead[index]) return incomplete;
+    const head = this.#messageHead;
+    for (let index = 0; index < head.length; index++) {
+      if (bytes[at + index] !== head[index]) return incomplete;
     }
-    const channelBytes = this.#number(bytes, at + messageHead.length);
+    const channelBytes = this.#number(bytes, at + head.length);
     if (channelBytes === incomplete) return incomplete;
     const channelAt = this.#lineEnd;
     const channelEnd = channelAt + channelBytes;
@@ -186,10 +197,13 @@ export class ReplyReader {
       whole = open.items;
       isPush = open.isPush;
     }
-    // Replies to SUBSCRIBE and UNSUBSCRIBE are pushes too.
+    // Replies to SUBSCRIBE, UNSUBSCRIBE and SSUBSCRIBE are pushes too.
     const [kind, channel, bytes] = isPush ? (whole as Reply[]) : [];
-    if (String(kind) === 'message' && channel instanceof Buffer && bytes instanceof Buffer) {
+    if (String(kind) === this.#messageKind && channel instanceof Buffer && bytes instanceof Buffer) {
       this.#listener.message?.(channel.toString('latin1'), bytes, 0, bytes.length);
+    } else if (this.#listener.unsubscribed !== undefined && String(kind) === 'sunsubscribe') {
+      // Without a channel: the answer to a SUNSUBSCRIBE of all, which nobody sends.
+      if (channel instanceof Buffer) this.#listener.unsubscribed(channel.toString('latin1'));
     } else this.#listener.reply(whole);
   }
 }

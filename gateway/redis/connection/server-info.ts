@@ -9,12 +9,18 @@ export interface RedisServer {
   promotion: string;
   /** It may lack the last writes of the run before: it was promoted, or it has no append-only file. */
   mayHaveLost: boolean;
+  /** It never was a replica, and began without keys or with an append-only file: it has what came to it, and lacks nothing. */
+  isWhole: boolean;
 }
 
-/** `info`: with the section `replication`. Returns why no node may serve with this Redis, in words; undefined: it is fit. */
-export function whyUnfit(info: string): string | undefined {
-  if (field(info, 'cluster_enabled') === '1') return inClusterMode;
+/**
+ * `info`: with the section `replication`. `isSharded`: a server of a cluster is needed. Returns why no node may serve with this
+ * Redis, in words; undefined: it is fit.
+ */
+export function whyUnfit(info: string, isSharded = false): string | undefined {
   if (field(info, 'redis_mode') === 'sentinel') return isSentinel;
+  if (!isSharded && field(info, 'cluster_enabled') === '1') return inClusterMode;
+  if (isSharded && field(info, 'cluster_enabled') === '0') return notInClusterMode;
   // A replica accepts PUBLISH, and delivers it to its own subscribers only.
   if (field(info, 'role') !== 'master') return 'it is a replica, and the master is needed';
   return undefined;
@@ -23,16 +29,21 @@ export function whyUnfit(info: string): string | undefined {
 const isSentinel = 'it is a sentinel; GATEWAY_REDIS_URL has to be redis+sentinel://host:26379/name-of-the-master';
 
 export const inClusterMode =
-  'it is in cluster mode, which this version does not speak; GATEWAY_REDIS_URL has to name a Redis with cluster-enabled no';
+  'it is in cluster mode; GATEWAY_REDIS_URL has to name it as a cluster: redis+cluster://host:port,host:port';
+
+export const notInClusterMode =
+  'it is not in cluster mode; GATEWAY_REDIS_URL has to name it as one Redis: redis://host:port';
 
 /** `info`: with the section `replication`; with all sections if `run` and `mayHaveLost` are needed. */
 export function readServer(info: string): RedisServer {
   // All zeros: it never was a replica. (`master_replid` would not do: it changes without a promotion, too.)
   const wasReplica = /[^0]/.test(field(info, 'master_replid2'));
+  const hasFile = field(info, 'aof_enabled') === '1';
   return {
     run: field(info, 'run_id'),
     promotion: wasReplica ? field(info, 'master_replid') : '',
-    mayHaveLost: wasReplica || field(info, 'aof_enabled') !== '1',
+    mayHaveLost: wasReplica || !hasFile,
+    isWhole: !wasReplica && (hasFile || field(info, 'rdb_last_load_keys_loaded') === '0'),
   };
 }
 

@@ -20,9 +20,8 @@ import {
 } from '../../backplane/control.ts';
 import { Commands, type Outcome, Questions } from '../../backplane/questions.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import type { Reply, Words } from '../connection/resp.ts';
-import { RedisNames } from '../names.ts';
-import type { OwnChannel } from '../own-channels.ts';
+import type { RedisNames } from '../names.ts';
+import type { Link } from '../own-channels.ts';
 import { nodeOf } from '../presence/lease.ts';
 import { readAnswer, readCommand, writeAnswer, writeCommand } from './messages.ts';
 import { blockScript, blocksScript } from './scripts.ts';
@@ -31,13 +30,11 @@ import { blockScript, blocksScript } from './scripts.ts';
 const maxHeadBytes = 1_024;
 
 export interface RedisControlOptions {
-  /** Of every key and channel. */
-  prefix: string;
-  database: number;
+  names: RedisNames;
   /** This run of this node, unique: its name, `-`, and a random part. */
   instance: string;
   /** The subscribed connection of this node: gateway/redis/backplane.ts. */
-  link: { listen(name: string, channel: OwnChannel): void; run(words: Words): Promise<Reply> };
+  link: Link;
   /** The runs of all nodes that live. Rejects with a BackplaneError. */
   liveInstances(): Promise<string[]>;
 }
@@ -53,7 +50,7 @@ export class RedisControl implements ControlChannel {
   constructor(options: RedisControlOptions, log: Logger) {
     this.#options = options;
     this.#log = log;
-    this.#names = new RedisNames(options.prefix, options.database);
+    this.#names = options.names;
   }
 
   start(listener: ControlListener): void {
@@ -82,7 +79,7 @@ export class RedisControl implements ControlChannel {
       const meant = asked.to === undefined ? live : live.filter((each) => each === asked.to);
       question.expect(meant.map((each) => ({ instance: each, node: nodeOf(each) })));
       // Not awaited: answers may come first.
-      link.run(['PUBLISH', this.#names.commands, text]).catch((error: Error) => question.fail(error));
+      link.publish(this.#names.commands, text).catch((error: Error) => question.fail(error));
     } catch (error) {
       question.fail(error as Error);
     }
@@ -90,15 +87,15 @@ export class RedisControl implements ControlChannel {
   }
 
   async block(user: string, forMs: number): Promise<BlockChange> {
-    const words = ['EVALSHA', blockScript.sha, 1, this.#names.blocks, user, forMs, maxBlocks];
-    const [before, after] = ((await this.#options.link.run(words)) as Buffer[]).map(String);
+    const words = [user, forMs, maxBlocks];
+    const reply = (await this.#options.link.evaluate(blockScript, this.#names.blocks, words)) as Buffer[];
+    const [before, after] = reply.map(String);
     return { user, forMs, before: before ?? '', after: after ?? '' };
   }
 
   async blocks(known: string | undefined): Promise<BlockList | undefined> {
-    const words = ['EVALSHA', blocksScript.sha, 1, this.#names.blocks, known ?? '-'];
-    const reply = (await this.#options.link.run(words)) as (Buffer | number)[];
-    const [version, ...rest] = reply;
+    const reply = await this.#options.link.evaluate(blocksScript, this.#names.blocks, [known ?? '-']);
+    const [version, ...rest] = reply as (Buffer | number)[];
     if (version === undefined) return undefined;
     const blocks = rest.flatMap((user, index) =>
       index % 2 === 0 ? [{ user: String(user), forMs: Number(rest[index + 1]) }] : [],
@@ -124,8 +121,8 @@ export class RedisControl implements ControlChannel {
       command === undefined ? Promise.resolve({ error: 'unsupported' }) : this.#commands?.run(command);
     done?.then((outcome) => {
       // If it fails, this node is missing in the answer.
-      const words = ['PUBLISH', this.#names.answers(from), writeAnswer(id, this.#options.instance, outcome)];
-      this.#options.link.run(words).catch(() => undefined);
+      const answer = writeAnswer(id, this.#options.instance, outcome);
+      this.#options.link.publish(this.#names.answers(from), answer).catch(() => undefined);
     });
   }
 

@@ -1,13 +1,16 @@
 -- Keeps messages and publishes them, in their order. Each message is one step: stream and channel have one order.
--- KEYS behind the line, three for each message: position, messages, dedupe key (the position again: no dedupe key).
+-- KEYS three for each message: position, messages, dedupe key (the position again: no dedupe key); then the lines.
 -- ARGV[4] lifetime of a dedupe key, ms; ARGV[5] number of rules.
--- Four words for each rule: messages at most, bytes at most, lifetime of the messages and of the position, ms.
+-- Five words for each rule: messages at most, bytes at most, lifetime of the messages and of the position, ms, and the number of
+-- its line, in KEYS.
 -- Seven words for each message: the position that the node has seen (epoch, offset); the number of its rule; the channel; the
 -- header of the envelope; the frame before and behind the offset.
 -- Returns for each message `<epoch> <offset>`; of a duplicate `=` and the position of the first; or an error. A message with an
 -- error is not kept, unless the error begins with KEPT.
-local current
-local firstMessage = 6 + 4 * ARGV[5]
+local firstMessage = 6 + 5 * ARGV[5]
+local number = (#ARGV - firstMessage + 1) / 7
+-- By their number.
+local lines = {}
 
 -- Of the current message: its keys; offset and bytes written before it; and its stage: 'nothing' written, position 'claimed',
 -- message 'kept'.
@@ -30,8 +33,8 @@ end
 
 -- Hot path: the most expensive work of Redis. redis.call directly, without `call`.
 local function append(index)
-  local key, at = 3 * index - 1, firstMessage + 7 * (index - 1)
-  local rule = 2 + 4 * ARGV[at + 2]
+  local key, at = 3 * index - 2, firstMessage + 7 * (index - 1)
+  local rule = 1 + 5 * ARGV[at + 2]
   position, messages, dedupe, stage = KEYS[key], KEYS[key + 1], KEYS[key + 2], 'nothing'
   if dedupe ~= position then
     local first = call('GET', dedupe)
@@ -42,19 +45,24 @@ local function append(index)
     end
   end
 
+  local line = lines[ARGV[rule + 4]]
+  if not line then
+    line = current_line(KEYS[tonumber(ARGV[rule + 4])])
+    lines[ARGV[rule + 4]] = line
+  end
   local begins, epoch, base, gone
   begins, epoch, offset, base, written, gone =
-    locate(position, current, ARGV[3] .. '-' .. index, ARGV[at], ARGV[at + 1])
-  local number = integer(offset + 1)
-  local frame = ARGV[at + 5] .. number .. ARGV[at + 6]
-  local after, placed = written + #frame, epoch .. ' ' .. number
+    locate(position, line, ARGV[3] .. '-' .. index, ARGV[at], ARGV[at + 1])
+  local next = integer(offset + 1)
+  local frame = ARGV[at + 5] .. next .. ARGV[at + 6]
+  local after, placed = written + #frame, epoch .. ' ' .. next
 
   -- The first write: without free memory it fails, and nothing is done yet.
   command = 'HSET'
   if begins then
-    redis.call('HSET', position, 'offset', number, 'written', integer(after), beginning(epoch, current, base, gone))
+    redis.call('HSET', position, 'offset', next, 'written', integer(after), beginning(epoch, line, base, gone))
   else
-    redis.call('HSET', position, 'offset', number, 'written', integer(after))
+    redis.call('HSET', position, 'offset', next, 'written', integer(after))
   end
   stage = 'claimed'
   command = 'PEXPIRE'
@@ -65,7 +73,7 @@ local function append(index)
   local most = tonumber(ARGV[rule + 1])
   if after - gone > most then trim(most, after, gone) end
   command = 'XADD'
-  redis.call('XADD', messages, 'MAXLEN', '=', ARGV[rule], number .. '-0', 'f', frame, 'w', integer(written))
+  redis.call('XADD', messages, 'MAXLEN', '=', ARGV[rule], next .. '-0', 'f', frame, 'w', integer(written))
   stage = 'kept'
   command = 'PEXPIRE'
   redis.call('PEXPIRE', messages, ARGV[rule + 2])
@@ -104,9 +112,10 @@ local function attempt(index, again)
 end
 
 return answer(function()
-  current = current_line()
+  -- If the only line cannot be used, the error is the answer to all of them.
+  if #KEYS == 3 * number + 1 then lines[tostring(#KEYS)] = current_line(KEYS[#KEYS]) end
   local answers = {}
-  for index = 1, (#KEYS - 1) / 3 do
+  for index = 1, number do
     answers[index] = attempt(index, false)
   end
   return answers

@@ -2,8 +2,8 @@
  * The commands of history in Redis: arguments and replies of the scripts in gateway/redis/history/.
  *
  * Each room has two keys with one hash tag: the position, a hash that outlives the messages, and the messages, a stream. All
- * rooms share one key: the line of writes, which shows whether Redis lost writes (history/line.lua). When a room begins a new
- * epoch: history/room.lua.
+ * rooms, or in a cluster those of a slot, share one key: the line of writes, which shows whether Redis lost writes
+ * (history/line.lua). When a room begins a new epoch: history/room.lua.
  */
 
 import {
@@ -26,9 +26,13 @@ export const lineScript = readScript('script.lua', 'history/line.lua');
 export const appendScript = readScript('script.lua', 'history/room.lua', 'history/append.lua');
 export const readHistoryScript = readScript('script.lua', 'history/room.lua', 'history/read.lua');
 
-/** Runs history/line.lua for the connected server. */
-export function settleLine({ run, promotion, mayHaveLost }: RedisServer, lineKey: string, newName: string): Words {
-  return ['EVALSHA', lineScript.sha, 1, lineKey, run, promotion, mayHaveLost ? 1 : 0, newName];
+/** The arguments of history/line.lua for the connected server. `whole`: others, from which slots may have come. */
+export function lineArguments(
+  { run, promotion, mayHaveLost }: RedisServer,
+  newName: string,
+  whole: readonly RedisServer[],
+): Words {
+  return [run, promotion, mayHaveLost ? 1 : 0, newName, ...whole.flatMap((server) => [server.run, server.promotion])];
 }
 
 export interface HistoryKeys {
@@ -54,6 +58,7 @@ export interface Append {
   rule: HistoryRule;
   /** Prefix of the keys of the room. */
   room: string;
+  line: string;
   channel: string;
   /** Undefined: the message has no key. */
   dedupeKey: string | undefined;
@@ -69,7 +74,8 @@ export type AppendSettle = (error: BackplaneError | undefined, published: Publis
  */
 export class AppendBatch {
   readonly #keys: string[] = [];
-  readonly #rules: HistoryRule[] = [];
+  /** Rules, each with its line. */
+  readonly #rules: { rule: HistoryRule; line: string }[] = [];
   readonly #messages: (string | number)[] = [];
   readonly #settles: AppendSettle[] = [];
   #length = 0;
@@ -79,10 +85,10 @@ export class AppendBatch {
     return this.#settles.length >= maxBatchMessages || this.#length >= maxBatchLength;
   }
 
-  add({ publication, header, rule, room, channel, dedupeKey, settle }: Append): void {
+  add({ publication, header, rule, room, line, channel, dedupeKey, settle }: Append): void {
     const { prefix, suffix, lastSeen } = publication;
-    let ruleNumber = this.#rules.indexOf(rule) + 1;
-    if (ruleNumber === 0) ruleNumber = this.#rules.push(rule);
+    let ruleNumber = this.#rules.findIndex((each) => each.rule === rule && each.line === line) + 1;
+    if (ruleNumber === 0) ruleNumber = this.#rules.push({ rule, line });
     const [position, messages] = roomKeys(room);
     this.#keys.push(position, messages, dedupeKey ?? position);
     this.#messages.push(lastSeen?.epoch ?? '', lastSeen?.offset ?? 0, ruleNumber, channel, header, prefix, suffix);
@@ -90,15 +96,15 @@ export class AppendBatch {
     this.#length += prefix.length + suffix.length;
   }
 
-  command(server: RedisServer, lineKey: string, newName: string, dedupeMs: number): Words {
-    const rules = this.#rules.flatMap(({ size, maxBytes, ttlSeconds }) => {
+  command(connection: RedisConnection, newName: string, dedupeMs: number): Words {
+    const lines = [...new Set(this.#rules.map(({ line }) => line))];
+    const rules = this.#rules.flatMap(({ rule: { size, maxBytes, ttlSeconds }, line }) => {
       const ttlMs = ttlSeconds * 1000;
-      return [size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs)];
+      const lineNumber = this.#keys.length + 1 + lines.indexOf(line);
+      return [size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), lineNumber];
     });
-    return [
-      ...['EVALSHA', appendScript.sha, 1 + this.#keys.length, lineKey, ...this.#keys],
-      ...[...serverArguments(server, newName), dedupeMs, this.#rules.length, ...rules, ...this.#messages],
-    ];
+    const words = [...serverArguments(connection.server, newName), dedupeMs, this.#rules.length, ...rules];
+    return connection.evaluation(appendScript, [...this.#keys, ...lines], [...words, ...this.#messages]);
   }
 
   /** Takes the reply to the command. `refused` turns the error of one message into a BackplaneError. */
@@ -133,12 +139,14 @@ export async function readHistory(
   { after, before, limit, maxBytes, lastSeen }: HistoryQuery,
   keys: HistoryKeys,
 ): Promise<HistoryPage> {
-  const [epoch, top, base, first, messages] = (await redis.run([
-    ...['EVALSHA', readHistoryScript.sha, 3, keys.lineKey, ...roomKeys(keys.room)],
+  const words = [
     ...[...serverArguments(redis.server, keys.newName), lastSeen?.epoch ?? '', lastSeen?.offset ?? 0],
     ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
     ...[positionTtlMs, unusedPositionTtlMs],
-  ])) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
+  ];
+  const command = redis.evaluation(readHistoryScript, [keys.lineKey, ...roomKeys(keys.room)], words);
+  const reply = (await redis.run(command)) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
+  const [epoch, top, base, first, messages] = reply;
   return {
     epoch: epoch.toString(),
     top: Number(top.toString()),

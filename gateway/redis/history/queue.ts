@@ -1,22 +1,33 @@
 /**
  * The queue of messages to be kept: one script for all of a turn of the event loop, and with ACK=replicated one WAIT behind it.
  *
- * Owns the batch of this turn, the WAIT in flight, and whether the line of writes is settled. The scripts' arguments are
- * gateway/redis/history/commands.ts.
+ * Owns the batch of this turn, the WAIT in flight, and whether the lines of writes are settled: one, or in a cluster one for each
+ * slot of the shard. The scripts' arguments are gateway/redis/history/commands.ts.
  */
 import { randomBytes } from 'node:crypto';
 import { BackplaneError, type HistoryPage, type HistoryQuery } from '../../backplane/backplane.ts';
 import type { RedisConnection } from '../connection/connection.ts';
+import type { RedisServer } from '../connection/server-info.ts';
 import type { RedisNames } from '../names.ts';
-import { type Append, AppendBatch, readHistory, settleLine } from './commands.ts';
+import { type Append, AppendBatch, lineArguments, lineScript, readHistory } from './commands.ts';
 
+/** Bounds how long one command blocks Redis: 1 ms. */
+const linesPerCommand = 500;
 /** Timeout of WAIT. Shorter than the watchdog of the connection. */
 const replicationTimeoutMs = 1_000;
+
+/** Lines of writes. */
+export interface Lines {
+  keys: readonly string[];
+  /** Other servers of a cluster, from which a line may have come with its slot. */
+  whole: readonly RedisServer[];
+}
 
 export class HistoryQueue {
   readonly #connection: RedisConnection;
   readonly #names: RedisNames;
   readonly #dedupeMs: number;
+  readonly #lines: () => Lines;
   /** Of this turn. */
   #batch: AppendBatch | undefined;
   /** The WAIT in flight; settled if there is none. */
@@ -26,26 +37,43 @@ export class HistoryQueue {
   /** Part of each name that this node gives (to epochs, for one): unique for each process. */
   readonly #run = randomBytes(6).toString('base64url');
   #namesGiven = 0;
-  #lineSettled = false;
+  #settled = false;
 
-  constructor(connection: RedisConnection, names: RedisNames, dedupeMs: number) {
+  /** `lines`: those of the connected server, whenever they have to be settled. */
+  constructor(connection: RedisConnection, names: RedisNames, dedupeMs: number, lines: () => Lines) {
     this.#connection = connection;
     this.#names = names;
     this.#dedupeMs = dedupeMs;
+    this.#lines = lines;
   }
 
   /** False until Redis has executed history/line.lua. It does not while it refuses writes. */
-  get lineSettled(): boolean {
-    return this.#lineSettled;
+  get settled(): boolean {
+    return this.#settled;
   }
 
   /** Call it first on each new connection. `probe` repeats it while Redis refuses it. */
-  settleLine(): void {
-    this.#lineSettled = false;
+  settle(): void {
+    this.#settled = false;
     const { server } = this.#connection;
-    this.#connection.send(settleLine(server, this.#names.line, this.#newName()), (error) => {
-      this.#lineSettled = error === undefined && server === this.#connection.server;
-    });
+    this.settleLines(this.#lines()).then(
+      () => {
+        this.#settled = server === this.#connection.server;
+      },
+      // The connection has logged it.
+      () => undefined,
+    );
+  }
+
+  /** What is sent behind it finds them settled. */
+  async settleLines({ keys, whole }: Lines): Promise<void> {
+    const commands: Promise<unknown>[] = [];
+    for (let at = 0; at < keys.length; at += linesPerCommand) {
+      const words = lineArguments(this.#connection.server, this.#newName(), whole);
+      const part = keys.slice(at, at + linesPerCommand);
+      commands.push(this.#connection.run(this.#connection.evaluation(lineScript, part, words)));
+    }
+    await Promise.all(commands);
   }
 
   add(append: Append): void {
@@ -68,7 +96,7 @@ export class HistoryQueue {
 
   /** Keeps a message alone, with a dedupe time of 1 ms: shows whether Redis executes all commands of the script. */
   probe(append: Append): void {
-    if (!this.#lineSettled) this.settleLine();
+    if (!this.#settled) this.settle();
     const alone = new AppendBatch();
     alone.add(append);
     this.#write(alone, 1);
@@ -97,13 +125,12 @@ export class HistoryQueue {
   read(room: string, query: HistoryQuery): Promise<HistoryPage> {
     // A read finds what was published before it.
     this.flush();
-    const { line: lineKey } = this.#names;
-    const newName = this.#newName();
-    return readHistory(this.#connection, query, { room: this.#names.room(room), lineKey, newName });
+    const keys = { room: this.#names.room(room), lineKey: this.#names.line(room), newName: this.#newName() };
+    return readHistory(this.#connection, query, keys);
   }
 
   #write(batch: AppendBatch, dedupeMs: number): void {
-    const command = batch.command(this.#connection.server, this.#names.line, this.#newName(), dedupeMs);
+    const command = batch.command(this.#connection, this.#newName(), dedupeMs);
     this.#connection.send(command, (error, reply) => {
       batch.settle(error, reply, (refusal) => this.#connection.refused(refusal));
     });

@@ -1,5 +1,5 @@
 -- Reads kept messages, in ascending order.
--- KEYS[2] the position; KEYS[3] the messages.
+-- KEYS[1] the line; KEYS[2] the position; KEYS[3] the messages.
 -- ARGV[4], ARGV[5] the position that the node has seen; '' and 0: none.
 -- ARGV[6], ARGV[7] read behind this position: `=` and an epoch, or `*` for the current one; '': read the newest messages.
 -- ARGV[8] only lower offsets; ARGV[9] messages at most; ARGV[10] bytes at most, but one message in any case.
@@ -7,7 +7,7 @@
 -- Returns {epoch, newest offset, base, oldest kept offset, {offset, frame, offset, frame, ...}}. For 0 messages at most, the
 -- oldest offset is not read: newest + 1.
 return answer(function()
-  local epoch, top, base, written = open(KEYS[2], KEYS[3], current_line(), ARGV[3], ARGV[4], ARGV[5])
+  local epoch, top, base, written = open(KEYS[2], KEYS[3], current_line(KEYS[1]), ARGV[3], ARGV[4], ARGV[5])
   local ttl = top > 0 and ARGV[11] or ARGV[12]
   -- Never shorter than append.lua has set it.
   if call('PTTL', KEYS[2]) < tonumber(ttl) then call('PEXPIRE', KEYS[2], ttl) end

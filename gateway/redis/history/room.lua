@@ -1,15 +1,15 @@
 -- Second part, behind script.lua, of scripts about rooms with history: the epoch of a room, and its position.
--- KEYS[1] the line (history/line.lua).
 -- ARGV[1] run id and ARGV[2] promotion of this Redis as the node has read them; ARGV[3] a name never used before.
 local function integer(number)
   return string.format('%d', number)
 end
 
--- Returns the line. Raises STALE if it is of another Redis than the node has read: the node has to reconnect.
-local function current_line()
-  local stored = call('HMGET', KEYS[1], 'line', 'run', 'promotion')
+-- `key`: of the line (history/line.lua). Returns the line. Raises STALE if it is of another Redis than the node has read: the
+-- node has to settle it, or to reconnect.
+local function current_line(key)
+  local stored = call('HMGET', key, 'line', 'run', 'promotion')
   if not stored[1] then
-    call('HSET', KEYS[1], 'line', ARGV[3], 'run', ARGV[1], 'promotion', ARGV[2])
+    call('HSET', key, 'line', ARGV[3], 'run', ARGV[1], 'promotion', ARGV[2])
     return ARGV[3]
   end
   if stored[2] ~= ARGV[1] or (stored[3] or '') ~= ARGV[2] then

@@ -100,7 +100,7 @@ export class RedisOutbox implements Outbox {
 
   async append(events: readonly NewEvent[]): Promise<void> {
     const texts = events.flatMap(({ id, at, text }) => [id, at, text]);
-    const words = ['EVALSHA', appendScript.sha, 1, this.#key, this.#options.most, ...texts];
+    const words = this.#connection.evaluation(appendScript, [this.#key], [this.#options.most, ...texts]);
     this.told((await this.#connection.run(words)) as number, '');
   }
 
@@ -131,18 +131,8 @@ export class RedisOutbox implements Outbox {
   }
 
   #turn(lifetimeMs: number, limit: number, done: readonly string[]): Words {
-    const keys = [this.#key, this.#sender];
-    return [
-      'EVALSHA',
-      takeScript.sha,
-      2,
-      ...keys,
-      this.#options.instance,
-      lifetimeMs,
-      limit,
-      ...done,
-      ...this.#foreign.splice(0),
-    ];
+    const words = [this.#options.instance, lifetimeMs, limit, ...done, ...this.#foreign.splice(0)];
+    return this.#connection.evaluation(takeScript, [this.#key, this.#sender], words);
   }
 }
 

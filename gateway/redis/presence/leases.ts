@@ -13,8 +13,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from '../../backplane/backplane.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisConnection } from '../connection/connection.ts';
+import type { Reply, Words } from '../connection/resp.ts';
+import { runOn } from '../connection/run.ts';
 import type { RedisNames } from '../names.ts';
 import { readScript } from '../script.ts';
+import type { PresenceConnections } from './connections.ts';
 import { beatMs, Lease, ownerOf } from './lease.ts';
 
 export const indexScript = readScript('presence/index.lua');
@@ -23,6 +26,8 @@ export const indexScript = readScript('presence/index.lua');
 const roomsPerRead = 100;
 /** The beat of an adopted lease. A node's own begins at 1. */
 const orphanBeat = '0';
+/** In a cluster: far longer than a replica may be behind. */
+const leftMs = 30_000;
 
 export interface LeasesOwner {
   /** Removes all members of the lease from the room. */
@@ -33,28 +38,30 @@ export interface LeasesOwner {
 
 export class Leases {
   readonly #names: RedisNames;
-  readonly #connection: RedisConnection;
+  readonly #connections: PresenceConnections;
   readonly #owner: LeasesOwner;
   readonly #log: Logger;
   readonly #lease: Lease;
   /** Rooms that are in the index. */
   readonly #indexed = new Set<string>();
+  /** In a cluster: rooms that go from the index once a failover cannot bring back what this node removed from them; and when. */
+  readonly #leaving = new Map<string, number>();
   readonly #reaping = new Set<string>();
   /** Instances with a lease of their own, expired or not, as of the last beat. */
   #instances = new Set<string>();
   /** Leases whose beat stands still, as of the last beat. */
   #expired = new Set<string>();
   #beating = false;
-  /** The Redis of the last connection. */
-  #server: string | undefined;
+  /** The Redis that each connection led to. */
+  readonly #servers = new Map<RedisConnection, string>();
   /** The connection or the lease is new: Redis may lack the last writes. */
   #isOutOfSync = true;
   #ended = false;
 
   /** `instance`: this run of this node. */
-  constructor(names: RedisNames, instance: string, connection: RedisConnection, owner: LeasesOwner, log: Logger) {
+  constructor(names: RedisNames, instance: string, connections: PresenceConnections, owner: LeasesOwner, log: Logger) {
     this.#names = names;
-    this.#connection = connection;
+    this.#connections = connections;
     this.#owner = owner;
     this.#log = log;
     this.#lease = new Lease(instance);
@@ -76,6 +83,10 @@ export class Leases {
   /** Call it before the first member of a room is written. */
   async enter(room: string, life: string): Promise<void> {
     if (this.#indexed.has(room)) return;
+    if (this.#leaving.delete(room)) {
+      this.#indexed.add(room);
+      return;
+    }
     await this.#index(this.#lease.name, room);
     if (this.requireLife() !== life) throw new BackplaneError('unavailable', 'the lease was lost');
     this.#indexed.add(room);
@@ -83,7 +94,9 @@ export class Leases {
 
   async leave(room: string): Promise<void> {
     if (!this.#indexed.delete(room)) return;
-    await this.#connection.run(['SREM', this.#names.leaseRooms(this.#lease.name), room]);
+    // In a cluster another server has the room. If it fails over and its replica still has this member, the index tells.
+    if (!this.#connections.isOne) this.#leaving.set(room, performance.now() + leftMs);
+    else await this.#remove(room);
   }
 
   /**
@@ -98,7 +111,7 @@ export class Leases {
       if (instance === '' || !/^\d+$/.test(life)) continue;
       this.requireLife();
       await this.#index(lease, room);
-      await this.#connection.run(['HINCRBY', this.#names.nodes, lease, orphanBeat]);
+      await this.#run(['HINCRBY', this.#names.nodes, lease, orphanBeat]);
     }
   }
 
@@ -107,20 +120,21 @@ export class Leases {
    * for `leaseMs` and one beat more. Rejects with a BackplaneError.
    */
   async live(): Promise<string[]> {
-    const beats = recordOf((await this.#connection.run(['HGETALL', this.#names.nodes])) as Buffer[]);
+    const beats = recordOf((await this.#run(['HGETALL', this.#names.nodes])) as Buffer[]);
     const moving = Object.entries(beats).filter(([lease, beat]) => beat !== orphanBeat && !this.#expired.has(lease));
     return [...new Set([this.#lease.instance, ...moving.map(([lease]) => ownerOf(lease).instance)])];
   }
 
   /** Call it every `beatMs`, and when the connection is ready. */
   beat(): void {
-    if (this.#beating || this.#ended || !this.#connection.ready) return;
+    if (this.#beating || this.#ended || this.#connections.shared?.ready !== true) return;
     this.#beating = true;
+    this.#removeLeft();
     const sentAt = performance.now();
     const { name } = this.#lease;
     Promise.all([
-      this.#connection.run(['HINCRBY', this.#names.nodes, name, 1]),
-      this.#connection.run(['HGETALL', this.#names.nodes]),
+      this.#run(['HINCRBY', this.#names.nodes, name, 1]),
+      this.#run(['HGETALL', this.#names.nodes]),
       this.#indexed.size > 0 ? this.#index(name) : 0,
     ])
       .finally(() => {
@@ -139,26 +153,37 @@ export class Leases {
    * The connection is new. Redis is another one than before, or was restarted, and may lack the last writes: then it may also have
    * members of this node that have left. With a new lease the old one expires, and everything in its index is reaped.
    */
-  connected(): void {
-    const { run, promotion, mayHaveLost } = this.#connection.server;
-    const server = `${run} ${promotion}`;
-    if (mayHaveLost && this.#server !== undefined && this.#server !== server) this.#lease.lose();
-    this.#server = server;
+  connected(connection: RedisConnection): void {
+    const { run, promotion, mayHaveLost } = connection.server;
+    const [server, before] = [`${run} ${promotion}`, this.#servers.get(connection)];
+    // In a cluster a server that this node was not connected to may have the rooms of one that it was.
+    const isOther = before === undefined ? this.#indexed.size + this.#leaving.size > 0 : before !== server;
+    if (mayHaveLost && isOther) {
+      this.#lease.lose();
+      this.#leaving.clear();
+    }
+    this.#servers.set(connection, server);
+    this.#isOutOfSync = true;
     this.beat();
   }
 
-  /** The connection was lost. */
+  /** The connection of the leases was lost. */
   interrupted(): void {
     this.#isOutOfSync = true;
     this.#expired.clear();
     this.#lease.interrupted();
   }
 
+  /** The server has no rooms any more. */
+  forget(connection: RedisConnection): void {
+    this.#servers.delete(connection);
+  }
+
   /** Deletes the lease if it has no rooms left. Else other nodes reap it. */
   async close(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
-    if (!this.#connection.ready || this.#indexed.size > 0) return;
+    if (this.#connections.shared?.ready !== true || this.#indexed.size > 0) return;
     await this.#delete(this.#lease.name).catch((error: Error) =>
       this.#log.warn({ error: error.message }, 'the lease was not deleted; other nodes will reap it'),
     );
@@ -173,6 +198,7 @@ export class Leases {
     if (!confirmed || indexWasLost) {
       this.#log.warn({ lease: name }, 'the lease was lost; entering all rooms again with a new one');
       this.#indexed.clear();
+      this.#leaving.clear();
       this.#isOutOfSync = true;
       this.beat();
       // This beat has created the deleted lease again; or it has no index, and could not be reaped. Delete it.
@@ -192,23 +218,44 @@ export class Leases {
     for (const lease of this.#expired) this.#reap(lease);
   }
 
+  async #remove(...rooms: string[]): Promise<void> {
+    await this.#run(['SREM', this.#names.leaseRooms(this.#lease.name), ...rooms]);
+  }
+
+  #removeLeft(): void {
+    const now = performance.now();
+    const left = [...this.#leaving].filter(([, at]) => now >= at).map(([room]) => room);
+    if (left.length === 0) return;
+    for (const room of left) this.#leaving.delete(room);
+    // If it fails they stay in the index, which may have rooms without members.
+    this.#remove(...left).catch(() => undefined);
+  }
+
   /** Adds rooms, and the mark, to the index. Returns 1 if the mark was missing: the index is new, or was lost. */
   async #index(lease: string, ...rooms: string[]): Promise<number> {
-    const words = ['EVALSHA', indexScript.sha, 1, this.#names.leaseRooms(lease), 0, ...rooms];
-    return (await this.#connection.run(words)) as number;
+    return (await this.#runIndex(lease, 0, ...rooms)) as number;
   }
 
   /** Some rooms of the index, at random, and perhaps the mark ''. None at all: the index was lost. */
   async #someRoomsOf(lease: string): Promise<string[]> {
-    const words = ['EVALSHA', indexScript.sha, 1, this.#names.leaseRooms(lease), roomsPerRead];
-    return ((await this.#connection.run(words)) as Buffer[]).map(String);
+    return ((await this.#runIndex(lease, roomsPerRead)) as Buffer[]).map(String);
+  }
+
+  #runIndex(lease: string, ...words: Words): Promise<Reply> {
+    return runOn(this.#connections.shared, (connection) =>
+      connection.evaluation(indexScript, [this.#names.leaseRooms(lease)], words),
+    );
+  }
+
+  #run(words: Words): Promise<Reply> {
+    return runOn(this.#connections.shared, () => words);
   }
 
   /** Returns false if another node has deleted it before. */
   async #delete(lease: string): Promise<boolean> {
     const deletions = [
-      this.#connection.run(['DEL', this.#names.leaseRooms(lease)]),
-      this.#connection.run(['HDEL', this.#names.nodes, lease]),
+      this.#run(['DEL', this.#names.leaseRooms(lease)]),
+      this.#run(['HDEL', this.#names.nodes, lease]),
     ];
     return (await Promise.all(deletions))[1] === 1;
   }
@@ -236,7 +283,7 @@ export class Leases {
 
   /** Each node searches the rooms in which it has members. In other rooms the next page finds the orphans. */
   async #reapWithoutIndex(lease: string): Promise<void> {
-    const [beat] = (await this.#connection.run(['HMGET', this.#names.nodes, lease])) as (Buffer | null)[];
+    const [beat] = (await this.#run(['HMGET', this.#names.nodes, lease])) as (Buffer | null)[];
     // Another node has deleted it.
     if (beat === null) return;
     this.#log.warn({ lease }, 'a lease expired, and its index is lost; searching all rooms of this node');
@@ -250,7 +297,7 @@ export class Leases {
     await Promise.all(
       rooms.map(async (room) => {
         await this.#owner.reap(lease, room);
-        await this.#connection.run(['SREM', this.#names.leaseRooms(lease), room]);
+        await this.#run(['SREM', this.#names.leaseRooms(lease), room]);
       }),
     );
   }

@@ -7,10 +7,11 @@
  */
 import type { OccupancyStore } from '../../backplane/occupancy.ts';
 import type { EventType } from '../../backplane/outbox.ts';
-import type { RedisConnection } from '../connection/connection.ts';
+import { runOn } from '../connection/run.ts';
 import type { RedisNames } from '../names.ts';
 import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
 import { readScript } from '../script.ts';
+import type { PresenceConnections } from './connections.ts';
 import type { Leases } from './leases.ts';
 
 export const occupancyScript = readScript('outbox/tell.lua', 'presence/occupancy.lua');
@@ -21,7 +22,7 @@ const types: EventType[] = ['room.occupied', 'room.vacated'];
 
 interface Parts {
   names: RedisNames;
-  connection: RedisConnection;
+  connections: PresenceConnections;
   leases: Leases;
   /** Undefined: nobody is told. */
   outbox: RedisOutbox | undefined;
@@ -61,19 +62,12 @@ export class RedisOccupancy implements OccupancyStore {
 
   /** Returns the leases in the room. */
   async #write(room: string, lease: string, state: '1' | '0' | 'doubt'): Promise<string[]> {
-    const { connection, names, outbox } = this.#parts;
+    const { connections, names, outbox } = this.#parts;
     const { keys, words } = outbox?.telling(...types) ?? tellNothing;
     const all = [`${names.room(room)}:nodes`, ...keys];
-    const reply = await connection.run([
-      'EVALSHA',
-      occupancyScript.sha,
-      all.length,
-      ...all,
-      lease,
-      state,
-      room,
-      ...words,
-    ]);
+    const reply = await runOn(connections.of(room), (connection) =>
+      connection.evaluation(occupancyScript, all, [lease, state, room, ...words]),
+    );
     const [dropped, refusal, leases] = reply as [number, Buffer, Buffer[]];
     outbox?.told(dropped, String(refusal));
     return leases.map(String);

@@ -20,12 +20,13 @@ import {
   writeIntervalMs,
 } from '../../backplane/presence.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import type { RedisConnection } from '../connection/connection.ts';
-import type { RedisConnections } from '../connection/connections.ts';
+import type { Reply, Words } from '../connection/resp.ts';
+import { runOn } from '../connection/run.ts';
 import { type EnvelopeVersion, EnvelopeWriter } from '../envelope.ts';
-import { RedisNames } from '../names.ts';
+import type { RedisNames } from '../names.ts';
 import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
-import { readScript } from '../script.ts';
+import { readScript, type Script } from '../script.ts';
+import type { PresenceConnections } from './connections.ts';
 import { ownerOf } from './lease.ts';
 import { indexScript, Leases } from './leases.ts';
 import { occupancyScript, RedisOccupancy } from './occupancy.ts';
@@ -49,9 +50,8 @@ const maxOwners = 1_000;
 const memberOverheadBytes = 40;
 
 export interface RedisPresenceOptions {
-  redis: RedisConnections;
-  /** Of every key and channel. */
-  prefix: string;
+  connections: PresenceConnections;
+  names: RedisNames;
   /** This run of this node, unique. The id of each of its connections is this, `-`, and more. */
   instance: string;
   /** Says whether the room has `join` and `leave`. */
@@ -83,7 +83,7 @@ interface Changes {
 export class RedisPresence implements PresenceStore {
   readonly occupancy: RedisOccupancy;
   readonly #options: RedisPresenceOptions;
-  readonly #connection: RedisConnection;
+  readonly #connections: PresenceConnections;
   readonly #leases: Leases;
   readonly #names: RedisNames;
   readonly #envelopes: EnvelopeWriter;
@@ -93,16 +93,21 @@ export class RedisPresence implements PresenceStore {
   constructor(options: RedisPresenceOptions, log: Logger) {
     this.#options = options;
     this.#envelopes = new EnvelopeWriter(options.envelopeVersion);
-    const { instance, prefix, redis } = options;
-    this.#names = new RedisNames(prefix, redis.database);
-    this.#connection = redis.add({
-      role: 'presence',
-      name: `roomcast:presence:${instance}`,
-      scripts: [changeScript, pageScript, ownersScript, indexScript, occupancyScript],
-      onReady: () => this.#leases.connected(),
-      onSecond: () => this.#leases.beat(),
-      onLost: () => this.#leases.interrupted(),
-    });
+    const { connections, instance, names } = options;
+    this.#names = names;
+    this.#connections = connections;
+    const scripts = [changeScript, pageScript, ownersScript, indexScript, occupancyScript];
+    connections.open(
+      { role: 'presence', name: `roomcast:presence:${instance}`, scripts },
+      {
+        ready: (connection) => this.#leases.connected(connection),
+        second: () => this.#leases.beat(),
+        lost: (_, isShared) => {
+          if (isShared) this.#leases.interrupted();
+        },
+        removed: (connection) => this.#leases.forget(connection),
+      },
+    );
     const owner = {
       reap: (lease: string, entry: string) => {
         const room = this.occupancy.roomOf(entry);
@@ -113,19 +118,14 @@ export class RedisPresence implements PresenceStore {
         this.#listener?.outOfSync();
       },
     };
-    this.#leases = new Leases(this.#names, instance, this.#connection, owner, log);
+    this.#leases = new Leases(names, instance, connections, owner, log);
     const { outbox } = options;
-    this.occupancy = new RedisOccupancy({
-      names: this.#names,
-      connection: this.#connection,
-      leases: this.#leases,
-      outbox,
-    });
+    this.occupancy = new RedisOccupancy({ names, connections, leases: this.#leases, outbox });
   }
 
   async start(listener: PresenceListener): Promise<void> {
     this.#listener = listener;
-    this.#connection.connect();
+    this.#connections.connect();
     await new Promise<void>((resolve) => {
       this.#onStarted = resolve;
       setTimeout(resolve, startTimeoutMs).unref();
@@ -166,8 +166,8 @@ export class RedisPresence implements PresenceStore {
       from = stoppedAt === '' ? to : stoppedAt;
       if (frames > 0) await pause();
     }
-    const owners = ['EVALSHA', ownersScript.sha, 1, this.#keys(room)[0], maxOwners];
-    await this.#leases.adopt(room, ((await this.#connection.run(owners)) as Buffer[]).map(String));
+    const owners = (await this.#evaluate(room, ownersScript, [this.#keys(room)[0]], [maxOwners])) as Buffer[];
+    await this.#leases.adopt(room, owners.map(String));
   }
 
   async release(room: string): Promise<void> {
@@ -177,7 +177,7 @@ export class RedisPresence implements PresenceStore {
   async page(room: string, { after, limit, maxBytes }: PresenceQuery): Promise<PresencePage> {
     const from = after === undefined ? '-' : `(${after}\v`;
     const asked = [from, limit, maxBytes, memberOverheadBytes, maxRecounted];
-    const read = () => this.#connection.run(['EVALSHA', pageScript.sha, 3, ...this.#keys(room), ...asked]);
+    const read = () => this.#evaluate(room, pageScript, this.#keys(room), asked);
     let reply = (await read()) as [] | [number, number, number, Buffer[]];
     if (reply.length === 0) {
       await this.#recount(room);
@@ -194,7 +194,7 @@ export class RedisPresence implements PresenceStore {
     const isStarted = this.#listener !== undefined;
     this.#listener = undefined;
     if (isStarted) await this.#leases.close();
-    this.#connection.close();
+    this.#connections.close();
   }
 
   /** Runs presence/change.lua. */
@@ -209,7 +209,7 @@ export class RedisPresence implements PresenceStore {
     const all = [...keys, ...telling.keys];
     const changed = [entered.length, ...entered, ...left];
     const rest = [...announcing, ...within, ...counting, ...telling.words, ...changed];
-    const reply = await this.#connection.run(['EVALSHA', changeScript.sha, all.length, ...all, ...rest]);
+    const reply = await this.#evaluate(room, changeScript, all, rest);
     const [stoppedAt, removed, frames, more, dropped, refusal] = reply as [Buffer, ...number[], Buffer] as [
       ...[stoppedAt: Buffer, removed: number, frames: number, more: number],
       ...[dropped: number, refusal: Buffer],
@@ -242,6 +242,10 @@ export class RedisPresence implements PresenceStore {
     const leases = new Set(members.map(leaseOf));
     // If it fails, the next page or sync finds them again.
     this.#leases.adopt(room, leases).catch(() => undefined);
+  }
+
+  #evaluate(room: string, script: Script, keys: readonly string[], values: Words): Promise<Reply> {
+    return runOn(this.#connections.of(room), (connection) => connection.evaluation(script, keys, values));
   }
 
   #keys(room: string): [members: string, users: string, counted: string] {

@@ -126,7 +126,6 @@ test.each([
   ['http://h:6379', /must be a URL that begins with redis:/],
   ['"redis://h:6379"', /is in quotes/],
   ["'redis://:hidden@h'", /is in quotes/],
-  ['redis+cluster://h1:7000,h2:7001', /a Cluster, which this version does not know yet/],
   ['sentinel://:hidden@h', /a scheme that is not known; it looks like redis\+sentinel:\/\//],
   ['redis-sentinel://h1,h2', /a scheme that is not known; it looks like redis\+sentinel:\/\//],
   ['redis-cluster://h1,h2', /a scheme that is not known; it looks like redis\+cluster:\/\//],

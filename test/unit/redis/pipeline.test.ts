@@ -1,13 +1,16 @@
 /** One open connection to Redis (gateway/redis/connection/pipeline.ts): when commands are written, whose answer is whose, how it ends. */
 import { Duplex } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
 import { RedisPipeline } from '../../../gateway/redis/connection/pipeline.ts';
 import { command, ProtocolError, type Reply, ReplyError } from '../../../gateway/redis/connection/resp.ts';
 
 /** A pipeline, what it wrote, and a way to answer. */
-function pipeline(onMessage?: (channel: string, bytes: Buffer, start: number, end: number) => void) {
+function pipeline(
+  onMessage?: (channel: string, bytes: Buffer, start: number, end: number) => void,
+  unsubscribed?: (channel: string) => void,
+) {
   const written: string[] = [];
   const stream = new Duplex({
     decodeStrings: false,
@@ -17,7 +20,7 @@ function pipeline(onMessage?: (channel: string, bytes: Buffer, start: number, en
       done();
     },
   });
-  const connection = new RedisPipeline(stream, onMessage);
+  const connection = new RedisPipeline(stream, { message: onMessage, unsubscribed });
   const outcomes: string[] = [];
   return {
     connection,
@@ -27,6 +30,12 @@ function pipeline(onMessage?: (channel: string, bytes: Buffer, start: number, en
     /** Notes its outcome under its last word. */
     send: (words: string[], answers?: number) =>
       connection.send(words, (error, reply) => outcomes.push(`${words.at(-1)}: ${shown(error, reply)}`), answers),
+    leave: (...channels: string[]) =>
+      connection.leave(
+        channels,
+        (error, reply) => outcomes.push(`left ${channels}: ${shown(error, reply)}`),
+        (error) => outcomes.push(`refused ${error.message}`),
+      ),
     answer: (text: string) => stream.emit('data', Buffer.from(text)),
   };
 }
@@ -136,4 +145,52 @@ test('a fault of whom a message is handed to is not taken for one of the connect
   });
   expect(() => answer('>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n')).toThrow(TypeError);
   expect(stream.destroyed).toBe(false);
+});
+
+describe('sharded channels', () => {
+  const gone = (channel: string) => `>3\r\n$12\r\nsunsubscribe\r\n$1\r\n${channel}\r\n:0\r\n`;
+  const marker = (number: number) => `$6\r\nleft ${number}\r\n`;
+
+  test('a notice that nobody asked for answers no command: the answers behind it reach their own', () => {
+    const notices: string[] = [];
+    const { answer, outcomes, send } = pipeline(undefined, (channel) => notices.push(channel));
+    send(['GET', 'a']);
+    send(['GET', 'b']);
+    answer(`${gone('x')}:1\r\n${gone('y')}:2\r\n`);
+    expect([outcomes, notices]).toEqual([
+      ['a: 1', 'b: 2'],
+      ['x', 'y'],
+    ]);
+  });
+
+  test('leaving them is done when the marker behind it is answered, whatever Redis says of each', () => {
+    const { answer, leave, outcomes, send, connection } = pipeline(undefined, () => undefined);
+    leave('x', 'y', 'z');
+    send(['GET', 'a']);
+    // The slot of y has moved: a notice came before, and the command is refused.
+    answer(`${gone('y')}${gone('x')}-MOVED 1 host:1\r\n${gone('z')}`);
+    expect(outcomes).toEqual(['refused MOVED 1 host:1']);
+    answer(`${marker(1)}:5\r\n`);
+    expect(outcomes.slice(1)).toEqual(['left x,y,z: "left 1"', 'a: 5']);
+    expect(connection.settled).toBe(connection.sent);
+  });
+
+  test('an error of a command behind is never taken for one of leaving', () => {
+    const { answer, leave, outcomes, send } = pipeline(undefined, () => undefined);
+    leave('x');
+    send(['GET', 'a']);
+    answer(`${gone('x')}${marker(1)}-ERR no\r\n`);
+    expect(outcomes).toEqual(['left x: "left 1"', 'a: refused ERR no']);
+  });
+
+  test('another answer than the marker ends the connection: no answer may reach the wrong command', async () => {
+    const { answer, leave, send, stream } = pipeline(undefined, () => undefined);
+    const errors: Error[] = [];
+    stream.on('error', (error) => errors.push(error));
+    leave('x');
+    send(['GET', 'a']);
+    answer(`${gone('x')}-NOPERM no PING\r\n:1\r\n`);
+    await turn();
+    expect(errors).toEqual([expect.any(ProtocolError)]);
+  });
 });

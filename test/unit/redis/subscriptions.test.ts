@@ -340,3 +340,46 @@ test('after the end everything is forgotten, and everyone who waits is told', as
   await expect(subscriptions.add('c')).rejects.toEqual(unavailable);
   expect(await written()).toEqual([]);
 });
+
+describe('a channel that Redis takes away', () => {
+  test('is lost, and is told when it is subscribed again', async () => {
+    await live('a');
+    expect(subscriptions.revoked('rc:{a}')).toBe('a');
+    expect(subscriptions.isLost('a')).toBe(true);
+    const confirmed = subscriptions.add('a');
+    await answerAll();
+    await confirmed;
+    expect(restored).toEqual(['a']);
+  });
+
+  test('is not lost if this node has left it, and has come back meanwhile', async () => {
+    await live('a');
+    subscriptions.remove('a');
+    const confirmed = subscriptions.add('a');
+    const [leaving, coming] = await written();
+    // Messages from before it left, then the answer to leaving, which is such a notice.
+    receive('a');
+    expect(subscriptions.revoked('rc:{a}')).toBeUndefined();
+    leaving?.answer();
+    coming?.answer();
+    await confirmed;
+    expect([subscriptions.isLost('a'), restored]).toEqual([false, []]);
+  });
+
+  test('is lost also in the turn in which its subscription was answered', async () => {
+    const confirmed = subscriptions.add('a');
+    const [coming] = await written();
+    coming?.answer();
+    expect(subscriptions.revoked('rc:{a}')).toBe('a');
+    await expect(confirmed).rejects.toBeInstanceOf(BackplaneError);
+    await turn();
+    expect(subscriptions.isLost('a')).toBe(true);
+  });
+
+  test('taken over from another server, it tells of its gap only if it was live there', async () => {
+    const taken = [subscriptions.take('a', true), subscriptions.take('b', false)];
+    await answerAll();
+    await Promise.all(taken);
+    expect(restored).toEqual(['a']);
+  });
+});

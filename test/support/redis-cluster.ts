@@ -1,0 +1,227 @@
+/**
+ * A Redis Cluster of processes on this machine: three primaries, each with a replica, unless asked otherwise.
+ *
+ * Owns the processes, by their pids, and the folders with what they know of each other. Everything that tests do to a
+ * cluster is here: moving slots, adding and removing servers, promoting replicas. Nodes of a cluster count as failed after
+ * `nodeTimeoutMs` without an answer.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { slotCount, slotOf } from '../../gateway/redis/cluster/slots.ts';
+import { onCleanup } from './cleanup.ts';
+import { launchRedisProcess, type OwnRedis } from './redis-process.ts';
+import { until } from './until.ts';
+
+const run = promisify(execFile);
+const deadlineMs = 30_000;
+const launchAttempts = 5;
+export const nodeTimeoutMs = 2_000;
+
+export interface ClusterOptions {
+  primaries?: number;
+  replicas?: number;
+  /** Further arguments of every `redis-server`. */
+  settings?: readonly string[];
+}
+
+/** One server of a cluster. */
+export interface ClusterServer extends OwnRedis {
+  readonly id: string;
+}
+
+export class RedisCluster {
+  readonly servers: ClusterServer[] = [];
+  readonly #settings: readonly string[];
+
+  private constructor(settings: readonly string[]) {
+    this.#settings = settings;
+  }
+
+  /** It ends with the test, or with the file if it is started outside of a test. */
+  static async start({
+    primaries = 3,
+    replicas = primaries,
+    settings = [],
+  }: ClusterOptions = {}): Promise<RedisCluster> {
+    const cluster = new RedisCluster(settings);
+    const launched = await Promise.all(Array.from({ length: primaries + replicas }, () => cluster.#launch()));
+    cluster.servers.push(...launched);
+    const hosts = launched.map(({ port }) => `127.0.0.1:${port}`);
+    const perPrimary = Math.floor(replicas / primaries);
+    await redisCli('--cluster', 'create', ...hosts, '--cluster-replicas', `${perPrimary}`, '--cluster-yes');
+    await cluster.untilOk(replicas);
+    return cluster;
+  }
+
+  get url(): string {
+    return `redis+cluster://${this.servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}`;
+  }
+
+  /** All servers that run agree on who owns which slot, and the replicas are in step. */
+  async untilOk(replicas = 0): Promise<void> {
+    const ok = async () => {
+      const answers = await Promise.all(this.running.map((server) => this.ask(server, 'CLUSTER', 'INFO')));
+      if (!answers.every((info) => info.includes('cluster_state:ok') && info.includes('slots_ok:16384'))) return false;
+      const infos = await Promise.all(this.running.map((server) => this.ask(server, 'INFO', 'replication')));
+      const linked = infos.filter((info) => info.includes('master_link_status:up')).length;
+      const maps = await Promise.all(this.running.map((server) => this.#owners(server)));
+      return linked >= replicas && new Set(maps.map((map) => JSON.stringify(map))).size === 1;
+    };
+    await until(ok, deadlineMs, 'the cluster is ok');
+  }
+
+  get running(): ClusterServer[] {
+    return this.servers.filter(({ pid }) => pid !== undefined && isAlive(pid));
+  }
+
+  /** The primary of this slot, as most running servers see it. */
+  async ownerOf(slot: number): Promise<ClusterServer> {
+    const maps = await Promise.all(this.running.map((server) => this.#owners(server)));
+    const ports = maps.map((map) => map.find(([from, to]) => slot >= from && slot <= to)?.[2]);
+    const votes = (port: number | undefined) => ports.filter((each) => each === port).length;
+    const [port] = ports.sort((one, other) => votes(other) - votes(one));
+    const owner = this.servers.find((server) => server.port === port);
+    if (owner === undefined) throw new Error(`slot ${slot} has an owner`);
+    return owner;
+  }
+
+  /** Another primary than this one. */
+  async anotherThan(server: ClusterServer): Promise<ClusterServer> {
+    const ports = (await this.#owners(server)).map(([, , port]) => port);
+    const other = this.servers.find(({ port }) => port !== server.port && ports.includes(port));
+    if (other === undefined) throw new Error('there is another primary');
+    return other;
+  }
+
+  async replicaOf(server: ClusterServer): Promise<ClusterServer> {
+    const lines = (await this.ask(server, 'CLUSTER', 'REPLICAS', server.id)).split('\n');
+    const replica = this.servers.find(({ id }) => lines.some((line) => line.startsWith(id)));
+    if (replica === undefined) throw new Error('it has a replica');
+    return replica;
+  }
+
+  /** Moves slots with all their keys, as `redis-cli --cluster reshard` does: slot by slot. */
+  async move(slots: readonly number[], to: ClusterServer): Promise<void> {
+    for (const slot of slots) await this.moveSlot(slot, to);
+  }
+
+  async moveSlot(slot: number, to: ClusterServer, meanwhile: () => unknown = () => undefined): Promise<void> {
+    const from = await this.ownerOf(slot);
+    if (from === to) return;
+    await this.ask(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
+    await this.ask(from, 'CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+    await meanwhile();
+    for (;;) {
+      const keys = (await this.ask(from, 'CLUSTER', 'GETKEYSINSLOT', slot, 100))
+        .split('\n')
+        .filter((key) => key !== '');
+      if (keys.length === 0) break;
+      await this.ask(from, 'MIGRATE', '127.0.0.1', to.port, '', 0, 5_000, 'KEYS', ...keys);
+    }
+    // The new owner first, as redis-cli does: no slot is without an owner.
+    const primaries = new Set((await this.#owners(from)).map(([, , port]) => port));
+    const others = this.running.filter((each) => each !== to && each !== from && primaries.has(each.port));
+    for (const each of [to, from, ...others]) {
+      await this.ask(each, 'CLUSTER', 'SETSLOT', slot, 'NODE', to.id).catch((error: Error) => {
+        // A primary that learns from others that its last slot is gone becomes a replica of the new owner.
+        if (each !== from || !error.message.includes('only with masters')) throw error;
+      });
+    }
+  }
+
+  /** A new primary without slots. */
+  async add(): Promise<ClusterServer> {
+    const [witness] = this.running;
+    const server = await this.#launch();
+    this.servers.push(server);
+    await redisCli('--cluster', 'add-node', `127.0.0.1:${server.port}`, `127.0.0.1:${witness?.port}`);
+    await this.untilOk();
+    return server;
+  }
+
+  /** Takes a primary without slots out. */
+  async remove(server: ClusterServer): Promise<void> {
+    const [witness] = this.others(server);
+    await redisCli('--cluster', 'del-node', `127.0.0.1:${witness?.port}`, server.id);
+    await server.stop();
+    this.servers.splice(this.servers.indexOf(server), 1);
+  }
+
+  others(server: ClusterServer): ClusterServer[] {
+    return this.running.filter((each) => each !== server);
+  }
+
+  /** The slots of a primary. */
+  async slotsOf(server: ClusterServer): Promise<number[]> {
+    const own = (await this.#owners(server)).filter(([, , port]) => port === server.port);
+    return own.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, (_, index) => from + index));
+  }
+
+  async ask(server: ClusterServer, ...words: (string | number)[]): Promise<string> {
+    return redisCli('-p', server.port, ...words);
+  }
+
+  async #owners(server: ClusterServer): Promise<[from: number, to: number, port: number][]> {
+    const lines = (await this.ask(server, 'CLUSTER', 'NODES')).split('\n').filter((line) => /\bmaster\b/.test(line));
+    const owners = lines.flatMap((line) => {
+      const words = line.split(' ');
+      const port = Number(/:(\d+)@/.exec(words[1] ?? '')?.[1]);
+      return words.slice(8).flatMap((range): [number, number, number][] => {
+        const [, from, to] = /^(\d+)(?:-(\d+))?$/.exec(range) ?? [];
+        return from === undefined ? [] : [[Number(from), Number(to ?? from), port]];
+      });
+    });
+    return owners.sort(([one], [other]) => one - other);
+  }
+
+  async #launch(): Promise<ClusterServer> {
+    // The port of the cluster bus is 10,000 above: some free ports are too high.
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#launchOnce();
+      } catch (error) {
+        if (attempt === launchAttempts) throw error;
+      }
+    }
+  }
+
+  async #launchOnce(): Promise<ClusterServer> {
+    const folder = await mkdtemp(join(tmpdir(), 'roomcast-cluster-'));
+    onCleanup(() => rm(folder, { recursive: true, force: true }));
+    const settings = ['--cluster-enabled', 'yes', '--cluster-node-timeout', `${nodeTimeoutMs}`];
+    // As docs/operations.md says: else a shard that is away takes all others with it.
+    settings.push('--cluster-require-full-coverage', 'no');
+    const more = ['--dir', folder, '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
+    const redis = await launchRedisProcess(undefined, [...settings, ...more, ...this.#settings]);
+    onCleanup(() => redis.stop());
+    return Object.assign(redis, { id: (await redisCli('-p', redis.port, 'CLUSTER', 'MYID')).trim() });
+  }
+}
+
+/** A room whose keys lie in one of these slots. */
+export function roomIn(slots: readonly number[], name = 'r'): string {
+  const wanted = new Set(slots);
+  for (let number = 0; number < 100 * slotCount; number++) {
+    if (wanted.has(slotOf(`${name}${number}`))) return `${name}${number}`;
+  }
+  throw new Error('a room lies in one of these slots');
+}
+
+async function redisCli(...words: (string | number)[]): Promise<string> {
+  const { stdout } = await run('redis-cli', words.map(String));
+  // redis-cli ends with 0 after an error reply.
+  if (/^(ERR|MOVED|ASK|CLUSTERDOWN|IOERR|NOAUTH|NOPERM|\[ERR\])/m.test(stdout)) throw new Error(stdout.trim());
+  return stdout;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
