@@ -13,6 +13,7 @@ import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Topics } from '../rooms/fanout.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { Compression } from './deflate/compression.ts';
 
 /** The data that the library stores with each socket. */
 export interface UserData {
@@ -51,11 +52,13 @@ export interface WebSocketOwner {
 
 export class WebSockets {
   readonly #parts: WebSocketParts;
+  readonly #compression: Compression;
   readonly #owner: WebSocketOwner;
   readonly #utf8 = new TextDecoder();
 
-  constructor(parts: WebSocketParts, owner: WebSocketOwner) {
+  constructor(parts: WebSocketParts, compression: Compression, owner: WebSocketOwner) {
     this.#parts = parts;
+    this.#compression = compression;
     this.#owner = owner;
   }
 
@@ -79,7 +82,10 @@ export class WebSockets {
     this.#owner.opened(data);
     const { dialect, token } = data;
     data.token = undefined;
-    data.connection = this.#parts.connections.open(new ConnectionSocket(ws, dialect.binary), dialect);
+    data.connection = this.#parts.connections.open(
+      new ConnectionSocket(ws, dialect.binary, this.#compression),
+      dialect,
+    );
     data.connection.open(token);
   }
 
@@ -128,10 +134,12 @@ export class WebSockets {
 class ConnectionSocket implements Socket, Topics {
   readonly #ws: LibrarySocket;
   readonly #binary: boolean;
+  readonly #compression: Compression;
 
-  constructor(ws: LibrarySocket, binary: boolean) {
+  constructor(ws: LibrarySocket, binary: boolean, compression: Compression) {
     this.#ws = ws;
     this.#binary = binary;
+    this.#compression = compression;
   }
 
   get topics(): Topics {
@@ -142,8 +150,8 @@ class ConnectionSocket implements Socket, Topics {
     return this.#ws.getUserData().address;
   }
 
-  send(frame: Frame): void {
-    this.#ws.send(frame, this.#binary, false);
+  send(frame: Frame, compressible: boolean): void {
+    this.#ws.send(frame, this.#binary, compressible && this.#compression.isLargeEnough(frame.length));
   }
 
   ping(payload: string): void {
