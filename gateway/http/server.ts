@@ -10,7 +10,7 @@ import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Application, Applications, type CertificateFiles } from './applications.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
-import { Compression, type CompressionMode } from './deflate/compression.ts';
+import { Compression, type CompressionSettings } from './deflate/compression.ts';
 import { Descriptors } from './descriptors.ts';
 import { Exchange } from './exchange.ts';
 import { Fallback, type FallbackRequest, type FallbackSettings } from './fallback/fallback.ts';
@@ -36,11 +36,10 @@ const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
 
 /** The settings (gateway/settings.ts) of the public port. */
-export interface ServerSettings extends FallbackSettings {
+export interface ServerSettings extends FallbackSettings, CompressionSettings {
   host: string;
   port: number;
   maxBufferedBytes: number;
-  compression: CompressionMode;
   pingIntervalMs: number;
   pongTimeoutMs: number;
   maxConnections: number;
@@ -82,7 +81,7 @@ export class Server {
     this.#parts = parts;
     this.#addresses = new AddressCount(config.maxConnectionsPerIp);
     this.#descriptors = new Descriptors(parts.log);
-    this.#compression = new Compression(config.compression);
+    this.#compression = new Compression(config);
     this.#webSockets = new WebSockets(parts, this.#compression, {
       opened: ({ application }) => this.#applications.opened(application as Application<UwsApp>),
       closed: ({ application, address }) => {
@@ -214,8 +213,10 @@ export class Server {
       return;
     }
     const { dialect, token } = handshake;
-    const data: UserData = { application, dialect, token, address, connection: undefined };
-    res.upgrade(data, handshake.key, handshake.subprotocol, this.#compression.extensions(request.headers), context);
+    const extensions = this.#compression.extensions(request.headers);
+    const inflation = extensions === '' ? undefined : this.#compression.inflationBudget(performance.now());
+    const data: UserData = { application, dialect, token, address, inflation, connection: undefined };
+    res.upgrade(data, handshake.key, handshake.subprotocol, extensions, context);
   }
 
   /** Takes a place for a connection of a client. `#addresses.remove` gives it back. */

@@ -8,6 +8,7 @@
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Connections } from '../connection/connections.ts';
+import type { TokenBucket } from '../connection/limits.ts';
 import type { Socket } from '../connection/socket.ts';
 import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Topics } from '../rooms/fanout.ts';
@@ -22,6 +23,8 @@ export interface UserData {
   dialect: Dialect;
   token: string | undefined;
   address: string;
+  /** What it may send, in bytes. Undefined without compression. */
+  inflation: TokenBucket | undefined;
   connection: Connection | undefined;
 }
 
@@ -68,6 +71,7 @@ export class WebSockets {
     message: (ws: LibrarySocket, message: ArrayBuffer, isBinary: boolean) =>
       this.#guard(ws, (connection) => {
         if (isBinary !== connection?.dialect.binary) connection?.close(closeCode.unsupportedData);
+        else if (this.#inflatesTooMuch(ws, message)) connection.close(closeCode.rateLimited);
         else connection.receive(message);
       }),
     drain: (ws: LibrarySocket) => this.#guard(ws, (connection) => connection?.drained()),
@@ -87,6 +91,12 @@ export class WebSockets {
       dialect,
     );
     data.connection.open(token);
+  }
+
+  #inflatesTooMuch(ws: LibrarySocket, { byteLength }: ArrayBuffer): boolean {
+    if (!this.#compression.on) return false;
+    const { inflation } = ws.getUserData();
+    return inflation !== undefined && inflation.take(performance.now(), byteLength) > 0;
   }
 
   #pong(connection: Connection | undefined, payload: ArrayBuffer): void {
