@@ -85,7 +85,10 @@ function release(values) {
   mkdirSync(draft, { recursive: true });
   // What an earlier build left there would be packed too.
   rmSync(join(repository, 'dist'), { recursive: true, force: true });
-  if (!values['as-installed']) run('npm', 'ci');
+  if (!values['as-installed']) {
+    run('npm', 'ci');
+    run('npm', 'audit', '--omit=dev');
+  }
   if (!values['without-tests']) for (const script of ['check', 'test']) run('npm', 'run', script);
   run('npm', 'pack', '--silent', '--pack-destination', draft);
   const built = image === undefined ? null : buildImage(ready, join(draft, image));
