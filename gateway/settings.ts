@@ -207,6 +207,13 @@ export const settings = {
     'bytes',
     'Limit of all outgoing buffers together; above it the fullest connections are closed with 4003.',
   ),
+  compression: setting(
+    'COMPRESSION',
+    z.enum(['off', 'shared'], { error: 'must be off or shared' }),
+    'off',
+    'mode',
+    'Compression of WebSocket messages (permessage-deflate). shared: messages of 512 bytes and more; fewer bytes, more CPU.',
+  ),
   maxConnections: optional(
     'MAX_CONNECTIONS',
     limit(10_000_000),

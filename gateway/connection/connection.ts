@@ -290,15 +290,15 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   }
 
   message(frame: Uint8Array, position: Position | undefined): void {
-    this.send(this.dialect.message(frame, position));
+    if (!this.#closing) this.#outbox.send(this.dialect.message(frame, position), true);
   }
 
   send(frame: Frame): void {
-    if (!this.#closing) this.#outbox.send(frame);
+    if (!this.#closing) this.#outbox.send(frame, false);
   }
 
   sendUnchecked(frame: Frame): void {
-    if (!this.#closing) this.#socket.send(frame);
+    if (!this.#closing) this.#socket.send(frame, false);
   }
 
   takes(bytes: number): boolean {

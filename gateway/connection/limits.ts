@@ -22,12 +22,12 @@ export class TokenBucket {
     this.#at = now;
   }
 
-  /** Takes one token and returns 0, or takes none and returns the ms until there is one. */
-  take(now: number): number {
+  /** Takes so many tokens and returns 0, or takes none and returns the ms until there are as many. */
+  take(now: number, tokens = 1): number {
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#at) / 1000) * this.#rate);
     this.#at = now;
-    if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) / this.#rate) * 1000);
-    this.#tokens -= 1;
+    if (this.#tokens < tokens) return Math.ceil(((tokens - this.#tokens) / this.#rate) * 1000);
+    this.#tokens -= tokens;
     return 0;
   }
 }

@@ -30,9 +30,9 @@ export class Outbox {
     this.#backpressure = backpressure;
   }
 
-  /** Over the soft limit it stalls the client; over the hard limit it closes the connection. */
-  send(frame: Frame): void {
-    this.#socket.send(frame);
+  /** Over the soft limit it stalls the client; over the hard limit it closes the connection. `compressible`: see Socket. */
+  send(frame: Frame, compressible: boolean): void {
+    this.#socket.send(frame, compressible);
     const buffered = this.#socket.bufferedBytes();
     const { hardBytes, softBytes } = this.#backpressure;
     if (buffered > hardBytes) this.#owner.close(closeCode.slowConsumer);

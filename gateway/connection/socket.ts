@@ -16,7 +16,8 @@ export interface Socket {
    * or the ms until the client may send one.
    */
   overRate?(user: string | null): number;
-  send(frame: Frame): void;
+  /** `compressible`: it holds one message, so nothing of two publishers; the transport may compress it. */
+  send(frame: Frame, compressible: boolean): void;
   /** A WebSocket ping (RFC 6455 section 5.5.2), or the transport's equivalent. */
   ping(payload: string): void;
   /** Sends a close frame; Connection.socketClosed is called from within. Bytes not written at once may be lost. */

@@ -8,10 +8,12 @@
  */
 import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
+import type { Compression } from './deflate/compression.ts';
 
 /** What is used of an application of the library; its type file lacks the last three. */
 export interface App {
   publish(topic: string, frame: Uint8Array | string, isBinary: boolean, compress: boolean): boolean;
+  numSubscribers(topic: string): number;
   close(): unknown;
   getDescriptor(): unknown;
   /** Passes accepted sockets to that application; to several in turn. */
@@ -45,6 +47,7 @@ export class Applications<LibraryApp extends App> {
   readonly listener: LibraryApp;
   readonly #library: Library<LibraryApp>;
   readonly #files: CertificateFiles | undefined;
+  readonly #compression: Compression;
   /** All applications ever made. The last one gets new connections. */
   readonly #all: Application<LibraryApp>[] = [];
   /** The applications that have connections. */
@@ -53,8 +56,9 @@ export class Applications<LibraryApp extends App> {
   #digest = '';
 
   /** Throws an Error if the certificate cannot be used. */
-  constructor(library: Library<LibraryApp>, files: CertificateFiles | undefined) {
+  constructor(library: Library<LibraryApp>, files: CertificateFiles | undefined, compression: Compression) {
     this.#library = library;
+    this.#compression = compression;
     this.#files = files;
     this.listener = files === undefined ? library.plain() : library.tls({});
     if (files === undefined) this.#add(this.listener);
@@ -66,10 +70,13 @@ export class Applications<LibraryApp extends App> {
     return this.#certificate;
   }
 
-  readonly publish: PublishToTopic = (topic, frame, binary) => {
+  readonly publish: PublishToTopic = (topic, frame, binary, compressible) => {
+    const compress = compressible && this.#compression.isLargeEnough(frame.length);
     // `for of` would allocate two objects per message.
     for (let index = 0; index < this.#populated.length; index++) {
-      this.#populated[index]?.app.publish(topic, frame, binary, false);
+      const app = this.#populated[index]?.app;
+      const affordable = compress && this.#compression.isAffordable(frame.length, app?.numSubscribers(topic) ?? 0);
+      app?.publish(topic, frame, binary, affordable);
     }
   };
 

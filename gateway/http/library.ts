@@ -21,6 +21,12 @@ export type UwsApp = TemplatedApp & App;
 export const plainApp = () => uws.App() as UwsApp;
 export const tlsApp = (files: CertificateFiles | Record<string, never>) => uws.SSLApp(files) as UwsApp;
 
+type CompressionConstants = Record<'SHARED_COMPRESSOR' | 'SHARED_DECOMPRESSOR', number>;
+// The type file declares them as types.
+const constants = uws as unknown as CompressionConstants;
+/** For `compression` of a WebSocket route: one compressor and one decompressor for all its sockets. */
+export const sharedCompression = constants.SHARED_COMPRESSOR | constants.SHARED_DECOMPRESSOR;
+
 /** The library's LIBUS_LISTEN_EXCLUSIVE_PORT. */
 const exclusivePort = 1;
 type ListenExclusively = (

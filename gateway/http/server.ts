@@ -10,6 +10,7 @@ import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Application, Applications, type CertificateFiles } from './applications.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
+import { Compression, type CompressionSettings } from './deflate/compression.ts';
 import { Descriptors } from './descriptors.ts';
 import { Exchange } from './exchange.ts';
 import { Fallback, type FallbackRequest, type FallbackSettings } from './fallback/fallback.ts';
@@ -22,6 +23,7 @@ import {
   listen,
   plainApp,
   readRequest,
+  sharedCompression,
   tlsApp,
   type UwsApp,
   type us_socket_context_t,
@@ -34,7 +36,7 @@ const idleMarginSeconds = 30;
 const retryAfterSeconds = '5';
 
 /** The settings (gateway/settings.ts) of the public port. */
-export interface ServerSettings extends FallbackSettings {
+export interface ServerSettings extends FallbackSettings, CompressionSettings {
   host: string;
   port: number;
   maxBufferedBytes: number;
@@ -67,6 +69,7 @@ export class Server {
   readonly #applications: Applications<UwsApp>;
   readonly #addresses: AddressCount;
   readonly #descriptors: Descriptors;
+  readonly #compression: Compression;
   readonly #webSockets: WebSockets;
   readonly #fallback: Fallback;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
@@ -78,7 +81,8 @@ export class Server {
     this.#parts = parts;
     this.#addresses = new AddressCount(config.maxConnectionsPerIp);
     this.#descriptors = new Descriptors(parts.log);
-    this.#webSockets = new WebSockets(parts, {
+    this.#compression = new Compression(config);
+    this.#webSockets = new WebSockets(parts, this.#compression, {
       opened: ({ application }) => this.#applications.opened(application as Application<UwsApp>),
       closed: ({ application, address }) => {
         this.#applications.closed(application as Application<UwsApp>);
@@ -91,7 +95,7 @@ export class Server {
       tls: tlsApp,
       route: (application: Application<UwsApp>) => this.#routes(application),
     };
-    this.#applications = new Applications(library, certificateFiles(config));
+    this.#applications = new Applications(library, certificateFiles(config), this.#compression);
     this.publish = this.#applications.publish;
   }
 
@@ -153,8 +157,9 @@ export class Server {
         // We send our own heartbeats. This timeout only ends closing sockets whose peer has stopped reading.
         idleTimeout: Math.ceil((config.pingIntervalMs + config.pongTimeoutMs) / 1000) + idleMarginSeconds,
         sendPingsAutomatically: false,
-        // No compression: it needs several times the memory of everything else per connection, and allows zip bombs.
-        compression: 0,
+        // Never a compressor or decompressor for each connection: that would be several times the memory of everything else.
+        // A message that inflates to more than maxPayloadLength is not inflated to its end, and cuts its connection.
+        compression: this.#compression.on ? sharedCompression : 0,
         upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(application, res, req, context)),
         ...this.#webSockets.handlers,
       })
@@ -208,8 +213,10 @@ export class Server {
       return;
     }
     const { dialect, token } = handshake;
-    const data: UserData = { application, dialect, token, address, connection: undefined };
-    res.upgrade(data, handshake.key, handshake.subprotocol, '', context);
+    const extensions = this.#compression.extensions(request.headers);
+    const inflation = extensions === '' ? undefined : this.#compression.inflationBudget(performance.now());
+    const data: UserData = { application, dialect, token, address, inflation, connection: undefined };
+    res.upgrade(data, handshake.key, handshake.subprotocol, extensions, context);
   }
 
   /** Takes a place for a connection of a client. `#addresses.remove` gives it back. */

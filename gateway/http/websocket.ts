@@ -8,11 +8,13 @@
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Connections } from '../connection/connections.ts';
+import type { TokenBucket } from '../connection/limits.ts';
 import type { Socket } from '../connection/socket.ts';
 import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Topics } from '../rooms/fanout.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { Compression } from './deflate/compression.ts';
 
 /** The data that the library stores with each socket. */
 export interface UserData {
@@ -21,6 +23,8 @@ export interface UserData {
   dialect: Dialect;
   token: string | undefined;
   address: string;
+  /** What it may send, in bytes. Undefined without compression. */
+  inflation: TokenBucket | undefined;
   connection: Connection | undefined;
 }
 
@@ -51,11 +55,13 @@ export interface WebSocketOwner {
 
 export class WebSockets {
   readonly #parts: WebSocketParts;
+  readonly #compression: Compression;
   readonly #owner: WebSocketOwner;
   readonly #utf8 = new TextDecoder();
 
-  constructor(parts: WebSocketParts, owner: WebSocketOwner) {
+  constructor(parts: WebSocketParts, compression: Compression, owner: WebSocketOwner) {
     this.#parts = parts;
+    this.#compression = compression;
     this.#owner = owner;
   }
 
@@ -65,6 +71,7 @@ export class WebSockets {
     message: (ws: LibrarySocket, message: ArrayBuffer, isBinary: boolean) =>
       this.#guard(ws, (connection) => {
         if (isBinary !== connection?.dialect.binary) connection?.close(closeCode.unsupportedData);
+        else if (this.#inflatesTooMuch(ws, message)) connection.close(closeCode.rateLimited);
         else connection.receive(message);
       }),
     drain: (ws: LibrarySocket) => this.#guard(ws, (connection) => connection?.drained()),
@@ -79,8 +86,17 @@ export class WebSockets {
     this.#owner.opened(data);
     const { dialect, token } = data;
     data.token = undefined;
-    data.connection = this.#parts.connections.open(new ConnectionSocket(ws, dialect.binary), dialect);
+    data.connection = this.#parts.connections.open(
+      new ConnectionSocket(ws, dialect.binary, this.#compression),
+      dialect,
+    );
     data.connection.open(token);
+  }
+
+  #inflatesTooMuch(ws: LibrarySocket, { byteLength }: ArrayBuffer): boolean {
+    if (!this.#compression.on) return false;
+    const { inflation } = ws.getUserData();
+    return inflation !== undefined && inflation.take(performance.now(), byteLength) > 0;
   }
 
   #pong(connection: Connection | undefined, payload: ArrayBuffer): void {
@@ -128,10 +144,12 @@ export class WebSockets {
 class ConnectionSocket implements Socket, Topics {
   readonly #ws: LibrarySocket;
   readonly #binary: boolean;
+  readonly #compression: Compression;
 
-  constructor(ws: LibrarySocket, binary: boolean) {
+  constructor(ws: LibrarySocket, binary: boolean, compression: Compression) {
     this.#ws = ws;
     this.#binary = binary;
+    this.#compression = compression;
   }
 
   get topics(): Topics {
@@ -142,8 +160,8 @@ class ConnectionSocket implements Socket, Topics {
     return this.#ws.getUserData().address;
   }
 
-  send(frame: Frame): void {
-    this.#ws.send(frame, this.#binary, false);
+  send(frame: Frame, compressible: boolean): void {
+    this.#ws.send(frame, this.#binary, compressible && this.#compression.isLargeEnough(frame.length));
   }
 
   ping(payload: string): void {

@@ -12,8 +12,8 @@ import type { Reply } from '../protocol/reply.ts';
 import { roomcast } from '../protocol/roomcast/dialect.ts';
 import type { Backpressure, Tally } from './backpressure.ts';
 
-/** Publishes to a topic of the WebSocket server, in one call. */
-export type PublishToTopic = (topic: string, frame: Frame, binary: boolean) => void;
+/** Publishes to a topic of the WebSocket server, in one call. `compressible`: it holds one message, see Socket.send. */
+export type PublishToTopic = (topic: string, frame: Frame, binary: boolean, compressible: boolean) => void;
 
 /** The topics that one WebSocket is subscribed to. */
 export interface Topics {
@@ -68,7 +68,7 @@ export function presenceTopic(room: string): string {
 interface Encoded {
   /** Size of the largest of them and of the native frame. */
   bytes: number;
-  send(): void;
+  send(compressible: boolean): void;
 }
 
 function topicIn(dialect: Dialect, topic: string): string {
@@ -138,14 +138,15 @@ export class Fanout {
    * `position`: that of the message, in a room with history.
    */
   message(room: Audience, frame: Uint8Array, position: Position | undefined): void {
-    this.#toLive(room, frame, this.#others.size === 0 ? undefined : this.#encodeMessage(room.name, frame, position));
+    const others = this.#others.size === 0 ? undefined : this.#encodeMessage(room.name, frame, position);
+    this.#toLive(room, frame, others, true);
   }
 
   /** Sends any other frame to the live members of a room. */
   reply(room: Audience, reply: Reply): void {
     const frame = roomcast.encode(reply);
     const others = this.#others.size === 0 ? undefined : this.#encode(room.name, frame, (to) => to.encode(reply));
-    this.#toLive(room, frame, others);
+    this.#toLive(room, frame, others, false);
   }
 
   /**
@@ -157,16 +158,16 @@ export class Fanout {
     const others = this.#encode(topic, frame, (to) => to.encode(reply));
     this.#backpressure.beforeFanout(others?.bytes ?? Buffer.byteLength(frame), listeners);
     return () => {
-      this.#publish(topic, frame, false);
-      others?.send();
+      this.#publish(topic, frame, false, false);
+      others?.send(false);
     };
   }
 
-  #toLive(room: Audience, frame: Frame, others: Encoded | undefined): void {
+  #toLive(room: Audience, frame: Frame, others: Encoded | undefined, compressible: boolean): void {
     this.#backpressure.beforeFanout(others?.bytes ?? frame.length, room.members - room.detached, room);
     if (room.members === room.detached) return;
-    this.#publish(room.name, frame, false);
-    others?.send();
+    this.#publish(room.name, frame, false, compressible);
+    others?.send(compressible);
   }
 
   /** Separate from `message`, whose every call would allocate for the function. */
@@ -182,9 +183,11 @@ export class Fanout {
     const add = (dialect: Dialect) => frames.has(dialect) || frames.set(dialect, encode(dialect));
     for (const dialect of others.sockets.keys()) add(dialect);
     for (const { dialect } of others.direct) add(dialect);
-    const send = () => {
+    const send = (compressible: boolean) => {
       for (const [dialect, frame] of frames) {
-        if (others.sockets.has(dialect)) this.#publish(topicIn(dialect, topic), frame, dialect.binary);
+        if (others.sockets.has(dialect)) {
+          this.#publish(topicIn(dialect, topic), frame, dialect.binary, compressible);
+        }
         for (const listener of [...others.direct]) if (listener.dialect === dialect) listener.sendUnchecked(frame);
       }
     };

@@ -119,6 +119,23 @@ test('the image runs without rights and holds one native binary and no developme
   expect(modules).not.toContain('typescript');
 });
 
+test('no service has a capability or can gain one, and none writes outside of its volumes', async () => {
+  const format = '{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}';
+  for (const service of ['gateway', 'haproxy', 'redis', 'prometheus']) {
+    const [container = ''] = await stack.containers(service);
+    const said = (await docker('inspect', '--format', format, container)).trim();
+    expect(said, service).toBe('true [ALL] [no-new-privileges:true]');
+    // Of the service's first process, as the kernel has it.
+    const status = await docker('exec', container, 'cat', '/proc/1/status');
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) {
+      expect(status, service).toMatch(new RegExp(`^${set}:\\s+0{16}$`, 'm'));
+    }
+    expect(status, service).toMatch(/^NoNewPrivs:\s+1$/m);
+    expect(status, service).toMatch(/^Uid:\s+[1-9]/m);
+    await expect(docker('exec', container, 'touch', '/written'), service).rejects.toThrow(/Read-only file system/);
+  }
+});
+
 test('every replica becomes healthy by the check of the image', async () => {
   const replicas = await stack.containers('gateway');
   const health = () => docker('inspect', '--format', '{{.State.Health.Status}}', ...replicas);

@@ -35,8 +35,11 @@ interface HaproxyOptions {
   hardStop?: string;
 }
 
+/** What HAProxy has to know of a node. */
+type Behind = Pick<TestNode, 'port' | 'adminPort'>;
+
 /** Starts HAProxy before the node and resolves when requests arrive there. */
-export async function startHaproxy(node: TestNode, options: HaproxyOptions = {}): Promise<Haproxy> {
+export async function startHaproxy(node: Behind, options: HaproxyOptions = {}): Promise<Haproxy> {
   await requireHaproxy();
   const [port, statePort] = [await freePort(), await freePort()];
   const directory = await mkdtemp(join(tmpdir(), 'roomcast-haproxy-'));
@@ -103,7 +106,7 @@ function withPorts(configuration: string, port: number, statePort: number): stri
   return replaceOne(listening, /^ *bind :8404$/m, `  bind 127.0.0.1:${statePort}`);
 }
 
-function withServers(configuration: string, { port, adminPort }: TestNode, other: number | undefined): string {
+function withServers(configuration: string, { port, adminPort }: Behind, other: number | undefined): string {
   const line = (name: string, at: number) => `  server ${name} 127.0.0.1:${at} check port ${adminPort} $1`;
   return replaceOne(
     configuration,

@@ -20,6 +20,8 @@ export interface ConnectOptions {
   protocols?: string[];
   /** Certificate authority, PEM, for wss:// */
   ca?: string;
+  /** Offers permessage-deflate, as browsers do. */
+  compression?: true;
 }
 
 export interface Closed {
@@ -53,7 +55,7 @@ export async function connect(url: string, options: ConnectOptions = {}): Promis
   const socket = new WebSocket(url, options.protocols ?? [subprotocol], {
     headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...options.headers },
     handshakeTimeout: defaultDeadlineMs,
-    perMessageDeflate: false,
+    perMessageDeflate: options.compression ?? false,
     ...(ca === undefined ? {} : { ca }),
   });
   onCleanup(() => socket.terminate());
