@@ -8,6 +8,7 @@ import { WebSocket } from 'ws';
 import { binary } from '../../shared/client/binary.ts';
 import { connect, type Options } from '../../shared/client/client.ts';
 import { fallback } from '../../shared/client/fallback/fallback.ts';
+import { io } from '../../shared/client/socketio.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { EventStream } from '../support/event-stream.ts';
 import { startNode } from '../support/node.ts';
@@ -176,4 +177,16 @@ test('what an application gives as bytes arrives as a Uint8Array of its own, and
   ]);
   const [first] = told.numbers as Uint8Array[];
   expect(first?.buffer.byteLength).toBe(4);
+});
+
+test('the calls of Socket.IO carry bytes with `binary`', async () => {
+  const room = randomRoom();
+  const told = follow(enter(one.url, 'ann'), room);
+  await told.joined;
+  const auth = { token: await tokenOf('bob') };
+  const socket = io(one.url.replace(/^ws(.*)\/ws$/, 'http$1'), { WebSocket, binary, auth, room });
+  onCleanup(() => void socket.disconnect());
+  socket.emit('drawn', Uint8Array.of(1, 2));
+  await until(() => told.numbers.length === 1, 5_000, 'the event has come');
+  expect(told.numbers).toEqual([{ event: 'drawn', args: [Uint8Array.of(1, 2)] }]);
 });
