@@ -102,7 +102,8 @@ class MsgpackSocket implements WebSocketLike {
   }
 
   send(text: string): void {
-    this.#socket.send(encoder.encode(withBytes(JSON.parse(text), fromBase64)));
+    // `encode` returns a copy in a buffer of its size.
+    this.#socket.send(encoder.encode(withBytes(JSON.parse(text), fromBase64)).buffer);
   }
 
   close(code?: number): void {

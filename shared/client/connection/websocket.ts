@@ -14,7 +14,7 @@ export interface WebSocketLike {
   onerror: ((event: never) => void) | null;
   /** Of no concern to text. */
   binaryType?: string;
-  send(message: string | Uint8Array<ArrayBuffer>): void;
+  send(message: string | ArrayBuffer): void;
   close(code?: number): void;
 }
 
