@@ -5,6 +5,7 @@
  * Whatever JSON cannot say without a change is refused, so nothing changes silently. It allocates nothing for what a
  * header announces: memory is bounded by the bytes of the message. docs/decisions/018-messagepack.md says why it is no library.
  */
+import { isUtf8 } from 'node:buffer';
 import { jsonKey } from '../../../shared/bytes.ts';
 import type { FrameId } from '../../../shared/protocol.ts';
 import type { Rejected } from '../request.ts';
@@ -30,7 +31,6 @@ class Reader {
   id: FrameId | undefined;
   readonly #bytes: Buffer;
   readonly #view: DataView;
-  readonly #utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   #at = 0;
 
   constructor(message: ArrayBuffer) {
@@ -146,11 +146,9 @@ class Reader {
 
   #string(length: number): string {
     const from = this.#skip(length);
-    try {
-      return this.#utf8.decode(this.#bytes.subarray(from, this.#at));
-    } catch {
-      throw new Unreadable('A string is not UTF-8; send bytes as the binary type.');
-    }
+    const bytes = this.#bytes.subarray(from, this.#at);
+    if (!isUtf8(bytes)) throw new Unreadable('A string is not UTF-8; send bytes as the binary type.');
+    return bytes.toString();
   }
 
   /** Of 1, 2 or 4 bytes. */

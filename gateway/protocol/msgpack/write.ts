@@ -18,7 +18,8 @@ const bigEncoder = new MsgpackEncoder({ maxDepth, useBigInt64: true });
 /** The least number of digits of an integer beyond 2^53. */
 const maybeLong = /\d{16}/;
 const numbers = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-const allDigits = /^-?\d{16,}$/;
+/** 2^64 has 20 digits. Longer ones would only cost time. */
+const upTo64Bits = /^-?\d{16,20}$/;
 /** The key of an object that stands for a long integer while JSON.parse sees it. Random, so that no client can send it. */
 const longKey = randomBytes(16).toString('hex');
 const surrogateEscape = /\\u[dD]/;
@@ -63,7 +64,7 @@ function markLongIntegers(text: string): string {
 }
 
 function isLongInteger(token: string): boolean {
-  return allDigits.test(token) && !Number.isSafeInteger(Number(token));
+  return upTo64Bits.test(token) && !Number.isSafeInteger(Number(token));
 }
 
 /** Makes bigints of all integers beyond 32 bits, in place as far as possible. Returns the value to use. */

@@ -96,6 +96,7 @@ test.each([
   ['9223372036854776000', 9223372036854776000n],
   ['18446744073709551616', 2 ** 64],
   ['1e20', 1e20],
+  [`1${'0'.repeat(300)}`, 1e300],
   ['9007199254740993.5', 9007199254740994],
   ['[1234567890123456,-3000000000,4294967296,1,-1,0.5]', [1234567890123456n, -3000000000n, 4294967296n, 1, -1, 0.5]],
   [
@@ -145,6 +146,7 @@ test.each([
   ['a surrogate in UTF-8', frame(0xa3, 0xed, 0xa0, 0x80), 'not UTF-8'],
   ['64 levels in the frame', frame(...nested(64)), 'nested more than 64'],
   ['bytes at level 64', frame(...nested(63).subarray(0, 63), 0xc4, 0), 'nested more than 64'],
+  ['60,000 levels', frame(...nested(60_000)), 'nested more than 64'],
   ['the byte 0xc1', frame(0xc1), '0xc1'],
   ['a string cut off', frame(0xd9, 200, 'short'), 'ends in the middle'],
   ['an array of 2^32-1 that is not there', frame(0xdd, 0xff, 0xff, 0xff, 0xff), 'ends in the middle'],
