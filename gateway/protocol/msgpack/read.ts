@@ -23,6 +23,9 @@ export function readText(message: ArrayBuffer): string | Rejected {
   }
 }
 
+/** Most strings are keys and names: for these a call into the UTF-8 check costs more than a loop. */
+const shortBytes = 64;
+
 /** `message` tells the client what to do. */
 class Unreadable extends Error {}
 
@@ -146,9 +149,15 @@ class Reader {
 
   #string(length: number): string {
     const from = this.#skip(length);
+    if (length <= shortBytes && this.#isAscii(from)) return this.#bytes.toString('latin1', from, this.#at);
     const bytes = this.#bytes.subarray(from, this.#at);
     if (!isUtf8(bytes)) throw new Unreadable('A string is not UTF-8; send bytes as the binary type.');
     return bytes.toString();
+  }
+
+  #isAscii(from: number): boolean {
+    for (let at = from; at < this.#at; at++) if ((this.#bytes[at] as number) > 0x7f) return false;
+    return true;
   }
 
   /** Of 1, 2 or 4 bytes. */

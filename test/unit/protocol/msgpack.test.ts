@@ -113,6 +113,10 @@ test('a float beyond 2^53 is still the same float behind JSON', () => {
   }
 });
 
+test('a byte order mark is a character like any other', () => {
+  for (const text of ['\ufeff', '\ufeffa'.repeat(40)]) expect(toldOf(textOf(text))).toBe(text);
+});
+
 test('one half of a surrogate pair, which UTF-8 cannot hold, is U+FFFD in strings and keys', () => {
   expect(toldOf('{"\\ud800a":["\\udc00","\\ud83d\\ude00"]}')).toEqual({ '\ufffda': ['\ufffd', '😀'] });
 });
