@@ -28,6 +28,7 @@ import type { ClusterParts } from './operations/cluster/ask.ts';
 import type { LocalNode, NodeGauges } from './operations/local-node.ts';
 import { Renewals } from './operations/renewals.ts';
 import type { Dialect } from './protocol/dialect.ts';
+import { msgpack } from './protocol/msgpack/dialect.ts';
 import { roomcast } from './protocol/roomcast/dialect.ts';
 import { MessageStamper } from './protocol/roomcast/message.ts';
 import { Reload, type Reloadable } from './reload.ts';
@@ -72,7 +73,7 @@ export interface Extensions {
   transports: readonly Transport[];
 }
 
-const builtIn: Extensions = { dialects: [roomcast], transports: [] };
+const builtIn: Extensions = { dialects: [roomcast, msgpack], transports: [] };
 
 /**
  * Starts a node. Rejects if a port is taken or a key cannot be used. It starts without Redis, too: it serves clients,

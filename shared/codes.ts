@@ -52,7 +52,7 @@ export type CloseCode = (typeof closeCode)[keyof typeof closeCode];
 /** The reason text sent with each close code: at most 123 bytes (RFC 6455 section 5.5). */
 export const closeReason: Record<CloseCode, string> = {
   1000: 'the membership has ended',
-  1003: 'binary frames are not part of roomcast.v1.json; send text',
+  1003: 'send text with roomcast.v1.json, binary frames with roomcast.v1.msgpack',
   4001: 'draining: reconnect',
   4002: 'token expired: get a new token, then reconnect',
   4003: 'slow consumer: read faster, or subscribe to less',

@@ -6,8 +6,11 @@
  */
 import type { ErrorCode } from './codes.ts';
 
-/** The WebSocket subprotocol (RFC 6455 section 1.9); the gateway never selects another one. */
+/** The WebSocket subprotocol (RFC 6455 section 1.9); the default. */
 export const subprotocol = 'roomcast.v1.json';
+
+/** The same frames as MessagePack, in binary messages. */
+export const msgpackSubprotocol = 'roomcast.v1.msgpack';
 
 /** A browser passes its token as a second subprotocol, `roomcast.token.<jwt>`. */
 export const tokenSubprotocolPrefix = 'roomcast.token.';

@@ -82,6 +82,9 @@ export class Inbox implements RoomOrder {
     if (this.#overRate(request, message, now)) return;
     if (request === undefined) {
       this.#refuse(this.#idOf(message), 'too_large', `The frame has ${bytes} bytes; send at most ${most}.`);
+    } else if (this.#owner.dialect.binary && request.type === 'publish' && Buffer.byteLength(request.data) > most) {
+      // Nodes exchange it as JSON, and every bound downstream counts that.
+      this.#refuse(request.id, 'too_large', `data is more than ${most} bytes as JSON; send less.`);
     } else this.accept(request);
   }
 

@@ -28,6 +28,8 @@ export interface Options {
   WebSocket?: WebSocketConstructor;
   /** `fallback` of `roomcast/client/fallback`: plain HTTP where WebSockets do not get through. */
   fallback?: Fallback;
+  /** `binary` of `roomcast/client/binary`: MessagePack on the line, and bytes in `data`. */
+  binary?: Binary;
   /** How long a publish is tried, 100 s. It must be less than GATEWAY_DEDUPE_MS, which is 120 s by default. */
   publishMs?: number;
   /** Publishes and questions that may wait at a time, 1000. */
@@ -38,6 +40,9 @@ export interface Options {
 
 /** Chooses how each connection is opened: by `websocket`, or otherwise. `url` is that of `connect`. */
 export type Fallback = (url: string, websocket: Open) => Open;
+
+/** Puts what else is spoken and how `data` becomes JSON text in the place of these options. */
+export type Binary = (options: Options) => Options & { stringify?: Bounds['stringify'] };
 
 export interface ClientEvents {
   state: ClientState;
@@ -99,14 +104,15 @@ export class Client {
 }
 
 /** Returns at once; the connection opens behind it. Throws a TypeError for options that cannot work. */
-export function connect(url: string | URL, options: Options = {}): Client {
-  const { token, getToken, publishMs = 100_000, maxRequests = 1_000, maxBehind = 1_000 } = options;
-  const { fallback, WebSocket = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket } = options;
+export function connect(url: string | URL, given: Options = {}): Client {
+  const options: ReturnType<Binary> = given.binary?.(given) ?? given;
+  const { token, getToken, fallback, WebSocket = globalThis.WebSocket as WebSocketConstructor | undefined } = options;
+  const { publishMs = 100_000, maxRequests = 1_000, maxBehind = 1_000, stringify = JSON.stringify } = options;
   if (WebSocket === undefined) throw new TypeError('no WebSocket: give options.WebSocket');
   if (token !== undefined && !isToken(token)) throw new TypeError('token must be a JWT');
   const { href } = new URL(url);
   if (!/^wss?:/.test(href)) throw new TypeError('url must begin with ws:// or wss://');
   const websocket: Open = (...how) => new WebSocketConnection(WebSocket, href, ...how);
   const session = new Session(fallback?.(href, websocket) ?? websocket, new Tokens(token, getToken), maxRequests);
-  return new Client(session, { publishMs, questionMs, loop: maxBehind });
+  return new Client(session, { publishMs, questionMs, loop: maxBehind, stringify });
 }

@@ -43,6 +43,8 @@ export interface Bounds {
   questionMs: number;
   /** Messages that one loop may be behind. */
   loop: number;
+  /** JSON text of `data`; undefined if it has none. */
+  stringify(data: unknown): string | undefined;
 }
 
 export class Room implements AsyncIterable<Message> {
@@ -89,10 +91,11 @@ export class Room implements AsyncIterable<Message> {
    * client is not told of its own message.
    */
   async publish(data: unknown, options: { key?: string; echo?: boolean } = {}): Promise<Published> {
-    const { key = randomKey(), echo = true } = options;
-    if (JSON.stringify(data) === undefined) throw new TypeError('data must be JSON');
+    const { key = crypto.getRandomValues(new BigUint64Array(2)).join('-'), echo = true } = options;
+    const text = this.#bounds.stringify(data);
+    if (text === undefined) throw new TypeError('data must be JSON');
     if (!echo) this.#subscription.hide(key);
-    const members = membersOf({ type: 'publish', room: this.name, data, key });
+    const members = `"data":${text},${membersOf({ type: 'publish', room: this.name, key })}`;
     const ok = await this.#session.requests.ask(members, this.#bounds.publishMs, () => this.#session.newest);
     return answerOf(ok);
   }
@@ -131,8 +134,4 @@ export class Room implements AsyncIterable<Message> {
 /** What the protocol says of an answer to this frame is what `ok` carries. */
 function answerOf<Answered>({ type, id, room, ...answer }: OkFrame): Answered {
   return answer as Answered;
-}
-
-function randomKey(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -20,6 +20,7 @@ export async function serveApplication(script: string): Promise<string> {
     stdin: { contents: script, resolveDir: repository, loader: 'tsx' },
     alias: {
       'roomcast/client': source('client'),
+      'roomcast/client/binary': source('binary'),
       'roomcast/client/fallback': source('fallback/fallback'),
       'roomcast/react': source('react'),
       'roomcast/socketio': source('socketio'),

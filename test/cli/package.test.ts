@@ -1,5 +1,5 @@
 /**
- * The package as `npm pack` makes it, unpacked beside nothing but React: what an application gets by each of its exports.
+ * The package as `npm pack` makes it, unpacked beside nothing but React and its MessagePack library: what an application gets by each of its exports.
  *
  * The build has been done; nothing is fetched.
  */
@@ -20,7 +20,8 @@ const modules = join(app, 'node_modules');
 mkdirSync(join(modules, 'roomcast'), { recursive: true });
 execFileSync('tar', ['-xzf', join(app, filename), '-C', join(modules, 'roomcast'), '--strip-components=1']);
 mkdirSync(join(modules, '@types'));
-for (const name of ['react', '@types/react', 'csstype'])
+mkdirSync(join(modules, '@msgpack'));
+for (const name of ['react', '@types/react', 'csstype', '@msgpack/msgpack'])
   symlinkSync(join(repository, 'node_modules', name), join(modules, name));
 
 const { exports } = JSON.parse(readFileSync(join(modules, 'roomcast/package.json'), 'utf8'));
@@ -29,6 +30,7 @@ const { exports } = JSON.parse(readFileSync(join(modules, 'roomcast/package.json
 const names: Record<string, string[]> = {
   './client': ['Client', 'RoomcastError', 'connect'],
   './client/fallback': ['fallback'],
+  './client/binary': ['binary'],
   './react': ['usePresence', 'useRoom'],
   './socketio': ['Socket', 'io'],
   './client.js': ['Client', 'RoomcastError', 'connect'],
@@ -60,10 +62,11 @@ test.each(['bundler', 'nodenext'])(
     writeFileSync(
       join(app, 'app.mts'),
       `import { connect, type Message, type Options, type Room } from 'roomcast/client';
+     import { binary } from 'roomcast/client/binary';
      import { fallback } from 'roomcast/client/fallback';
      import { usePresence, useRoom } from 'roomcast/react';
      import { io } from 'roomcast/socketio';
-     const options: Options = { fallback, getToken: async () => 'token' };
+     const options: Options = { binary, fallback, getToken: async () => 'token' };
      const client = connect('wss://example.com/ws', options);
      const room: Room = client.room('room', { since: { epoch: 'e', offset: 1 } });
      room.on('message', (message: Message) => message.data);

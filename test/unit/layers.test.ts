@@ -136,6 +136,7 @@ test.each([
   ['commander', 'gateway/cli/main.ts'],
   ['ws', 'gateway/cli/link.ts'],
   ['react', 'shared/client/react.ts'],
+  ['@msgpack/msgpack', 'shared/msgpack.ts'],
 ])('%s is imported only by %s, types included', (library, ...owners) => {
   const importers = [...imports].filter(([, list]) =>
     list.some(({ from }) => from === library || from.startsWith(`${library}/`)),
@@ -143,9 +144,10 @@ test.each([
   expect(importers.map(([file]) => file)).toEqual(owners);
 });
 
-test('shared/ imports only from shared/ and no library, so it runs in browsers; but the hooks for React need React', () => {
+test('shared/ imports only from shared/ and no library, so it runs in browsers; but React and MessagePack, where they are due', () => {
+  const due = ['shared/client/react.ts', 'shared/msgpack.ts'];
   const foreign = [...imports]
-    .filter(([file]) => file.startsWith('shared/') && file !== 'shared/client/react.ts')
+    .filter(([file]) => file.startsWith('shared/') && !due.includes(file))
     .flatMap(([file, list]) =>
       list.filter(({ from }) => !from.startsWith('shared/')).map(({ from }) => `${file}: ${from}`),
     );
@@ -153,8 +155,9 @@ test('shared/ imports only from shared/ and no library, so it runs in browsers; 
 });
 
 test('the client library needs none of its additions, and they only need what it offers', () => {
-  const additions = ['fallback/fallback', 'react', 'socketio'].map((name) => `shared/client/${name}.ts`);
+  const additions = ['fallback/fallback', 'binary', 'react', 'socketio'].map((name) => `shared/client/${name}.ts`);
   const reached = reach('shared/client/client.ts');
+  expect([...reached]).not.toContain('@msgpack/msgpack');
   expect(additions.filter((file) => reached.has(file))).toEqual([]);
   const ofAdditions = imports.get('shared/client/react.ts')?.concat(imports.get('shared/client/socketio.ts') ?? []);
   const offered = ['react', 'shared/client/client.ts', 'shared/client/members.ts'];

@@ -142,7 +142,7 @@ function bad(id: FrameId | undefined, message: string): Rejected {
   return { type: 'rejected', id, code: 'bad_request', message };
 }
 
-function isFrameId(id: unknown): id is FrameId {
+export function isFrameId(id: unknown): id is FrameId {
   if (typeof id === 'number') return Number.isSafeInteger(id) && id >= 0;
   // `length` counts a character beyond the basic plane as two.
   return typeof id === 'string' && (id.length <= maxIdCharacters || [...id.slice(0, 129)].length <= maxIdCharacters);

@@ -73,7 +73,7 @@ function isDataKey(token: string): boolean {
 }
 
 /** Index of the closing quote of the string that begins at `from`. */
-function endOfString(text: string, from: number): number {
+export function endOfString(text: string, from: number): number {
   let at = text.indexOf('"', from + 1);
   while (isEscaped(text, at)) at = text.indexOf('"', at + 1);
   return at;

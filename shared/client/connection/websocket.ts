@@ -12,7 +12,9 @@ export interface WebSocketLike {
   onmessage: ((event: never) => void) | null;
   onclose: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
-  send(text: string): void;
+  /** Of no concern to text. */
+  binaryType?: string;
+  send(message: string | ArrayBuffer): void;
   close(code?: number): void;
 }
 
@@ -54,7 +56,7 @@ export class WebSocketConnection implements Connection {
 
   #open(socket: WebSocketLike): void {
     this.#socket = socket;
-    socket.onmessage = ({ data }: { data: unknown }) => this.#take(String(data));
+    socket.onmessage = ({ data }: { data: unknown }) => this.#take(data);
     socket.onclose = ({ code, reason }: End) => this.#end({ code: code || 1006, reason });
     // `close` follows in most environments, not in all; the first of them counts.
     socket.onerror = () => this.#lost();
@@ -112,11 +114,12 @@ export class WebSocketConnection implements Connection {
     this.#answers.clear();
   }
 
-  #take(text: string): void {
+  /** A frame as text, or as a value: `binary` has it from MessagePack. */
+  #take(data: unknown): void {
     this.#heard = true;
     let frame: GatewayFrame;
     try {
-      frame = JSON.parse(text);
+      frame = (data as GatewayFrame).type ? data : JSON.parse(data as string);
     } catch {
       this.#lost();
       return;

@@ -152,7 +152,7 @@ function failureOf({ unknown, lastError }: Waiting): RoomcastError {
   return new RoomcastError('unavailable', 'no connection');
 }
 
-/** UTF-8 bytes of the whole frame; the id takes up to 16 digits. */
+/** UTF-8 bytes of the whole frame: `{"id":,}` and up to 16 digits come on top. */
 function sizeOf(members: string): number {
-  return new TextEncoder().encode(members).length + '{"id":,}'.length + 16;
+  return new TextEncoder().encode(members).length + 24;
 }

@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 test.each([
   ['roomcast/client', 'client', 'connect', 6 * 1024],
   ['roomcast/client/fallback', 'fallback/fallback', 'fallback', 4.5 * 1024],
+  ['roomcast/client/binary', 'binary', 'binary', 7 * 1024],
 ])('`%s` is small, minified and gzipped, and everything that it needs', (_, path, name, bytes) => {
   const entry = fileURLToPath(new URL(`../../../shared/client/${path}.ts`, import.meta.url));
   const { outputFiles } = buildSync({
