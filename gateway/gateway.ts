@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
+import { Admission } from './admission/admission.ts';
 import { createAuthenticator } from './auth/authenticator.ts';
 import { Callback } from './auth/callback/callback.ts';
 import { Exchange } from './auth/callback/exchange.ts';
@@ -185,7 +186,8 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     connection.close(closeCode.heartbeatTimeout);
   });
   const connections = new Connections(open, heartbeat);
-  const server = new Server({ config, log, events, connections, dialects, demo });
+  const admission = new Admission();
+  const server = new Server({ config, log, events, admission, connections, dialects, demo });
   const fanout = new Fanout(server.publish, backpressure);
   const freeze = new Freeze((stoodStillMs) => {
     events.froze();
