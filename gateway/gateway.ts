@@ -186,7 +186,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     connection.close(closeCode.heartbeatTimeout);
   });
   const connections = new Connections(open, heartbeat);
-  const admission = new Admission();
+  const admission = new Admission(() => authenticator.waiting > 0);
   const server = new Server({ config, log, events, admission, connections, dialects, demo });
   const fanout = new Fanout(server.publish, backpressure);
   const freeze = new Freeze((stoodStillMs) => {

@@ -30,8 +30,10 @@ const fewestPerTurn = 32;
 const mostPerTurn = 256;
 /** Turns below this take more next time, and turns above `longTurnMs` half as many. */
 const shortTurnMs = 20;
-/** A message passes about three turns on its way through Redis; no turn should take 100 ms. */
+/** A message passes about three turns on its way through Redis. */
 const longTurnMs = 40;
+/** A turn that is longer, and has served `mostPerTurn`, refuses: clients that were silent have all asked at once. */
+const longestTurnMs = 100;
 /**
  * Clients that are read, and have not asked for anything yet: all of them may ask in the same turn. One that is silent stops
  * counting after about `silentMs`, the sooner the longer others wait.
@@ -90,8 +92,9 @@ export class Admission {
     this.#beginTurn();
     const now = performance.now();
     if (this.#silent > 0) this.#silent--;
-    const isLong = this.#served >= fewestPerTurn && now - this.#turnBeganAt > longTurnMs;
-    if (isLong || this.#waitedMs > longestWaitMs) return this.#backlog.add(now);
+    const isFull = this.#served >= mostPerTurn && now - this.#turnBeganAt > longestTurnMs;
+    const isLate = this.#line.size >= mostPerTurn && this.#waitedMs > longestWaitMs;
+    if (isFull || isLate) return this.#backlog.add(now);
     this.#served++;
     this.#backlog.admitted(now);
     return 0;

@@ -61,14 +61,28 @@ test('of a storm only a few are read in a turn; the others are paused, and taken
   expect(read()).toBe(1_000);
 });
 
-test('a turn that is long already refuses all but a few, with a time to come back', async () => {
+test('256 are served in a turn, however long it is; more only if it is short, and others get a time to come back', async () => {
   const admission = new Admission();
-  const answers = Array.from({ length: 100 }, (_, index) => {
-    if (index === 1) busyFor(50);
-    return admission.ask();
-  });
-  expect(answers.slice(0, 32)).toEqual(Array(32).fill(0));
-  expect(answers.slice(32).every((seconds) => Number.isInteger(seconds) && seconds >= 1)).toBe(true);
+  const askedIn = (ms: number) =>
+    Array.from({ length: 300 }, (_, index) => {
+      if (index === 1) busyFor(ms);
+      return admission.ask();
+    });
+  const answers = askedIn(101);
+  expect(answers.slice(0, 256)).toEqual(Array(256).fill(0));
+  expect(answers.slice(256).every((seconds) => Number.isInteger(seconds) && seconds >= 1)).toBe(true);
+  await turn();
+  expect(admission.ask()).toBe(0);
+});
+
+test('clients that waited for more than 3 s are refused while many wait behind them', async () => {
+  const admission = new Admission();
+  arrive(admission, 2_000);
+  expect(admission.ask()).toBe(0);
+  busyFor(3_001);
+  await turn();
+  expect(admission.ask()).toBeGreaterThanOrEqual(1);
+  await until(() => admission.waiting < 256, 10_000, 'the line is short');
   await turn();
   expect(admission.ask()).toBe(0);
 });
