@@ -27,18 +27,19 @@ interface Waiting {
 
 /** Served at every turn, however long it is: some 3 ms of work. */
 const fewestPerTurn = 32;
-const mostPerTurn = 256;
+const mostPerTurn = 128;
 /** Turns below this take more next time, and turns above `longTurnMs` half as many. */
 const shortTurnMs = 20;
 /** A message passes about three turns on its way through Redis. */
 const longTurnMs = 40;
-/** A turn that is longer, and has served `mostPerTurn`, refuses: clients that were silent have all asked at once. */
+/** A turn that is longer, and has served `mostServed`, refuses: clients that were silent have all asked at once. */
 const longestTurnMs = 100;
+const mostServed = 256;
 /**
  * Clients that are read, and have not asked for anything yet: all of them may ask in the same turn. One that is silent stops
  * counting after about `silentMs`, the sooner the longer others wait.
  */
-const mostSilent = 256;
+const mostSilent = 128;
 const silentMs = 1_000;
 const leastSilentMs = 50;
 /** With a line, and nobody that can be taken from it, the next turn comes after this. */
@@ -92,7 +93,7 @@ export class Admission {
     this.#beginTurn();
     const now = performance.now();
     if (this.#silent > 0) this.#silent--;
-    const isFull = this.#served >= mostPerTurn && now - this.#turnBeganAt > longestTurnMs;
+    const isFull = this.#served >= mostServed && now - this.#turnBeganAt > longestTurnMs;
     const isLate = this.#line.size >= mostPerTurn && this.#waitedMs > longestWaitMs;
     if (isFull || isLate) return this.#backlog.add(now);
     this.#served++;

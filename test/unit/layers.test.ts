@@ -75,6 +75,7 @@ const mayImport: Record<string, string[]> = {
   ],
   'gateway/connection': [
     ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
+    'gateway/admission',
   ],
   'gateway/http': [
     ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],

@@ -54,7 +54,7 @@ test('of a storm only a few are read in a turn; the others are paused, and taken
     for (let asked = 0; asked < last; asked++) admission.ask();
     await turn();
     const now = read();
-    expect(now - last).toBeLessThanOrEqual(256);
+    expect(now - last).toBeLessThanOrEqual(128);
     expect(clients.slice(0, now).every(({ paused, resumed }) => paused === resumed)).toBe(true);
     last = now;
   }
