@@ -4,9 +4,12 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
+import { Admission } from './admission/admission.ts';
+import { Shares } from './admission/shares.ts';
 import { createAuthenticator } from './auth/authenticator.ts';
 import { Callback } from './auth/callback/callback.ts';
 import { Exchange } from './auth/callback/exchange.ts';
+import { maxPublishesInFlight } from './backplane/backplane.ts';
 import type { PresenceListener } from './backplane/presence.ts';
 import { ClusterNode, createBlocks } from './cluster.ts';
 import { alone, type Config } from './config.ts';
@@ -185,7 +188,8 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     connection.close(closeCode.heartbeatTimeout);
   });
   const connections = new Connections(open, heartbeat);
-  const server = new Server({ config, log, events, connections, dialects, demo });
+  const admission = new Admission(() => authenticator.waiting > 0);
+  const server = new Server({ config, log, events, admission, connections, dialects, demo });
   const fanout = new Fanout(server.publish, backpressure);
   const freeze = new Freeze((stoodStillMs) => {
     events.froze();
@@ -200,6 +204,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     ...{ open, connections, server, heartbeat, metrics, gauges, vitals, demo, fallbackRules, redis, hub, presence },
     ...{ backplane, control, store, blocks, callback, webhooks, renewals: new Renewals<Membership>() },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
+    shares: new Shares(maxPublishesInFlight),
   };
 }
 
@@ -243,7 +248,7 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  { authenticator, callback, freeze, heartbeat, metrics, open, presence, server, store, webhooks }: Parts,
+  { authenticator, callback, freeze, heartbeat, metrics, open, presence, server, shares, store, webhooks }: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
@@ -265,6 +270,7 @@ async function drainAndClose(
   };
   await Promise.all([delay(closingMs), stores(), server.settled()]);
   for (const port of ports) port.close();
+  shares.close();
   authenticator.close();
   callback?.close();
   metrics.close();

@@ -23,6 +23,8 @@ import type { Logger } from '../telemetry/log.ts';
 import { type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
 import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
+import { Verifications, VerificationsFullError } from './verifications.ts';
+import { VerifiedTokens } from './verified-tokens.ts';
 
 /** Why a token was refused; also a metric label, so the set is closed. */
 export type TokenRefusal = 'malformed' | 'signature' | 'key' | 'expired' | 'claims';
@@ -38,7 +40,10 @@ export class TokenError extends Error {
   }
 }
 
-/** The key of the token may be one that cannot be fetched now. Not the client's fault; a later try may succeed. */
+/**
+ * The key of the token may be one that cannot be fetched now, or too many tokens wait. Not the client's fault; a later try may
+ * succeed.
+ */
 export class KeysUnavailableError extends Error {
   constructor(message: string) {
     super(message);
@@ -61,6 +66,8 @@ const latestExpiry = 253_402_300_799;
 export interface Authenticator {
   /** Rejects with a TokenError, or a KeysUnavailableError. */
   verify(token: string): Promise<Verified>;
+  /** Tokens whose verification has not begun, because so many are under way. */
+  readonly waiting: number;
   close(): void;
 }
 
@@ -75,13 +82,23 @@ export interface AuthSettings {
 }
 
 export function createAuthenticator(config: AuthSettings, log: Logger): Authenticator {
-  const { payloadOf, close } = createVerifier(config, log);
+  const verifications = new Verifications();
+  const { payloadOf, keys, close } = createVerifier(config, verifications, log);
   const grantsOf = rememberGrants();
+  const tokens = new VerifiedTokens<Verified>((token) => {
+    const payload = payloadOf(token);
+    return payload instanceof Promise
+      ? payload.then((claims) => readClaims(claims, grantsOf))
+      : readClaims(payload, grantsOf);
+  }, keys);
   return {
+    get waiting() {
+      return verifications.waiting;
+    },
     async verify(token) {
       if (token.length > maxTokenBytes) throw new TokenError('malformed', `longer than ${maxTokenBytes} bytes`);
       try {
-        return readClaims(await payloadOf(token), grantsOf);
+        return await tokens.of(token);
       } catch (error) {
         if (error instanceof KeysUnavailableError) log.warn({ error: error.message }, 'a token could not be checked');
         throw refusal(error);
@@ -94,10 +111,12 @@ export function createAuthenticator(config: AuthSettings, log: Logger): Authenti
 interface Verifier {
   /** The claims of the token. Throws or rejects if its signature, header, times, issuer or audience are bad. */
   payloadOf(token: string): JWTPayload | Promise<JWTPayload>;
+  /** Another value each time the keys have changed. */
+  keys(): unknown;
   close(): void;
 }
 
-function createVerifier(config: AuthSettings, log: Logger): Verifier {
+function createVerifier(config: AuthSettings, verifications: Verifications, log: Logger): Verifier {
   const options = (possible: string[]) => ({
     algorithms: config.jwtAlgorithms ?? possible,
     clockTolerance: toleranceSeconds,
@@ -107,18 +126,25 @@ function createVerifier(config: AuthSettings, log: Logger): Verifier {
   });
   if (config.jwtJwksUrl !== undefined) {
     const jwks = new Jwks(config.jwtJwksUrl, log);
-    return { payloadOf: verifyBySet(jwks, options(publicAlgorithms)), close: () => jwks.close() };
+    const payloadOf = verifyBySet(jwks, verifications, options(publicAlgorithms));
+    return { payloadOf, keys: () => jwks.keys, close: () => jwks.close() };
   }
   const { jwtPublicKey: publicKey } = config;
   if (publicKey !== undefined) {
     const how = options(algorithmsOf(publicKey));
-    return { payloadOf: async (token) => (await jwtVerify(token, publicKey, how)).payload, close: () => undefined };
+    const payloadOf: Verifier['payloadOf'] = async (token) => {
+      const { payload } = await verifications.run(() => jwtVerify(token, publicKey, how));
+      return payload;
+    };
+    return { ...fixed, payloadOf };
   }
   if (config.jwtSecret === undefined) throw new TypeError('no key is configured that could verify tokens');
   const secret = createSecretKey(config.jwtSecret, 'utf8');
-  const how = options(secretAlgorithms);
-  return { payloadOf: (token) => verifyHmac(token, secret, how), close: () => undefined };
+  return { ...fixed, payloadOf: verifyByHmac(secret, options(secretAlgorithms)) };
 }
+
+/** Of a key that stays while the process runs. */
+const fixed = { keys: () => undefined, close: () => undefined };
 
 const unsecuredHeader = new UnsecuredJWT().encode().split('.')[0];
 
@@ -126,14 +152,24 @@ const unsecuredHeader = new UnsecuredJWT().encode().split('.')[0];
  * Verifies HS256. jose would run this HMAC of 3 us in a WebCrypto thread, and the way there and back costs nearly as much as
  * the rest of a new connection. jose still checks header and claims.
  */
-function verifyHmac(token: string, secret: KeyObject, options: JWTVerifyOptions): JWTPayload {
+function verifyByHmac(secret: KeyObject, options: JWTVerifyOptions): (token: string) => JWTPayload {
+  // All tokens of an issuer have the same header. One that was good once needs no second look.
+  let goodHeader = '';
+  return (token) => {
+    const header = token.slice(0, token.indexOf('.'));
+    if (header !== goodHeader || token.split('.').length !== 3) checkHeader(token);
+    const dot = token.lastIndexOf('.');
+    const signature = createHmac('sha256', secret).update(token.slice(0, dot)).digest('base64url');
+    if (!isEqual(signature, token.slice(dot + 1))) throw new errors.JWSSignatureVerificationFailed();
+    goodHeader = header;
+    return UnsecuredJWT.decode(`${unsecuredHeader}.${token.slice(header.length + 1, dot)}.`, options).payload;
+  };
+}
+
+function checkHeader(token: string): void {
   const { alg, crit } = headerOf(token);
   if (alg !== 'HS256') throw new errors.JOSEAlgNotAllowed('the algorithm of the token is not HS256');
   if (crit !== undefined) throw new errors.JOSENotSupported('the token has critical header parameters');
-  const dot = token.lastIndexOf('.');
-  const signature = createHmac('sha256', secret).update(token.slice(0, dot)).digest('base64url');
-  if (!isEqual(signature, token.slice(dot + 1))) throw new errors.JWSSignatureVerificationFailed();
-  return UnsecuredJWT.decode(`${unsecuredHeader}.${token.slice(token.indexOf('.') + 1, dot)}.`, options).payload;
 }
 
 function headerOf(token: string): { alg?: unknown; crit?: unknown } {
@@ -156,17 +192,17 @@ function isEqual(expected: string, given: string): boolean {
  * same one. So the set is fetched again, within the bounds of gateway/auth/jwks.ts. A token that still has no key is refused
  * for good only if it was issued before the set was requested: that set would hold its key.
  */
-function verifyBySet(jwks: Jwks, options: JWTVerifyOptions): Verifier['payloadOf'] {
-  // A resolver caches the keys it has imported, and lives as long as its set.
-  const resolvers = new WeakMap<KeySet, JWTVerifyGetKey>();
-  const resolverOf = (set: KeySet) => {
-    const resolver = resolvers.get(set) ?? createLocalJWKSet(set as Parameters<typeof createLocalJWKSet>[0]);
-    resolvers.set(set, resolver);
+function verifyBySet(jwks: Jwks, verifications: Verifications, options: JWTVerifyOptions): Verifier['payloadOf'] {
+  // A resolver caches the keys it has imported, and lives as long as they do.
+  const resolvers = new WeakMap<KeySet['keys'], JWTVerifyGetKey>();
+  const resolverOf = ({ keys }: KeySet) => {
+    const resolver = resolvers.get(keys) ?? createLocalJWKSet({ keys } as Parameters<typeof createLocalJWKSet>[0]);
+    resolvers.set(keys, resolver);
     return resolver;
   };
   const judge = async (token: string, set: KeySet, cameAt: number): Promise<JWTPayload> => {
     try {
-      return await verifyByCandidates(token, resolverOf(set), options);
+      return await verifications.run(() => verifyByCandidates(token, resolverOf(set), options));
     } catch (error) {
       if (!isOfNoKnownKey(error) || set.askedAt >= cameAt) throw error;
       const newest = (await jwks.renewed()) ?? set;
@@ -261,6 +297,7 @@ function readClaims(payload: JWTPayload, grantsOf: (claim: unknown) => Grants): 
 }
 
 function refusal(error: unknown): TokenError | KeysUnavailableError {
+  if (error instanceof VerificationsFullError) return new KeysUnavailableError(error.message);
   if (error instanceof TokenError || error instanceof KeysUnavailableError) return error;
   if (error instanceof errors.JWTExpired) return new TokenError('expired', error.message);
   if (error instanceof errors.JWTClaimValidationFailed) return new TokenError('claims', error.message);

@@ -59,6 +59,11 @@ export class Jwks {
     void this.#fetch();
   }
 
+  /** Of the newest set. The same value as before a fetch that brought the same keys. */
+  get keys(): PublicJwk[] | undefined {
+    return this.#set?.keys;
+  }
+
   /** The newest set, or undefined when none could be read yet. Waits for a fetch only in that case. */
   async current(): Promise<KeySet | undefined> {
     if (this.#set === undefined) await this.#fetchUnlessCooling(this.#times.firstCooldownMs);
@@ -85,7 +90,8 @@ export class Jwks {
     const askedAt = performance.now();
     this.#fetching ??= fetchKeys(this.#endpoint, this.#times.fetchTimeoutMs)
       .then(({ keys, leftOut }) => {
-        this.#set = { keys, askedAt };
+        const known = this.#set?.keys;
+        this.#set = { keys: JSON.stringify(known) === JSON.stringify(keys) ? (known ?? keys) : keys, askedAt };
         this.#tell(keys, leftOut);
       })
       .catch((cause: unknown) => {

@@ -57,7 +57,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.#parts = parts;
     this.#session = new Session(this, parts);
     this.memberships = new Memberships(this, parts);
-    this.inbox = new Inbox(this, parts.config, parts.events);
+    this.inbox = new Inbox(this, parts);
     this.#outbox = new Outbox(this, socket, parts.backpressure);
   }
 
@@ -123,7 +123,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   /** A request that the transport makes for a client, right after `open`. */
   request(request: Request): void {
-    if (!this.#closing) this.inbox.accept(request);
+    if (!this.#closing) this.inbox.accept(request, performance.now());
   }
 
   /** A WebSocket ping or pong frame (RFC 6455 section 5.5); the server has answered it. */
@@ -163,6 +163,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   #leave(): void {
     this.#closing = true;
+    this.inbox.end();
     this.memberships.leaveAll(this.#closeCode === closeCode.normal);
     const user = this.#session.end();
     if (user !== null) this.#parts.users.remove(user, this);
@@ -274,7 +275,6 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     this.inbox.releaseWaiting();
   }
 
-  /** New room rules apply from now on. */
   rulesReplaced(): void {
     this.memberships.revoke();
   }

@@ -7,6 +7,7 @@
  */
 import { type CloseCode, closeCode, type ErrorCode } from '../../shared/codes.ts';
 import type { FrameId } from '../../shared/protocol.ts';
+import type { Sharer, Shares } from '../admission/shares.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
@@ -17,14 +18,23 @@ import { Backlog, type RateSettings, Rates } from './limits.ts';
 const malformedBeforeClose = 10;
 /** Bound on the bytes of waiting requests, in messages of the largest size. */
 const maxWaitingMessages = 4;
+/** Of the requests that waited for an `auth`, so many are executed at its end; the others share turns with other connections. */
+const releasedAtOnce = 64;
 
 export interface InboxSettings extends RateSettings {
   maxMessageBytes: number;
   maxRoomsPerConnection: number;
 }
 
+export interface InboxParts {
+  config: InboxSettings;
+  events: Events;
+  shares: Shares;
+}
+
 export interface InboxOwner {
   readonly dialect: Dialect;
+  readonly publishesUnderWay: number;
   /** True while requests wait for the result of an `auth`. */
   readonly authenticating: boolean;
   /** True once requests are ignored. */
@@ -54,12 +64,13 @@ export interface RoomOrder {
   joinEnded(room: string): void;
 }
 
-export class Inbox implements RoomOrder {
+export class Inbox implements RoomOrder, Sharer {
   readonly #owner: InboxOwner;
   readonly #settings: InboxSettings;
   readonly #events: Events;
+  readonly #shares: Shares;
   readonly #rates: Rates;
-  /** Requests that wait for the verification of a token. */
+  /** Requests that wait for the verification of a token, or for their turn among all connections. */
   #waiting: (Request | Rejected)[] | undefined;
   /** By name. Not a room that is joined while nothing waits for that. */
   #heldRooms: Map<string, HeldRoom> | undefined;
@@ -67,11 +78,16 @@ export class Inbox implements RoomOrder {
   #backlog: Backlog | undefined;
   #malformedInARow = 0;
 
-  constructor(owner: InboxOwner, settings: InboxSettings, events: Events) {
+  constructor(owner: InboxOwner, { config, events, shares }: InboxParts) {
     this.#owner = owner;
-    this.#settings = settings;
+    this.#settings = config;
     this.#events = events;
-    this.#rates = new Rates(settings);
+    this.#shares = shares;
+    this.#rates = new Rates(config);
+  }
+
+  get publishesUnderWay(): number {
+    return this.#owner.publishesUnderWay;
   }
 
   /** One message of the client. `now` is performance.now(). */
@@ -85,15 +101,17 @@ export class Inbox implements RoomOrder {
     } else if (this.#owner.dialect.binary && request.type === 'publish' && Buffer.byteLength(request.data) > most) {
       // Nodes exchange it as JSON, and every bound downstream counts that.
       this.#refuse(request.id, 'too_large', `data is more than ${most} bytes as JSON; send less.`);
-    } else this.accept(request);
+    } else this.accept(request, now);
   }
 
   /** Executes a request, after the earlier ones. The rates do not count it. */
-  accept(request: Request | Rejected): void {
-    if (!this.#owner.authenticating && this.#waiting === undefined) this.#owner.handle(request);
+  accept(request: Request | Rejected, now: number): void {
+    const isBehind = this.#owner.authenticating || this.#waiting !== undefined;
+    if (!isBehind && !this.#shares.mustWait(this, now)) this.#owner.handle(request);
     else if (this.#mayWait(request)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
+      if (!isBehind) this.#shares.wait(this);
     }
   }
 
@@ -147,24 +165,40 @@ export class Inbox implements RoomOrder {
   #mayWait(request: Request | Rejected): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
     this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
-    if (this.#backlog.add(request)) return true;
-    this.#refuse(request.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.');
+    if (this.#backlog.add(request, this.#shares)) return true;
+    if (this.#backlog.ignoresRefusals) this.#owner.close(closeCode.rateLimited);
+    else this.#refuse(request.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.');
     return false;
   }
 
   /** Executes a request that has waited. */
   #release(request: Request | Rejected): void {
-    this.#backlog?.remove(request);
+    this.#backlog?.remove(request, this.#shares);
     this.#owner.handle(request);
   }
 
   /** The `auth` has its result: releases the requests that waited for it, up to the next `auth`. */
   releaseWaiting(): void {
-    while (this.#waiting !== undefined && !this.#owner.authenticating && !this.#owner.closing) {
-      const request = this.#waiting.shift();
-      if (request === undefined) this.#waiting = undefined;
-      else this.#release(request);
+    if (this.goOn(releasedAtOnce)) this.#shares.wait(this);
+  }
+
+  /** Nothing is executed any more. */
+  end(): void {
+    this.#backlog?.end(this.#shares);
+  }
+
+  goOn(most: number): boolean {
+    for (let count = 0; count < most && this.#isWaiting; count++) {
+      const request = this.#waiting?.shift();
+      if (this.#waiting?.length === 0) this.#waiting = undefined;
+      if (request !== undefined) this.#release(request);
     }
+    return this.#isWaiting;
+  }
+
+  /** For its turn, and for nothing else. */
+  get #isWaiting(): boolean {
+    return this.#waiting !== undefined && !this.#owner.authenticating && !this.#owner.closing;
   }
 
   wellFormed(): void {

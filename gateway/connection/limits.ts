@@ -108,7 +108,13 @@ export class Rates {
   }
 }
 
-const minWaitingFrames = 1_000;
+const minWaitingFrames = 10_000;
+
+/** Bounds what waits on the node: gateway/admission/shares.ts. */
+export interface NodeBacklog {
+  requestWaits(own: number): boolean;
+  requestsLeft(count: number): void;
+}
 
 /** Frames of one connection that wait for earlier ones: their number and approximate bytes. */
 export class Backlog {
@@ -116,6 +122,7 @@ export class Backlog {
   readonly #maxBytes: number;
   #frames = 0;
   #bytes = 0;
+  #refusedInARow = 0;
 
   /** The bound on frames is what a connection may send at once for all of its rooms. */
   constructor(maxRoomsPerConnection: number, maxBytes: number) {
@@ -123,18 +130,37 @@ export class Backlog {
     this.#maxBytes = maxBytes;
   }
 
+  /** As in Rates. */
+  get ignoresRefusals(): boolean {
+    return this.#refusedInARow >= refusalsBeforeClose;
+  }
+
   /** Counts a frame until `remove`. False if it would exceed a bound. */
-  add(request: Request | Rejected): boolean {
+  add(request: Request | Rejected, node: NodeBacklog): boolean {
     const bytes = sizeOf(request);
-    if (this.#frames >= this.#maxFrames || this.#bytes + bytes > this.#maxBytes) return false;
+    const isFull = this.#frames >= this.#maxFrames || this.#bytes + bytes > this.#maxBytes;
+    if (isFull || !node.requestWaits(this.#frames)) {
+      this.#refusedInARow++;
+      return false;
+    }
+    this.#refusedInARow = 0;
     this.#frames++;
     this.#bytes += bytes;
     return true;
   }
 
-  remove(request: Request | Rejected): void {
+  remove(request: Request | Rejected, node: NodeBacklog): void {
+    // After `end` nothing is counted.
+    if (this.#frames === 0) return;
+    node.requestsLeft(1);
     this.#frames--;
     this.#bytes -= sizeOf(request);
+  }
+
+  /** The connection has ended, and what waits with it. */
+  end(node: NodeBacklog): void {
+    node.requestsLeft(this.#frames);
+    this.#frames = 0;
   }
 }
 

@@ -2,6 +2,7 @@
  * What the connections of a node share: its parts and settings, as far as connections need them. Types only.
  */
 import type { CloseCode } from '../../shared/codes.ts';
+import type { Shares } from '../admission/shares.ts';
 import type { AuthoriseParts } from '../operations/authorise.ts';
 import type { HistoryParts } from '../operations/history.ts';
 import type { PresenceParts } from '../operations/presence.ts';
@@ -33,5 +34,6 @@ export interface ConnectionParts
   backpressure: Backpressure;
   fanout: Fanout;
   freeze: Freeze;
+  shares: Shares;
   users: UserConnections<{ close(code: CloseCode): void }>;
 }

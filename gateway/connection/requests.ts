@@ -49,7 +49,7 @@ export function perform(
 
 function answerPublish(request: PublishRequest, requester: Requester, parts: ConnectionParts): void {
   const authorised = authorise(parts, requester, 'publish', request.room);
-  requester.publishesUnderWay++;
+  publishBegan(requester, parts);
   if (authorised instanceof Promise) publishOnceAnswered(authorised, request, requester, parts);
   else publishAs(authorised, request, requester, parts);
 }
@@ -65,7 +65,7 @@ function publishOnceAnswered(
   authorised
     .then((settled) => {
       // The connection has ended, and its requests with it.
-      if (requester.closing) requester.publishesUnderWay--;
+      if (requester.closing) publishEnded(requester, parts);
       else publishAs(settled, request, requester, parts);
       requester.inbox.answered(room);
     })
@@ -82,15 +82,25 @@ function publishAs(
   publish(parts, requester, authorised, request)
     .then(
       ({ duplicate, position }) => {
-        requester.publishesUnderWay--;
+        publishEnded(requester, parts);
         if (id !== undefined) requester.reply({ type: 'ok', id, ...position, ...(duplicate ? { duplicate } : {}) });
       },
       (refusal: Refusal) => {
-        requester.publishesUnderWay--;
+        publishEnded(requester, parts);
         requester.refuse(id, refusal);
       },
     )
     .catch((error: unknown) => requester.fail(error));
+}
+
+function publishBegan(requester: Requester, { shares }: ConnectionParts): void {
+  requester.publishesUnderWay++;
+  shares.publishBegan();
+}
+
+function publishEnded(requester: Requester, { shares }: ConnectionParts): void {
+  requester.publishesUnderWay--;
+  shares.publishEnded();
 }
 
 async function readHistory(request: HistoryRequest, requester: Requester, parts: ConnectionParts): Promise<Reply> {

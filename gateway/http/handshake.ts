@@ -29,6 +29,8 @@ export interface HandshakeRefusal {
   /** Tells the client what to do. */
   message: string;
   headers?: Record<string, string>;
+  /** When to try again. */
+  retryAfterSeconds?: number;
 }
 
 export interface AcceptedHandshake {

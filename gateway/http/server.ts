@@ -5,6 +5,7 @@
  * is guarded, so that an exception costs only its request. Events of sockets go to gateway/http/websocket.ts.
  */
 import type { BlockList } from 'node:net';
+import type { Admission } from '../admission/admission.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Application, Applications, type CertificateFiles } from './applications.ts';
@@ -28,12 +29,12 @@ import {
   type UwsApp,
   type us_socket_context_t,
 } from './library.ts';
-import { type Answer, textAnswer } from './response.ts';
+import { type Answer, answer, textAnswer } from './response.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
-const retryAfterSeconds = '5';
+const retryAfterSeconds = 5;
 
 /** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends FallbackSettings, CompressionSettings {
@@ -57,6 +58,7 @@ export interface Pages {
 
 export interface ServerParts extends WebSocketParts {
   config: ServerSettings;
+  admission: Admission;
   /** Those that a client may choose. The first one is for a client that chooses none. */
   dialects: readonly Dialect[];
   demo: Pages | undefined;
@@ -140,6 +142,7 @@ export class Server {
 
   /** Cuts all connections that are still open. */
   close(): void {
+    this.#parts.admission.close();
     this.#descriptors.close();
     this.#fallback.close();
     this.#applications.close();
@@ -193,13 +196,22 @@ export class Server {
   }
 
   #accepted(res: HttpResponse, change: number): void {
-    if (change < 0 || !this.#descriptors.short) return;
-    this.#parts.events.handshakeRejected('descriptors');
-    res.close();
+    if (change < 0) return;
+    if (this.#descriptors.short) {
+      this.#parts.events.handshakeRejected('descriptors');
+      res.close();
+    } else this.#parts.admission.arrived(res);
   }
 
   #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
     const { config, dialects } = this.#parts;
+    // Before anything of the request is read: in a storm, refusals must be cheap.
+    const overload = this.#overload();
+    if (overload !== undefined) {
+      this.#parts.events.handshakeRejected(overload.reason);
+      answer(res, refusalAnswer(overload));
+      return;
+    }
     const request = readRequest(req);
     const handshake = readHandshake(request, config, dialects);
     if ('status' in handshake) {
@@ -217,6 +229,13 @@ export class Server {
     const inflation = extensions === '' ? undefined : this.#compression.inflationBudget(performance.now());
     const data: UserData = { application, dialect, token, address, inflation, connection: undefined };
     res.upgrade(data, handshake.key, handshake.subprotocol, extensions, context);
+  }
+
+  /** Clients come faster than the node can serve them, and had to wait too long. */
+  #overload(): HandshakeRefusal | undefined {
+    const seconds = this.#parts.admission.ask();
+    if (seconds === 0) return undefined;
+    return busy('503 Service Unavailable', 'overload', 'Too many clients come at once; try again later.', seconds);
   }
 
   /** Takes a place for a connection of a client. `#addresses.remove` gives it back. */
@@ -246,15 +265,15 @@ export class Server {
       room: req.getParameter(0) ?? '',
       address,
       draining: () => this.#draining,
-      admit: () => this.#admit(address) ?? (() => this.#addresses.remove(address)),
+      admit: () => this.#overload() ?? this.#admit(address) ?? (() => this.#addresses.remove(address)),
     };
   }
 
   #refuse(res: HttpResponse, request: HandshakeRequest, refusal: HandshakeRefusal): void {
-    const { status, reason, message, headers } = refusal;
+    const { status, reason } = refusal;
     this.#parts.events.handshakeRejected(reason);
     this.#parts.log.debug({ status, reason }, 'handshake refused');
-    new Exchange(res, request).answer({ ...textAnswer(status, message, headers), close: true });
+    new Exchange(res, request).answer(refusalAnswer(refusal));
   }
 
   /** The answer to a request that the library does not see as a handshake: it lacks at least a key of the right length. */
@@ -287,6 +306,16 @@ function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): Certific
   return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
 }
 
-function busy(status: string, reason: HandshakeRefusal['reason'], message: string): HandshakeRefusal {
-  return { status, reason, message, headers: { 'retry-after': retryAfterSeconds } };
+function busy(
+  status: string,
+  reason: HandshakeRefusal['reason'],
+  message: string,
+  seconds = retryAfterSeconds,
+): HandshakeRefusal {
+  return { status, reason, message, retryAfterSeconds: seconds };
+}
+
+function refusalAnswer({ status, message, headers, retryAfterSeconds: seconds }: HandshakeRefusal): Answer {
+  const retryAfter = seconds === undefined ? {} : { 'retry-after': String(seconds) };
+  return { ...textAnswer(status, message, { ...headers, ...retryAfter }), close: true };
 }

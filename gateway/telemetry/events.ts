@@ -17,6 +17,7 @@ export const handshakeRejections = [
   'capacity',
   'descriptors',
   'draining',
+  'overload',
   'address',
   'token_malformed',
   'token_signature',

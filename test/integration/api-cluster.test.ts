@@ -5,7 +5,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { routes } from '../../gateway/http/api/routes.ts';
 import type { MessageFrame } from '../../shared/protocol.ts';
-import { type Client, connect } from '../support/client.ts';
+import { type Client, connect, connectWelcomed } from '../support/client.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
@@ -161,14 +161,19 @@ describe('commands', () => {
     const user = `gone ${randomRoom()}`;
     const path = `/api/users/${encoded(user)}/disconnect`;
     const [first, second] = [await enter(members(), user), await enter(members(), user)];
+    // A node remembers that it was good.
+    const known = await tokenOf(user);
+    await (await connectWelcomed(members().url, known)).close();
     expect(await done('POST', path)).toEqual({ disconnected: 2 });
     for (const client of [first, second]) expect(await client.closed).toMatchObject({ code: 4503 });
     const back = await enter(members(), user);
     expect(await done('POST', path, { blockSeconds: 3_600 })).toEqual({ disconnected: 1 });
     expect(await back.closed).toMatchObject({ code: 4503 });
     for (const node of [members(), api()]) {
-      const refused = await connect(node.url, { token: await tokenOf(user) });
-      expect(await refused.closed).toMatchObject({ code: 4503 });
+      for (const token of [known, await tokenOf(user)]) {
+        const refused = await connect(node.url, { token });
+        expect(await refused.closed).toMatchObject({ code: 4503 });
+      }
     }
     expect(await done('POST', path, {})).toEqual({ disconnected: 0 });
     const still = await connect(members().url, { token: await tokenOf(user) });

@@ -68,16 +68,18 @@ const mayImport: Record<string, string[]> = {
   'gateway/redis': ['shared', 'gateway/telemetry', 'gateway/backplane'],
   'gateway/protocol': ['shared', 'gateway/backplane'],
   'gateway/auth': ['shared', 'gateway/telemetry'],
+  'gateway/admission': [],
   'gateway/rooms': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/protocol', 'gateway/auth'],
   'gateway/operations': [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/protocol', 'gateway/auth', 'gateway/rooms'],
   ],
   'gateway/connection': [
     ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
+    'gateway/admission',
   ],
   'gateway/http': [
     ...['shared', 'gateway/telemetry', 'gateway/protocol', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
-    'gateway/connection',
+    ...['gateway/connection', 'gateway/admission'],
   ],
   'gateway/webhooks': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/auth'],
   'gateway/cli': ['shared', 'gateway/telemetry', 'gateway/auth', 'gateway'],
@@ -88,7 +90,7 @@ const mayImport: Record<string, string[]> = {
   gateway: [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
     ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http', 'gateway/webhooks'],
-    'gateway/dashboard',
+    ...['gateway/dashboard', 'gateway/admission'],
   ],
 };
 

@@ -5,6 +5,7 @@
  * Owns the end of the node's timers. A token is its identity as JSON, so a test can be any user.
  */
 
+import { Shares } from '../../gateway/admission/shares.ts';
 import type { Authenticator, Verified } from '../../gateway/auth/authenticator.ts';
 import type { Callback } from '../../gateway/auth/callback/callback.ts';
 import type { Identity } from '../../gateway/auth/grants.ts';
@@ -102,6 +103,7 @@ export class SocketlessNode {
     } as unknown as Authenticator;
     this.node = {
       ...{ config, instance: 'n-1', access, authenticator, backpressure, fanout, freeze, events, faults, log },
+      shares: new Shares(10_000),
       ...{
         callback,
         renewals: this.renewals,

@@ -91,10 +91,10 @@ export class LoadClient {
     this.#published = Int32Array.from({ length: rooms }, (_, room) => audience.since?.[room]?.number ?? 0);
   }
 
-  /** Opens the publisher, then all members. Rejects if one fails. */
-  async connect(): Promise<Connected> {
+  /** Opens the publisher, then all members, so many at once. Rejects if one fails. */
+  async connect(membersAtOnce = connectAtOnce): Promise<Connected> {
     await this.#publisher?.ask({ kind: 'connect', deadlineMs: connectDeadlineMs });
-    const atOnce = Math.ceil(connectAtOnce / this.#receivers.length);
+    const atOnce = Math.ceil(membersAtOnce / this.#receivers.length);
     const request: ReceiverRequest = { kind: 'connect', atOnce, deadlineMs: connectDeadlineMs };
     const all = await this.#askReceivers<Connected>(request);
     const failure = all.find((one) => one.failure !== undefined)?.failure;
@@ -102,7 +102,8 @@ export class LoadClient {
     if (failure !== undefined) {
       throw new Error(`${connections} of ${this.#load.audience.connections} connections joined; one: ${failure}`);
     }
-    return { connections, seconds: Math.max(...all.map((one) => one.seconds)), failure };
+    const refused = all.reduce((sum, one) => sum + one.refused, 0);
+    return { connections, refused, seconds: Math.max(...all.map((one) => one.seconds)), failure };
   }
 
   /**

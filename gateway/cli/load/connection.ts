@@ -7,7 +7,7 @@
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectSecurely } from 'node:tls';
 import { type Dialect, dialects } from './dialects.ts';
-import { clientFrame, FrameReader, type FrameSink, handshake, opcode, type ReadBuffer } from './frames.ts';
+import { BusyError, clientFrame, FrameReader, type FrameSink, handshake, opcode, type ReadBuffer } from './frames.ts';
 import type { Place } from './plan.ts';
 
 /** With more connections per source address, or with ports used a minute ago, the kernel is slow to find a free port. */
@@ -38,6 +38,8 @@ export class Connection implements FrameSink {
   readonly index: number;
   /** Where the stamp stood in the last message. */
   stampAt = 0;
+  /** How often the server was too busy for its handshake. It tries again at the time that the server named. */
+  refusals = 0;
   #socket: Socket | undefined;
   #isReady = false;
   #joined = 0;
@@ -50,7 +52,8 @@ export class Connection implements FrameSink {
   readonly #dialect: Dialect;
   readonly #owner: Owner;
   readonly #buffer: ReadBuffer;
-  readonly #reader = new FrameReader();
+  #reader = new FrameReader();
+  #retry: NodeJS.Timeout | undefined;
 
   constructor(plan: ConnectionPlan, owner: Owner, buffer: ReadBuffer) {
     this.index = plan.index;
@@ -91,7 +94,9 @@ export class Connection implements FrameSink {
     socket.on('error', (error) => {
       this.#failure ||= error.message;
     });
-    socket.on('close', () => this.#owner.closed(this, this.#failure || 'the server ended the connection'));
+    socket.on('close', () => {
+      if (this.#retry === undefined) this.#owner.closed(this, this.#failure || 'the server ended the connection');
+    });
     socket.write(this.#hello);
   }
 
@@ -100,6 +105,7 @@ export class Connection implements FrameSink {
   }
 
   close(): void {
+    clearTimeout(this.#retry);
     this.#socket?.destroy();
   }
 
@@ -124,9 +130,24 @@ export class Connection implements FrameSink {
     try {
       this.#reader.read(this.#buffer, length, this);
     } catch (error) {
-      this.#socket?.destroy(error as Error);
+      if (error instanceof BusyError) this.#openLater(error.retryAfterSeconds);
+      else this.#socket?.destroy(error as Error);
     }
     return true;
+  }
+
+  /** Within a second after the time that the server named. */
+  #openLater(seconds: number): void {
+    this.refusals++;
+    this.#retry = setTimeout(
+      () => {
+        this.#retry = undefined;
+        this.#reader = new FrameReader();
+        this.open();
+      },
+      (seconds + Math.random()) * 1_000,
+    );
+    this.#socket?.destroy();
   }
 
   #readText(bytes: Buffer, start: number, end: number): void {

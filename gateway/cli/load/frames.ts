@@ -46,6 +46,17 @@ export class ReadBuffer {
   readonly chunk = this.bytes.subarray(largestFrameBytes);
 }
 
+/** The server is too busy for this handshake, and says when to try again. */
+export class BusyError extends Error {
+  readonly retryAfterSeconds: number;
+
+  constructor(message: string, retryAfterSeconds: number) {
+    super(message);
+    this.name = 'BusyError';
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
 /** The bytes of a frame's payload are `buffer.bytes` from `start` to `end`, valid only during the call. */
 export interface FrameSink {
   upgraded(): void;
@@ -57,7 +68,10 @@ export class FrameReader {
   #isUpgraded = false;
   #rest: Buffer | undefined;
 
-  /** Reads the first `length` bytes of the chunk. Throws for frames that a server must not send. */
+  /**
+   * Reads the first `length` bytes of the chunk. Throws a BusyError if the server refuses the handshake for now, and an Error
+   * for any other answer than 101 and for frames that a server must not send.
+   */
   read(buffer: ReadBuffer, length: number, sink: FrameSink): void {
     const { bytes } = buffer;
     const end = largestFrameBytes + length;
@@ -87,7 +101,9 @@ function readHandshake(bytes: Buffer, start: number, end: number): number {
   const headers = answer.indexOf(endOfHeaders);
   if (headers < 0) return 0;
   if (!answer.startsWith('HTTP/1.1 101') || !answer.includes(acceptKey)) {
-    throw new Error(`the handshake was answered with ${answer.slice(0, answer.indexOf('\r'))}`);
+    const message = `the handshake was answered with ${answer.slice(0, answer.indexOf('\r'))}`;
+    const [, seconds] = (/^HTTP\/1\.1 (?:503|429) /.test(answer) && /\r\nretry-after: (\d+)\r\n/i.exec(answer)) || [];
+    throw seconds === undefined ? new Error(message) : new BusyError(message, Number(seconds));
   }
   return start + headers + endOfHeaders.length;
 }

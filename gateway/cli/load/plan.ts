@@ -54,6 +54,8 @@ export type ReceiverRequest =
 
 export interface Connected {
   connections: number;
+  /** Handshakes that were refused with a time to try again, and were tried again then. */
+  refused: number;
   seconds: number;
   /** The error of a connection that failed. */
   failure: string | undefined;

@@ -65,7 +65,8 @@ class Members implements Owner {
     this.#changed = () => undefined;
     const late = this.#connections.find((connection) => !connection.isReady);
     const failure = late && (this.#firstClosed ?? `not within ${deadlineMs} ms: ${late.state}`);
-    return { connections: this.#ready, seconds: (nowUs() - startUs) / 1e6, failure };
+    const refused = this.#connections.reduce((sum, { refusals }) => sum + refusals, 0);
+    return { connections: this.#ready, refused, seconds: (nowUs() - startUs) / 1e6, failure };
   }
 
   begin(window: Window): void {

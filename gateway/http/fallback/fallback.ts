@@ -136,10 +136,11 @@ export class Fallback {
       open(asked, leave);
       return;
     }
-    const { reason, message } = leave;
+    const { reason, message, retryAfterSeconds } = leave;
     this.#parts.events.handshakeRejected(reason);
     const code = reason === 'address' ? 'limit_exceeded' : 'unavailable';
-    answer(res, { ...problemAnswer(problem({ code, message }), headers), close: draining() });
+    const retryAfterMs = retryAfterSeconds === undefined ? undefined : retryAfterSeconds * 1_000;
+    answer(res, { ...problemAnswer(problem({ code, message, retryAfterMs }), headers), close: draining() });
   }
 
   #post(res: LibraryResponse, request: FallbackRequest, headers: Headers): void {

@@ -207,9 +207,11 @@ describe('a token whose key is not in the set', () => {
 
   test('causes one fetch per cooldown however many there are, and holds up no token of a known key', async () => {
     const { server, verdict } = await serving(...set);
-    const known = await token({ alg: 'ES256', kid: 'e' }, p256.privateKey);
+    // Each time another one, as those that were verified before are known.
+    let jti = 0;
+    const known = () => token({ alg: 'ES256', kid: 'e' }, p256.privateKey, { jti: String(++jti) });
     const flood = await Promise.all(Array.from({ length: 100 }, () => [unknown({}), forged({})]).flat());
-    expect(await verdict(known)).toBe('ann');
+    expect(await verdict(await known())).toBe('ann');
     for (let round = 1; round <= 3; round++) {
       aheadMs += cooldownMs;
       let release: () => void = () => undefined;
@@ -218,11 +220,39 @@ describe('a token whose key is not in the set', () => {
       };
       const verdicts = flood.map(verdict);
       await until(() => server.requests.length === 1 + round, 5_000, 'the endpoint is asked');
-      expect(await verdict(known)).toBe('ann');
+      expect(await verdict(await known())).toBe('ann');
       release();
       await Promise.all([...verdicts, ...flood.map(verdict)]);
       expect(server.requests).toHaveLength(1 + round);
     }
     expect(await verdict(await unknown({ iat: secondsAgo(0) }))).toBe('ann');
+  });
+});
+
+describe('a token that was verified before', () => {
+  test('is refused once its key is gone from the set', async () => {
+    const { server, verdict } = await serving(...set);
+    const known = await token({ alg: 'ES256', kid: 'e' }, p256.privateKey);
+    expect([await verdict(known), await verdict(known)]).toEqual(['ann', 'ann']);
+    server.answer = answerSet(inSet(rsa, { kid: 'r' }));
+    aheadMs += cooldownMs;
+    // A token of an unknown key makes the set be fetched again.
+    await verdict(await token({ alg: 'EdDSA', kid: 'unknown' }, ed25519.privateKey));
+    expect(await verdict(known)).toBe('key');
+  });
+
+  test('is still known when a fetch has brought the same keys', async () => {
+    const { server, verdict } = await serving(...set);
+    const known = await token({ alg: 'RS256', kid: 'r' }, rsa.privateKey);
+    // The first one waits for the set, and what began before the keys were there is not remembered.
+    expect([await verdict(known), await verdict(known)]).toEqual(['ann', 'ann']);
+    const verify = vi.spyOn(crypto.subtle, 'verify');
+    aheadMs += cooldownMs;
+    await verdict(await token({ alg: 'EdDSA', kid: 'unknown' }, ed25519.privateKey));
+    expect(server.requests).toHaveLength(2);
+    verify.mockClear();
+    expect(await verdict(known)).toBe('ann');
+    expect(verify).not.toHaveBeenCalled();
+    verify.mockRestore();
   });
 });

@@ -1,0 +1,134 @@
+/**
+ * Shares: what each connection gets of a node when all together ask for more than it can do in a turn of the event loop.
+ *
+ * The library hands over everything that a client has sent at once, up to half a megabyte, and cannot be told to stop. So when
+ * the requests of a turn have taken their time, the others wait where they are, and connections take turns with a few requests
+ * each. A connection also waits while it has as many publishes under way as there are places left: whoever floods takes half of
+ * them, two take a third each, and those who publish now and then always find one.
+ *
+ * It knows neither requests nor rooms: gateway/connection/inbox.ts keeps what waits.
+ */
+
+/** A connection with requests that wait. */
+export interface Sharer {
+  readonly publishesUnderWay: number;
+  /** Executes at most so many of them. Returns true if more wait for their turn. */
+  goOn(most: number): boolean;
+}
+
+/** Of the requests of one turn. */
+const turnMs = 20;
+/** Requests of a connection in one round. */
+const perRound = 4;
+/** So many requests that come without a pause are no load; only then is the time of a turn looked at. */
+const uncounted = 64;
+const withoutPauseMs = 1;
+/** Requests that wait, of all connections: about 5 MB. Who has many of them may have at most as many as are left. */
+const mostRequests = 20_000;
+/** When those that wait have no place for a publish, they go on after this. */
+const pauseMs = 5;
+
+export class Shares {
+  readonly #places: number;
+  #publishing = 0;
+  /** Requests that wait. */
+  #requests = 0;
+  #lastAt = 0;
+  #inARow = 0;
+  /** By performance.now(); 0: the turn is not looked at. */
+  #turnBeganAt = 0;
+  /** In the order of their turns. */
+  readonly #waiting = new Set<Sharer>();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** `places`: publishes that the node may have under way. */
+  constructor(places: number) {
+    this.#places = places;
+  }
+
+  /** A request has come. True if it must wait; then call `wait`. */
+  mustWait(sharer: Sharer, now: number): boolean {
+    return this.#isTurnOver(now) || !this.#hasPlace(sharer);
+  }
+
+  /** `goOn` is called in its turn. */
+  wait(sharer: Sharer): void {
+    this.#waiting.add(sharer);
+    if (this.#turnBeganAt === 0) this.#beginTurn(performance.now());
+  }
+
+  /** One more request of a connection is to wait, for whatever reason, beside `own` others. False if it may not. */
+  requestWaits(own: number): boolean {
+    if (own >= mostRequests - this.#requests) return false;
+    this.#requests++;
+    return true;
+  }
+
+  requestsLeft(count: number): void {
+    this.#requests -= count;
+  }
+
+  publishBegan(): void {
+    this.#publishing++;
+  }
+
+  publishEnded(): void {
+    this.#publishing--;
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#waiting.clear();
+  }
+
+  #isTurnOver(now: number): boolean {
+    if (this.#turnBeganAt > 0) return now - this.#turnBeganAt > turnMs;
+    this.#inARow = now - this.#lastAt > withoutPauseMs ? 0 : this.#inARow + 1;
+    this.#lastAt = now;
+    if (this.#inARow >= uncounted) this.#beginTurn(now);
+    return false;
+  }
+
+  #beginTurn(now: number): void {
+    this.#turnBeganAt = now;
+    // Runs behind all input of this turn.
+    setImmediate(() => this.#endTurn());
+  }
+
+  #endTurn(): void {
+    this.#turnBeganAt = 0;
+    this.#inARow = 0;
+    const until = performance.now() + turnMs;
+    while (this.#waiting.size > 0) {
+      if (!this.#round(until)) {
+        this.#timer ??= setTimeout(() => this.#again(), pauseMs);
+        return;
+      }
+      if (performance.now() < until) continue;
+      this.#beginTurn(performance.now());
+      return;
+    }
+  }
+
+  /** Returns false if none of those that wait could go on. */
+  #round(until: number): boolean {
+    let wentOn = false;
+    for (const sharer of [...this.#waiting]) {
+      if (!this.#hasPlace(sharer)) continue;
+      wentOn = true;
+      this.#waiting.delete(sharer);
+      if (sharer.goOn(perRound)) this.#waiting.add(sharer);
+      if (performance.now() >= until) break;
+    }
+    return wentOn;
+  }
+
+  #again(): void {
+    this.#timer = undefined;
+    if (this.#turnBeganAt === 0) this.#beginTurn(performance.now());
+  }
+
+  #hasPlace({ publishesUnderWay }: Sharer): boolean {
+    return publishesUnderWay < this.#places - this.#publishing;
+  }
+}
