@@ -20,6 +20,7 @@ import {
 } from '../../backplane/control.ts';
 import { Commands, type Outcome, Questions } from '../../backplane/questions.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { integerOf, listOf, textOf } from '../connection/answer.ts';
 import type { Reply, Words } from '../connection/resp.ts';
 import { RedisNames } from '../names.ts';
 import type { OwnChannel } from '../own-channels.ts';
@@ -91,19 +92,18 @@ export class RedisControl implements ControlChannel {
 
   async block(user: string, forMs: number): Promise<BlockChange> {
     const words = ['EVALSHA', blockScript.sha, 1, this.#names.blocks, user, forMs, maxBlocks];
-    const [before, after] = ((await this.#options.link.run(words)) as Buffer[]).map(String);
-    return { user, forMs, before: before ?? '', after: after ?? '' };
+    const [before, after] = listOf(await this.#options.link.run(words));
+    return { user, forMs, before: textOf(before), after: textOf(after) };
   }
 
   async blocks(known: string | undefined): Promise<BlockList | undefined> {
     const words = ['EVALSHA', blocksScript.sha, 1, this.#names.blocks, known ?? '-'];
-    const reply = (await this.#options.link.run(words)) as (Buffer | number)[];
-    const [version, ...rest] = reply;
+    const [version, ...rest] = listOf(await this.#options.link.run(words));
     if (version === undefined) return undefined;
     const blocks = rest.flatMap((user, index) =>
-      index % 2 === 0 ? [{ user: String(user), forMs: Number(rest[index + 1]) }] : [],
+      index % 2 === 0 ? [{ user: textOf(user), forMs: integerOf(rest[index + 1]) }] : [],
     );
-    return { version: String(version), blocks };
+    return { version: textOf(version), blocks };
   }
 
   close(): void {

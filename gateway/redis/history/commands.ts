@@ -17,6 +17,7 @@ import {
   positionTtlMs,
   unusedPositionTtlMs,
 } from '../../backplane/backplane.ts';
+import { bytesOf, integerIn, listOf, textOf, unexpected } from '../connection/answer.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import { type Reply, ReplyError, type Words } from '../connection/resp.ts';
 import type { RedisServer } from '../connection/server-info.ts';
@@ -103,12 +104,13 @@ export class AppendBatch {
 
   /** Takes the reply to the command. `refused` turns the error of one message into a BackplaneError. */
   settle(error: BackplaneError | undefined, reply: Reply, refused: (error: ReplyError) => BackplaneError): void {
-    const answers = error === undefined ? (reply as Reply[]) : [];
+    const answers = Array.isArray(reply) && reply.length === this.#settles.length ? reply : [];
     for (const [index, settle] of this.#settles.entries()) {
       const answer = answers[index];
+      const outcome = answer instanceof Buffer ? published(String(answer)) : undefined;
       if (error !== undefined) settle(error, undefined);
       else if (answer instanceof ReplyError) settle(keptOrNot(answer, refused(answer)), undefined);
-      else settle(undefined, published(String(answer)));
+      else settle(outcome === undefined ? unexpected() : undefined, outcome);
     }
   }
 }
@@ -120,11 +122,10 @@ function keptOrNot(answer: ReplyError, refusal: BackplaneError): BackplaneError 
 }
 
 /** `<epoch> <offset>`. Of a duplicate: `=` and the position of the first; `=` alone if the room was plain at that time. */
-function published(answer: string): Published {
-  const duplicate = answer.startsWith('=');
-  const space = answer.indexOf(' ');
-  const position = { epoch: answer.slice(duplicate ? 1 : 0, space), offset: Number(answer.slice(space + 1)) };
-  return { duplicate, position: space === -1 ? undefined : position };
+function published(answer: string): Published | undefined {
+  if (answer === '=') return { duplicate: true, position: undefined };
+  const [, mark = '', epoch = '', offset = ''] = /^(=?)([^ ]+) (\d{1,16})$/.exec(answer) ?? [];
+  return offset === '' ? undefined : { duplicate: mark === '=', position: { epoch, offset: Number(offset) } };
 }
 
 /** Runs history/read.lua. */
@@ -133,18 +134,19 @@ export async function readHistory(
   { after, before, limit, maxBytes, lastSeen }: HistoryQuery,
   keys: HistoryKeys,
 ): Promise<HistoryPage> {
-  const [epoch, top, base, first, messages] = (await redis.run([
+  const reply = await redis.run([
     ...['EVALSHA', readHistoryScript.sha, 3, keys.lineKey, ...roomKeys(keys.room)],
     ...[...serverArguments(redis.server, keys.newName), lastSeen?.epoch ?? '', lastSeen?.offset ?? 0],
     ...[epochAsked(after), after?.offset ?? 0, before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes],
     ...[positionTtlMs, unusedPositionTtlMs],
-  ])) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
+  ]);
+  const [epoch, top, base, first, messages] = listOf(reply);
   return {
-    epoch: epoch.toString(),
-    top: Number(top.toString()),
-    base: Number(base.toString()),
-    first: Number(first.toString()),
-    messages: pairs(messages),
+    epoch: textOf(epoch),
+    top: integerIn(top),
+    base: integerIn(base),
+    first: integerIn(first),
+    messages: pairs(listOf(messages)),
   };
 }
 
@@ -163,11 +165,10 @@ function epochAsked(after: HistoryQuery['after']): string {
   return after.epoch === undefined ? '*' : `=${after.epoch}`;
 }
 
-function pairs(flat: Buffer[]): KeptMessage[] {
+function pairs(flat: Reply[]): KeptMessage[] {
   const messages: KeptMessage[] = [];
   for (let index = 0; index + 1 < flat.length; index += 2) {
-    const [offset, frame] = [flat[index], flat[index + 1]];
-    if (offset !== undefined && frame !== undefined) messages.push({ offset: Number(offset.toString()), frame });
+    messages.push({ offset: integerIn(flat[index]), frame: bytesOf(flat[index + 1]) });
   }
   return messages;
 }

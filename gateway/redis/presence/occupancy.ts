@@ -7,6 +7,7 @@
  */
 import type { OccupancyStore } from '../../backplane/occupancy.ts';
 import type { EventType } from '../../backplane/outbox.ts';
+import { integerOf, listOf, textOf, textsOf } from '../connection/answer.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import type { RedisNames } from '../names.ts';
 import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
@@ -74,8 +75,8 @@ export class RedisOccupancy implements OccupancyStore {
       room,
       ...words,
     ]);
-    const [dropped, refusal, leases] = reply as [number, Buffer, Buffer[]];
-    outbox?.told(dropped, String(refusal));
-    return leases.map(String);
+    const [dropped, refusal, leases] = listOf(reply);
+    outbox?.told(integerOf(dropped), textOf(refusal));
+    return textsOf(leases);
   }
 }

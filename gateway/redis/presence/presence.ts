@@ -20,6 +20,7 @@ import {
   writeIntervalMs,
 } from '../../backplane/presence.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { integerOf, listOf, textOf, textsOf } from '../connection/answer.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import type { RedisConnections } from '../connection/connections.ts';
 import { type EnvelopeVersion, EnvelopeWriter } from '../envelope.ts';
@@ -167,7 +168,7 @@ export class RedisPresence implements PresenceStore {
       if (frames > 0) await pause();
     }
     const owners = ['EVALSHA', ownersScript.sha, 1, this.#keys(room)[0], maxOwners];
-    await this.#leases.adopt(room, ((await this.#connection.run(owners)) as Buffer[]).map(String));
+    await this.#leases.adopt(room, textsOf(await this.#connection.run(owners)));
   }
 
   async release(room: string): Promise<void> {
@@ -178,16 +179,21 @@ export class RedisPresence implements PresenceStore {
     const from = after === undefined ? '-' : `(${after}\v`;
     const asked = [from, limit, maxBytes, memberOverheadBytes, maxRecounted];
     const read = () => this.#connection.run(['EVALSHA', pageScript.sha, 3, ...this.#keys(room), ...asked]);
-    let reply = (await read()) as [] | [number, number, number, Buffer[]];
+    let reply = listOf(await read());
     if (reply.length === 0) {
       await this.#recount(room);
-      reply = (await read()) as typeof reply;
+      reply = listOf(await read());
     }
     if (reply.length === 0) throw new BackplaneError('unavailable', 'the members of the room are being recounted');
     const [count, users, more, members] = reply;
-    const page = members.map(String);
+    const page = textsOf(members);
     this.#adoptOrphans(room, page);
-    return { count, users, more: more === 1, members: page.map(presentOf).filter(isThere) };
+    return {
+      count: integerOf(count),
+      users: integerOf(users),
+      more: more === 1,
+      members: page.map(presentOf).filter(isThere),
+    };
   }
 
   async close(): Promise<void> {
@@ -210,12 +216,14 @@ export class RedisPresence implements PresenceStore {
     const changed = [entered.length, ...entered, ...left];
     const rest = [...announcing, ...within, ...counting, ...telling.words, ...changed];
     const reply = await this.#connection.run(['EVALSHA', changeScript.sha, all.length, ...all, ...rest]);
-    const [stoppedAt, removed, frames, more, dropped, refusal] = reply as [Buffer, ...number[], Buffer] as [
-      ...[stoppedAt: Buffer, removed: number, frames: number, more: number],
-      ...[dropped: number, refusal: Buffer],
-    ];
-    outbox?.told(dropped, String(refusal));
-    return { stoppedAt: String(stoppedAt), removed, frames, isCounted: more === 0 };
+    const [stoppedAt, removed, frames, more, dropped, refusal] = listOf(reply);
+    outbox?.told(integerOf(dropped), textOf(refusal));
+    return {
+      stoppedAt: textOf(stoppedAt),
+      removed: integerOf(removed),
+      frames: integerOf(frames),
+      isCounted: integerOf(more) === 0,
+    };
   }
 
   /** Finishes the recount, in batches. */
