@@ -116,7 +116,8 @@ export class WebSocketConnection implements Connection {
     this.#heard = true;
     let frame: GatewayFrame;
     try {
-      frame = JSON.parse(text);
+      // `null` is JSON too.
+      frame = JSON.parse(text) ?? {};
     } catch {
       this.#lost();
       return;
