@@ -7,7 +7,7 @@ const project = (name: string, include: string, options: object = {}) => ({
 });
 
 /**
- * One project per kind of test. `npm test` runs the first four; `cli` starts a process per command, `chaos` and `verify`
+ * One project per kind of test. `npm test` runs the first four; `fuzz` has a script of its own, `cli` starts a process per command, `chaos` and `verify`
  * take minutes, `proxies` needs nginx and Caddy, `work` needs strace, `browser` Chromium and `compose` Docker.
  */
 export default defineConfig({
@@ -25,6 +25,7 @@ export default defineConfig({
       project('cli', 'test/cli/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('chaos', 'test/chaos/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('proxies', 'test/proxies/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
+      project('fuzz', 'test/fuzz/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('work', 'test/work/**/*.test.ts', { testTimeout: 120_000 }),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
       project('verify', 'test/verify/**/*.test.ts', { hookTimeout: 120_000 }),

@@ -28,8 +28,6 @@ export const contentSecurityPolicy = [
 
 const headers = {
   'content-security-policy': contentSecurityPolicy,
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
   'cross-origin-resource-policy': 'same-origin',
   // A node of another version has other files under the same names.
   'cache-control': 'no-cache',

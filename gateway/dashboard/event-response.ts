@@ -11,7 +11,6 @@ const headers = {
   'content-type': 'text/event-stream',
   'cache-control': 'no-store, no-transform',
   'x-accel-buffering': 'no',
-  'x-content-type-options': 'nosniff',
 };
 /** Ignored by clients. */
 const comment = ':\n\n';

@@ -7,7 +7,7 @@
  */
 import type { HandshakeRequest } from './handshake.ts';
 import { Problem } from './problem.ts';
-import { type Answer, answer, type LibraryResponse } from './response.ts';
+import { type Answer, answer, type LibraryResponse, withGuards } from './response.ts';
 
 /** For a whole body, from the head of its request on. */
 const bodyMs = 10_000;
@@ -130,7 +130,7 @@ export class Exchange {
       if (isLast) res.close();
     };
     const text = `${body}\r\n`;
-    const all = { ...headers, connection: 'close', 'content-length': String(Buffer.byteLength(text)) };
+    const all = { ...withGuards(headers), connection: 'close', 'content-length': String(Buffer.byteLength(text)) };
     const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`);
     res.cork(() => res.writeStatus([status, ...lines, '', body].join('\r\n')));
   }

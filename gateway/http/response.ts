@@ -48,6 +48,13 @@ export interface Answer {
   close?: boolean;
 }
 
+const guards: Headers = {
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store',
+};
+
 /** Longer bodies are handed to the library as fast as the peer reads them. */
 const handedAtOnce = 16_384;
 
@@ -70,7 +77,16 @@ function handOver(res: LibraryResponse, body: string): void {
 }
 
 export function writeHeaders(res: LibraryResponse, headers: Headers): void {
-  for (const name in headers) res.writeHeader(name, headers[name] ?? '');
+  const all = withGuards(headers);
+  for (const name in all) res.writeHeader(name, all[name] ?? '');
+}
+
+/**
+ * With what every answer tells a browser, unless it says something else: nothing guesses its type, loads from it, frames it,
+ * keeps it, or tells others its address.
+ */
+export function withGuards(headers: Headers): Headers {
+  return { ...guards, ...headers };
 }
 
 export function textAnswer(status: string, text: string, headers: Headers = {}): Answer {
@@ -83,7 +99,6 @@ export function problemAnswer(problem: Problem, headers: Headers): Answer {
     status: `${status} ${STATUS_CODES[status] ?? ''}`,
     headers: {
       'content-type': problemContentType,
-      'cache-control': 'no-store',
       ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
       ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),
       ...problem.headers,

@@ -3,7 +3,7 @@
  * tests that show the guarantees, the metrics. The settings have a test of their own.
  */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
@@ -44,11 +44,24 @@ test('every test that a page names exists', () => {
     'docs/operations.md',
     'docs/performance.md',
     'docs/protocol.md',
+    'docs/security.md',
   ];
   const named = found(pages.map(read).join('\n'), /`([\w/-]+\.test\.ts)`/g);
   const paths = readdirSync(`${root}/test`, { recursive: true, encoding: 'utf8' }).map((path) => `/test/${path}`);
   expect(named.length).toBeGreaterThan(10);
   expect(named.filter((name) => !paths.some((path) => path.endsWith(`/${name}`)))).toEqual([]);
+});
+
+test('each test that docs/security.md names for an abuse is there, in the file that it links', () => {
+  const page = read('docs/security.md');
+  const tables = page.slice(page.indexOf('## Abuses'), page.indexOf('## Pages and headers'));
+  const rows = tables.split('\n').filter((line) => /^\| (?!abuse|fault|---)/.test(line) && !line.startsWith('|--'));
+  const wrong = rows.filter((row) => {
+    const [, name, path = '', title = ''] = /\[([\w.-]+\.ts)\]\(\.\.\/(test\/[\w/.-]+)\): "(.+)" \|$/.exec(row) ?? [];
+    return !path.endsWith(`/${name}`) || !existsSync(`${root}/${path}`) || !read(path).includes(title);
+  });
+  expect(wrong).toEqual([]);
+  expect(rows.length).toBeGreaterThan(60);
 });
 
 test('docs/operations.md has a row for each metric, and none besides', () => {

@@ -37,7 +37,7 @@ const closeTimeoutMs = 3_000;
 const pollMs = 20;
 
 const statusLines = { 200: '200 OK', 202: '202 Accepted' };
-const answerHeaders = { 'content-type': 'application/json', 'cache-control': 'no-store' };
+const answerHeaders = { 'content-type': 'application/json' };
 
 export class Api {
   readonly #parts: Parts;

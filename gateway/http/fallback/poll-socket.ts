@@ -173,7 +173,7 @@ export class PollSocket implements ResponseSocket {
     });
     this.#res.cork(() => {
       this.#res.writeStatus('200 OK');
-      writeHeaders(this.#res, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers });
+      writeHeaders(this.#res, { 'content-type': 'application/json', ...headers });
       if (draining()) this.#res.writeHeader('connection', 'close');
       send(0);
     });

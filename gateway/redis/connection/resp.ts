@@ -3,8 +3,9 @@
  * maps, pushes and verbatim strings.
  *
  * A value may be split over any number of chunks. One that lies in a single chunk is not copied: a bulk string shares the
- * memory of its chunk (at most 64 KiB, one read of the socket) for as long as it is referenced. It never knows the connection,
- * or which command a reply belongs to: gateway/redis/connection/pipeline.ts.
+ * memory of its chunk (at most 64 KiB, one read of the socket) for as long as it is referenced. Whatever comes, it ends, and
+ * holds at most `maxReplyBytes`: the peer may be no Redis. It never knows the connection, or which command a reply belongs to:
+ * gateway/redis/connection/pipeline.ts.
  */
 
 /** A bulk string is a Buffer, a simple string is a string. */
@@ -52,8 +53,19 @@ const verbatimString = 0x3d;
 const minus = 0x2d;
 const zero = 0x30;
 const carriageReturn = 0x0d;
+const lineFeed = 0x0a;
 const lineEnd = '\r\n';
 const headOf = (kind: string) => Buffer.from(`>3\r\n$${kind.length}\r\n${kind}\r\n$`);
+/** Of a 64-bit integer. */
+const maxDigits = 19;
+/** Of a simple string or an error. Those of Redis are a sentence. */
+const maxLineBytes = 16_384;
+/** Of one reply or message. The largest that a node asks for are a page of history and all blocks of users. */
+const maxReplyBytes = 268_435_456;
+/** What a value takes in memory besides its bytes, counted with them. */
+const overheadBytes = 64;
+/** Of arrays in each other. Roomcast is sent four. */
+const maxDepth = 32;
 /** In place of the end of a value: more bytes are needed. */
 const incomplete = -1;
 
@@ -70,11 +82,15 @@ export class ReplyReader {
   readonly #open: { items: Reply[]; size: number; isPush: boolean }[] = [];
   /** Behind the line of the last `#number`. */
   #lineEnd = 0;
+  readonly #maxReplyBytes: number;
+  /** Of the incomplete arrays: values that have come. */
+  #openBytes = 0;
 
-  constructor(listener: ReplyListener) {
+  constructor(listener: ReplyListener, mostBytes = maxReplyBytes) {
     this.#listener = listener;
     this.#messageKind = listener.unsubscribed === undefined ? 'message' : 'smessage';
     this.#messageHead = headOf(this.#messageKind);
+    this.#maxReplyBytes = mostBytes;
   }
 
   /** Throws a ProtocolError; then close the connection. */
@@ -88,8 +104,15 @@ export class ReplyReader {
         this.#keep(bytes.subarray(at));
         return;
       }
+      if (this.#open.length === 0) this.#openBytes = 0;
+      else this.#hold(end - at + overheadBytes);
       at = end;
     }
+  }
+
+  #hold(bytes: number): void {
+    this.#openBytes += bytes;
+    if (this.#openBytes > this.#maxReplyBytes) throw tooLong();
   }
 
   #keep(bytes: Buffer): void {
@@ -118,11 +141,13 @@ export class ReplyReader {
     if (channelBytes === incomplete) return incomplete;
     const channelAt = this.#lineEnd;
     const channelEnd = channelAt + channelBytes;
+    if (bytes[channelEnd + lineEnd.length] !== bulkString) return incomplete;
     const messageBytes = this.#number(bytes, channelEnd + lineEnd.length + 1);
     if (messageBytes === incomplete) return incomplete;
     const start = this.#lineEnd;
     const end = start + messageBytes;
-    if (end + lineEnd.length > bytes.length) return incomplete;
+    if (end + lineEnd.length > bytes.length || !isLineEnd(bytes, channelEnd) || !isLineEnd(bytes, end))
+      return incomplete;
     this.#listener.message?.(bytes.toString('latin1', channelAt, channelEnd), bytes, start, end);
     return end + lineEnd.length;
   }
@@ -135,6 +160,7 @@ export class ReplyReader {
       case simpleString:
       case error: {
         const end = bytes.indexOf(lineEnd, at);
+        if ((end === -1 ? bytes.length : end) - at > maxLineBytes) throw tooLong();
         if (end === -1) return incomplete;
         const text = bytes.toString('utf8', at + 1, end);
         this.#take(type === error ? new ReplyError(text) : text);
@@ -153,23 +179,27 @@ export class ReplyReader {
         if ((type === bulkString || type === verbatimString) && !isNegative) return this.#bulkString(bytes, at, number);
         const end = this.#lineEnd;
         if (type === integer) this.#take(isNegative ? -number : number);
+        else if (isNegative && number !== 1) throw notResp();
         else if (isNegative) this.#take(null);
         else if (number === 0) this.#take([]);
+        else if (this.#open.length === maxDepth) throw tooLong();
         else this.#open.push({ items: [], size: type === map ? 2 * number : number, isPush: type === push });
         return end;
       }
       default:
-        throw new ProtocolError('these bytes are not RESP');
+        throw notResp();
     }
   }
 
   #bulkString(bytes: Buffer, at: number, length: number): number {
     const start = this.#lineEnd;
     const end = start + length + lineEnd.length;
+    if (length > this.#maxReplyBytes - this.#openBytes) throw tooLong();
     if (end > bytes.length) {
       this.#neededBytes = end - at;
       return incomplete;
     }
+    if (!isLineEnd(bytes, start + length)) throw notResp();
     this.#take(bytes.subarray(start, start + length));
     return end;
   }
@@ -179,10 +209,14 @@ export class ReplyReader {
     for (let index = at; index + 1 < bytes.length; index++) {
       const byte = bytes[index] ?? 0;
       if (byte === carriageReturn) {
+        if (index === at || bytes[index + 1] !== lineFeed) throw notResp();
         this.#lineEnd = index + lineEnd.length;
         return number;
       }
-      number = number * 10 + (byte - zero);
+      const digit = byte - zero;
+      // Any other byte would make the length wrong, even negative: reading would then never end.
+      if (digit < 0 || digit > 9 || index - at === maxDigits) throw notResp();
+      number = number * 10 + digit;
     }
     return incomplete;
   }
@@ -206,4 +240,16 @@ export class ReplyReader {
       if (channel instanceof Buffer) this.#listener.unsubscribed(channel.toString('latin1'));
     } else this.#listener.reply(whole);
   }
+}
+
+function isLineEnd(bytes: Buffer, at: number): boolean {
+  return bytes[at] === carriageReturn && bytes[at + 1] === lineFeed;
+}
+
+function notResp(): ProtocolError {
+  return new ProtocolError('these bytes are not RESP');
+}
+
+function tooLong(): ProtocolError {
+  return new ProtocolError('a reply is longer than any that a node asks for');
 }

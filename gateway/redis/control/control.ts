@@ -20,6 +20,7 @@ import {
 } from '../../backplane/control.ts';
 import { Commands, type Outcome, Questions } from '../../backplane/questions.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { integerOf, listOf, textOf } from '../connection/answer.ts';
 import type { RedisNames } from '../names.ts';
 import type { Link } from '../own-channels.ts';
 import { nodeOf } from '../presence/lease.ts';
@@ -88,19 +89,19 @@ export class RedisControl implements ControlChannel {
 
   async block(user: string, forMs: number): Promise<BlockChange> {
     const words = [user, forMs, maxBlocks];
-    const reply = (await this.#options.link.evaluate(blockScript, this.#names.blocks, words)) as Buffer[];
-    const [before, after] = reply.map(String);
-    return { user, forMs, before: before ?? '', after: after ?? '' };
+    const reply = await this.#options.link.evaluate(blockScript, this.#names.blocks, words);
+    const [before, after] = listOf(reply);
+    return { user, forMs, before: textOf(before), after: textOf(after) };
   }
 
   async blocks(known: string | undefined): Promise<BlockList | undefined> {
     const reply = await this.#options.link.evaluate(blocksScript, this.#names.blocks, [known ?? '-']);
-    const [version, ...rest] = reply as (Buffer | number)[];
+    const [version, ...rest] = listOf(reply);
     if (version === undefined) return undefined;
     const blocks = rest.flatMap((user, index) =>
-      index % 2 === 0 ? [{ user: String(user), forMs: Number(rest[index + 1]) }] : [],
+      index % 2 === 0 ? [{ user: textOf(user), forMs: integerOf(rest[index + 1]) }] : [],
     );
-    return { version: String(version), blocks };
+    return { version: textOf(version), blocks };
   }
 
   close(): void {

@@ -17,6 +17,7 @@ import {
   positionTtlMs,
   unusedPositionTtlMs,
 } from '../../backplane/backplane.ts';
+import { bytesOf, integerIn, listOf, textOf, unexpected } from '../connection/answer.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import { type Reply, ReplyError, type Words } from '../connection/resp.ts';
 import type { RedisServer } from '../connection/server-info.ts';
@@ -109,12 +110,13 @@ export class AppendBatch {
 
   /** Takes the reply to the command. `refused` turns the error of one message into a BackplaneError. */
   settle(error: BackplaneError | undefined, reply: Reply, refused: (error: ReplyError) => BackplaneError): void {
-    const answers = error === undefined ? (reply as Reply[]) : [];
+    const answers = Array.isArray(reply) && reply.length === this.#settles.length ? reply : [];
     for (const [index, settle] of this.#settles.entries()) {
       const answer = answers[index];
+      const outcome = answer instanceof Buffer ? published(String(answer)) : undefined;
       if (error !== undefined) settle(error, undefined);
       else if (answer instanceof ReplyError) settle(keptOrNot(answer, refused(answer)), undefined);
-      else settle(undefined, published(String(answer)));
+      else settle(outcome === undefined ? unexpected() : undefined, outcome);
     }
   }
 }
@@ -126,11 +128,10 @@ function keptOrNot(answer: ReplyError, refusal: BackplaneError): BackplaneError 
 }
 
 /** `<epoch> <offset>`. Of a duplicate: `=` and the position of the first; `=` alone if the room was plain at that time. */
-function published(answer: string): Published {
-  const duplicate = answer.startsWith('=');
-  const space = answer.indexOf(' ');
-  const position = { epoch: answer.slice(duplicate ? 1 : 0, space), offset: Number(answer.slice(space + 1)) };
-  return { duplicate, position: space === -1 ? undefined : position };
+function published(answer: string): Published | undefined {
+  if (answer === '=') return { duplicate: true, position: undefined };
+  const [, mark = '', epoch = '', offset = ''] = /^(=?)([^ ]+) (\d{1,16})$/.exec(answer) ?? [];
+  return offset === '' ? undefined : { duplicate: mark === '=', position: { epoch, offset: Number(offset) } };
 }
 
 /** Runs history/read.lua. */
@@ -145,14 +146,13 @@ export async function readHistory(
     ...[positionTtlMs, unusedPositionTtlMs],
   ];
   const command = redis.evaluation(readHistoryScript, [keys.lineKey, ...roomKeys(keys.room)], words);
-  const reply = (await redis.run(command)) as [Buffer, Buffer, Buffer, Buffer, Buffer[]];
-  const [epoch, top, base, first, messages] = reply;
+  const [epoch, top, base, first, messages] = listOf(await redis.run(command));
   return {
-    epoch: epoch.toString(),
-    top: Number(top.toString()),
-    base: Number(base.toString()),
-    first: Number(first.toString()),
-    messages: pairs(messages),
+    epoch: textOf(epoch),
+    top: integerIn(top),
+    base: integerIn(base),
+    first: integerIn(first),
+    messages: pairs(listOf(messages)),
   };
 }
 
@@ -171,11 +171,10 @@ function epochAsked(after: HistoryQuery['after']): string {
   return after.epoch === undefined ? '*' : `=${after.epoch}`;
 }
 
-function pairs(flat: Buffer[]): KeptMessage[] {
+function pairs(flat: Reply[]): KeptMessage[] {
   const messages: KeptMessage[] = [];
   for (let index = 0; index + 1 < flat.length; index += 2) {
-    const [offset, frame] = [flat[index], flat[index + 1]];
-    if (offset !== undefined && frame !== undefined) messages.push({ offset: Number(offset.toString()), frame });
+    messages.push({ offset: integerIn(flat[index]), frame: bytesOf(flat[index + 1]) });
   }
   return messages;
 }

@@ -15,6 +15,7 @@ import {
   type Taken,
 } from '../../backplane/outbox.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
+import { integerOf, listOf, textOf } from '../connection/answer.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import type { RedisConnections } from '../connection/connections.ts';
 import type { Reply, Words } from '../connection/resp.ts';
@@ -101,17 +102,17 @@ export class RedisOutbox implements Outbox {
   async append(events: readonly NewEvent[]): Promise<void> {
     const texts = events.flatMap(({ id, at, text }) => [id, at, text]);
     const words = this.#connection.evaluation(appendScript, [this.#key], [this.#options.most, ...texts]);
-    this.told((await this.#connection.run(words)) as number, '');
+    this.told(integerOf(await this.#connection.run(words)), '');
   }
 
   async take(limit: number, done: readonly string[]): Promise<Taken> {
-    const [waiting, mine, entries] = (await this.#connection.run(this.#turn(senderMs, limit, done))) as [
-      number,
-      number,
-      [Buffer, Buffer[]][],
-    ];
-    const events = entries.flatMap(([entry, fields]) => eventOf(String(entry), fields) ?? this.#skip(String(entry)));
-    return { mine: mine === 1, waiting, events };
+    const reply = await this.#connection.run(this.#turn(senderMs, limit, done));
+    const [waiting, mine, entries] = listOf(reply);
+    const events = listOf(entries).flatMap((each) => {
+      const [entry, fields] = listOf(each);
+      return eventOf(textOf(entry), listOf(fields)) ?? this.#skip(textOf(entry));
+    });
+    return { mine: mine === 1, waiting: integerOf(waiting), events };
   }
 
   async release(): Promise<void> {

@@ -12,6 +12,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from '../../backplane/backplane.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { integerOf, listOf, textsOf } from '../connection/answer.ts';
 import type { RedisConnection } from '../connection/connection.ts';
 import type { Reply, Words } from '../connection/resp.ts';
 import { runOn } from '../connection/run.ts';
@@ -120,7 +121,7 @@ export class Leases {
    * for `leaseMs` and one beat more. Rejects with a BackplaneError.
    */
   async live(): Promise<string[]> {
-    const beats = recordOf((await this.#run(['HGETALL', this.#names.nodes])) as Buffer[]);
+    const beats = recordOf(await this.#run(['HGETALL', this.#names.nodes]));
     const moving = Object.entries(beats).filter(([lease, beat]) => beat !== orphanBeat && !this.#expired.has(lease));
     return [...new Set([this.#lease.instance, ...moving.map(([lease]) => ownerOf(lease).instance)])];
   }
@@ -141,7 +142,7 @@ export class Leases {
         this.#beating = false;
       })
       .then(([beat, beats, begun]) => {
-        this.#confirmBeat(beat as number, recordOf(beats as Buffer[]), begun === 1, sentAt);
+        this.#confirmBeat(integerOf(beat), recordOf(beats), begun === 1, sentAt);
       })
       .catch((error: Error) => {
         const fields = { key: this.#names.nodes, error: error.message };
@@ -233,12 +234,12 @@ export class Leases {
 
   /** Adds rooms, and the mark, to the index. Returns 1 if the mark was missing: the index is new, or was lost. */
   async #index(lease: string, ...rooms: string[]): Promise<number> {
-    return (await this.#runIndex(lease, 0, ...rooms)) as number;
+    return integerOf(await this.#runIndex(lease, 0, ...rooms));
   }
 
   /** Some rooms of the index, at random, and perhaps the mark ''. None at all: the index was lost. */
   async #someRoomsOf(lease: string): Promise<string[]> {
-    return ((await this.#runIndex(lease, roomsPerRead)) as Buffer[]).map(String);
+    return textsOf(await this.#runIndex(lease, roomsPerRead));
   }
 
   #runIndex(lease: string, ...words: Words): Promise<Reply> {
@@ -283,7 +284,7 @@ export class Leases {
 
   /** Each node searches the rooms in which it has members. In other rooms the next page finds the orphans. */
   async #reapWithoutIndex(lease: string): Promise<void> {
-    const [beat] = (await this.#run(['HMGET', this.#names.nodes, lease])) as (Buffer | null)[];
+    const [beat] = listOf(await this.#run(['HMGET', this.#names.nodes, lease]));
     // Another node has deleted it.
     if (beat === null) return;
     this.#log.warn({ lease }, 'a lease expired, and its index is lost; searching all rooms of this node');
@@ -304,7 +305,8 @@ export class Leases {
 }
 
 /** The reply to HGETALL: names and values in turn. */
-function recordOf(flat: Buffer[]): Record<string, string> {
-  const pairs = flat.flatMap((name, index) => (index % 2 === 0 ? [[String(name), String(flat[index + 1])]] : []));
+function recordOf(reply: Reply): Record<string, string> {
+  const flat = textsOf(reply);
+  const pairs = flat.flatMap((name, index) => (index % 2 === 0 ? [[name, flat[index + 1] ?? '']] : []));
   return Object.fromEntries(pairs);
 }

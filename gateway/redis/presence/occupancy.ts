@@ -7,6 +7,7 @@
  */
 import type { OccupancyStore } from '../../backplane/occupancy.ts';
 import type { EventType } from '../../backplane/outbox.ts';
+import { integerOf, listOf, textOf, textsOf } from '../connection/answer.ts';
 import { runOn } from '../connection/run.ts';
 import type { RedisNames } from '../names.ts';
 import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
@@ -68,8 +69,8 @@ export class RedisOccupancy implements OccupancyStore {
     const reply = await runOn(connections.of(room), (connection) =>
       connection.evaluation(occupancyScript, all, [lease, state, room, ...words]),
     );
-    const [dropped, refusal, leases] = reply as [number, Buffer, Buffer[]];
-    outbox?.told(dropped, String(refusal));
-    return leases.map(String);
+    const [dropped, refusal, leases] = listOf(reply);
+    outbox?.told(integerOf(dropped), textOf(refusal));
+    return textsOf(leases);
   }
 }

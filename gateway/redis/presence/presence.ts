@@ -20,6 +20,7 @@ import {
   writeIntervalMs,
 } from '../../backplane/presence.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { integerOf, listOf, textOf, textsOf } from '../connection/answer.ts';
 import type { Reply, Words } from '../connection/resp.ts';
 import { runOn } from '../connection/run.ts';
 import { type EnvelopeVersion, EnvelopeWriter } from '../envelope.ts';
@@ -166,8 +167,8 @@ export class RedisPresence implements PresenceStore {
       from = stoppedAt === '' ? to : stoppedAt;
       if (frames > 0) await pause();
     }
-    const owners = (await this.#evaluate(room, ownersScript, [this.#keys(room)[0]], [maxOwners])) as Buffer[];
-    await this.#leases.adopt(room, owners.map(String));
+    const owners = await this.#evaluate(room, ownersScript, [this.#keys(room)[0]], [maxOwners]);
+    await this.#leases.adopt(room, textsOf(owners));
   }
 
   async release(room: string): Promise<void> {
@@ -178,16 +179,21 @@ export class RedisPresence implements PresenceStore {
     const from = after === undefined ? '-' : `(${after}\v`;
     const asked = [from, limit, maxBytes, memberOverheadBytes, maxRecounted];
     const read = () => this.#evaluate(room, pageScript, this.#keys(room), asked);
-    let reply = (await read()) as [] | [number, number, number, Buffer[]];
+    let reply = listOf(await read());
     if (reply.length === 0) {
       await this.#recount(room);
-      reply = (await read()) as typeof reply;
+      reply = listOf(await read());
     }
     if (reply.length === 0) throw new BackplaneError('unavailable', 'the members of the room are being recounted');
     const [count, users, more, members] = reply;
-    const page = members.map(String);
+    const page = textsOf(members);
     this.#adoptOrphans(room, page);
-    return { count, users, more: more === 1, members: page.map(presentOf).filter(isThere) };
+    return {
+      count: integerOf(count),
+      users: integerOf(users),
+      more: more === 1,
+      members: page.map(presentOf).filter(isThere),
+    };
   }
 
   async close(): Promise<void> {
@@ -210,12 +216,14 @@ export class RedisPresence implements PresenceStore {
     const changed = [entered.length, ...entered, ...left];
     const rest = [...announcing, ...within, ...counting, ...telling.words, ...changed];
     const reply = await this.#evaluate(room, changeScript, all, rest);
-    const [stoppedAt, removed, frames, more, dropped, refusal] = reply as [Buffer, ...number[], Buffer] as [
-      ...[stoppedAt: Buffer, removed: number, frames: number, more: number],
-      ...[dropped: number, refusal: Buffer],
-    ];
-    outbox?.told(dropped, String(refusal));
-    return { stoppedAt: String(stoppedAt), removed, frames, isCounted: more === 0 };
+    const [stoppedAt, removed, frames, more, dropped, refusal] = listOf(reply);
+    outbox?.told(integerOf(dropped), textOf(refusal));
+    return {
+      stoppedAt: textOf(stoppedAt),
+      removed: integerOf(removed),
+      frames: integerOf(frames),
+      isCounted: integerOf(more) === 0,
+    };
   }
 
   /** Finishes the recount, in batches. */

@@ -119,7 +119,8 @@ export class WebSocketConnection implements Connection {
     this.#heard = true;
     let frame: GatewayFrame;
     try {
-      frame = (data as GatewayFrame).type ? data : JSON.parse(data as string);
+      // `null` is JSON too.
+      frame = (data as GatewayFrame).type ? data : (JSON.parse(data as string) ?? {});
     } catch {
       this.#lost();
       return;
