@@ -4,6 +4,7 @@
  */
 import { expect, test } from 'vitest';
 import type { Dialect, Frame } from '../../../gateway/protocol/dialect.ts';
+import type { Reply } from '../../../gateway/protocol/reply.ts';
 import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
 import { Fanout, type Listener } from '../../../gateway/rooms/fanout.ts';
@@ -46,6 +47,10 @@ class Reader implements Listener {
 
   sendUnchecked(frame: Frame): void {
     this.heard.push(String(frame));
+  }
+
+  reply(reply: Reply): void {
+    this.heard.push(String(this.dialect.encode(reply)));
   }
 }
 
