@@ -158,8 +158,10 @@ export class Fanout {
 
   /** It takes these listeners out of the topic, so each is sent it on its own, after the fan-out. */
   #endByGap(topic: string, gap: GapReply): void {
-    for (const [dialect, sockets] of this.#others.get(topic)?.sockets ?? []) {
-      if (dialect.gapEndsMembership === true) for (const listener of [...sockets]) listener.reply(gap);
+    const others = this.#others.get(topic);
+    if (others === undefined) return;
+    for (const listener of [...others.direct, ...[...others.sockets.values()].flatMap((sockets) => [...sockets])]) {
+      if (listener.dialect.gapEndsMembership === true) listener.reply(gap);
     }
   }
 
