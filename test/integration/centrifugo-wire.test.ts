@@ -98,12 +98,17 @@ test('a subprotocol that was not offered is never answered, and a foreign one is
   await expect(RawClient.open(node, ['centrifuge-protobuf'])).rejects.toThrow('400');
 });
 
-test('a gap is told as 2500: the client subscribes again, hears that messages are missing, and goes on', async () => {
+test('a gap is told as 2500 and ends the membership: the client subscribes again, hears that messages are missing, and goes on', async () => {
   const redis = await ownRedis();
   const node = await startCentrifugo({ REDIS_URL: redis.url });
   const room = randomRoom('kept');
   const native = await join(node, 'native', room);
   const member = await subscribe(await connectAs(node, 'guest'), room);
+  const raw = await RawClient.connect(node, 'raw');
+  const subscribeAt = (id: number, position: object) =>
+    JSON.stringify({ id, subscribe: { channel: room, ...position } });
+  raw.send(subscribeAt(2, {}));
+  await raw.answer(2);
   await native.publish(room, 1);
   await have(member, 1);
   // Redis loses everything, so the room begins a new epoch.
@@ -120,6 +125,16 @@ test('a gap is told as 2500: the client subscribes again, hears that messages ar
   await native.publish(room, 3);
   await until(() => member.publications.some(({ data }) => data === 3), 5_000, 'it goes on');
   expect(member.publications.map(({ data }) => data)).toEqual(dataOf(native, room).filter((data) => data !== 2));
+
+  raw.send(subscribeAt(3, { recover: true, offset: 1, epoch: 'of before' }));
+  const position = { recoverable: true, positioned: true, epoch: expect.any(String), offset: 2 };
+  expect(await raw.answer(3)).toEqual({ id: 3, subscribe: { ...position, was_recovering: true } });
+  // A message behind the gap would move the client's position over it.
+  const pushes = raw.replies.flatMap(({ push }) =>
+    push === undefined ? [] : [push as Record<string, { data: number }>],
+  );
+  expect(pushes.flatMap(({ pub }) => (pub === undefined ? [] : [pub.data]))).toEqual([1]);
+  expect(pushes.at(-1)).toEqual({ channel: room, unsubscribe: { code: 2500, reason: 'insufficient state' } });
 });
 
 test('the backend subscribes and removes these clients like all others', async () => {
