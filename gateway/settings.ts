@@ -159,6 +159,13 @@ export const settings = {
     'Ask AUTH_URL before each connection is welcomed.',
   ),
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
+  centrifugo: setting(
+    'CENTRIFUGO',
+    flag,
+    'false',
+    'true, false',
+    'Serve SDKs of Centrifugo at `/connection/websocket` (docs/centrifugo.md).',
+  ),
   allowedOrigins: optional(
     'ALLOWED_ORIGINS',
     listOf('an origin'),

@@ -5,7 +5,7 @@
  * heartbeat and the sweep of the node call it. Its parts: inbox.ts (frames in), outbox.ts (frames out), session.ts
  * (identity), memberships.ts (rooms), requests.ts (operations).
  */
-import { type CloseCode, closeCode, closeReason } from '../../shared/codes.ts';
+import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import type { FrameId, Position } from '../../shared/protocol.ts';
 import type { Identity } from '../auth/grants.ts';
 import { type Client, may } from '../operations/caller.ts';
@@ -171,7 +171,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   #endIfRead(): void {
     if (this.#closeCode === undefined || this.#socketClosed || this.bufferedBytes() > 0) return;
-    this.#socket.end(this.#closeCode, closeReason[this.#closeCode]);
+    this.#outbox.end(this.#closeCode);
   }
 
   /** The node drains. A client without `welcome` has no state to move, so its connection is closed. */
@@ -188,9 +188,9 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   // Heartbeats and deadlines
 
-  /** Sends a WebSocket ping, unless the last one has no pong yet. */
+  /** Sends a ping, unless the last one has no pong yet. */
   ping(now: number): void {
-    if (!this.#closing && this.#liveness.startPing(now)) this.#socket.ping(String(now));
+    if (!this.#closing && this.#outbox.pings && this.#liveness.startPing(now)) this.#outbox.ping(String(now));
   }
 
   /** See gateway/connection/liveness.ts. */
@@ -228,20 +228,18 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
 
   handle(request: Request | Rejected): void {
     if (this.#closing || this.#closeIfExpired()) return;
-    if (request.type === 'rejected' && request.code === 'bad_request') {
-      this.inbox.malformed(request);
-      return;
-    }
+    if (request.type === 'rejected' && this.inbox.rejects(request)) return;
     this.inbox.wellFormed();
     const { id } = request;
     if (request.type === 'ping') {
       this.#liveness.sentPing();
       this.reply({ type: 'pong', id });
-    } else if (request.type === 'auth') {
-      this.#session.authenticate(request.token, id, false);
-    } else if (this.identity === undefined) {
-      this.reply({ type: 'error', id, code: 'unauthorized', message: 'Send auth with a token first.' });
-    } else if (request.type === 'rejected') {
+    } else if (request.type === 'auth') this.#session.take(request);
+    else if (this.identity === undefined) {
+      if (this.dialect.opensByRequest === true) this.close(closeCode.protocolError);
+      else this.reply({ type: 'error', id, code: 'unauthorized', message: 'Send auth with a token first.' });
+    } else if (request.type === 'pong') this.inbox.pong(this.#liveness.pongedLast(performance.now()));
+    else if (request.type === 'rejected') {
       this.reply({ type: 'error', id, code: request.code, message: request.message });
     } else this.#handleInRoom(request);
   }
@@ -282,7 +280,9 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   // Frames out
 
   reply(reply: Reply): void {
-    if (!this.#closing) this.send(this.dialect.encode(reply));
+    if (this.#closing) return;
+    if (reply.type === 'gap' && this.dialect.gapEndsMembership === true) this.memberships.endByGap(reply);
+    else this.send(this.dialect.encode(reply));
   }
 
   refuse(id: FrameId | undefined, { code, message }: Refusal): void {
@@ -294,7 +294,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   }
 
   send(frame: Frame): void {
-    if (!this.#closing) this.#outbox.send(frame, false);
+    if (!this.#closing && frame.length > 0) this.#outbox.send(frame, false);
   }
 
   sendUnchecked(frame: Frame): void {

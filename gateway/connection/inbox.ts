@@ -92,6 +92,12 @@ export class Inbox implements RoomOrder, Sharer {
 
   /** One message of the client. `now` is performance.now(). */
   take(message: ArrayBuffer, now: number): void {
+    const { dialect } = this.#owner;
+    if (dialect.split === undefined) this.#takeOne(message, now);
+    else for (const part of dialect.split(message)) if (!this.#owner.closing) this.#takeOne(part, now);
+  }
+
+  #takeOne(message: ArrayBuffer, now: number): void {
     const most = this.#settings.maxMessageBytes;
     const bytes = message.byteLength;
     const request = bytes > most ? undefined : this.#owner.dialect.decode(message);
@@ -118,6 +124,12 @@ export class Inbox implements RoomOrder, Sharer {
   /** False if a WebSocket ping or pong frame is part of a flood. */
   takeControl(now: number): boolean {
     return this.#rates.takeControl(now);
+  }
+
+  /** The answer to a ping of the dialect. Undefined: to none, so the client is not one of this dialect. */
+  pong(roundTripMs: number | undefined): void {
+    if (roundTripMs === undefined) this.#owner.close(closeCode.protocolError);
+    else this.#events.pingRoundTrip(roundTripMs / 1000);
   }
 
   asks(room: string): void {
@@ -205,10 +217,17 @@ export class Inbox implements RoomOrder, Sharer {
     this.#malformedInARow = 0;
   }
 
-  malformed({ id, code, message }: Rejected): void {
+  /** False if its owner answers this rejection. Bad requests are answered here, and counted. */
+  rejects({ id, code, message }: Rejected): boolean {
+    if (id === undefined && this.#owner.dialect.opensByRequest === true) {
+      this.#owner.close(code === 'bad_request' ? closeCode.protocolError : closeCode.unsupportedData);
+      return true;
+    }
+    if (code !== 'bad_request') return false;
     this.#malformedInARow++;
     this.#refuse(id, code, message);
     if (this.#malformedInARow >= malformedBeforeClose) this.#owner.close(closeCode.protocolError);
+    return true;
   }
 
   /** If the request exceeds a rate, refuses it and returns true. */

@@ -166,7 +166,7 @@ export class Backlog {
 
 function sizeOf(request: Request | Rejected): number {
   if (request.type === 'publish') return request.data.length;
-  return request.type === 'auth' ? request.token.length : 0;
+  return request.type === 'auth' ? (request.token?.length ?? 0) : 0;
 }
 
 /** Connections by user, oldest first. */

@@ -58,6 +58,11 @@ export class Liveness {
     return roundTrip;
   }
 
+  /** As `ponged`, for a pong that does not say which ping it answers. */
+  pongedLast(now: number): number | undefined {
+    return this.ponged(String(this.#pingSentAt), now, true);
+  }
+
   /** True if a ping has no pong in time. A ping waits behind the buffer, so a peer that reads is alive. */
   missesPong(now: number, timeoutMs: number): boolean {
     return this.#pingSentAt !== 0 && now - Math.max(this.#pingSentAt, this.#readAt) >= timeoutMs;

@@ -286,6 +286,7 @@ export class Membership implements Follower {
     } else if (latest === undefined && here.offset > offset) {
       this.#gap({ reason: 'slow', first: offset + 1, last: here.offset, count: here.offset - offset, ...here });
     } else if (latest === undefined && dropped > 0) this.#gap({ reason: 'slow', count: dropped });
+    if (this.#hasLeft()) return;
     if (latest !== undefined) this.#subscriber.message(latest, feed?.position);
     // The hub has counted this gap when it sent it to the live members.
     if (backplaneGaps > this.#backplaneGaps) this.#subscriber.reply({ type: 'gap', room: name, reason: 'backplane' });

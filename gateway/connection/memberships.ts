@@ -10,6 +10,7 @@ import { type Authorised, type AuthoriseParts, authorise, byRule } from '../oper
 import { type Client, may } from '../operations/caller.ts';
 import { Refusal, refusalOf } from '../operations/refusal.ts';
 import type { Holder, Renewals } from '../operations/renewals.ts';
+import type { GapReply } from '../protocol/reply.ts';
 import type { SubscribeRequest } from '../protocol/request.ts';
 import type { PresenceConnection } from '../rooms/presence.ts';
 import type { SlowPolicy } from '../telemetry/gauges.ts';
@@ -72,7 +73,14 @@ export class Memberships implements Holder<Membership> {
 
   subscribe(request: SubscribeRequest): void {
     const { id, room: name, since } = request;
-    if (this.has(name)) {
+    const there = this.#of(name);
+    if (there !== undefined && this.#owner.dialect.gapEndsMembership === true) {
+      this.#leave(name);
+      if (there.granted) {
+        this.#join(request).granted = true;
+        return;
+      }
+    } else if (there !== undefined) {
       this.#owner.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
       return;
     }
@@ -214,6 +222,15 @@ export class Memberships implements Holder<Membership> {
     if (membership?.joining) membership.kicked = true;
     else if (membership !== undefined) this.#expel(room, 'kicked');
     return membership !== undefined;
+  }
+
+  /** For a dialect that has its clients subscribe again behind a gap. */
+  endByGap(gap: GapReply): void {
+    const frame = this.#owner.dialect.encode(gap);
+    if (frame.length === 0 || !this.has(gap.room)) return;
+    // The frame goes first: it flushes those that were fanned out earlier in this turn.
+    this.#owner.send(frame);
+    this.#leave(gap.room);
   }
 
   #expel(room: string, reason: UnsubscribedFrame['reason']): void {

@@ -4,12 +4,15 @@
  * Owns two states. Stalled: the buffer went over the soft limit, and nothing is fanned out to the client. Full: the
  * buffer takes no more history. Both end when the buffer has drained.
  */
-import { closeCode } from '../../shared/codes.ts';
-import type { Frame } from '../protocol/dialect.ts';
+import { type CloseCode, closeCode, closeReason } from '../../shared/codes.ts';
+import type { Dialect, Frame } from '../protocol/dialect.ts';
 import type { Backpressure } from '../rooms/backpressure.ts';
 import type { Socket } from './socket.ts';
 
 export interface OutboxOwner {
+  readonly dialect: Dialect;
+  /** Undefined before it is welcomed. */
+  readonly identity: object | undefined;
   /** It is closed: no more frames are sent. */
   readonly closing: boolean;
   close(code: typeof closeCode.slowConsumer): void;
@@ -37,6 +40,24 @@ export class Outbox {
     const { hardBytes, softBytes } = this.#backpressure;
     if (buffered > hardBytes) this.#owner.close(closeCode.slowConsumer);
     else if (buffered > softBytes) this.#owner.stall();
+  }
+
+  /** False before the welcome of a dialect whose pings are frames. */
+  get pings(): boolean {
+    return this.#owner.dialect.ping === undefined || this.#owner.identity !== undefined;
+  }
+
+  /** In the form of the dialect. */
+  ping(payload: string): void {
+    const { ping } = this.#owner.dialect;
+    if (ping === undefined) this.#socket.ping(payload);
+    else this.#socket.send(ping, false);
+  }
+
+  /** Sends the close frame. */
+  end(code: CloseCode): void {
+    const [told, reason] = this.#owner.dialect.closes?.[code] ?? [code, closeReason[code]];
+    this.#socket.end(told, reason);
   }
 
   /** False if `bytes` more of history would overfill the buffer. */

@@ -13,6 +13,7 @@ import { type Authorised, type AuthoriseParts, authoriseConnect } from '../opera
 import type { Client } from '../operations/caller.ts';
 import { Refusal } from '../operations/refusal.ts';
 import type { Reply } from '../protocol/reply.ts';
+import type { AuthRequest } from '../protocol/request.ts';
 import type { Events } from '../telemetry/events.ts';
 import { type Logger, truncate } from '../telemetry/log.ts';
 
@@ -37,6 +38,7 @@ export interface SessionParts extends AuthoriseParts {
 }
 
 export interface SessionOwner extends Client {
+  readonly dialect: { readonly opensByRequest?: true };
   readonly id: string;
   readonly number: number;
   reply(reply: Reply): void;
@@ -82,14 +84,26 @@ export class Session {
 
   /** `token`: the one in the handshake, if any. */
   begin(token: string | undefined): void {
-    if (token !== undefined) this.authenticate(token, undefined, true);
+    if (this.#owner.dialect.opensByRequest !== true) this.#open(token, undefined);
+  }
+
+  #open(token: string | undefined, id: FrameId | undefined): void {
+    if (token !== undefined) this.#authenticate(token, id, true);
     else if (this.#parts.config.anonymous) {
-      const asking = this.#admit(anonymous, Number.POSITIVE_INFINITY, undefined, true);
+      const asking = this.#admit(anonymous, Number.POSITIVE_INFINITY, id, true);
       if (asking !== undefined) this.#waitFor(asking);
     }
   }
 
-  authenticate(token: string, id: FrameId | undefined, atHandshake: boolean): void {
+  /** A request with a token, or one that opens the connection. */
+  take({ id, token, opens }: AuthRequest): void {
+    if (opens !== undefined && opens !== (this.#identity === undefined)) this.#owner.close(closeCode.protocolError);
+    else if (opens !== true) this.#authenticate(token ?? '', id, false);
+    else if (token === undefined && !this.#parts.config.anonymous) this.#owner.close(closeCode.unauthorized);
+    else this.#open(token, id);
+  }
+
+  #authenticate(token: string, id: FrameId | undefined, atHandshake: boolean): void {
     this.#waitFor(
       this.#parts.authenticator.verify(token).then(
         (verified) => (this.#ended ? undefined : this.#verified(verified, id, atHandshake)),
@@ -182,7 +196,7 @@ export class Session {
       log.info({ connection, reason: error.reason, error: truncate(error.message) }, 'token refused');
       if (atHandshake) events.handshakeRejected(`token_${error.reason}`);
       const message = 'The token is not valid; get a new one. The old one goes on to its end.';
-      if (this.#user === null) this.#owner.close(closeCode.unauthorized);
+      if (this.#user === null) this.#closeRefused(error.reason === 'expired', id);
       else this.#owner.reply({ type: 'error', id, code: 'unauthorized', message });
       return;
     }
@@ -199,6 +213,13 @@ export class Session {
         code,
         message: 'The token could not be checked; send it again in a moment.',
       });
+  }
+
+  /** Its client gets a new token where the old one has only expired. */
+  #closeRefused(expired: boolean, id: FrameId | undefined): void {
+    const tells = expired && this.#owner.dialect.opensByRequest === true;
+    if (tells) this.#owner.reply({ type: 'expired', id });
+    this.#owner.close(tells ? closeCode.tokenExpired : closeCode.unauthorized);
   }
 
   #welcome(identity: Identity, expiresAt: number, id: FrameId | undefined): void {

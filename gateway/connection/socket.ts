@@ -1,7 +1,6 @@
 /**
  * What a connection needs of its socket: the seam between connections and transports. Types only.
  */
-import type { CloseCode } from '../../shared/codes.ts';
 import type { Frame } from '../protocol/dialect.ts';
 import type { Topics } from '../rooms/fanout.ts';
 
@@ -21,7 +20,7 @@ export interface Socket {
   /** A WebSocket ping (RFC 6455 section 5.5.2), or the transport's equivalent. */
   ping(payload: string): void;
   /** Sends a close frame; Connection.socketClosed is called from within. Bytes not written at once may be lost. */
-  end(code: CloseCode, reason: string): void;
+  end(code: number, reason: string): void;
   /** Ends it at once and frees what is buffered; Connection.socketClosed is called from within. */
   destroy(): void;
   /** Bytes that wait for the peer to read. */

@@ -4,7 +4,14 @@
  * Owns what a port without WebSockets is: its routes, each of them guarded, and its bound on connections. It knows neither
  * what a route does nor what a request means.
  */
-import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
+import type {
+  HttpRequest,
+  HttpResponse,
+  TemplatedApp,
+  us_listen_socket,
+  us_socket_context_t,
+  WebSocketBehavior,
+} from 'uWebSockets.js';
 import type { Logger } from '../telemetry/log.ts';
 import type { App, CertificateFiles } from './applications.ts';
 import type { HandshakeRequest } from './handshake.ts';
@@ -15,7 +22,7 @@ import type { LibraryResponse } from './response.ts';
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384';
 const uws = await import('uWebSockets.js');
 
-export type { HttpRequest, HttpResponse, us_socket_context_t };
+export type { HttpRequest, HttpResponse, us_socket_context_t, WebSocketBehavior };
 export type UwsApp = TemplatedApp & App;
 
 export const plainApp = () => uws.App() as UwsApp;

@@ -6,6 +6,7 @@
  */
 import type { BlockList } from 'node:net';
 import type { Admission } from '../admission/admission.ts';
+import { centrifugo } from '../protocol/centrifugo/dialect.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Application, Applications, type CertificateFiles } from './applications.ts';
@@ -28,6 +29,7 @@ import {
   tlsApp,
   type UwsApp,
   type us_socket_context_t,
+  type WebSocketBehavior,
 } from './library.ts';
 import { type Answer, answer, textAnswer } from './response.ts';
 import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
@@ -35,6 +37,8 @@ import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
 const retryAfterSeconds = 5;
+/** Where its SDKs connect by default. */
+const centrifugoPath = '/connection/websocket';
 
 /** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends FallbackSettings, CompressionSettings {
@@ -43,6 +47,7 @@ export interface ServerSettings extends FallbackSettings, CompressionSettings {
   maxBufferedBytes: number;
   pingIntervalMs: number;
   pongTimeoutMs: number;
+  centrifugo: boolean;
   maxConnections: number;
   maxConnectionsPerIp: number;
   trustedProxies: BlockList;
@@ -149,31 +154,13 @@ export class Server {
   }
 
   #routes(application: Application<UwsApp>): void {
-    const { config, demo } = this.#parts;
+    const { config, demo, dialects } = this.#parts;
     const { app } = application;
     app
-      .ws<UserData>('/ws', {
-        maxPayloadLength: 2 * config.maxMessageBytes,
-        // Never reached: our own limit is lower, and leaves room for one message and a close frame.
-        maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + 2 * config.maxMessageBytes,
-        closeOnBackpressureLimit: false,
-        // We send our own heartbeats. This timeout only ends closing sockets whose peer has stopped reading.
-        idleTimeout: Math.ceil((config.pingIntervalMs + config.pongTimeoutMs) / 1000) + idleMarginSeconds,
-        sendPingsAutomatically: false,
-        // Never a compressor or decompressor for each connection: that would be several times the memory of everything else.
-        // A message that inflates to more than maxPayloadLength is not inflated to its end, and cuts its connection.
-        compression: this.#compression.on ? sharedCompression : 0,
-        upgrade: (res, req, context) => this.#guardHttp(res, () => this.#upgrade(application, res, req, context)),
-        ...this.#webSockets.handlers,
-      })
+      .ws<UserData>('/ws', this.#endpoint(application, dialects))
       // Called with 1 when a client is accepted, before it has sent anything, and with -1 when it is gone.
       .filter((res, change) => this.#guardHttp(res, () => this.#accepted(res, Number(change))))
-      .any('/ws', (res, req) =>
-        this.#guardHttp(res, () => {
-          const request = readRequest(req);
-          this.#refuse(res, request, this.#refusalOf(request));
-        }),
-      )
+      .any('/ws', (res, req) => this.#noHandshake(res, req, dialects))
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
       .any('/rooms/:room/events', (res, req) =>
@@ -186,6 +173,11 @@ export class Server {
         const missing = textAnswer('404 Not Found', 'Not found. The WebSocket endpoint is /ws.');
         new Exchange(res, readRequest(req)).answer(missing);
       });
+    if (config.centrifugo) {
+      app
+        .ws<UserData>(centrifugoPath, this.#endpoint(application, [centrifugo]))
+        .any(centrifugoPath, (res, req) => this.#noHandshake(res, req, [centrifugo]));
+    }
     if (demo === undefined) return;
     for (const path of demo.paths) {
       app.any(path, (res, req) => {
@@ -193,6 +185,34 @@ export class Server {
         this.#page(new Exchange(res, request), demo.answer(path, request));
       });
     }
+  }
+
+  /** A path for WebSockets. A client may choose one of `dialects`. */
+  #endpoint(application: Application<UwsApp>, dialects: readonly Dialect[]): WebSocketBehavior<UserData> {
+    const { config } = this.#parts;
+    return {
+      maxPayloadLength: 2 * config.maxMessageBytes,
+      // Never reached: our own limit is lower, and leaves room for one message and a close frame.
+      maxBackpressure: config.maxBufferedBytes === 0 ? 0 : config.maxBufferedBytes + 2 * config.maxMessageBytes,
+      closeOnBackpressureLimit: false,
+      // We send our own heartbeats. This timeout only ends closing sockets whose peer has stopped reading.
+      idleTimeout: Math.ceil((config.pingIntervalMs + config.pongTimeoutMs) / 1000) + idleMarginSeconds,
+      sendPingsAutomatically: false,
+      // Never a compressor or decompressor for each connection: that would be several times the memory of everything else.
+      // A message that inflates to more than maxPayloadLength is not inflated to its end, and cuts its connection.
+      compression: this.#compression.on ? sharedCompression : 0,
+      upgrade: (res, req, context) =>
+        this.#guardHttp(res, () => this.#upgrade(application, dialects, res, req, context)),
+      ...this.#webSockets.handlers,
+    };
+  }
+
+  /** A request that the library does not see as a handshake: it lacks at least a key of the right length. */
+  #noHandshake(res: HttpResponse, req: HttpRequest, dialects: readonly Dialect[]): void {
+    this.#guardHttp(res, () => {
+      const request = readRequest(req);
+      this.#refuse(res, request, this.#refusalOf(request, dialects));
+    });
   }
 
   #accepted(res: HttpResponse, change: number): void {
@@ -203,8 +223,14 @@ export class Server {
     } else this.#parts.admission.arrived(res);
   }
 
-  #upgrade(application: Application, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const { config, dialects } = this.#parts;
+  #upgrade(
+    application: Application,
+    dialects: readonly Dialect[],
+    res: HttpResponse,
+    req: HttpRequest,
+    context: us_socket_context_t,
+  ): void {
+    const { config } = this.#parts;
     // Before anything of the request is read: in a storm, refusals must be cheap.
     const overload = this.#overload();
     if (overload !== undefined) {
@@ -276,9 +302,8 @@ export class Server {
     new Exchange(res, request).answer(refusalAnswer(refusal));
   }
 
-  /** The answer to a request that the library does not see as a handshake: it lacks at least a key of the right length. */
-  #refusalOf(request: HandshakeRequest): HandshakeRefusal {
-    const handshake = readHandshake(request, this.#parts.config, this.#parts.dialects);
+  #refusalOf(request: HandshakeRequest, dialects: readonly Dialect[]): HandshakeRefusal {
+    const handshake = readHandshake(request, this.#parts.config, dialects);
     if ('status' in handshake) return handshake;
     return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
   }

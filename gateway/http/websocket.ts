@@ -5,7 +5,7 @@
  * process. Inside `dropped` it never touches the socket, which would crash the process. It knows the library only by
  * the interface below; gateway/http/server.ts creates the sockets.
  */
-import { type CloseCode, closeCode } from '../../shared/codes.ts';
+import { closeCode } from '../../shared/codes.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Connections } from '../connection/connections.ts';
 import type { TokenBucket } from '../connection/limits.ts';
@@ -168,7 +168,7 @@ class ConnectionSocket implements Socket, Topics {
     this.#ws.ping(payload);
   }
 
-  end(code: CloseCode, reason: string): void {
+  end(code: number, reason: string): void {
     this.#ws.end(code, reason);
   }
 

@@ -6,6 +6,7 @@
  * message: nodes exchange it as the finished frame of the native dialect (gateway/protocol/roomcast), and members of
  * that dialect get exactly these bytes. For any other dialect a node encodes a message once, for all of its members.
  */
+import type { CloseCode } from '../../shared/codes.ts';
 import type { JoinLeaveFrame, Position } from '../../shared/protocol.ts';
 import type { Reply } from './reply.ts';
 import type { Rejected, Request } from './request.ts';
@@ -25,8 +26,25 @@ export interface Dialect {
   readonly oneRoom?: true;
   /** True: connections that speak it are brief, and a client has one after the other. */
   readonly brief?: boolean;
+  /**
+   * Its clients open with a request: they get no welcome before it, and no other request is taken. A request that has no id
+   * for an error ends the connection.
+   */
+  readonly opensByRequest?: true;
+  /**
+   * A `gap` ends the membership of its clients, who then subscribe again from the last message they have. So a `subscribe` of a
+   * member begins its membership anew. Absent: a member stays one.
+   */
+  readonly gapEndsMembership?: true;
+  /** What takes the place of a WebSocket ping, once the client is welcomed. The client answers `pong`. */
+  readonly ping?: Frame;
+  /** What it says instead of the native close codes and reasons. */
+  readonly closes?: Readonly<Record<CloseCode, readonly [code: number, reason: string]>>;
+  /** The messages in one WebSocket message; at least one. Absent: it is one. */
+  split?(message: ArrayBuffer): ArrayBuffer[];
   /** Decodes one WebSocket message. The bytes are only valid during the call. Never throws. */
   decode(message: ArrayBuffer): Request | Rejected;
+  /** Empty: it does not tell this. */
   encode(reply: Reply): Frame;
   /** Encodes a message. `frame` is a `message` frame of the native dialect. `position`: its own, in a room with history. */
   message(frame: Uint8Array, position: Position | undefined): Frame;

@@ -27,12 +27,19 @@ export type Reply =
   | HistoryReply
   | PresenceReply
   | Fields<ErrorFrame>
+  | ExpiredReply
   | GapReply
   | JoinLeaveFrame
   | ReconnectFrame
   | Fields<SubscribedFrame>
   | UnsubscribedFrame
   | Fields<PongFrame>;
+
+/** The first token has expired. Only for dialects that open by a request; others learn it from the close code. */
+export interface ExpiredReply {
+  type: 'expired';
+  id: FrameId | undefined;
+}
 
 export type GapReply = Fields<GapFrame>;
 

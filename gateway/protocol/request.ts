@@ -6,16 +6,27 @@ import type { ErrorCode } from '../../shared/codes.ts';
 import type { FrameId, Position } from '../../shared/protocol.ts';
 
 export type Request =
-  | { type: 'auth'; id: FrameId | undefined; token: string }
+  | AuthRequest
   | SubscribeRequest
   | { type: 'unsubscribe'; id: FrameId; room: string }
   | PublishRequest
   | HistoryRequest
   | PresenceRequest
-  | { type: 'ping'; id: FrameId | undefined };
+  | { type: 'ping'; id: FrameId | undefined }
+  /** Answers the `ping` of a dialect. */
+  | { type: 'pong'; id: undefined };
 
 /** A request for one room. */
 export type RoomRequest = Extract<Request, { room: string }>;
+
+export interface AuthRequest {
+  type: 'auth';
+  id: FrameId | undefined;
+  /** Undefined: it asks to be anonymous. Only with `opens`. */
+  token: string | undefined;
+  /** True: it can only be the first request; false: it cannot. Absent: it can be either. */
+  opens?: boolean;
+}
 
 export interface SubscribeRequest {
   type: 'subscribe';

@@ -3,12 +3,12 @@
  *
  * A room has two topics: its messages, and its `join` and `leave` frames. The WebSocket server holds the subscriptions,
  * so a frame costs one call for one listener or ten thousand. This file adds what the server lacks, per topic: the
- * number of WebSockets in each other dialect, and the listeners that are not WebSockets. A node with neither pays one
+ * WebSockets in each other dialect, and the listeners that are not WebSockets. A node with neither pays one
  * comparison per frame. Every frame is announced to backpressure before it is sent.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { Dialect, Frame } from '../protocol/dialect.ts';
-import type { Reply } from '../protocol/reply.ts';
+import type { GapReply, Reply } from '../protocol/reply.ts';
 import { roomcast } from '../protocol/roomcast/dialect.ts';
 import type { Backpressure, Tally } from './backpressure.ts';
 
@@ -33,6 +33,8 @@ export interface Listener {
    * state in the middle of a fan-out, and backpressure has counted the frame already.
    */
   sendUnchecked(frame: Frame): void;
+  /** Sends it a frame on its own, and obeys it: only outside of a fan-out. */
+  reply(reply: Reply): void;
 }
 
 /** What a listener hears of a room: its messages, and `join` and `leave` if it has them. */
@@ -51,8 +53,8 @@ export interface Audience extends Tally {
 
 /** The listeners of a topic that the native publish does not reach. */
 interface OtherListeners {
-  /** The number of WebSockets per dialect. They subscribe to a topic of that dialect. */
-  sockets: Map<Dialect, number>;
+  /** The WebSockets per dialect. They subscribe to a topic of that dialect. */
+  sockets: Map<Dialect, Set<Listener>>;
   direct: Set<Listener>;
 }
 
@@ -107,7 +109,10 @@ export class Fanout {
       this.#others.set(topic, others);
     }
     if (topics === undefined) others.direct.add(listener);
-    else others.sockets.set(dialect, (others.sockets.get(dialect) ?? 0) + 1);
+    else {
+      const sockets = others.sockets.get(dialect) ?? new Set();
+      others.sockets.set(dialect, sockets.add(listener));
+    }
   }
 
   /** `socketClosed`: the WebSocket server has dropped its subscriptions, and its socket must not be touched. */
@@ -119,9 +124,9 @@ export class Fanout {
     if (others === undefined) return;
     if (topics === undefined) others.direct.delete(listener);
     else {
-      const left = (others.sockets.get(dialect) ?? 0) - 1;
-      if (left > 0) others.sockets.set(dialect, left);
-      else others.sockets.delete(dialect);
+      const sockets = others.sockets.get(dialect);
+      sockets?.delete(listener);
+      if (sockets?.size === 0) others.sockets.delete(dialect);
     }
     if (others.sockets.size === 0 && others.direct.size === 0) this.#others.delete(topic);
   }
@@ -145,8 +150,20 @@ export class Fanout {
   /** Sends any other frame to the live members of a room. */
   reply(room: Audience, reply: Reply): void {
     const frame = roomcast.encode(reply);
-    const others = this.#others.size === 0 ? undefined : this.#encode(room.name, frame, (to) => to.encode(reply));
+    const isGap = reply.type === 'gap';
+    const encode = (to: Dialect) => (isGap && to.gapEndsMembership === true ? '' : to.encode(reply));
+    const others = this.#others.size === 0 ? undefined : this.#encode(room.name, frame, encode);
     this.#toLive(room, frame, others, false);
+    if (isGap && this.#others.size > 0) this.#endByGap(room.name, reply);
+  }
+
+  /** It takes these listeners out of the topic, so each is sent it on its own, after the fan-out. */
+  #endByGap(topic: string, gap: GapReply): void {
+    const others = this.#others.get(topic);
+    if (others === undefined) return;
+    for (const listener of [...others.direct, ...[...others.sockets.values()].flatMap((sockets) => [...sockets])]) {
+      if (listener.dialect.gapEndsMembership === true) listener.reply(gap);
+    }
   }
 
   /**
@@ -185,6 +202,7 @@ export class Fanout {
     for (const { dialect } of others.direct) add(dialect);
     const send = (compressible: boolean) => {
       for (const [dialect, frame] of frames) {
+        if (frame.length === 0) continue;
         if (others.sockets.has(dialect)) {
           this.#publish(topicIn(dialect, topic), frame, dialect.binary, compressible);
         }

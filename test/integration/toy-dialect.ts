@@ -74,6 +74,8 @@ const encodeReply: Dialect['encode'] = (reply) => {
       return bytesOf('subscribed', reply.room);
     case 'unsubscribed':
       return bytesOf('unsubscribed', reply.room, reply.reason);
+    case 'expired':
+      return bytesOf('expired', reply.id);
     case 'pong':
       return bytesOf('pong', reply.id);
   }

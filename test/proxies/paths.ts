@@ -19,4 +19,5 @@ export const refusedPaths = [
 export const handshakePaths = [
   ...['/', '/ws/', '/wss', '/WS', '//ws', '/./ws', '/ws/../ws', '/%77s', '/ws%00', '/a/../ws', '/ws;x', '/ws%3f'],
   ...['/metrics', '/api', '/api/stats', '/readyz'],
+  ...['/connection', '/connection/', '/connection/websocket/', '/connection/websocketx', '/connection/sse'],
 ];

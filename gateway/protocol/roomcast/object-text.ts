@@ -9,12 +9,12 @@ export const maxDepth = 64;
 export interface Scan {
   /** Number of top-level keys in the text, duplicates included. */
   keys: number;
-  /** The JSON text of the value of `data`. */
+  /** The JSON text of the value of the key. */
   data: string | undefined;
 }
 
-/** Scans the text of an object, which must be valid JSON. Returns undefined if it is nested too deep. */
-export function scanObject(text: string): Scan | undefined {
+/** Scans the text of an object, which must be valid JSON, for `key`. Returns undefined if it is nested too deep. */
+export function scanObject(text: string, key = 'data'): Scan | undefined {
   let depth = 0;
   let keys = 0;
   let keyNext = false;
@@ -28,7 +28,7 @@ export function scanObject(text: string): Scan | undefined {
         if (keyNext) {
           keys++;
           keyNext = false;
-          dataNext = isDataKey(text.slice(at, end + 1));
+          dataNext = isKey(text.slice(at, end + 1), key);
         }
         at = end;
         break;
@@ -68,8 +68,9 @@ const openBrace = 0x7b;
 const closeBrace = 0x7d;
 
 /** A key may contain escapes: "\u0064ata" is data. */
-function isDataKey(token: string): boolean {
-  return token === '"data"' || (token.includes('\\') && JSON.parse(token) === 'data');
+function isKey(token: string, key: string): boolean {
+  if (token.includes('\\')) return JSON.parse(token) === key;
+  return token.length === key.length + 2 && token.startsWith(key, 1);
 }
 
 /** Index of the closing quote of the string that begins at `from`. */

@@ -113,6 +113,7 @@ const nobody = {
   identity: { user: 'bob', grants: [] },
   send: () => undefined,
   sendUnchecked: () => undefined,
+  reply: () => undefined,
   closing: false,
   dialect: roomcast,
   topics: undefined,

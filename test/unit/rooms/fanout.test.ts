@@ -4,6 +4,7 @@
  */
 import { expect, test } from 'vitest';
 import type { Dialect, Frame } from '../../../gateway/protocol/dialect.ts';
+import type { Reply } from '../../../gateway/protocol/reply.ts';
 import { roomcast } from '../../../gateway/protocol/roomcast/dialect.ts';
 import { Backpressure } from '../../../gateway/rooms/backpressure.ts';
 import { Fanout, type Listener } from '../../../gateway/rooms/fanout.ts';
@@ -46,6 +47,10 @@ class Reader implements Listener {
 
   sendUnchecked(frame: Frame): void {
     this.heard.push(String(frame));
+  }
+
+  reply(reply: Reply): void {
+    this.heard.push(String(this.dialect.encode(reply)));
   }
 }
 
@@ -109,4 +114,33 @@ test('a listener whose socket is closed is removed without a call to its socket'
     undefined,
   );
   expect(made.encoded).toBe(0);
+});
+
+test('a gap that ends memberships is told to each such listener on its own, after the fan-out; what a dialect does not tell is not sent', () => {
+  const ending: Dialect = {
+    ...dialect('ending'),
+    gapEndsMembership: true,
+    encode: ({ type }) => (type === 'gap' ? 'end' : ''),
+  };
+  const readers = [
+    new Reader(roomcast, true),
+    new Reader(ending, true),
+    new Reader(ending, true),
+    new Reader(ending, false),
+  ];
+  const published: string[] = [];
+  const fanout = new Fanout((topic) => void published.push(topic), new Backpressure(0, 0, 0, new Set()));
+  for (const reader of readers) {
+    fanout.listen('a', reader);
+    reader.reply = (reply) => {
+      // As a connection does: it leaves.
+      fanout.unlisten('a', reader);
+      reader.heard.push(`${published} ${reader.dialect.encode(reply)}`);
+    };
+  }
+  const room = { name: 'a', members: 4, detached: 0, fannedOutBytes: 0, checkNumber: 0 };
+  fanout.reply(room, { type: 'reconnect', afterMs: 0, reason: 'draining' });
+  fanout.reply(room, { type: 'gap', room: 'a', reason: 'backplane' });
+  expect(published).toEqual(['a', 'a']);
+  expect(readers.map(({ heard }) => heard)).toEqual([[], ['a,a end'], ['a,a end'], ['a,a end']]);
 });

@@ -53,6 +53,7 @@ async function startNode() {
     identity: { user, grants: [] } satisfies Identity,
     send: (frame) => void give(id, String(frame)),
     sendUnchecked: (frame) => void give(id, String(frame)),
+    reply: () => expect.fail('presence only sends frames'),
     closing: false,
     dialect,
     topics:

@@ -1,0 +1,148 @@
+/**
+ * Decodes the commands of clients of this dialect. Pure functions: text in, a checked request or a rejection out.
+ *
+ * A command is an object with a number and one request by name. What this gateway does not offer is rejected as `unsupported`,
+ * never ignored where ignoring it would give a client something else than it asked for.
+ */
+import { isRoomName, roomNameRule } from '../../../shared/room.ts';
+import type { Rejected, Request } from '../request.ts';
+import { maxLimit } from '../roomcast/decode.ts';
+import { scanObject } from '../roomcast/object-text.ts';
+import { type Command, writeAddress } from './return-address.ts';
+
+/** Publications in one answer to `history`, as of the original server. */
+const maxPublications = 300;
+const maxEpochCharacters = 64;
+const maxNumber = 2 ** 32 - 1;
+
+type Fields = Record<string, unknown>;
+
+/** What can be asked for; the first of them in a command counts. */
+const readers: Record<string, (fields: Fields, number: number, text: string) => Request | Rejected> = {
+  connect: (fields, number) => readToken(fields, number, 'connect'),
+  subscribe: readSubscribe,
+  unsubscribe: ({ channel }, number) =>
+    isRoomName(channel)
+      ? { type: 'unsubscribe', id: writeAddress({ command: 'unsubscribe', number }), room: channel }
+      : badChannel(number),
+  publish: readPublish,
+  presence: (fields, number) => readPresence(fields, number, 'presence', maxLimit),
+  // The counts are exact, however few members come with them.
+  presence_stats: (fields, number) => readPresence(fields, number, 'presence_stats', 1),
+  history: readHistory,
+  refresh: (fields, number) => readToken(fields, number, 'refresh'),
+};
+
+/** One command. Without a number it cannot be answered, and its rejection has no id. */
+export function readCommand(text: string): Request | Rejected {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return bad(undefined, 'The command is not JSON.');
+  }
+  if (!isObject(value)) return bad(undefined, 'The command is not a JSON object; send {...}.');
+  const { id } = value;
+  const names = Object.keys(value).filter((name) => name !== 'id');
+  if (id === undefined && names.length === 0) return { type: 'pong', id: undefined };
+  if (id === undefined && names.includes('send')) return unsupported(undefined, 'send');
+  if (!isNumber(id, 1, maxNumber)) return bad(undefined, 'id must be an integer from 1 to 2^32-1.');
+  const name = Object.keys(readers).find((each) => isObject(value[each]));
+  if (name !== undefined) return readers[name]?.(value[name] as Fields, id, text) ?? unsupported(id, name);
+  return unsupported(id, names[0] ?? 'an empty command');
+}
+
+function readToken({ token = '' }: Fields, number: number, command: 'connect' | 'refresh'): Request | Rejected {
+  if (typeof token !== 'string') return bad(number, 'token must be a string.');
+  const opens = command === 'connect';
+  const id = writeAddress({ command, number });
+  return { type: 'auth', id, token: opens && token === '' ? undefined : token, opens };
+}
+
+function readSubscribe(fields: Fields, number: number): Request | Rejected {
+  const { channel, recover, offset = 0, epoch = '', type = 0, token = '', tf, flag = 0 } = fields;
+  if (!isRoomName(channel)) return badChannel(number);
+  if (type !== 0) return unsupported(number, 'a subscription of another type than stream');
+  if (token !== '') return unsupported(number, 'a subscription token');
+  if (tf !== undefined) return unsupported(number, 'a filter of tags');
+  if (!isNumber(flag, 0, maxNumber)) return bad(number, 'flag must be an integer from 0 to 2^32-1.');
+  if ((flag & rejectUnrecovered) !== 0) return unsupported(number, 'a subscription that is refused unless recovered');
+  const id = writeAddress({ command: 'subscribe', number });
+  if (recover !== true) return { type: 'subscribe', id, room: channel, since: undefined };
+  if (!isOffset(offset) || !isEpoch(epoch)) return bad(number, badPosition);
+  return { type: 'subscribe', id, room: channel, since: { epoch, offset } };
+}
+
+const rejectUnrecovered = 2;
+
+function readPublish({ channel, type = 0 }: Fields, number: number, text: string): Request | Rejected {
+  if (!isRoomName(channel)) return badChannel(number);
+  if (type !== 0) return unsupported(number, 'a publish of another type than stream');
+  // As the client wrote it: serializing it again would change numbers.
+  const publish = scanObject(text, 'publish')?.data;
+  const data = publish === undefined ? undefined : scanObject(publish)?.data;
+  if (data === undefined) return bad(number, 'publish needs data, nested at most 64 levels deep with its command.');
+  return { type: 'publish', id: writeAddress({ command: 'publish', number }), room: channel, data, key: undefined };
+}
+
+function readPresence({ channel }: Fields, number: number, command: Command, limit: number): Request | Rejected {
+  if (!isRoomName(channel)) return badChannel(number);
+  return { type: 'presence', id: writeAddress({ command, number }), room: channel, limit, after: undefined };
+}
+
+/** Without `since`: from the oldest on, or in reverse from the newest. */
+function readHistory({ channel, limit = 0, since, reverse = false }: Fields, number: number): Request | Rejected {
+  if (!isRoomName(channel)) return badChannel(number);
+  if (!isNumber(limit, -1, 2 ** 31 - 1)) return bad(number, 'limit must be an integer, -1 for all.');
+  if (typeof reverse !== 'boolean') return bad(number, 'reverse must be true or false.');
+  const most = limit < 0 ? maxPublications : Math.min(limit, maxPublications);
+  const question = { type: 'history', room: channel, limit: most } as const;
+  if (since === undefined || since === null) {
+    const id = writeAddress({ command: 'history', number, reverse });
+    return { ...question, id, after: reverse ? undefined : 0, before: undefined, epoch: undefined };
+  }
+  const { offset = 0, epoch = '' } = isObject(since) ? since : { offset: '' };
+  if (!isOffset(offset) || !isEpoch(epoch)) return bad(number, badPosition);
+  const id = writeAddress({ command: 'history', number, reverse, since: { offset, epoch } });
+  const [after, before] = reverse ? [undefined, offset] : [offset, undefined];
+  return { ...question, id, after, before, epoch: epoch === '' ? undefined : epoch };
+}
+
+const badPosition = `offset must be an integer from 0 to 2^53-1, epoch a string of at most ${maxEpochCharacters} characters.`;
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isNumber(value: unknown, least: number, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}
+
+function isOffset(value: unknown): value is number {
+  return isNumber(value, 0, Number.MAX_SAFE_INTEGER);
+}
+
+function isEpoch(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= maxEpochCharacters;
+}
+
+function badChannel(number: number): Rejected {
+  return bad(number, `channel must be ${roomNameRule}.`);
+}
+
+function bad(number: number | undefined, message: string): Rejected {
+  return { type: 'rejected', id: addressOf(number), code: 'bad_request', message };
+}
+
+function unsupported(number: number | undefined, what: string): Rejected {
+  return {
+    type: 'rejected',
+    id: addressOf(number),
+    code: 'unsupported',
+    message: `This gateway does not offer ${what}.`,
+  };
+}
+
+function addressOf(number: number | undefined): string | undefined {
+  return number === undefined ? undefined : writeAddress({ command: 'other', number });
+}

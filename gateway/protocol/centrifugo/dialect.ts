@@ -1,0 +1,40 @@
+/**
+ * The client protocol of Centrifugo, version 2, as JSON over WebSocket: commands, replies and pushes, one or more of them in a
+ * text message, each on a line (docs/centrifugo.md).
+ */
+import type { Dialect } from '../dialect.ts';
+import { closes } from './codes.ts';
+import { readCommand } from './decode.ts';
+import { encode, joinOfOthers } from './encode.ts';
+import { publicationPush } from './publication.ts';
+
+const lineFeed = 0x0a;
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
+export const centrifugo: Dialect = {
+  subprotocol: 'centrifuge-json',
+  binary: false,
+  opensByRequest: true,
+  gapEndsMembership: true,
+  ping: '{}',
+  closes,
+  split,
+  decode: (message) => readCommand(utf8.decode(message)),
+  encode,
+  message: publicationPush,
+  joinOfOthers,
+};
+
+/** By lines. One line feed may end the last one. */
+function split(message: ArrayBuffer): ArrayBuffer[] {
+  const bytes = new Uint8Array(message);
+  if (!bytes.includes(lineFeed)) return [message];
+  const parts: ArrayBuffer[] = [];
+  for (let from = 0; from < bytes.length; ) {
+    const found = bytes.indexOf(lineFeed, from);
+    const end = found === -1 ? bytes.length : found;
+    parts.push(message.slice(from, end));
+    from = end + 1;
+  }
+  return parts;
+}

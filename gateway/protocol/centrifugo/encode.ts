@@ -1,0 +1,151 @@
+/**
+ * Encodes what clients of this dialect are told: answers to their commands, and pushes. Pure functions, but for the clock,
+ * which a time to live needs. Zero values are left out, as the original server does.
+ */
+import type { JoinLeaveFrame, Position } from '../../../shared/protocol.ts';
+import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
+import { errors, tokenExpired, unrecoverable, unsubscribes } from './codes.ts';
+import { publicationOf } from './publication.ts';
+import { type ReturnAddress, readAddress } from './return-address.ts';
+
+/** A client asks for a new token this long before the old one ends, because from then on it is not obeyed. */
+const refreshMarginSeconds = 25;
+
+/** What clients are told instead of a version of the original server. */
+const server = 'roomcast';
+
+export function encode(reply: Reply): string {
+  switch (reply.type) {
+    case 'welcome':
+    case 'ok':
+    case 'history':
+    case 'presence':
+    case 'expired':
+    case 'error': {
+      const address = readAddress(reply.id);
+      return address === undefined ? '' : answer(reply, address);
+    }
+    case 'gap':
+      // None of its messages is missing.
+      return reply.count === 0 ? '' : push(reply.room, 'unsubscribe', unsubscribes.gap);
+    case 'unsubscribed':
+      return push(reply.room, 'unsubscribe', unsubscribes[reply.reason]);
+    case 'subscribed':
+      return push(reply.room, 'subscribe', positionOf(reply));
+    case 'join':
+    case 'leave':
+      return memberPushes(reply).join('\n');
+    // It has no word for moving: the client connects again when the drain closes it.
+    case 'reconnect':
+    case 'pong':
+      return '';
+  }
+}
+
+type Answer = Extract<Reply, { type: 'welcome' | 'ok' | 'history' | 'presence' | 'expired' | 'error' }>;
+
+function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): string {
+  switch (reply.type) {
+    case 'welcome':
+      return result(number, 'connect', {
+        ...{ client: reply.connection, version: server },
+        ...expiry(reply.expiresAt),
+        ...{ ping: Math.ceil(reply.pingIntervalMs / 1000), pong: true },
+      });
+    case 'ok':
+      if (command === 'subscribe') return result(number, command, subscribed(reply));
+      return result(
+        number,
+        command,
+        command === 'refresh' ? { version: server, ...expiry(reply.expiresAt ?? null) } : {},
+      );
+    case 'history':
+      return history(number, reply, asked);
+    case 'presence':
+      return presence(number, command, reply);
+    case 'expired':
+      return failed(number, tokenExpired);
+    case 'error':
+      return failed(number, { ...errors[reply.code], message: `${errors[reply.code].message}: ${reply.message}` });
+  }
+}
+
+function result(number: number, command: string, fields: object): string {
+  return JSON.stringify({ id: number, [command]: fields });
+}
+
+function failed(number: number, error: object): string {
+  return JSON.stringify({ id: number, error });
+}
+
+function push(channel: string, what: string, fields: object): string {
+  return JSON.stringify({ push: { channel, [what]: fields } });
+}
+
+function expiry(expiresAt: number | null): object {
+  if (expiresAt === null) return {};
+  const left = (expiresAt - Date.now()) / 1000;
+  return { expires: true, ttl: Math.max(1, Math.floor(left - Math.min(refreshMarginSeconds, left / 2))) };
+}
+
+function positionOf({ epoch, offset }: Partial<{ [Key in keyof Position]: Position[Key] | undefined }>): object {
+  if (epoch === undefined || offset === undefined) return {};
+  return { recoverable: true, positioned: true, epoch, ...(offset === 0 ? {} : { offset }) };
+}
+
+/**
+ * What was missed follows as pushes, and the offset is the one that the client asked from. So an answer has no bound on them,
+ * and a slow reader gets them at its own pace.
+ */
+function subscribed({ recovered, ...reply }: Extract<Reply, { type: 'ok' }>): object {
+  return {
+    ...positionOf(reply),
+    ...(recovered === undefined ? {} : { was_recovering: true }),
+    ...(recovered === true ? { recovered } : {}),
+  };
+}
+
+function history(number: number, reply: HistoryReply, { reverse, since }: Partial<ReturnAddress>): string {
+  const { epoch, offset, first } = reply;
+  if (since !== undefined) {
+    const trimmed = reverse !== true && since.offset + 1 < first;
+    if ((since.epoch !== '' && since.epoch !== epoch) || since.offset > offset || trimmed) {
+      return failed(number, unrecoverable);
+    }
+  }
+  const publications = reply.messages.map(publicationOf);
+  if (reverse === true) publications.reverse();
+  const position = JSON.stringify({ epoch, offset }).slice(1, -1);
+  return `{"id":${number},"history":{"publications":[${publications.join(',')}],${position}}}`;
+}
+
+function presence(number: number, command: string, reply: PresenceReply): string {
+  if (command === 'presence_stats') {
+    return result(number, command, { num_clients: reply.count, num_users: reply.users });
+  }
+  if (reply.more) {
+    const message = `${errors.limit_exceeded.message}: the room has ${reply.count} members; ask for presence_stats.`;
+    return failed(number, { ...errors.limit_exceeded, message });
+  }
+  const members = reply.members.map(({ connection: client, user, info }) => {
+    const fields = JSON.stringify({ user: user ?? '', client });
+    return `${JSON.stringify(client)}:${info === undefined ? fields : `${fields.slice(0, -1)},"conn_info":${info}}`}`;
+  });
+  return `{"id":${number},"presence":{"presence":{${members.join(',')}}}}`;
+}
+
+/** One push for each member: of a user who is told by name only, or of an anonymous connection. */
+function memberPushes({ type, room, members }: JoinLeaveFrame): string[] {
+  return members.map((member) => {
+    const info =
+      'user' in member
+        ? { user: member.user, client: '', ...(member.info === undefined ? {} : { conn_info: member.info }) }
+        : { user: '', client: member.connection };
+    return push(room, type, { info });
+  });
+}
+
+export function joinOfOthers(frame: JoinLeaveFrame): (index: number) => string {
+  const pushes = memberPushes(frame);
+  return (index) => pushes.filter((_, each) => each !== index).join('\n');
+}

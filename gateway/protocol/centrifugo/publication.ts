@@ -1,0 +1,47 @@
+/**
+ * A `message` frame of the native dialect becomes a publication of this one. Pure functions.
+ *
+ * It runs for each message on each node with such members, so it parses nothing: a frame has the one form that
+ * gateway/protocol/roomcast/message.ts gives it, and is cut in its places. `data` stays as it is, byte for byte, but for line
+ * breaks between its parts, which separate replies here.
+ */
+
+/** Of the first field behind the fixed part. A room name, an id and an offset contain no quote. */
+const dataField = ',"data":';
+const fromField = ',"from":"';
+const atField = ',"at":';
+
+/** The text of a publication. The offset is that of the frame. */
+export function publicationOf(frame: Uint8Array): string {
+  return cut(Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString()).publication;
+}
+
+/** The push of a publication to a member of its room. */
+export function publicationPush(frame: Uint8Array): string {
+  const { room, publication } = cut(Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString());
+  return `{"push":{"channel":"${room}","pub":${publication}}}`;
+}
+
+/** `{"type":"message","room":R,"offset":N or "id":I,"data":D,"from":F,"at":T,"key":K}`; `from` and `key` may be missing. */
+function cut(text: string): { room: string; publication: string } {
+  const dataAt = text.indexOf(dataField);
+  const { room, offset } = JSON.parse(`${text.slice(0, dataAt)}}`) as { room: string; offset?: number };
+  // A string contains no quote without a backslash before it. So no string contains a field, and the last one is the right one:
+  // only `key` follows.
+  const atAt = text.lastIndexOf(atField);
+  const at = Number.parseInt(text.slice(atAt + atField.length), 10);
+  // Behind the data of an object with a field `from` stands its brace.
+  const fromAt = text.charCodeAt(atAt - 1) === quote ? text.lastIndexOf(fromField, atAt) : -1;
+  const hasFrom = fromAt > dataAt;
+  const data = oneLine(text.slice(dataAt + dataField.length, hasFrom ? fromAt : atAt));
+  const info = hasFrom ? `,"info":{"user":${text.slice(fromAt + fromField.length - 1, atAt)},"client":""}` : '';
+  const position = offset === undefined ? '' : `,"offset":${offset}`;
+  return { room, publication: `{"data":${data}${info}${position},"time":${at}}` };
+}
+
+const quote = 0x22;
+
+/** JSON has line breaks only between its tokens (RFC 8259 section 7). */
+export function oneLine(json: string): string {
+  return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]+/g, ' ') : json;
+}
