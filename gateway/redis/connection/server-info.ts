@@ -14,7 +14,8 @@ export interface RedisServer {
 /** `info`: with the section `replication`. Returns why no node may serve with this Redis, in words; undefined: it is fit. */
 export function whyUnfit(info: string): string | undefined {
   if (field(info, 'cluster_enabled') === '1') return inClusterMode;
-  if (field(info, 'redis_mode') === 'sentinel') return isSentinel;
+  // `redis_mode` would do for Redis; Valkey calls it otherwise.
+  if (field(info, 'sentinel_masters') !== '') return isSentinel;
   // A replica accepts PUBLISH, and delivers it to its own subscribers only.
   if (field(info, 'role') !== 'master') return 'it is a replica, and the master is needed';
   return undefined;
