@@ -132,3 +132,63 @@ test.each<[string, (stack: SentinelStack, master: Server) => Promise<void>, (mas
   },
   90_000,
 );
+
+test('with ACK=stored what the new master lacks is told as a new epoch, and everything since is there', async () => {
+  const stack = await sentinelStack();
+  const load = await underLoad(stack.url, { ACK: 'stored' });
+  const [old, ...replicas] = stack.servers;
+  // Acknowledged by the master alone.
+  for (const { redis } of replicas) await redis.pause();
+  await load.untilMore(deadlineMs);
+  await old.redis.kill();
+  for (const { redis } of replicas) await redis.resume();
+  await Promise.all([stack.untilSwitched(old), load.untilMore(backMs)]);
+  await load.settle();
+  const epochs = new Set(
+    load.publishers.flatMap(({ outcomes }) => outcomes.flatMap(({ position }) => position?.epoch ?? [])),
+  );
+  expect(epochs.size).toBe(2);
+  for (const member of load.members) {
+    const gaps = member.story(load.room).gaps.filter(({ reason }) => reason === 'epoch');
+    expect(gaps.length).toBe(1);
+  }
+  expectTold(load);
+}, 90_000);
+
+test('a master that becomes a replica, and cuts nobody, serves nobody', async () => {
+  const stack = await sentinelStack();
+  const load = await underLoad(stack.url, { ACK: 'stored' });
+  const [old, next, third] = stack.servers;
+  // By hand, so that nobody ends the connections of nodes, as a sentinel does.
+  await next.admin.replicaof('NO', 'ONE');
+  await third.admin.replicaof('127.0.0.1', `${next.proxy.port}`);
+  await old.admin.replicaof('127.0.0.1', `${next.proxy.port}`);
+  const left = async () => (await old.admin.call('PUBSUB', 'CHANNELS', 'rc:*')) as string[];
+  await until(async () => (await left()).length === 0, deadlineMs, 'no node is subscribed there');
+  await load.untilMore(2 * deadlineMs);
+  await load.settle();
+  expectTold(load);
+}, 90_000);
+
+test.each<[string, (master: Server) => Promise<void>, (master: Server) => Promise<void>]>([
+  ['is frozen', ({ redis }) => redis.pause(), ({ redis }) => redis.resume()],
+  ['cannot be reached', ({ proxy }) => cut(proxy), ({ proxy }) => join(proxy)],
+])(
+  'nodes are at the new master at once, although the old one %s: they do not wait for it',
+  async (_, fault, heal) => {
+    const stack = await sentinelStack();
+    const load = await underLoad(stack.url, { ACK: 'stored' });
+    const [old] = stack.servers;
+    await fault(old);
+    const next = await stack.untilSwitched(old);
+    const switchedAt = performance.now();
+    await until(async () => (await connectionsOf(next)) === 6, deadlineMs, 'all connections are there');
+    // Half a second on a machine with nothing else to do; an attempt that hangs takes 2 s.
+    expect(performance.now() - switchedAt).toBeLessThan(1_000);
+    await load.untilMore(deadlineMs);
+    await heal(old);
+    await load.settle();
+    expectTold(load);
+  },
+  90_000,
+);

@@ -26,6 +26,8 @@ export interface Haproxy {
   statePort: number;
   /** Reads the configuration anew, by the signal of docs/operations.md; resolves when another process answers. */
   reload(): Promise<void>;
+  /** Ends it, which cuts everybody, and starts it again; resolves when requests arrive at the node. */
+  restart(): Promise<void>;
 }
 
 interface HaproxyOptions {
@@ -47,15 +49,23 @@ export async function startHaproxy(node: Behind, options: HaproxyOptions = {}): 
   const rules = withHardStop(await readFile(deployed, 'utf8'), options.hardStop);
   await writeFile(file, withServers(withPorts(rules, port, statePort), node, options.otherServer));
   // Master and worker, as in the image.
-  const haproxy = spawn('haproxy', ['-W', '-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
-  endWithThisProcess(haproxy);
+  const launch = async () => {
+    const started = spawn('haproxy', ['-W', '-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+    endWithThisProcess(started);
+    const answers = async () => (await fetch(`http://127.0.0.1:${port}/healthz`)).ok;
+    await Promise.race([until(answers, startDeadlineMs, 'the node answers through HAProxy'), earlyEnd(started)]);
+    return started;
+  };
+  let haproxy = await launch();
   onCleanup(async () => {
     await end(haproxy);
     await rm(directory, { recursive: true });
   });
-  const answers = async () => (await fetch(`http://127.0.0.1:${port}/healthz`)).ok;
-  await Promise.race([until(answers, startDeadlineMs, 'the node answers through HAProxy'), earlyEnd(haproxy)]);
-  return { port, statePort, reload: () => reload(haproxy, statePort) };
+  const restart = async () => {
+    await end(haproxy);
+    haproxy = await launch();
+  };
+  return { port, statePort, reload: () => reload(haproxy, statePort), restart };
 }
 
 async function reload(haproxy: ChildProcess, statePort: number): Promise<void> {

@@ -40,12 +40,16 @@ interface Sentinel {
 }
 
 export interface SentinelSettings {
-  /** Further arguments of each redis-server. */
-  redis?: readonly string[];
+  /** Carried out on each Redis before it follows or is watched. */
+  commands?: readonly (readonly string[])[];
   /** Further lines of each sentinel.conf, before it watches the master. */
   sentinel?: readonly string[];
-  /** Lines of sentinel.conf that name the master. */
+  /** Further lines of sentinel.conf that name the master. */
   watch?: readonly string[];
+  /** Of the test at the sentinels: `user:password`. */
+  access?: string;
+  /** Then everybody but `admin` speaks TLS. */
+  tls?: { certificate: string; key: string };
 }
 
 export interface SentinelStack {
@@ -70,7 +74,7 @@ export async function sentinelStack(settings: SentinelSettings = {}): Promise<Se
   };
   await until(knowAll, deadlineMs, 'the sentinels know each other and the replicas');
   return {
-    url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join()}/${masterName}`,
+    url: `${settings.tls ? 'rediss' : 'redis'}+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join()}/${masterName}`,
     servers,
     sentinels,
     async untilSwitched(before) {
@@ -98,28 +102,40 @@ function redisClient(url: string): Redis {
   return client;
 }
 
-async function server({ redis: further = [] }: SentinelSettings): Promise<Server> {
+async function server({ commands = [], tls }: SentinelSettings): Promise<Server> {
+  const tlsPort = await freePort();
+  const secure =
+    tls && [`--tls-port ${tlsPort}`, ...tlsLines(tls).map((line) => `--${line}`)].flatMap((line) => line.split(' '));
   const redis = await ownRedisOnDisk(
     '--repl-diskless-sync-delay',
     '0',
     '--replica-announce-ip',
     '127.0.0.1',
-    ...further,
+    ...(secure ?? []),
   );
-  const [proxy, admin] = [await faultProxy(redis.url), redisClient(redis.url)];
+  const way = tls ? `redis://127.0.0.1:${tlsPort}` : redis.url;
+  const [proxy, admin] = [await faultProxy(way), redisClient(redis.url)];
+  for (const [name = '', ...words] of commands) await admin.call(name, ...words);
   await admin.config('SET', 'replica-announce-port', `${proxy.port}`);
   return { redis, proxy, admin };
 }
 
-async function sentinel(masterPort: number, { sentinel: lines = [], watch = [] }: SentinelSettings): Promise<Sentinel> {
+function tlsLines({ certificate, key }: { certificate: string; key: string }): string[] {
+  const files = [`tls-cert-file ${certificate}`, `tls-key-file ${key}`, `tls-ca-cert-file ${certificate}`];
+  return [...files, 'tls-auth-clients no', 'tls-replication yes'];
+}
+
+async function sentinel(masterPort: number, settings: SentinelSettings): Promise<Sentinel> {
+  const { sentinel: lines = [], watch = [], access = '', tls } = settings;
   const folder = await mkdtemp(join(tmpdir(), 'roomcast-sentinel-'));
   onCleanup(() => rm(folder, { recursive: true, force: true }));
-  const port = await freePort();
+  const [port, tlsPort] = [await freePort(), await freePort()];
   const file = join(folder, 'sentinel.conf');
   const text = [
     `port ${port}`,
     'bind 127.0.0.1',
     `dir ${folder}`,
+    ...(tls ? [`tls-port ${tlsPort}`, ...tlsLines(tls)] : []),
     ...lines,
     `sentinel monitor ${masterName} 127.0.0.1 ${masterPort} 2`,
     `sentinel down-after-milliseconds ${masterName} ${downAfterMs}`,
@@ -130,9 +146,14 @@ async function sentinel(masterPort: number, { sentinel: lines = [], watch = [] }
   const process = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
   endWithThisProcess(process);
   onCleanup(() => end(process));
-  const client = redisClient(`redis://127.0.0.1:${port}`);
+  const client = redisClient(`redis://${access && `${access}@`}127.0.0.1:${port}`);
   await until(async () => (await client.ping()) === 'PONG', deadlineMs, 'a sentinel answers');
-  return { port, client, pause: () => process.kill('SIGSTOP'), resume: () => process.kill('SIGCONT') };
+  return {
+    port: tls ? tlsPort : port,
+    client,
+    pause: () => process.kill('SIGSTOP'),
+    resume: () => process.kill('SIGCONT'),
+  };
 }
 
 async function end(process: ChildProcess): Promise<void> {

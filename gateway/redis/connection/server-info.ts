@@ -18,7 +18,8 @@ export interface RedisServer {
  * Redis, in words; undefined: it is fit.
  */
 export function whyUnfit(info: string, isSharded = false): string | undefined {
-  if (field(info, 'redis_mode') === 'sentinel') return isSentinel;
+  // `redis_mode` would do for Redis; Valkey calls it otherwise.
+  if (field(info, 'sentinel_masters') !== '') return isSentinel;
   if (!isSharded && field(info, 'cluster_enabled') === '1') return inClusterMode;
   if (isSharded && field(info, 'cluster_enabled') === '0') return notInClusterMode;
   // A replica accepts PUBLISH, and delivers it to its own subscribers only.
