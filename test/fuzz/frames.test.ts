@@ -192,5 +192,5 @@ fuzz(
     expect([...socket.listensTo]).toEqual([]);
     await world.close();
   },
-  0.1,
+  0.05,
 );

@@ -43,7 +43,7 @@ export function fuzz<Input>(
         await check(input as Input);
       });
     }
-    test(`${promise} (${runs} cases)`, { timeout: 60_000 + runs * mostMsPerCase }, async () => {
+    test(`${promise} (${runs} cases)`, { timeout: 120_000 + runs * mostMsPerCase }, async () => {
       const property = fc.asyncProperty(inputs, async (input) => {
         watch(target, input);
         await check(input);
@@ -91,7 +91,7 @@ function corpusOf(target: string): Entry[] {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Entry[]) : [];
 }
 
-/** [0]: cases begun. [1]: characters of the last input. Behind them: the input. */
+/** [0]: signs of life of this thread. [1]: characters of the last input. Behind them: the input. */
 const shared = new Int32Array(new SharedArrayBuffer(4 * (2 + shownCharacters)));
 const hangsAfterMs = 10_000;
 const watchdog = `
@@ -100,12 +100,14 @@ const watchdog = `
   let before = -1;
   setInterval(() => {
     if (shared[0] === before && shared[1] > 0) {
-      writeSync(2, 'fuzz: this input takes too long: ' + String.fromCharCode(...shared.subarray(2, 2 + shared[1])) + '\\n');
+      writeSync(2, 'fuzz: this input does not come to an end: ' + String.fromCharCode(...shared.subarray(2, 2 + shared[1])) + '\\n');
       process.kill(process.pid, 'SIGKILL');
     }
     before = shared[0];
   }, ${hangsAfterMs});
 `;
+// A case that waits for a socket lives, too.
+setInterval(() => Atomics.add(shared, 0, 1), 1_000).unref();
 const worker = new Worker(watchdog, { eval: true, workerData: shared });
 worker.unref();
 afterAll(() => {

@@ -112,5 +112,5 @@ fuzz(
     other.socket.terminate();
     expect(faults.splice(0)).toEqual([]);
   },
-  0.02,
+  0.01,
 );
