@@ -16,7 +16,8 @@ import { Backlog, type RateSettings, Rates } from './limits.ts';
 
 /** Malformed messages in a row after which the connection is closed. */
 const malformedBeforeClose = 10;
-/** Bound on the bytes of waiting requests, in messages of the largest size. */
+/** Bound on the bytes of waiting requests, and the same in messages of the largest size where these are larger. */
+const maxWaitingBytes = 2_097_152;
 const maxWaitingMessages = 4;
 /** Of the requests that waited for an `auth`, so many are executed at its end; the others share turns with other connections. */
 const releasedAtOnce = 64;
@@ -161,7 +162,10 @@ export class Inbox implements RoomOrder, Sharer {
   /** Counts a request that has to wait, until `#release`. If too many wait, refuses it and returns false. */
   #mayWait(request: Request | Rejected): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
-    this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
+    this.#backlog ??= new Backlog(
+      maxRoomsPerConnection,
+      Math.max(maxWaitingBytes, maxWaitingMessages * maxMessageBytes),
+    );
     if (this.#backlog.add(request, this.#shares)) return true;
     if (this.#backlog.ignoresRefusals) this.#owner.close(closeCode.rateLimited);
     else this.#refuse(request.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.');

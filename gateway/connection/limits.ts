@@ -112,8 +112,8 @@ const minWaitingFrames = 10_000;
 
 /** Bounds what waits on the node: gateway/admission/shares.ts. */
 export interface NodeBacklog {
-  requestWaits(own: number): boolean;
-  requestsLeft(count: number): void;
+  requestWaits(bytes: number, own: { requests: number; bytes: number }): boolean;
+  requestsLeft(requests: number, bytes: number): void;
 }
 
 /** Frames of one connection that wait for earlier ones: their number and approximate bytes. */
@@ -139,7 +139,7 @@ export class Backlog {
   add(request: Request | Rejected, node: NodeBacklog): boolean {
     const bytes = sizeOf(request);
     const isFull = this.#frames >= this.#maxFrames || this.#bytes + bytes > this.#maxBytes;
-    if (isFull || !node.requestWaits(this.#frames)) {
+    if (isFull || !node.requestWaits(bytes, { requests: this.#frames, bytes: this.#bytes })) {
       this.#refusedInARow++;
       return false;
     }
@@ -152,15 +152,17 @@ export class Backlog {
   remove(request: Request | Rejected, node: NodeBacklog): void {
     // After `end` nothing is counted.
     if (this.#frames === 0) return;
-    node.requestsLeft(1);
+    const bytes = sizeOf(request);
+    node.requestsLeft(1, bytes);
     this.#frames--;
-    this.#bytes -= sizeOf(request);
+    this.#bytes -= bytes;
   }
 
   /** The connection has ended, and what waits with it. */
   end(node: NodeBacklog): void {
-    node.requestsLeft(this.#frames);
+    node.requestsLeft(this.#frames, this.#bytes);
     this.#frames = 0;
+    this.#bytes = 0;
   }
 }
 
