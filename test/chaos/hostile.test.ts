@@ -138,8 +138,8 @@ test.each([
     for (const socket of sockets) socket.write(flood);
     await Promise.all(closed);
     expect(await metric(node, 'gateway_connections_closed_total{code="4007"}')).toBeGreaterThan(flooders / 2);
-  // 4005 would say that the node took itself for one that had stood still.
-  expect(await metric(node, 'gateway_connections_closed_total{code="4005"}')).toBe(0);
+    // 4005 would say that the node took itself for one that had stood still.
+    expect(await metric(node, 'gateway_connections_closed_total{code="4005"}')).toBe(0);
     expect(await trial).toMatchObject({ fault: undefined, lost: 0 });
   },
   120_000,
