@@ -16,8 +16,7 @@ import { Backlog, type RateSettings, Rates } from './limits.ts';
 
 /** Malformed messages in a row after which the connection is closed. */
 const malformedBeforeClose = 10;
-/** Bound on the bytes of waiting requests, and the same in messages of the largest size where these are larger. */
-const maxWaitingBytes = 2_097_152;
+/** Bound on the bytes of waiting requests, in messages of the largest size. */
 const maxWaitingMessages = 4;
 /** Of the requests that waited for an `auth`, so many are executed at its end; the others share turns with other connections. */
 const releasedAtOnce = 64;
@@ -106,7 +105,7 @@ export class Inbox implements RoomOrder, Sharer {
   accept(request: Request | Rejected, now: number): void {
     const isBehind = this.#owner.authenticating || this.#waiting !== undefined;
     if (!isBehind && !this.#shares.mustWait(this, now)) this.#owner.handle(request);
-    else if (this.#mayWait(request)) {
+    else if (this.#mayWait(request, !this.#owner.authenticating)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
       if (!isBehind) this.#shares.wait(this);
@@ -160,13 +159,10 @@ export class Inbox implements RoomOrder, Sharer {
   }
 
   /** Counts a request that has to wait, until `#release`. If too many wait, refuses it and returns false. */
-  #mayWait(request: Request | Rejected): boolean {
+  #mayWait(request: Request | Rejected, isForTurn = false): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
-    this.#backlog ??= new Backlog(
-      maxRoomsPerConnection,
-      Math.max(maxWaitingBytes, maxWaitingMessages * maxMessageBytes),
-    );
-    if (this.#backlog.add(request, this.#shares)) return true;
+    this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
+    if (this.#backlog.add(request, this.#shares, isForTurn)) return true;
     if (this.#backlog.ignoresRefusals) this.#owner.close(closeCode.rateLimited);
     else this.#refuse(request.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.');
     return false;

@@ -108,7 +108,10 @@ export class Rates {
   }
 }
 
-const minWaitingFrames = 10_000;
+const minWaitingFrames = 1_000;
+/** Of those that wait for their turn among all connections. */
+const maxFramesForTurn = 10_000;
+const maxBytesForTurn = 2_097_152;
 
 /** Bounds what waits on the node: gateway/admission/shares.ts. */
 export interface NodeBacklog {
@@ -136,9 +139,11 @@ export class Backlog {
   }
 
   /** Counts a frame until `remove`. False if it would exceed a bound. */
-  add(request: Request | Rejected, node: NodeBacklog): boolean {
+  add(request: Request | Rejected, node: NodeBacklog, isForTurn: boolean): boolean {
     const bytes = sizeOf(request);
-    const isFull = this.#frames >= this.#maxFrames || this.#bytes + bytes > this.#maxBytes;
+    const maxFrames = isForTurn ? Math.max(maxFramesForTurn, this.#maxFrames) : this.#maxFrames;
+    const maxBytes = isForTurn ? Math.max(maxBytesForTurn, this.#maxBytes) : this.#maxBytes;
+    const isFull = this.#frames >= maxFrames || this.#bytes + bytes > maxBytes;
     if (isFull || !node.requestWaits(bytes, { requests: this.#frames, bytes: this.#bytes })) {
       this.#refusedInARow++;
       return false;
