@@ -23,16 +23,18 @@ const perRound = 4;
 /** So many requests that come without a pause are no load; only then is the time of a turn looked at. */
 const uncounted = 64;
 const withoutPauseMs = 1;
-/** Requests that wait, of all connections: about 5 MB. Who has many of them may have at most as many as are left. */
+/** Requests that wait, of all connections, and their bytes. A connection may have at most as much as is left. */
 const mostRequests = 20_000;
+const mostBytes = 33_554_432;
 /** When those that wait have no place for a publish, they go on after this. */
 const pauseMs = 5;
 
 export class Shares {
   readonly #places: number;
   #publishing = 0;
-  /** Requests that wait. */
+  /** Those that wait, and their bytes. */
   #requests = 0;
+  #bytes = 0;
   #lastAt = 0;
   #inARow = 0;
   /** By performance.now(); 0: the turn is not looked at. */
@@ -57,15 +59,18 @@ export class Shares {
     if (this.#turnBeganAt === 0) this.#beginTurn(performance.now());
   }
 
-  /** One more request of a connection is to wait, for whatever reason, beside `own` others. False if it may not. */
-  requestWaits(own: number): boolean {
-    if (own >= mostRequests - this.#requests) return false;
+  /** One more request is to wait, for whatever reason. `own`: those of its connection that wait. False if it may not. */
+  requestWaits(bytes: number, own: { requests: number; bytes: number }): boolean {
+    const isFull = own.requests >= mostRequests - this.#requests || own.bytes + bytes > mostBytes - this.#bytes;
+    if (isFull) return false;
     this.#requests++;
+    this.#bytes += bytes;
     return true;
   }
 
-  requestsLeft(count: number): void {
-    this.#requests -= count;
+  requestsLeft(requests: number, bytes: number): void {
+    this.#requests -= requests;
+    this.#bytes -= bytes;
   }
 
   publishBegan(): void {

@@ -114,7 +114,7 @@ export class Inbox implements RoomOrder, Sharer {
   accept(request: Request | Rejected, now: number): void {
     const isBehind = this.#owner.authenticating || this.#waiting !== undefined;
     if (!isBehind && !this.#shares.mustWait(this, now)) this.#owner.handle(request);
-    else if (this.#mayWait(request)) {
+    else if (this.#mayWait(request, !this.#owner.authenticating)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
       if (!isBehind) this.#shares.wait(this);
@@ -174,10 +174,10 @@ export class Inbox implements RoomOrder, Sharer {
   }
 
   /** Counts a request that has to wait, until `#release`. If too many wait, refuses it and returns false. */
-  #mayWait(request: Request | Rejected): boolean {
+  #mayWait(request: Request | Rejected, isForTurn = false): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
     this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
-    if (this.#backlog.add(request, this.#shares)) return true;
+    if (this.#backlog.add(request, this.#shares, isForTurn)) return true;
     if (this.#backlog.ignoresRefusals) this.#owner.close(closeCode.rateLimited);
     else this.#refuse(request.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.');
     return false;

@@ -108,12 +108,15 @@ export class Rates {
   }
 }
 
-const minWaitingFrames = 10_000;
+const minWaitingFrames = 1_000;
+/** Of those that wait for their turn among all connections. */
+const maxFramesForTurn = 10_000;
+const maxBytesForTurn = 2_097_152;
 
 /** Bounds what waits on the node: gateway/admission/shares.ts. */
 export interface NodeBacklog {
-  requestWaits(own: number): boolean;
-  requestsLeft(count: number): void;
+  requestWaits(bytes: number, own: { requests: number; bytes: number }): boolean;
+  requestsLeft(requests: number, bytes: number): void;
 }
 
 /** Frames of one connection that wait for earlier ones: their number and approximate bytes. */
@@ -136,10 +139,12 @@ export class Backlog {
   }
 
   /** Counts a frame until `remove`. False if it would exceed a bound. */
-  add(request: Request | Rejected, node: NodeBacklog): boolean {
+  add(request: Request | Rejected, node: NodeBacklog, isForTurn: boolean): boolean {
     const bytes = sizeOf(request);
-    const isFull = this.#frames >= this.#maxFrames || this.#bytes + bytes > this.#maxBytes;
-    if (isFull || !node.requestWaits(this.#frames)) {
+    const maxFrames = isForTurn ? Math.max(maxFramesForTurn, this.#maxFrames) : this.#maxFrames;
+    const maxBytes = isForTurn ? Math.max(maxBytesForTurn, this.#maxBytes) : this.#maxBytes;
+    const isFull = this.#frames >= maxFrames || this.#bytes + bytes > maxBytes;
+    if (isFull || !node.requestWaits(bytes, { requests: this.#frames, bytes: this.#bytes })) {
       this.#refusedInARow++;
       return false;
     }
@@ -152,15 +157,17 @@ export class Backlog {
   remove(request: Request | Rejected, node: NodeBacklog): void {
     // After `end` nothing is counted.
     if (this.#frames === 0) return;
-    node.requestsLeft(1);
+    const bytes = sizeOf(request);
+    node.requestsLeft(1, bytes);
     this.#frames--;
-    this.#bytes -= sizeOf(request);
+    this.#bytes -= bytes;
   }
 
   /** The connection has ended, and what waits with it. */
   end(node: NodeBacklog): void {
-    node.requestsLeft(this.#frames);
+    node.requestsLeft(this.#frames, this.#bytes);
     this.#frames = 0;
+    this.#bytes = 0;
   }
 }
 
