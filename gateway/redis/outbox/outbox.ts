@@ -111,7 +111,7 @@ export class RedisOutbox implements Outbox {
       [Buffer, Buffer[]][],
     ];
     const events = entries.flatMap(([entry, fields]) => eventOf(String(entry), fields) ?? this.#skip(String(entry)));
-    return { mine: mine === 1, waiting, events };
+    return { mine: mine === 1, waiting: waiting - this.#foreign.length, events };
   }
 
   async release(): Promise<void> {

@@ -56,14 +56,19 @@ export class RedisOccupancy implements OccupancyStore {
 
   /** The lease has expired. */
   async reap(lease: string, room: string): Promise<void> {
-    await this.#write(room, lease, '0');
+    await this.#write(room, lease, 'reaped', this.#parts.names.leaseRooms(lease));
   }
 
-  /** Returns the leases in the room. */
-  async #write(room: string, lease: string, state: '1' | '0' | 'doubt'): Promise<string[]> {
+  /** Returns the leases in the room. `index`: of an expired lease. */
+  async #write(
+    room: string,
+    lease: string,
+    state: '1' | '0' | 'doubt' | 'reaped',
+    ...index: string[]
+  ): Promise<string[]> {
     const { connection, names, outbox } = this.#parts;
     const { keys, words } = outbox?.telling(...types) ?? tellNothing;
-    const all = [`${names.room(room)}:nodes`, ...keys];
+    const all = [`${names.room(room)}:nodes`, ...keys, ...index];
     const reply = await connection.run([
       'EVALSHA',
       occupancyScript.sha,
@@ -73,6 +78,7 @@ export class RedisOccupancy implements OccupancyStore {
       state,
       room,
       ...words,
+      mark + room,
     ]);
     const [dropped, refusal, leases] = reply as [number, Buffer, Buffer[]];
     outbox?.told(dropped, String(refusal));
