@@ -11,7 +11,7 @@ import { type SpawnedNode, spawnNode, usualFlags } from '../support/node.ts';
 import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
 import { WebhookReceiver } from '../support/webhook-receiver.ts';
-import { Churn } from './churn.ts';
+import { Churn, fillRules } from './churn.ts';
 import { type Growth, growths, judge, leftovers } from './judge.ts';
 import type { Options } from './options.ts';
 import { type Counts, count, type Sampled, SampleFiles, sample } from './sample.ts';
@@ -41,6 +41,7 @@ interface World {
 export async function soak({ warmUpMs, runMs, mostRise }: Options, program?: string): Promise<Outcome> {
   const world = await startWorld(program);
   const { nodes, files } = world;
+  await Promise.all(nodes.map((node) => fillRules(node)));
   const churn = new Churn(nodes);
   churn.start();
   await delay(warmUpMs);
