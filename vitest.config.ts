@@ -7,7 +7,8 @@ const project = (name: string, include: string, options: object = {}) => ({
 });
 
 /**
- * One project per kind of test. `npm test` runs the first four; `fuzz` has a script of its own, `cli` starts a process per command, `chaos` and `verify`
+ * One project per kind of test. `npm test` runs the first four; `fuzz` has a script of its own, `cli` starts a process per
+ * command, `chaos`, `verify` and `soak`
  * take minutes, `proxies` needs nginx and Caddy, `work` needs strace, `browser` Chromium and `compose` Docker.
  */
 export default defineConfig({
@@ -29,6 +30,7 @@ export default defineConfig({
       project('work', 'test/work/**/*.test.ts', { testTimeout: 120_000 }),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
       project('verify', 'test/verify/**/*.test.ts', { hookTimeout: 120_000 }),
+      project('soak', 'test/soak/**/*.test.ts', { hookTimeout: 120_000 }),
       project('compose', 'test/compose/**/*.test.ts', { testTimeout: 300_000, hookTimeout: 900_000 }),
     ],
   },

@@ -8,6 +8,7 @@ import type { LocalNode, OperatedConnection } from './operations/local-node.ts';
 import type { Freeze } from './rooms/freeze.ts';
 import type { Events } from './telemetry/events.ts';
 import type { Faults } from './telemetry/faults.ts';
+import type { Logger } from './telemetry/log.ts';
 
 export interface ClusterNodeParts {
   control: ControlChannel;
@@ -50,10 +51,20 @@ export class ClusterNode implements ControlListener {
 }
 
 /** The blocks of users on this node. */
-export function createBlocks(control: ControlChannel, open: Iterable<OperatedConnection>, faults: Faults): Blocks {
+export function createBlocks(
+  control: ControlChannel,
+  open: Iterable<OperatedConnection>,
+  faults: Faults,
+  log: Logger,
+): Blocks {
   return new Blocks({
     read: (known) => control.blocks(known),
     onBlocked: (users) => disconnect(open, { users }),
+    onLost: (users) => {
+      const advice =
+        'redis has lost the blocks of users; this node goes on with those it knows: block these users again';
+      log.error({ users }, advice);
+    },
     onFailed: (error) => {
       // While Redis is away, its connection says so in the log.
       if (!(error instanceof BackplaneError)) faults.report('reading the blocks of users failed', error);

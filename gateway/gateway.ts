@@ -153,7 +153,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const { backplane, control, store, occupancy, outbox } = createShared(config, redis, instance, access, log);
   const faults = new Faults(log);
   const webhooks = createWebhooks(config, { instance, occupancy, outbox, faults, log });
-  const blocks = createBlocks(control, open, faults);
+  const blocks = createBlocks(control, open, faults, log);
   const { maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection } = config;
   const backpressure = new Backpressure(maxBufferedBytes, maxBufferedTotalBytes, maxRoomsPerConnection, open);
   const gauges: Gauges = {

@@ -3,8 +3,8 @@
  *
  * Owns this node's copy of the blocks, so that a handshake asks nobody. The copy follows the commands that change it, by
  * their versions (gateway/backplane/control.ts). It is read anew at the start, after every interruption, when a version was
- * missed, and every `lookMs`: so a node that missed a command knows its block `lookMs` later. While the store is away the
- * node goes on with what it knows.
+ * missed, and every `lookMs`: so a node that missed a command knows its block `lookMs` later. While the store is away, and
+ * after it lost the blocks, the node goes on with what it knows.
  */
 import type { BlockChange, BlockList } from '../backplane/control.ts';
 
@@ -16,6 +16,8 @@ export interface BlocksParts {
   read(known: string | undefined): Promise<BlockList | undefined>;
   /** These users are blocked now, and were not before: they have no connections any more. */
   onBlocked(users: { has(user: string): boolean }): void;
+  /** The store has lost these blocks, so many; this node goes on with them until they end. */
+  onLost(users: number): void;
   /** A fault of the gateway, or a store that is away. */
   onFailed(error: unknown): void;
 }
@@ -24,7 +26,11 @@ export class Blocks {
   readonly #parts: BlocksParts;
   /** When each block ends, of performance.now(). */
   #ends = new Map<string, number>();
+  /** The same, of blocks that the store has lost. */
+  readonly #lost = new Map<string, number>();
   #version: string | undefined;
+  /** Of the list that `#version` is of. Undefined: none is known, or the release before wrote it. */
+  #beginning: string | undefined;
   /** Changes that came during a look: it may have been answered before them. */
   #during: BlockChange[] = [];
   #looking: Promise<void> | undefined;
@@ -36,9 +42,9 @@ export class Blocks {
   }
 
   has(user: string): boolean {
-    if (this.#ends.size === 0) return false;
-    const endsAt = this.#ends.get(user);
-    return endsAt !== undefined && endsAt > performance.now();
+    if (this.#ends.size === 0 && this.#lost.size === 0) return false;
+    const now = performance.now();
+    return (this.#ends.get(user) ?? 0) > now || (this.#lost.get(user) ?? 0) > now;
   }
 
   start(): void {
@@ -53,8 +59,10 @@ export class Blocks {
   take(change: BlockChange): void {
     this.#apply(change);
     if (this.#looking !== undefined) this.#during.push(change);
-    if (this.#version === change.before) this.#version = change.after;
-    else {
+    if (this.#version === change.before) {
+      this.#version = change.after;
+      this.#beginning = beginningOf(change.after);
+    } else {
       // A change was missed, or this one is older than what is known here: all blocks are read again.
       this.#version = undefined;
       this.look();
@@ -86,8 +94,10 @@ export class Blocks {
 
   #replace({ version, blocks }: BlockList, during: readonly BlockChange[]): void {
     const [before, now] = [this.#ends, performance.now()];
+    if (this.#isAnother(version)) this.#keepLost();
     this.#ends = new Map(blocks.map(({ user, forMs }) => [user, now + forMs]));
     this.#version = version;
+    this.#beginning = beginningOf(version);
     for (const change of during) {
       this.#apply(change);
       if (change.before === this.#version) this.#version = change.after;
@@ -101,13 +111,37 @@ export class Blocks {
     if (fresh.size > 0) this.#parts.onBlocked(fresh);
   }
 
+  /** The store keeps its list until the last block ends: another one, or none, means that the list before is gone. */
+  #isAnother(version: string): boolean {
+    const beginning = beginningOf(version);
+    return beginning !== this.#beginning && beginning !== undefined && this.#beginning !== undefined;
+  }
+
+  #keepLost(): void {
+    const now = performance.now();
+    const lasting = [...this.#ends].filter(([, endsAt]) => endsAt > now);
+    for (const [user, endsAt] of lasting) this.#lost.set(user, endsAt);
+    if (lasting.length > 0) this.#parts.onLost(lasting.length);
+  }
+
   #apply({ user, forMs }: BlockChange): void {
     if (forMs > 0) this.#ends.set(user, performance.now() + forMs);
-    else this.#ends.delete(user);
+    else {
+      this.#ends.delete(user);
+      this.#lost.delete(user);
+    }
   }
 
   #forgetEnded(): void {
     const now = performance.now();
-    for (const [user, endsAt] of this.#ends) if (endsAt <= now) this.#ends.delete(user);
+    for (const ends of [this.#ends, this.#lost]) {
+      for (const [user, endsAt] of ends) if (endsAt <= now) ends.delete(user);
+    }
   }
+}
+
+/** Of a version: names the list, from its first block to the end of its last. '' if there is none. */
+function beginningOf(version: string): string | undefined {
+  const end = version.indexOf('/');
+  return end < 0 && version !== '' ? undefined : version.slice(0, Math.max(0, end));
 }

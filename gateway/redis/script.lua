@@ -1,16 +1,20 @@
--- First part of most scripts: errors that name the command.
+-- First part of most scripts: errors that name the command, or the key.
 
--- The last command. An error of Redis does not name it.
-local command
+-- The last command, and its key. An error of Redis names neither.
+local command, touched
 
-local function call(name, ...)
-  command = name
-  return redis.call(name, ...)
+local function call(name, key, ...)
+  command, touched = name, key
+  return redis.call(name, key, ...)
 end
 
--- The text of an error, and the command.
+-- The text of an error, and the command; or the key that is of another type.
 local function reason(raised)
-  return (type(raised) == 'table' and raised.err or 'ERR ' .. tostring(raised)) .. ' (' .. tostring(command) .. ')'
+  local text = type(raised) == 'table' and raised.err or 'ERR ' .. tostring(raised)
+  if string.find(text, 'WRONGTYPE', 1, true) then
+    return 'WRONGTYPE ' .. tostring(touched) .. ' is of another type than Roomcast gives it; delete it'
+  end
+  return text .. ' (' .. tostring(command) .. ')'
 end
 
 -- Runs `work`. Returns its result, or its error as an error reply.

@@ -20,6 +20,8 @@ export interface SenderParts {
   events: Pick<Events, 'webhooks'>;
   faults: Faults;
   log: Logger;
+  /** Events are gone from the outbox, so many at least, and no node has sent them. */
+  onLost(events: number): void;
 }
 
 /** Of one request. */
@@ -118,13 +120,18 @@ export class Sender {
   async #take(limit: number): Promise<Taken | undefined> {
     const askedAt = performance.now();
     const done = this.#done;
+    // Until its place ends only this node removes events.
+    const least = askedAt < this.#heldUntil - marginMs ? this.#waiting - done.length : 0;
     try {
       const taken = await this.#parts.outbox.take(limit, done);
       if (this.#done === done) this.#done = [];
       this.#heldUntil = taken.mine ? askedAt + senderMs : Number.NEGATIVE_INFINITY;
       this.#waiting = taken.waiting;
+      if (taken.mine && taken.waiting < least) this.#parts.onLost(least - taken.waiting);
       return taken;
     } catch (error) {
+      // What it has removed is not known.
+      this.#waiting = Math.max(0, this.#waiting - done.length);
       if (!(error instanceof BackplaneError)) this.#parts.faults.report('taking events for the webhook failed', error);
       return undefined;
     }

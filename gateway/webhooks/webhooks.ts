@@ -73,7 +73,7 @@ export class Webhooks {
     };
     outbox.start({ dropped });
     if (this.#connections !== undefined) this.#connections.onDropped = dropped;
-    this.#sender = new Sender({ outbox, receiver: this.#receiver, events, faults, log });
+    this.#sender = new Sender({ outbox, receiver: this.#receiver, events, faults, log, onLost: dropped });
     this.#sender.start();
   }
 
@@ -107,7 +107,10 @@ export class Webhooks {
     if (this.#lost === 0) return;
     const fields = { events: this.#lost };
     this.#lost = 0;
-    this.#options.log.error(fields, 'events for the webhook were dropped: too many wait, or Redis refuses them');
+    this.#options.log.error(
+      fields,
+      'events for the webhook were dropped: too many wait, or Redis refuses or lost them',
+    );
     this.#lossTimer = setTimeout(() => this.#writeLoss(), dropLogMs).unref();
   }
 }

@@ -143,7 +143,7 @@ export class RedisConnection {
     if (!this.ready || this.#pipeline === undefined) settle(new BackplaneError('unavailable', 'Redis is away'), null);
     else {
       const outcome: Settle = (error, reply) =>
-        settle(error instanceof ReplyError ? this.refused(error) : error, reply);
+        settle(error instanceof ReplyError ? this.refused(namingKeys(error, words)) : error, reply);
       this.#pipeline.send(words, outcome, answers);
     }
   }
@@ -347,4 +347,11 @@ export class RedisConnection {
     this.#trouble = truncate(reason);
     this.#log.warn({ role: this.#options.role, error: truncate(reason) }, 'redis connection failed');
   }
+}
+
+/** An error of Redis does not say which key is of another type. */
+function namingKeys(error: ReplyError, words: Words): ReplyError {
+  if (!error.message.includes('WRONGTYPE Operation')) return error;
+  const keys = words[0] === 'EVALSHA' ? words.slice(3, 3 + Number(words[2])) : words.slice(1, 2);
+  return new ReplyError(`WRONGTYPE ${keys.join(' or ')} is of another type than Roomcast gives it; delete it`);
 }

@@ -1,6 +1,6 @@
 -- Blocks a user, or ends the block.
 -- KEYS[1] a hash: the end of each block by user, ms of the clock of Redis; and as '' the version, new with each change. No user
--- is ''. The key lives as long as its longest block.
+-- is ''. The key lives as long as its longest block. A version begins with the one that began the key, and '/'.
 -- ARGV[1] the user; ARGV[2] how long, ms, 0: not any more; ARGV[3] blocks at most.
 -- Returns the versions before and after.
 local time = redis.call('TIME')
@@ -19,6 +19,8 @@ if ARGV[2] ~= '0' and not known[2] and redis.call('HLEN', KEYS[1]) > tonumber(AR
 end
 
 local after = time[1] .. '.' .. time[2]
+local begun = before == '' and after or string.match(before, '^([^/]*)/')
+if begun then after = begun .. '/' .. after end
 if after == before then after = after .. '+' end
 if ARGV[2] == '0' then
   redis.call('HDEL', KEYS[1], ARGV[1])

@@ -72,7 +72,7 @@ local function append(index)
   if dedupe ~= position then call('SET', dedupe, placed, 'PX', ARGV[4]) end
   local most = tonumber(ARGV[rule + 1])
   if after - gone > most then trim(most, after, gone) end
-  command = 'XADD'
+  command, touched = 'XADD', messages
   redis.call('XADD', messages, 'MAXLEN', '=', ARGV[rule], next .. '-0', 'f', frame, 'w', integer(written))
   stage = 'kept'
   command = 'PEXPIRE'

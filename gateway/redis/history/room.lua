@@ -24,7 +24,7 @@ end
 -- Returns what begins (nil, 'room' or 'epoch'); the epoch; the newest offset; the base, behind which the epoch began; the
 -- bytes ever written to the stream; and of these, the bytes before the oldest kept message, or fewer (trim counts late).
 local function locate(position, current, name, seen_epoch, seen_offset)
-  command = 'HMGET'
+  command, touched = 'HMGET', position
   local meta = redis.call('HMGET', position, 'epoch', 'offset', 'base', 'written', 'gone', 'line')
   local epoch, offset, base = meta[1], tonumber(meta[2]), tonumber(meta[3])
   local written, gone = tonumber(meta[4]), tonumber(meta[5])

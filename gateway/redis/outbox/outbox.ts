@@ -112,7 +112,7 @@ export class RedisOutbox implements Outbox {
       const [entry, fields] = listOf(each);
       return eventOf(textOf(entry), listOf(fields)) ?? this.#skip(textOf(entry));
     });
-    return { mine: mine === 1, waiting: integerOf(waiting), events };
+    return { mine: mine === 1, waiting: integerOf(waiting) - this.#foreign.length, events };
   }
 
   async release(): Promise<void> {

@@ -58,16 +58,21 @@ export class RedisOccupancy implements OccupancyStore {
 
   /** The lease has expired. */
   async reap(lease: string, room: string): Promise<void> {
-    await this.#write(room, lease, '0');
+    await this.#write(room, lease, 'reaped', this.#parts.names.leaseRooms(lease));
   }
 
-  /** Returns the leases in the room. */
-  async #write(room: string, lease: string, state: '1' | '0' | 'doubt'): Promise<string[]> {
+  /** Returns the leases in the room. `index`: of an expired lease. */
+  async #write(
+    room: string,
+    lease: string,
+    state: '1' | '0' | 'doubt' | 'reaped',
+    ...index: string[]
+  ): Promise<string[]> {
     const { connections, names, outbox } = this.#parts;
     const { keys, words } = outbox?.telling(...types) ?? tellNothing;
-    const all = [`${names.room(room)}:nodes`, ...keys];
+    const all = [`${names.room(room)}:nodes`, ...keys, ...index];
     const reply = await runOn(connections.of(room), (connection) =>
-      connection.evaluation(occupancyScript, all, [lease, state, room, ...words]),
+      connection.evaluation(occupancyScript, all, [lease, state, room, ...words, mark + room]),
     );
     const [dropped, refusal, leases] = listOf(reply);
     outbox?.told(integerOf(dropped), textOf(refusal));

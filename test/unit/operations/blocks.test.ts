@@ -19,6 +19,7 @@ function world() {
   const store = new MemoryControl('n-1', 'n');
   store.start(quiet);
   const blocked: string[][] = [];
+  const lost: number[] = [];
   const failures: unknown[] = [];
   const reads: (string | undefined)[] = [];
   const state = { away: false, delayMs: 0 };
@@ -32,9 +33,10 @@ function world() {
   const blocks = new Blocks({
     read,
     onBlocked: (users) => blocked.push([...(users as Set<string>)].sort()),
+    onLost: (users) => lost.push(users),
     onFailed: (error) => failures.push(error),
   });
-  return { store, blocks, blocked, failures, reads, state };
+  return { store, blocks, blocked, lost, failures, reads, state };
 }
 
 const turn = () => vi.advanceTimersByTimeAsync(0);
@@ -138,4 +140,54 @@ test('whatever is lost, late or in another order: the node knows the blocks of t
     expect(['ann', 'bob', 'cid'].filter((user) => blocks.has(user))).toEqual(there);
     blocks.close();
   }
+});
+
+describe('a store that has lost the blocks', () => {
+  /** Lists by hand: a version begins with the one that began the list. */
+  function told() {
+    const answer: { list: BlockList | undefined } = { list: undefined };
+    const lost: number[] = [];
+    const blocks = new Blocks({
+      read: async () => answer.list,
+      onBlocked: () => undefined,
+      onLost: (users) => lost.push(users),
+      onFailed: (error) => {
+        throw error;
+      },
+    });
+    const look = (version: string, ...users: string[]) => {
+      answer.list = { version, blocks: users.map((user) => ({ user, forMs: 60_000 })) };
+      return blocks.look();
+    };
+    return { blocks, lost, look };
+  }
+
+  test('and has none: the node goes on with those it knows until they end, and says so once', async () => {
+    const { blocks, lost, look } = told();
+    await look('1/1', 'ann', 'bob');
+    await look('');
+    await look('');
+    expect([lost, blocks.has('ann'), blocks.has('bob')]).toEqual([[2], true, true]);
+    await vi.advanceTimersByTimeAsync(60_001);
+    expect(blocks.has('ann')).toBe(false);
+  });
+
+  test('and has others: the node knows both', async () => {
+    const { blocks, lost, look } = told();
+    await look('1/1', 'ann');
+    await look('2/2', 'cid');
+    await look('2/3', 'cid');
+    expect([lost, blocks.has('ann'), blocks.has('cid')]).toEqual([[1], true, true]);
+  });
+
+  test('a block that was ended is not lost, nor one that is over', async () => {
+    const { blocks, lost, look } = told();
+    await look('1/1', 'ann', 'bob');
+    await look('1/2', 'bob');
+    expect([lost, blocks.has('ann'), blocks.has('bob')]).toEqual([[], false, true]);
+    await vi.advanceTimersByTimeAsync(60_001);
+    await look('');
+    await look('3/3');
+    expect(lost).toEqual([]);
+  });
 });

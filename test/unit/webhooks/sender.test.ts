@@ -45,10 +45,12 @@ function begin({ told = [] as string[], most = 1_000, shared = false, log = crea
     for (const room of rooms) memory.tell('room.occupied', { room });
   };
   tell(...told);
-  const sender = new Sender({ outbox, receiver, events, faults: new Faults(log), log });
+  const lost: number[] = [];
+  const onLost = (count: number) => lost.push(count);
+  const sender = new Sender({ outbox, receiver, events, faults: new Faults(log), log, onLost });
   onCleanup(() => sender.close());
   sender.start();
-  return { memory, outbox, sender, receiver, posts, results, tell };
+  return { memory, outbox, sender, receiver, posts, results, tell, lost };
 }
 
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
@@ -256,4 +258,25 @@ test('at its end it leaves what the receiver refuses to the other nodes, at once
   expect(performance.now()).toBe(from);
   expect(posts).toHaveLength(1);
   expect(released).toBe(true);
+});
+
+test('events that somebody deletes from the outbox are counted as lost, and no others are', async () => {
+  const { outbox, receiver, posts, tell, lost } = begin({ told: rooms(150) });
+  receiver.answer = () => refused;
+  await pass(500);
+  const { events } = await outbox.take(1_000, []);
+  await outbox.take(
+    0,
+    events.map(({ entry }) => entry),
+  );
+  await pass(2_000);
+  // Those of the batch under way are sent, but nobody could go on with them.
+  expect(lost).toEqual([150]);
+  receiver.answer = () => taken;
+  tell('a', 'b');
+  await pass(60_000);
+  tell('c');
+  await pass(5_000);
+  expect(posts.at(-1)?.rooms).toEqual(['c']);
+  expect(lost).toEqual([150]);
 });

@@ -1,0 +1,195 @@
+/**
+ * Every key that nodes write, deleted, expired or replaced by each other type, while its node lives and when it is killed. No
+ * node ends, no other room notices; the log names a key of another type; and once it is gone all is right again.
+ * Three nodes as processes and a Redis for each test. Keys of leases alone: test/chaos/presence-keys.test.ts.
+ */
+import type { Redis } from 'ioredis';
+import { describe, expect, test } from 'vitest';
+import { redisClient } from '../contract/redis-node.ts';
+import { apiKey, call } from '../integration/api.ts';
+import { roomsFile } from '../integration/files.ts';
+import { join } from '../integration/people.ts';
+import { type Client, connectWelcomed } from '../support/client.ts';
+import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { ownRedis } from '../support/own-redis.ts';
+import { mintToken } from '../support/token.ts';
+import { until } from '../support/until.ts';
+import { WebhookReceiver } from '../support/webhook-receiver.ts';
+
+/** 10 s, and a second until the next beat. A sync of all rooms comes once a minute. */
+const rightAgainMs = 11_000;
+const syncedMs = 80_000;
+
+/** Keys of a room, by their type. */
+const roomKeys = {
+  members: 'zset',
+  users: 'hash',
+  counted: 'string',
+  nodes: 'set',
+  position: 'hash',
+  messages: 'stream',
+} as const;
+type RoomKey = keyof typeof roomKeys;
+const names = Object.keys(roomKeys) as RoomKey[];
+
+const replacements: Record<string, (admin: Redis, key: string) => Promise<unknown>> = {
+  string: (admin, key) => admin.set(key, 'text'),
+  hash: (admin, key) => admin.hset(key, 'field', 'value'),
+  list: (admin, key) => admin.rpush(key, 'item'),
+  set: (admin, key) => admin.sadd(key, 'member'),
+  zset: (admin, key) => admin.zadd(key, 0, 'member'),
+  stream: (admin, key) => admin.xadd(key, '*', 'field', 'value'),
+};
+const faults = ['deleted', 'expired', ...Object.keys(replacements)];
+
+async function inflict(admin: Redis, key: string, fault: string): Promise<void> {
+  if (fault === 'expired') await admin.pexpire(key, 1);
+  else await admin.del(key);
+  await until(async () => (await admin.exists(key)) === 0, 2_000, 'the key is gone');
+  await replacements[fault]?.(admin, key);
+}
+
+async function cluster() {
+  const redis = await ownRedis();
+  const receiver = await new WebhookReceiver().start();
+  const open = { subscribe: 'user', publish: 'user', presence: true, joinLeave: true };
+  const settings = {
+    ...receiver.settings,
+    REDIS_URL: redis.url,
+    API_KEY: apiKey,
+    REQUEST_RATE: 0,
+    ROOMS_FILE: roomsFile({ match: 'k:*', ...open, history: {} }),
+  };
+  const start = (index: number) => spawnNode({ ...settings, NODE_ID: `n${index}` });
+  const nodes = (await Promise.all([start(0), start(1), start(2)])) as [SpawnedNode, SpawnedNode, SpawnedNode];
+  const admin = redisClient(redis.url);
+  const told = (key: string) =>
+    nodes.some(({ logs }) => logs.some(({ error }) => String(error).includes(`${key} is of another type`)));
+  return { admin, receiver, nodes, told };
+}
+
+async function usersOf(client: Client, room: string): Promise<string> {
+  const answer = await client.request({ type: 'presence', room });
+  if (answer.type !== 'ok') return answer.type;
+  return [...new Set(answer.members?.map(({ user }) => user))].toSorted().join();
+}
+
+async function comers(node: SpawnedNode, user: string, rooms: string[]): Promise<Client> {
+  const client = await connectWelcomed(
+    node.url,
+    await mintToken({ sub: user, rooms: { '*': ['presence', 'history'] } }),
+  );
+  for (const room of rooms) await client.subscribe(room);
+  return client;
+}
+
+describe.each(faults)('keys of rooms: %s', (fault) => {
+  test.each(['lives', 'is killed'])(
+    'and the node %s: members, history and webhooks are right again',
+    async (fate) => {
+      const { admin, receiver, nodes, told } = await cluster();
+      const [dying, living, third] = nodes;
+      const damaged = names.filter((name) => roomKeys[name] !== fault);
+      const rooms = damaged.map((name) => `k:${name}`);
+      const ann = await comers(dying, 'ann', [...rooms, 'k:other']);
+      const bob = await comers(living, 'bob', [...rooms, 'k:other']);
+      for (const room of [...rooms, 'k:other']) await ann.publish(room, 'before');
+      await until(() => receiver.story('k:other').includes('member.joined bob'), 10_000, 'all are told');
+      const keyOf = (name: string) => `rc:{k:${name}}:${name}`;
+      for (const name of damaged) await inflict(admin, keyOf(name), fault);
+      if (fate === 'is killed') dying.kill('SIGKILL');
+
+      expect((await bob.publish('k:other', 'other')).offset).toBe(2);
+      const carol = await comers(third, 'carol', ['k:other']);
+      if (fault in replacements) {
+        const told1 = async (name: string) => {
+          await carol.request({ type: 'subscribe', room: `k:${name}` });
+          await carol.request({ type: 'presence', room: `k:${name}` });
+          return told(keyOf(name));
+        };
+        for (const name of damaged) await until(() => told1(name), rightAgainMs, `the log names ${keyOf(name)}`);
+        for (const name of damaged) await admin.del(keyOf(name));
+      }
+      await carol.request({ type: 'unsubscribe', room: 'k:other' });
+      for (const room of rooms) await carol.request({ type: 'unsubscribe', room });
+      const there = fate === 'lives' ? 'ann,bob' : 'bob';
+      for (const room of [...rooms, 'k:other']) {
+        const deadlineMs = room === 'k:members' ? syncedMs : rightAgainMs;
+        await until(async () => (await usersOf(bob, room)) === there, deadlineMs, `${there} are in ${room}`);
+        const { epoch, offset } = await until(() => bob.publish(room, 'after'), 5_000, `${room} takes messages`);
+        await bob.next((frame) => frame.type === 'message' && frame.room === room && frame.data === 'after');
+        expect([room, typeof epoch, (offset ?? 0) > 0]).toEqual([room, 'string', true]);
+      }
+      await bob.close();
+      if (fate === 'lives') await ann.close();
+      for (const room of [...rooms, 'k:other']) {
+        await until(
+          () => receiver.story(room).at(-1) === 'room.vacated',
+          2 * rightAgainMs,
+          `the end of ${room} is told`,
+        );
+      }
+      for (const { errors } of nodes) expect(errors()).toBe('');
+    },
+    180_000,
+  );
+
+  test('and only the killed node had members: its rooms are vacated', async () => {
+    const { admin, receiver, nodes } = await cluster();
+    const damaged = names.filter((name) => roomKeys[name] !== fault && fault !== 'x' && !(fault in replacements));
+    const rooms = damaged.map((name) => `k:${name}`);
+    await comers(nodes[0], 'ann', rooms);
+    await until(() => rooms.every((room) => receiver.story(room).includes('room.occupied')), 10_000, 'all are told');
+    for (const name of damaged) await inflict(admin, `rc:{k:${name}}:${name}`, fault);
+    nodes[0].kill('SIGKILL');
+    for (const room of rooms) {
+      await until(() => receiver.story(room).includes('room.vacated'), 2 * rightAgainMs, `${room} is vacated`);
+      expect(receiver.story(room).filter((line) => line === 'room.vacated')).toHaveLength(1);
+    }
+  }, 60_000);
+});
+
+describe.each(faults)('keys of all rooms: %s', (fault) => {
+  const globals = {
+    'rc:nodes': 'hash',
+    'rc:outbox': 'stream',
+    'rc:outbox:sender': 'string',
+    'rc:blocks': 'hash',
+    'rc:line': 'hash',
+  };
+  const damaged = Object.entries(globals).flatMap(([key, type]) => (type === fault ? [] : [key]));
+
+  test.each(damaged)(
+    '%s: the log says so where something is lost, and all is right again when it is gone',
+    async (key) => {
+      const { admin, receiver, nodes, told } = await cluster();
+      const ann = await join(nodes[0], 'ann', 'k:a');
+      const bob = await comers(nodes[1], 'bob', ['k:a']);
+      await until(() => receiver.story('k:a').includes('member.joined bob'), 10_000, 'all are told');
+      const blocked = await call(nodes[2], 'POST', '/api/users/mallory/disconnect', { body: { blockSeconds: 600 } });
+      expect(blocked.status).toBe(200);
+      await inflict(admin, key, fault);
+      if (fault in replacements) {
+        const tried = async () => {
+          await bob.request({ type: 'publish', room: 'k:a', data: 1 });
+          await call(nodes[0], 'POST', '/api/users/eve/disconnect', { body: { blockSeconds: 1 } });
+          return told(key);
+        };
+        await until(tried, rightAgainMs, `the log names ${key}`);
+        await admin.del(key);
+      }
+      nodes[0].kill('SIGKILL');
+      await until(async () => (await usersOf(bob, 'k:a')) === 'bob', 3 * rightAgainMs, 'bob alone is in the room');
+      await until(() => bob.publish('k:a', 'after'), 5_000, 'the room takes messages');
+      await until(() => receiver.story('k:a').includes('member.left ann'), 2 * rightAgainMs, 'the webhook is told');
+      const mallory = await mintToken({ sub: 'mallory' });
+      for (const node of nodes.slice(1)) await expect(connectWelcomed(node.url, mallory)).rejects.toThrow('4503');
+      if (key === 'rc:blocks') {
+        const isTold = () => nodes[1].logs.some(({ msg = '' }) => msg.startsWith('redis has lost the blocks'));
+        await until(isTold, rightAgainMs, 'the loss is told');
+      }
+      await ann.closed;
+    },
+    120_000,
+  );
+});

@@ -1,0 +1,131 @@
+/**
+ * What a cluster holds at a moment: memory, descriptors, timers, listeners of each node; keys, channels and clients of Redis.
+ *
+ * The nodes are the built program with flags that have it write down, on SIGUSR2, what only the process itself knows. All keys
+ * but positions and messages of the pool must go when the clients have gone.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { scrape } from '../integration/admin.ts';
+import { onCleanup } from '../support/cleanup.ts';
+import type { SpawnedNode } from '../support/node.ts';
+import { until } from '../support/until.ts';
+
+export interface Sampled {
+  /** Bytes. */
+  rss: number;
+  heap: number;
+  descriptors: number;
+}
+
+/** Counts by name, for instance `n0 timers`. They must be the same whenever nobody is connected. */
+export type Counts = Record<string, number>;
+
+interface Written {
+  number: number;
+  heap: number;
+  /** Of each kind, as process.getActiveResourcesInfo has it. */
+  resources: string[];
+  listeners: number;
+}
+
+/** For a node: its heap is measured after the collection of garbage. `file` is written with each SIGUSR2. */
+function selfSampling(file: string): string[] {
+  const module = `
+    import { renameSync, writeFileSync } from 'node:fs';
+    let number = 0;
+    process.on('SIGUSR2', () => setImmediate(() => {
+      globalThis.gc();
+      const sample = {
+        number: ++number,
+        heap: process.memoryUsage().heapUsed + process.memoryUsage().external,
+        resources: process.getActiveResourcesInfo(),
+        listeners: process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0),
+      };
+      writeFileSync(${JSON.stringify(`${file}.new`)}, JSON.stringify(sample));
+      renameSync(${JSON.stringify(`${file}.new`)}, ${JSON.stringify(file)});
+    }));`;
+  return ['--expose-gc', '--import', `data:text/javascript,${encodeURIComponent(module)}`];
+}
+
+/** Files into which nodes write their samples, and the flags that make them. */
+export class SampleFiles {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'roomcast-soak-'));
+  readonly #last = new Map<string, number>();
+
+  constructor() {
+    onCleanup(() => rmSync(this.#folder, { recursive: true, force: true }));
+  }
+
+  flags(index: number): string[] {
+    return selfSampling(this.#file(index));
+  }
+
+  /** Has the node sample itself. */
+  async write(node: SpawnedNode, index: number): Promise<Written> {
+    const file = this.#file(index);
+    const before = this.#last.get(file) ?? 0;
+    node.kill('SIGUSR2');
+    const written = (await until(
+      () => {
+        const read = JSON.parse(readFileSync(file, 'utf8')) as Written;
+        return read.number > before ? read : undefined;
+      },
+      20_000,
+      'a node has sampled itself',
+    )) as Written;
+    this.#last.set(file, written.number);
+    return written;
+  }
+
+  #file(index: number): string {
+    return join(this.#folder, `n${index}.json`);
+  }
+}
+
+/** Under load. The sums over all nodes. */
+export async function sample(nodes: readonly SpawnedNode[], files: SampleFiles): Promise<Sampled> {
+  const all = await Promise.all(
+    nodes.map(async (node, index) => {
+      const { heap } = await files.write(node, index);
+      return { heap, rss: residentBytes(node.pid), descriptors: descriptorsOf(node.pid) };
+    }),
+  );
+  const sum = (pick: (each: Sampled) => number) => all.reduce((total, each) => total + pick(each), 0);
+  return { rss: sum(({ rss }) => rss), heap: sum(({ heap }) => heap), descriptors: sum((each) => each.descriptors) };
+}
+
+/** At rest. */
+export async function count(nodes: readonly SpawnedNode[], files: SampleFiles, admin: Redis): Promise<Counts> {
+  const counts: Counts = {};
+  for (const [index, node] of nodes.entries()) {
+    const { resources, listeners } = await files.write(node, index);
+    const series = await scrape(node);
+    const gauges = ['connections', 'rooms', 'subscriptions', 'streams', 'polls', 'buffered_bytes', 'webhook_queue'];
+    for (const gauge of gauges) counts[`n${index} ${gauge}`] = series.get(`gateway_${gauge}`) ?? 0;
+    counts[`n${index} descriptors`] = descriptorsOf(node.pid);
+    counts[`n${index} timers`] = resources.filter((kind) => kind === 'Timeout').length;
+    counts[`n${index} other handles`] = resources.filter((kind) => kind !== 'Timeout' && kind !== 'Immediate').length;
+    counts[`n${index} listeners`] = listeners;
+  }
+  const keys = await admin.keys('*');
+  // A canary of a write lives for a moment.
+  const lasting = keys.filter((key) => !/^rc:(\{kept:\d+\}:(position|messages)|.*canary.*)$/.test(key));
+  counts['redis keys'] = lasting.length;
+  counts['redis channels'] = ((await admin.pubsub('CHANNELS')) as string[]).length;
+  counts['redis clients'] = String(await admin.client('LIST'))
+    .split('\n')
+    .filter((line) => line.includes('roomcast:')).length;
+  return counts;
+}
+
+function descriptorsOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
+}
+
+function residentBytes(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(kilobytes) * 1024;
+}

@@ -1,0 +1,115 @@
+/**
+ * One run: three nodes and a Redis of its own, a warm-up, a rest, the load, and a rest. Nothing may differ between the two
+ * rests but what a lifetime explains; and under load nothing may grow.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { redisClient } from '../contract/redis-node.ts';
+import { apiKey } from '../integration/api.ts';
+import { roomsFile } from '../integration/files.ts';
+import { type SpawnedNode, spawnNode, usualFlags } from '../support/node.ts';
+import { ownRedis } from '../support/own-redis.ts';
+import { until } from '../support/until.ts';
+import { WebhookReceiver } from '../support/webhook-receiver.ts';
+import { Churn, fillRules } from './churn.ts';
+import { type Growth, growths, judge, leftovers } from './judge.ts';
+import type { Options } from './options.ts';
+import { type Counts, count, type Sampled, SampleFiles, sample } from './sample.ts';
+
+const nodeCount = 3;
+const mostSamples = 60;
+/** Presence shows a connection for a second after its end; a block and a dedupe key last as long; the place of a sender 5 s. */
+const restMs = 12_000;
+const restDeadlineMs = 30_000;
+
+export interface Outcome {
+  growths: Growth[];
+  heapAtRest: { before: number; after: number };
+  /** Empty: the run holds. */
+  reasons: string[];
+  done: Map<string, number>;
+  failures: Map<string, number>;
+}
+
+interface World {
+  nodes: SpawnedNode[];
+  files: SampleFiles;
+  admin: Redis;
+}
+
+/** `program` as in spawnNode. */
+export async function soak({ warmUpMs, runMs, mostRise }: Options, program?: string): Promise<Outcome> {
+  const world = await startWorld(program);
+  const { nodes, files } = world;
+  await Promise.all(nodes.map((node) => fillRules(node)));
+  const churn = new Churn(nodes);
+  churn.start();
+  await delay(warmUpMs);
+  await churn.end();
+  await delay(restMs);
+  const before = await count(nodes, files, world.admin);
+  const { heap } = await sample(nodes, files);
+  churn.start();
+  const samples = await sampleFor(runMs - warmUpMs, world);
+  await churn.end();
+  await delay(restMs);
+  const left = await leftAtRest(world, before);
+  const heapAtRest = { before: heap, after: (await sample(nodes, files)).heap };
+  const grown = growths(samples);
+  const reasons = judge({ growths: grown, mostRise, leftovers: left, heapAtRest });
+  return { growths: grown, heapAtRest, reasons, done: churn.done, failures: churn.failures };
+}
+
+async function startWorld(program: string | undefined): Promise<World> {
+  const redis = await ownRedis();
+  const receiver = await new WebhookReceiver().start();
+  // It is not what is measured.
+  receiver.answer = () => {
+    receiver.requests.length = 0;
+    return 200;
+  };
+  const open = { subscribe: 'user', publish: 'user' };
+  const history = { size: 50, ttlSeconds: 2 };
+  const settings = {
+    ...receiver.settings,
+    REDIS_URL: redis.url,
+    API_KEY: apiKey,
+    PUBLISH_RATE: 0,
+    REQUEST_RATE: 0,
+    DEDUPE_MS: 2_000,
+    PING_INTERVAL_MS: 1_000,
+    MAX_MESSAGE_BYTES: 16_384,
+    MAX_BUFFERED_BYTES: 131_072,
+    ROOMS_FILE: roomsFile(
+      { match: 'live:*', ...open, presence: true, joinLeave: true },
+      { match: 'kept:*', ...open, presence: true, history },
+      { match: 'plain:*', ...open },
+    ),
+  };
+  const files = new SampleFiles();
+  const start = (index: number) =>
+    spawnNode({ ...settings, NODE_ID: `n${index}` }, program, [...usualFlags, ...files.flags(index)]);
+  const nodes = await Promise.all(Array.from({ length: nodeCount }, (_, index) => start(index)));
+  return { nodes, files, admin: redisClient(redis.url) };
+}
+
+async function sampleFor(ms: number, { nodes, files }: World): Promise<Sampled[]> {
+  const samples: Sampled[] = [];
+  const endsAt = performance.now() + ms;
+  while (performance.now() < endsAt) {
+    await delay(ms / mostSamples);
+    samples.push(await sample(nodes, files));
+  }
+  return samples;
+}
+
+/** What is too much now, and stays so: a timer or a socket of a moment ends by itself. */
+async function leftAtRest({ nodes, files, admin }: World, before: Counts): Promise<string[]> {
+  let left: string[] = [];
+  const nothing = async () => {
+    left = leftovers(before, await count(nodes, files, admin));
+    return left.length === 0;
+  };
+  await until(nothing, restDeadlineMs, 'everything is given back').catch(() => undefined);
+  return left;
+}
