@@ -23,7 +23,7 @@ const mostNamed = 10;
 /** Bound on connections where open files have no limit. */
 const connectionsWithoutLimit = 100_000;
 
-type Raw = 'redisUrl' | 'redisUsername' | 'redisPassword' | 'trustedProxies';
+type Raw = 'redisUrl' | `redis${'' | 'Sentinel'}${'Username' | 'Password'}` | 'trustedProxies';
 
 export interface Config extends Omit<Settings, Raw> {
   host: string;
@@ -190,16 +190,17 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
     if (values.ack === 'replicated') {
       mistakes.push('GATEWAY_ACK=replicated needs GATEWAY_REDIS_URL: the memory backplane has no replica.');
     }
-    for (const each of [settings.redisUsername, settings.redisPassword].filter(isSet)) {
+    const parts = [
+      settings.redisUsername,
+      settings.redisPassword,
+      settings.redisSentinelUsername,
+      settings.redisSentinelPassword,
+    ];
+    for (const each of parts.filter(isSet)) {
       mistakes.push(`${settingPrefix}${each.name} has no effect without GATEWAY_REDIS_URL; set both or none.`);
     }
   }
   if (address === undefined) return undefined;
-  if (address.kind === 'sentinel') {
-    mistakes.push(
-      'GATEWAY_REDIS_URL names a Sentinel, which this version does not know yet; name one Redis, redis://, or a Cluster.',
-    );
-  }
   if (address.kind === 'cluster' && isSet(settings.webhookUrl)) {
     mistakes.push(
       'GATEWAY_WEBHOOK_URL does not work with a Cluster in GATEWAY_REDIS_URL yet; use one Redis or Sentinel for webhooks.',
@@ -215,7 +216,20 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
       'There is a user for GATEWAY_REDIS_URL, but no password; a password alone is written redis://:password@host.',
     );
   }
-  return known;
+  const ofSentinels = [settings.redisSentinelUsername, settings.redisSentinelPassword].filter(isSet);
+  if (known.kind !== 'sentinel') {
+    for (const { name } of ofSentinels) {
+      mistakes.push(`${settingPrefix}${name} has no effect unless GATEWAY_REDIS_URL is redis+sentinel://; remove it.`);
+    }
+    return known;
+  }
+  const { redisSentinelUsername: sentinelUsername, redisSentinelPassword: sentinelPassword } = values;
+  if (sentinelUsername !== undefined && !isSet(settings.redisSentinelPassword)) {
+    mistakes.push(
+      'GATEWAY_REDIS_SENTINEL_USERNAME is set, but GATEWAY_REDIS_SENTINEL_PASSWORD is not; set both or none.',
+    );
+  }
+  return { ...known, sentinelUsername, sentinelPassword };
 }
 
 /** Checks that exactly one way to verify tokens is set. Returns true if none is, in development: a secret is then made. */

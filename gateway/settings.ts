@@ -100,6 +100,18 @@ export const settings = {
   ),
   redisUsername: optional('REDIS_USERNAME', text, 'text', 'User of the Redis ACL, instead of one in the URL.'),
   redisPassword: secret('REDIS_PASSWORD', text, 'text', 'Password, not URL-encoded, instead of one in the URL.'),
+  redisSentinelUsername: optional(
+    'REDIS_SENTINEL_USERNAME',
+    text,
+    'text',
+    'User at the sentinels; that of Redis is another.',
+  ),
+  redisSentinelPassword: secret(
+    'REDIS_SENTINEL_PASSWORD',
+    text,
+    'text',
+    'Password at the sentinels, if they ask for one.',
+  ),
   redisPrefix: setting('REDIS_PREFIX', text.regex(/^[\w:.-]{1,64}$/), 'rc', 'text', 'Prefix of every key and channel.'),
   nodeId: optional('NODE_ID', text.regex(/^[\w.-]{1,64}$/), 'text', 'Name of this node; random when empty.'),
   jwtSecret: secret('JWT_SECRET', text, 'text', 'HS256 secret, at least 32 bytes.'),

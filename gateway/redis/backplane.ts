@@ -21,10 +21,11 @@ import {
 } from '../backplane/backplane.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { Canary } from './canary.ts';
-import { type RedisConnection, type RedisConnectionOptions, type RedisRole, tickMs } from './connection/connection.ts';
+import { type RedisConnection, type RedisConnectionOptions, tickMs } from './connection/connection.ts';
 import type { RedisConnections } from './connection/connections.ts';
 import { isRedirect } from './connection/redirect.ts';
 import type { ReplyError } from './connection/resp.ts';
+import type { RedisRole } from './connection/role.ts';
 import { inClusterMode, type RedisServer } from './connection/server-info.ts';
 import { controlScripts } from './control/scripts.ts';
 import { deliver } from './delivery.ts';

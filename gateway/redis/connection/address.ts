@@ -20,10 +20,16 @@ export interface Endpoint {
  */
 export type RedisServers =
   | { kind: 'single'; server: Endpoint; isShard?: true }
-  | { kind: 'sentinel'; sentinels: Endpoint[]; master: string }
+  | {
+      kind: 'sentinel';
+      sentinels: Endpoint[];
+      master: string;
+      sentinelUsername?: string | undefined;
+      sentinelPassword?: string | undefined;
+    }
   | { kind: 'cluster'; nodes: Endpoint[] };
 
-/** User and password are those of Redis. TLS is spoken to sentinels too. */
+/** User and password are those of Redis; sentinels have their own or none. TLS is spoken to sentinels too. */
 export type RedisAddress = RedisServers & {
   /** Undefined: no TLS. Without `ca`: Node's own certificates. */
   tls: { ca?: string } | undefined;

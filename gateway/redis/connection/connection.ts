@@ -1,7 +1,7 @@
 /**
- * One connection to Redis. The only file that imports ioredis, which connects and reconnects by TCP or TLS. Each new
- * connection is prepared here before it is ready: user, database, scripts, and what the server is. Commands on an open
- * connection take gateway/redis/connection/pipeline.ts instead, at a fifth of the cost.
+ * One connection to Redis. ioredis connects and reconnects (gateway/redis/connection/dial.ts). Each new connection is
+ * prepared here before it is ready: user, database, scripts, and what the server is. Commands on an open connection take
+ * gateway/redis/connection/pipeline.ts, at a fifth of what they cost with ioredis.
  *
  * Commands are never queued while Redis is away, and never sent again: a second PUBLISH is a second message. A watchdog
  * reconnects when a command has no answer for `silentTicks`. It counts turns of the event loop, not time: after a stall of
@@ -9,27 +9,18 @@
  * the same master. What follows for the other connections is gateway/redis/connection/connections.ts. It never knows channels
  * or rooms.
  */
-import { Redis } from 'ioredis';
 import { BackplaneError } from '../../backplane/backplane.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
-import { evaluation, type Script } from '../script.ts';
-import type { RedisAddress } from './address.ts';
+import { evaluation, type Script, textOf } from '../script.ts';
+import type { Endpoint, RedisAddress } from './address.ts';
+import { dial, type RedisClient } from './dial.ts';
 import { RedisPipeline, type Settle } from './pipeline.ts';
 import { prepare } from './prepare.ts';
 import { isRedirect } from './redirect.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
+import { purposes, type RedisRole } from './role.ts';
+import { sentinelTrouble } from './sentinels.ts';
 import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
-
-/** What a connection is for. Part of its name in CLIENT LIST, and `role` in log lines. */
-export type RedisRole = 'pubsub' | 'history' | 'presence' | 'webhooks';
-
-/** Logged with a command that Redis refuses. */
-const purposes: Record<RedisRole, string> = {
-  pubsub: 'subscribing, and publishing to plain rooms',
-  history: 'keeping and reading messages of rooms with history',
-  presence: 'keeping who is in which room, and which nodes live',
-  webhooks: 'taking events out for the webhook',
-};
 
 export interface RedisConnectionOptions {
   role: RedisRole;
@@ -69,9 +60,6 @@ export const tickMs = 250;
 const silentTicks = 5;
 /** Between two master probes, and between two calls of `onSecond`. */
 const secondTicks = 4;
-const connectTimeoutMs = 2_000;
-/** The peer may never answer FIN; the socket is destroyed after this. */
-const disconnectTimeoutMs = 100;
 const fastestReconnectMs = 25;
 const slowestReconnectMs = 500;
 /** Ready for so long: the next reconnect begins at `fastestReconnectMs` again. */
@@ -81,7 +69,7 @@ const steadyTicks = 8;
 const notMaster = /\b(READONLY|MASTERDOWN)\b|WAIT cannot be used with replica/;
 
 export class RedisConnection {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #options: RedisConnectionOptions;
   readonly #address: RedisAddress;
   readonly #peers: Peers;
@@ -100,32 +88,24 @@ export class RedisConnection {
   #trouble = 'it has not answered yet';
   /** It is being closed, to reconnect or for good. */
   #closing = false;
+  #closed = false;
 
   constructor(options: RedisConnectionOptions, address: RedisAddress, peers: Peers, log: Logger) {
     this.#options = options;
     this.#address = address;
     this.#peers = peers;
     this.#log = log;
-    this.#redis = new Redis({
-      ...(address.kind === 'single' ? address.server : undefined),
-      ...(address.tls === undefined ? undefined : { tls: address.tls }),
-      lazyConnect: true,
-      // `prepare` sends what ioredis would send: ioredis prints to the console when Redis refuses it.
-      protocol: 2,
-      enableReadyCheck: false,
-      disableClientInfo: true,
-      maxRetriesPerRequest: 0,
-      connectTimeout: connectTimeoutMs,
-      disconnectTimeout: disconnectTimeoutMs,
-      // Not its own count of attempts: that begins again with each TCP connection, also if the peer refuses us.
-      retryStrategy: () => {
-        const delayMs = Math.min(fastestReconnectMs * 2 ** this.#attempts++, slowestReconnectMs);
-        return delayMs * (0.5 + Math.random() / 2);
-      },
+    this.#redis = dial(address, () => this.#retryDelayMs());
+    this.#redis.on('error', (error: Error) => {
+      // Each sentinel has told its own trouble.
+      if (!error.message.startsWith('All sentinels are unreachable')) this.#failed(error.message);
     });
-    this.#redis.on('error', (error: Error) => this.#failed(error.message));
+    if (address.kind === 'sentinel') {
+      this.#redis.on('sentinelError', (error: Error) => this.#failed(sentinelTrouble(error.message, address.master)));
+    }
     this.#redis.on('ready', () => this.#opened());
     this.#redis.on('close', () => this.#ended());
+    this.#redis.on('end', () => this.#gaveUp());
   }
 
   get ready(): boolean {
@@ -154,8 +134,7 @@ export class RedisConnection {
   /** Connects, and reconnects until `close`. */
   connect(): void {
     this.#peers.connecting(this);
-    // `#failed` is given the error too.
-    this.#redis.connect().catch(() => undefined);
+    this.#dial();
   }
 
   /**
@@ -201,17 +180,13 @@ export class RedisConnection {
   unsubscribe(channels: readonly string[]): Promise<unknown> {
     if (!this.isSharded) return this.run(['UNSUBSCRIBE', ...channels], channels.length);
     return new Promise((resolve, reject) => {
-      if (!this.ready || this.#pipeline === undefined) reject(new BackplaneError('unavailable', 'Redis is away'));
-      else {
-        this.#pipeline.leave(
+      if (!this.ready) reject(new BackplaneError('unavailable', 'Redis is away'));
+      else
+        this.#pipeline?.leave(
           channels,
-          (error) => {
-            if (error === undefined) resolve(undefined);
-            else reject(error instanceof ReplyError ? this.refused(error) : error);
-          },
-          (refusal) => this.refused(refusal),
+          (error) => (error ? reject(error) : resolve(undefined)),
+          (error) => this.refused(error),
         );
-      }
     });
   }
 
@@ -229,10 +204,22 @@ export class RedisConnection {
     this.#options.onSecond?.();
   }
 
-  /** Closes an open connection, and connects again. */
+  /** Where the connection, or the attempt to make it, leads; by address. */
+  get peer(): Endpoint | undefined {
+    const { remoteAddress: host, remotePort: port } = this.#redis.stream ?? {};
+    return host === undefined || port === undefined ? undefined : { host, port };
+  }
+
+  /** Sentinel names another master. Leaves any other server; gives up an attempt, which may hang, to reach one. */
+  follow({ host, port }: Endpoint): void {
+    if (this.peer?.host === host && this.peer.port === port) return;
+    this.#attempts = 0;
+    this.reconnect('the sentinels name another master');
+  }
+
+  /** Closes an open connection or gives up an attempt, and connects again. */
   reconnect(reason: string): void {
-    const open = this.#redis.status === 'ready' || this.#redis.status === 'connect';
-    if (!open || this.#closing) return;
+    if (!['ready', 'connect', 'connecting'].includes(this.#redis.status) || this.#closing) return;
     this.#closing = true;
     this.#trouble = truncate(reason);
     this.#log.warn({ role: this.#options.role, reason: truncate(reason) }, 'connecting to redis again');
@@ -241,6 +228,7 @@ export class RedisConnection {
   }
 
   close(): void {
+    this.#closed = true;
     this.#closing = true;
     this.#pipeline?.flush();
     this.#redis.disconnect();
@@ -263,6 +251,16 @@ export class RedisConnection {
     return new BackplaneError('unavailable', 'Redis refused it', error);
   }
 
+  #dial(): void {
+    // `#failed` is given the error too.
+    this.#redis.connect().catch(() => undefined);
+  }
+
+  #retryDelayMs(): number {
+    const delayMs = Math.min(fastestReconnectMs * 2 ** this.#attempts++, slowestReconnectMs);
+    return delayMs * (0.5 + Math.random() / 2);
+  }
+
   #opened(): void {
     const { stream } = this.#redis;
     // From here on ioredis neither reads nor writes.
@@ -272,7 +270,7 @@ export class RedisConnection {
     const pipeline = new RedisPipeline(stream, { message: onMessage, unsubscribed });
     this.#pipeline = pipeline;
     const { name, scripts = [] } = this.#options;
-    const texts = scripts.map((script) => this.#textOf(script));
+    const texts = scripts.map((script) => textOf(script, this.isSharded));
     prepare(pipeline, this.#address, {
       name,
       texts,
@@ -305,20 +303,22 @@ export class RedisConnection {
     this.#options.onLost();
   }
 
+  /** ioredis makes no more attempts: it was told to disconnect while it asked a sentinel. */
+  #gaveUp(): void {
+    this.#closing = false;
+    if (!this.#closed) setTimeout(() => this.#closed || this.#dial(), this.#retryDelayMs()).unref();
+  }
+
   /** SCRIPT FLUSH: Redis has forgotten the scripts. It executed nothing of the commands that it refused for that. */
   #loadScripts(): void {
     if (this.#loadingScripts) return;
     this.#loadingScripts = true;
     const scripts = this.#options.scripts ?? [];
-    Promise.all(scripts.map((script) => this.run(['SCRIPT', 'LOAD', this.#textOf(script)])))
+    Promise.all(scripts.map((script) => this.run(['SCRIPT', 'LOAD', textOf(script, this.isSharded)])))
       .catch((error: Error) => this.reconnect(error.message))
       .finally(() => {
         this.#loadingScripts = false;
       });
-  }
-
-  #textOf({ plain, sharded }: Script): string {
-    return (this.isSharded ? sharded : plain).text;
   }
 
   /** A connection stays open while its server becomes a replica, and perhaps a master again. */

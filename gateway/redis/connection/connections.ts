@@ -7,16 +7,18 @@
  */
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisHealth } from '../../telemetry/redis-metrics.ts';
-import type { RedisAddress } from './address.ts';
+import type { Endpoint, RedisAddress } from './address.ts';
 import { RedisConnection, type RedisConnectionOptions, tickMs } from './connection.ts';
 import { RedisHealthProbe } from './health.ts';
 import type { ReplyError } from './resp.ts';
+import { Sentinels } from './sentinels.ts';
 
 export class RedisConnections {
   readonly #address: RedisAddress;
   readonly #log: Logger;
   readonly #connections = new Set<RedisConnection>();
   readonly #probe = new RedisHealthProbe();
+  readonly #sentinels: Sentinels | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** Redis refused a command of any connection. */
@@ -25,6 +27,15 @@ export class RedisConnections {
   constructor(address: RedisAddress, log: Logger) {
     this.#address = address;
     this.#log = log;
+    if (address.kind === 'sentinel') {
+      const listener = {
+        named: (master: Endpoint) => {
+          for (const connection of this.#connections) connection.follow(master);
+        },
+        failoverBegins: () => this.renew('a sentinel begins a failover'),
+      };
+      this.#sentinels = new Sentinels(address, listener, log);
+    }
   }
 
   get database(): number {
@@ -55,7 +66,9 @@ export class RedisConnections {
 
   #begin(connection: RedisConnection): void {
     this.#connections.add(connection);
-    this.#timer ??= setInterval(() => {
+    if (this.#timer !== undefined) return;
+    this.#sentinels?.start();
+    this.#timer = setInterval(() => {
       for (const each of this.#connections) each.tick();
       // The one that carries no messages.
       this.#probe.tick([...this.#connections].find(({ ready, role }) => ready && role === 'presence'));
@@ -63,6 +76,10 @@ export class RedisConnections {
   }
 
   #agree(connection: RedisConnection): boolean {
+    if (this.#sentinels?.mayServe(connection.peer) === false) {
+      connection.reconnect('a failover is under way');
+      return false;
+    }
     const { run, promotion } = connection.server;
     for (const { ready, server } of this.#connections) {
       if (!ready || (server.run === run && server.promotion === promotion)) continue;
@@ -77,5 +94,6 @@ export class RedisConnections {
     if (this.#connections.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+    this.#sentinels?.stop();
   }
 }

@@ -30,7 +30,7 @@ export async function prepare(
   // RESP3: a connection that is subscribed may send other commands too.
   const hello = ['HELLO', subscribes ? '3' : '2'];
   if (password !== undefined) hello.push('AUTH', username ?? 'default', password);
-  const [, , info] = await Promise.all([
+  const [, , info, loaded] = await Promise.all([
     run(...hello, 'SETNAME', name).catch((error: Error) => {
       throw /unknown command|NOPROTO/i.test(error.message)
         ? new Error('it does not speak RESP3; use Redis 6.2 or newer')
@@ -42,9 +42,10 @@ export async function prepare(
           throw new Error(`database ${database} cannot be selected: ${error.message}`);
         }),
     run('INFO'),
-    ...texts.map((text) => run('SCRIPT', 'LOAD', text)),
+    Promise.allSettled(texts.map((text) => run('SCRIPT', 'LOAD', text))),
   ]);
   const unfit = whyUnfit(String(info), isSharded);
   if (unfit !== undefined) throw new Error(unfit);
+  for (const each of loaded) if (each.status === 'rejected') throw each.reason;
   return readServer(String(info));
 }

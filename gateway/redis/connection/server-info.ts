@@ -17,10 +17,14 @@ export interface RedisServer {
 export function whyUnfit(info: string, isSharded = false): string | undefined {
   if (!isSharded && field(info, 'cluster_enabled') === '1') return inClusterMode;
   if (isSharded && field(info, 'cluster_enabled') === '0') return notInClusterMode;
+  // `redis_mode` would do for Redis; Valkey calls it otherwise.
+  if (field(info, 'sentinel_masters') !== '') return isSentinel;
   // A replica accepts PUBLISH, and delivers it to its own subscribers only.
   if (field(info, 'role') !== 'master') return 'it is a replica, and the master is needed';
   return undefined;
 }
+
+const isSentinel = 'it is a sentinel; GATEWAY_REDIS_URL has to be redis+sentinel://host:26379/name-of-the-master';
 
 export const inClusterMode =
   'it is in cluster mode; GATEWAY_REDIS_URL has to name it as a cluster: redis+cluster://host:port,host:port';

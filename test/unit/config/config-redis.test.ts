@@ -126,7 +126,6 @@ test.each([
   ['http://h:6379', /must be a URL that begins with redis:/],
   ['"redis://h:6379"', /is in quotes/],
   ["'redis://:hidden@h'", /is in quotes/],
-  ['redis+sentinel://h:26379/name', /a Sentinel, which this version does not know yet/],
   ['sentinel://:hidden@h', /a scheme that is not known; it looks like redis\+sentinel:\/\//],
   ['redis-sentinel://h1,h2', /a scheme that is not known; it looks like redis\+sentinel:\/\//],
   ['redis-cluster://h1,h2', /a scheme that is not known; it looks like redis\+cluster:\/\//],
@@ -217,4 +216,26 @@ test('a user or password that is given twice, alone or without a URL is a mistak
   expect(beside({ REDIS_URL: 'redis://ann@h', REDIS_PASSWORD: ' ' })).toEqual([expect.stringContaining('no password')]);
   expect(beside({ REDIS_URL: 'redis://ann@h', REDIS_PASSWORD_FILE: absentFile })).toHaveLength(1);
   expect(beside({ REDIS_URL_FILE: absentFile, REDIS_PASSWORD: password, ACK: 'replicated' })).toHaveLength(1);
+});
+
+test('sentinels have a user and a password of their own, or none', () => {
+  const url = 'redis+sentinel://ann:of-redis@h/main';
+  expect(redisOf(url)).toMatchObject({ username: 'ann', password: 'of-redis' });
+  expect(redisOf(url)).not.toHaveProperty('sentinelPassword', expect.anything());
+  const beside = { REDIS_SENTINEL_USERNAME: 'sid', REDIS_SENTINEL_PASSWORD: 'of-sentinels' };
+  expect(redisOf(url, beside)).toMatchObject({
+    username: 'ann',
+    password: 'of-redis',
+    sentinelUsername: 'sid',
+    sentinelPassword: 'of-sentinels',
+  });
+  expect(mistakesOf({ REDIS_URL: url, REDIS_SENTINEL_USERNAME: 'sid' })).toEqual([
+    'GATEWAY_REDIS_SENTINEL_USERNAME is set, but GATEWAY_REDIS_SENTINEL_PASSWORD is not; set both or none.',
+  ]);
+  expect(mistakesOf({ REDIS_URL: 'redis://h', REDIS_SENTINEL_PASSWORD: 'of-sentinels' })).toEqual([
+    'GATEWAY_REDIS_SENTINEL_PASSWORD has no effect unless GATEWAY_REDIS_URL is redis+sentinel://; remove it.',
+  ]);
+  expect(mistakesOf({ REDIS_SENTINEL_PASSWORD: 'of-sentinels' })).toEqual([
+    'GATEWAY_REDIS_SENTINEL_PASSWORD has no effect without GATEWAY_REDIS_URL; set both or none.',
+  ]);
 });
