@@ -40,6 +40,10 @@ export function evaluation(
     : ['EVALSHA', plain.sha, keys.length, ...keys, ...values];
 }
 
+export function textOf({ plain, sharded }: Script, isSharded: boolean): string {
+  return (isSharded ? sharded : plain).text;
+}
+
 function read(file: string): string {
   return readFileSync(new URL(`./${file}`, import.meta.url), 'utf8');
 }

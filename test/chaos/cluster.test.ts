@@ -267,6 +267,21 @@ describe('a subscription', () => {
     expect(other.roomsWithGap()).toContain('a');
   }, 60_000);
 
+  test('is made again after a notice though the map has not changed: the slot was away for a moment', async () => {
+    cluster = await RedisCluster.start();
+    const { nodes, one, other } = await startNodes();
+    const owner = await cluster.ownerOf(slotOf('a'));
+    await subscribe(nodes, ['a']);
+    const publishers = publishersOf(one, ['a'], () => false);
+    await untilFlowing(publishers, nodes, 'messages flow');
+    // One write: nobody reads the map in between.
+    const slot = slotOf('a');
+    await cluster.askAtOnce(owner, `CLUSTER DELSLOTS ${slot}`, `CLUSTER ADDSLOTS ${slot}`);
+    await untilFlowing(publishers, nodes, 'messages flow again');
+    await expectAllTold(publishers, nodes);
+    expect(other.roomsWithGap()).toEqual(['a']);
+  }, 60_000);
+
   test('survives a slot that goes and comes back at once, as often as it likes', async () => {
     cluster = await RedisCluster.start();
     const { nodes, one } = await startNodes();

@@ -13,7 +13,7 @@ import { clusterNode } from './control-node.ts';
 import { controlSuite } from './control-suite.ts';
 import { historySuite } from './history-suite.ts';
 import { presenceSuite } from './presence-suite.ts';
-import { Recorder } from './recorder.ts';
+import { keptPublication, publication, Recorder } from './recorder.ts';
 import { redisNode } from './redis-node.ts';
 
 const cluster = await RedisCluster.start();
@@ -52,3 +52,40 @@ test('a URL of the other kind is a mistake at the start, which says the right on
   const other = new Recorder(clusterBackplane({ url: inject('redisUrl').replace('redis:', 'redis+cluster:') }));
   await expect(other.start()).rejects.toThrow('GATEWAY_REDIS_URL has to name it as one Redis, redis://');
 });
+
+test('three shards share the work of 10,000 rooms, and a message costs them as many commands as it costs one Redis', async () => {
+  const node = await new Recorder(clusterBackplane(cluster, { prefix: ownPrefix() })).start();
+  await node.untilUp(true);
+  const rooms = Array.from({ length: 10_000 }, (_, index) => `r${index}`);
+  await Promise.all(rooms.map((room) => node.backplane.subscribe(room)));
+  const primaries = await Promise.all([0, 6_000, 12_000].map((slot) => cluster.ownerOf(slot)));
+  const calls = async (name: string) =>
+    Promise.all(
+      primaries.map(async (server) =>
+        Number(
+          new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(await cluster.ask(server, 'INFO', 'commandstats'))?.[1] ?? 0,
+        ),
+      ),
+    );
+  const during = async (name: string, work: () => Promise<unknown>) => {
+    const before = await calls(name);
+    await work();
+    return (await calls(name)).map((count, index) => count - (before[index] ?? 0));
+  };
+  const even = (counts: number[]) => {
+    const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
+    for (const count of counts) expect(Math.abs(count - mean) / mean, String(counts)).toBeLessThan(0.15);
+  };
+
+  const plain = await during('spublish', () =>
+    Promise.all(rooms.map((room) => node.backplane.publish(publication(room)))),
+  );
+  even(plain);
+  // And canaries.
+  expect(plain.reduce((sum, count) => sum + count, 0)).toBeLessThan(10_100);
+  const kept = () => Promise.all(rooms.map((room) => node.backplane.publish(keptPublication(room))));
+  const scripts = await during('evalsha', kept);
+  // All in one turn: batches of 32, as with one Redis.
+  expect(scripts.reduce((sum, count) => sum + count, 0)).toBeLessThan(10_000 / 32 + 50);
+  even(await during('xadd', kept));
+}, 60_000);

@@ -10,6 +10,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Redis } from 'ioredis';
 import { slotCount, slotOf } from '../../gateway/redis/cluster/slots.ts';
 import { onCleanup } from './cleanup.ts';
 import { launchRedisProcess, type OwnRedis } from './redis-process.ts';
@@ -162,6 +163,16 @@ export class RedisCluster {
 
   async ask(server: ClusterServer, ...words: (string | number)[]): Promise<string> {
     return redisCli('-p', server.port, ...words);
+  }
+
+  /** Sends all of these in one write. */
+  async askAtOnce(server: ClusterServer, ...commands: string[]): Promise<void> {
+    const redis = new Redis(server.url, { protocol: 2 });
+    try {
+      await Promise.all(commands.map((command) => redis.call(...(command.split(' ') as [string, ...string[]]))));
+    } finally {
+      redis.disconnect();
+    }
   }
 
   async #owners(server: ClusterServer): Promise<[from: number, to: number, port: number][]> {

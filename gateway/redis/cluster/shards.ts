@@ -12,8 +12,9 @@ import type { RedisHealth } from '../../telemetry/redis-metrics.ts';
 import type { Endpoint, RedisAddress } from '../connection/address.ts';
 import { tickMs } from '../connection/connection.ts';
 import { RedisConnections } from '../connection/connections.ts';
+import type { ClusterAddress } from '../connection/dial.ts';
 import { slotCount } from './slots.ts';
-import { type Ask, type ClusterAddress, type Primary, Topology } from './topology.ts';
+import { type Ask, type Primary, Topology } from './topology.ts';
 
 export interface Shard {
   readonly primary: Primary;

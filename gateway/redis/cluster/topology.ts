@@ -4,11 +4,11 @@
  * A server that is cut off, or that lags behind, tells an old map. So the owner of a slot is the one with the highest epoch, as
  * among the servers themselves; an owner that nobody has confirmed for `staleMs` is given up, for a cluster that was built anew.
  * It asks servers that this node is connected to. Without any it asks those of the settings, and those it has heard of, each on
- * a connection of its own; that is why it imports ioredis. It owns the map, and how often it is read. It never knows rooms.
+ * a connection of its own. It owns the map, and how often it is read. It never knows rooms.
  */
-import { Redis } from 'ioredis';
 import { type Logger, truncate } from '../../telemetry/log.ts';
-import type { Endpoint, RedisAddress } from '../connection/address.ts';
+import type { Endpoint } from '../connection/address.ts';
+import { type ClusterAddress, dialOnce } from '../connection/dial.ts';
 import { slotCount } from './slots.ts';
 
 /** A primary, by the name under which all that concerns it is known: `host:port`. */
@@ -18,8 +18,6 @@ export interface Primary extends Endpoint {
 
 /** Runs the commands at one server, in one write. */
 export type Ask = (...commands: readonly string[][]) => Promise<unknown[]>;
-
-export type ClusterAddress = Extract<RedisAddress, { kind: 'cluster' }>;
 
 export interface TopologyParts {
   address: ClusterAddress;
@@ -38,7 +36,6 @@ const soonestMs = 200;
 const staleMs = 10_000;
 /** Servers that are asked at once. */
 const asked = 3;
-const timeoutMs = 1_000;
 
 export class Topology {
   readonly #parts: TopologyParts;
@@ -166,16 +163,8 @@ export class Topology {
     return [...all.values()].map((from) => ({ from, ask: (...commands) => this.#askAlone(from, commands) }));
   }
 
-  async #askAlone({ host, port }: Endpoint, commands: readonly string[][]): Promise<unknown[]> {
-    const { tls, username, password } = this.#parts.address;
-    const redis = new Redis({
-      ...(tls === undefined ? {} : { tls }),
-      ...(username === undefined ? {} : { username }),
-      ...(password === undefined ? {} : { password }),
-      ...{ host, port, protocol: 2, lazyConnect: true },
-      ...{ enableReadyCheck: false, disableClientInfo: true, connectTimeout: timeoutMs, commandTimeout: timeoutMs },
-      ...{ maxRetriesPerRequest: 0, retryStrategy: () => null },
-    });
+  async #askAlone(server: Endpoint, commands: readonly string[][]): Promise<unknown[]> {
+    const redis = dialOnce(this.#parts.address, server);
     let why: Error | undefined;
     redis.on('error', (error: Error) => {
       why = error;

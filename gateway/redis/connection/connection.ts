@@ -10,7 +10,7 @@
  */
 import { BackplaneError } from '../../backplane/backplane.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
-import { evaluation, type Script } from '../script.ts';
+import { evaluation, type Script, textOf } from '../script.ts';
 import type { Endpoint, RedisAddress } from './address.ts';
 import { dial, type RedisClient } from './dial.ts';
 import { RedisPipeline, type Settle } from './pipeline.ts';
@@ -178,17 +178,13 @@ export class RedisConnection {
   unsubscribe(channels: readonly string[]): Promise<unknown> {
     if (!this.isSharded) return this.run(['UNSUBSCRIBE', ...channels], channels.length);
     return new Promise((resolve, reject) => {
-      if (!this.ready || this.#pipeline === undefined) reject(new BackplaneError('unavailable', 'Redis is away'));
-      else {
-        this.#pipeline.leave(
+      if (!this.ready) reject(new BackplaneError('unavailable', 'Redis is away'));
+      else
+        this.#pipeline?.leave(
           channels,
-          (error) => {
-            if (error === undefined) resolve(undefined);
-            else reject(error instanceof ReplyError ? this.refused(error) : error);
-          },
-          (refusal) => this.refused(refusal),
+          (error) => (error ? reject(error) : resolve(undefined)),
+          (error) => this.refused(error),
         );
-      }
     });
   }
 
@@ -272,7 +268,7 @@ export class RedisConnection {
     const pipeline = new RedisPipeline(stream, { message: onMessage, unsubscribed });
     this.#pipeline = pipeline;
     const { name, scripts = [] } = this.#options;
-    const texts = scripts.map((script) => this.#textOf(script));
+    const texts = scripts.map((script) => textOf(script, this.isSharded));
     prepare(pipeline, this.#address, {
       name,
       texts,
@@ -316,15 +312,11 @@ export class RedisConnection {
     if (this.#loadingScripts) return;
     this.#loadingScripts = true;
     const scripts = this.#options.scripts ?? [];
-    Promise.all(scripts.map((script) => this.run(['SCRIPT', 'LOAD', this.#textOf(script)])))
+    Promise.all(scripts.map((script) => this.run(['SCRIPT', 'LOAD', textOf(script, this.isSharded)])))
       .catch((error: Error) => this.reconnect(error.message))
       .finally(() => {
         this.#loadingScripts = false;
       });
-  }
-
-  #textOf({ plain, sharded }: Script): string {
-    return (this.isSharded ? sharded : plain).text;
   }
 
   /** A connection stays open while its server becomes a replica, and perhaps a master again. */

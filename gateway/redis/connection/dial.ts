@@ -14,11 +14,15 @@ import type { Endpoint, RedisAddress } from './address.ts';
 export type { Redis as RedisClient } from 'ioredis';
 export type SentinelAddress = Extract<RedisAddress, { kind: 'sentinel' }>;
 
+export type ClusterAddress = Extract<RedisAddress, { kind: 'cluster' }>;
+
 const connectTimeoutMs = 2_000;
 /** The peer may never answer FIN; the socket is destroyed after this. */
 const disconnectTimeoutMs = 100;
 /** From the first packet to the answer. A sentinel that hangs costs this; then the next one is asked. */
 const sentinelAnswerMs = 500;
+/** A server of a cluster that hangs costs this twice. */
+const questionMs = 1_000;
 /** After all sentinels were asked, and none has named a master. */
 const sentinelRetryMs = 250;
 
@@ -59,6 +63,26 @@ export function dialSentinel(address: SentinelAddress, { host, port }: Endpoint)
     disconnectTimeout: disconnectTimeoutMs,
     commandTimeout: sentinelAnswerMs,
     retryStrategy: () => sentinelRetryMs,
+  });
+}
+
+/** A client of one server of a cluster, for one question. It does not connect yet, and does not connect again. */
+export function dialOnce({ tls, username, password }: ClusterAddress, { host, port }: Endpoint): Redis {
+  return new Redis({
+    host,
+    port,
+    ...(tls === undefined ? undefined : { tls }),
+    ...(username === undefined ? undefined : { username }),
+    ...(password === undefined ? undefined : { password }),
+    lazyConnect: true,
+    protocol: 2,
+    enableReadyCheck: false,
+    disableClientInfo: true,
+    maxRetriesPerRequest: 0,
+    connectTimeout: questionMs,
+    commandTimeout: questionMs,
+    disconnectTimeout: disconnectTimeoutMs,
+    retryStrategy: () => null,
   });
 }
 

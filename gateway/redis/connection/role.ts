@@ -1,4 +1,4 @@
-/** What the connections of a node are for: words for logs and for CLIENT LIST. */
+/** What the connections of a node to Redis are for. */
 
 /** What a connection is for. Part of its name in CLIENT LIST, and `role` in log lines. */
 export type RedisRole = 'pubsub' | 'history' | 'presence' | 'webhooks';

@@ -1,6 +1,7 @@
 /** gateway/redis/cluster/topology.ts, with servers that say what a test wants. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type Ask, type ClusterAddress, Topology } from '../../../../gateway/redis/cluster/topology.ts';
+import { type Ask, Topology } from '../../../../gateway/redis/cluster/topology.ts';
+import type { ClusterAddress } from '../../../../gateway/redis/connection/dial.ts';
 import { createLog } from '../../../../gateway/telemetry/log.ts';
 
 /** Of each range: first, last, the port of the primary, its epoch. */
