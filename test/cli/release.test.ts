@@ -9,8 +9,11 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { folder } from '../integration/files.ts';
+
+// It builds the project three times.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 const copy = join(folder(), 'roomcast');
@@ -106,7 +109,7 @@ test('a release holds the package, the bill of materials, its origin, and checks
   writeFileSync(join(copy, 'dist/gateway/stale.js'), '');
   expect(release(...quick).status).toBe(0);
   expect(sha256(join(made, `roomcast-${version}.tgz`))).toBe(sha256(join(`${made}.first`, `roomcast-${version}.tgz`)));
-}, 120_000);
+});
 
 test('the bill of materials names each package of the image, and uPlot, with version, licence and SHA-512', () => {
   const sbom = JSON.parse(execFileSync('npm', ['run', '--silent', 'sbom'], { cwd: copy, encoding: 'utf8' }));
