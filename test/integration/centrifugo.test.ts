@@ -134,14 +134,14 @@ test('a token is refreshed before it ends, on the open connection', async () => 
   let asked = 0;
   const getToken = () => {
     asked++;
-    return mintToken({ sub: 'guest', exp: seconds(asked === 1 ? 2 : 3_600) });
+    return mintToken({ sub: 'guest', exp: seconds(asked === 1 ? 6 : 3_600) });
   };
   const client = clientOf(node, { getToken });
   const connecting: number[] = [];
   client.on('connecting', ({ code }) => connecting.push(code));
   client.connect();
   await client.ready(5_000);
-  await until(() => asked === 2, 5_000, 'a new token is asked for');
+  await until(() => asked === 2, 6_000, 'a new token is asked for');
   await client.rpc('nothing', {}).catch(({ code }) => expect(code).toBe(108));
   expect(connecting).toEqual([0]);
 });
