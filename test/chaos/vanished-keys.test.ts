@@ -64,7 +64,9 @@ async function cluster() {
   const nodes = (await Promise.all([start(0), start(1), start(2)])) as [SpawnedNode, SpawnedNode, SpawnedNode];
   const admin = redisClient(redis.url);
   const told = (key: string) =>
-    nodes.some(({ logs }) => logs.some(({ error }) => String(error).includes(`${key} is of another type`)));
+    nodes.some(({ logs }) =>
+      logs.some(({ error }) => String(error).includes('is of another type') && String(error).includes(key)),
+    );
   return { admin, receiver, nodes, told };
 }
 
