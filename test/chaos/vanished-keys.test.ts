@@ -107,6 +107,7 @@ describe.each(faults)('keys of rooms: %s', (fault) => {
         const told1 = async (name: string) => {
           await carol.request({ type: 'subscribe', room: `k:${name}` });
           await carol.request({ type: 'presence', room: `k:${name}` });
+          await carol.request({ type: 'history', room: `k:${name}`, limit: 1 });
           return told(keyOf(name));
         };
         for (const name of damaged) await until(() => told1(name), rightAgainMs, `the log names ${keyOf(name)}`);
