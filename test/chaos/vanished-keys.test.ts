@@ -64,7 +64,9 @@ async function cluster() {
   const nodes = (await Promise.all([start(0), start(1), start(2)])) as [SpawnedNode, SpawnedNode, SpawnedNode];
   const admin = redisClient(redis.url);
   const told = (key: string) =>
-    nodes.some(({ logs }) => logs.some(({ error }) => String(error).includes(`${key} is of another type`)));
+    nodes.some(({ logs }) =>
+      logs.some(({ error }) => String(error).includes('is of another type') && String(error).includes(key)),
+    );
   return { admin, receiver, nodes, told };
 }
 
@@ -105,6 +107,7 @@ describe.each(faults)('keys of rooms: %s', (fault) => {
         const told1 = async (name: string) => {
           await carol.request({ type: 'subscribe', room: `k:${name}` });
           await carol.request({ type: 'presence', room: `k:${name}` });
+          await carol.request({ type: 'history', room: `k:${name}`, limit: 1 });
           return told(keyOf(name));
         };
         for (const name of damaged) await until(() => told1(name), rightAgainMs, `the log names ${keyOf(name)}`);
