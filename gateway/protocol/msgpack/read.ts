@@ -3,7 +3,7 @@
  * as JSON text, which decode.ts of the native dialect then checks.
  *
  * Whatever JSON cannot say without a change is refused, so nothing changes silently. It allocates nothing for what a
- * header announces: memory is bounded by the bytes of the message. docs/decisions/018-messagepack.md says why it is no library.
+ * header announces: memory is bounded by the bytes of the message. docs/decisions/019-messagepack.md says why it is no library.
  */
 import { isUtf8 } from 'node:buffer';
 import { jsonKey } from '../../../shared/bytes.ts';

@@ -3,7 +3,7 @@
  *
  * A message or a read goes to the shard that has the slot of its room. Owns which of them does what, and the channels that are
  * no rooms. Where rooms are subscribed, through moves: gateway/redis/cluster/rooms.ts. Which shards there are:
- * gateway/redis/cluster/shards.ts. docs/decisions/018-redis-cluster.md.
+ * gateway/redis/cluster/shards.ts. docs/decisions/020-redis-cluster.md.
  */
 import {
   type Backplane,

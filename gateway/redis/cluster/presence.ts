@@ -1,6 +1,6 @@
 /**
  * The connections of presence in a cluster: one to each shard. A room is written where its slot is; the leases of all nodes lie
- * in one slot of their own (docs/decisions/018-redis-cluster.md).
+ * in one slot of their own (docs/decisions/020-redis-cluster.md).
  */
 import type { RedisConnection } from '../connection/connection.ts';
 import { sharedHome } from '../names.ts';
