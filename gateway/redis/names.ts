@@ -18,6 +18,8 @@ export class RedisNames {
   /** In a cluster `{home}:`, else ''. */
   readonly #tag: string;
   readonly #home: string | undefined;
+  /** Undefined in a cluster. */
+  readonly #line: string | undefined;
 
   /** `home`: only in a cluster. */
   constructor(prefix: string, database: number, home?: string) {
@@ -28,6 +30,7 @@ export class RedisNames {
     this.#channels = database === 0 ? this.#keys : `${prefix}:@${database}:`;
     this.#tag = home === undefined ? '' : `{${home}}:`;
     this.#home = home;
+    this.#line = home === undefined ? `${prefix}:line` : undefined;
   }
 
   /** The same deployment, with another home. */
@@ -46,7 +49,7 @@ export class RedisNames {
 
   /** The line of writes that the room belongs to (gateway/redis/history/room.lua): one for all; in a cluster, that of its slot. */
   line(room: string): string {
-    return this.#home === undefined ? `${this.#keys}line` : this.lineOf(slotOf(room));
+    return this.#line ?? this.lineOf(slotOf(room));
   }
 
   /** In a cluster. */

@@ -100,44 +100,57 @@ export class Writer {
     }
   }
 
-  /** `settled` is called first. Hot path: one promise for each message. */
+  /** `settled` is called first. Hot path: one promise for each message, and closures over no more than they use. */
   #write(publication: Publication, settled: () => void): Promise<Published> {
-    const { envelopes, history, names, pubsub, queue, replicated } = this.#parts;
-    const { room, dedupe, history: rule } = publication;
+    return publication.history === undefined
+      ? this.#publish(publication, settled)
+      : this.#keep(publication, publication.history, settled);
+  }
+
+  #keep(publication: Publication, rule: HistoryRule, settled: () => void): Promise<Published> {
+    const { names, queue, envelopes } = this.#parts;
+    const { room } = publication;
+    const header = envelopes.historyHeader(publication);
+    const keys = names.room(room);
+    const line = names.line(room);
     const channel = names.channel(room);
-    const key = dedupe === undefined ? undefined : JSON.stringify([dedupe.by, dedupe.key]);
-    const dedupeKey = key === undefined ? undefined : `${names.room(room)}:key:${key}`;
+    const dedupeKey = this.#dedupeKey(publication);
     return new Promise((resolve, reject) => {
-      if (rule !== undefined) {
-        const settle = (error: Error | undefined, published: Published | undefined) => {
-          settled();
-          if (published === undefined) reject(error);
-          else resolve(published);
-        };
-        const header = envelopes.historyHeader(publication);
-        const [keys, line] = [names.room(room), names.line(room)];
-        queue.add({ publication, header, rule, room: keys, line, channel, dedupeKey, settle });
-      } else {
-        // WAIT counts the writes of its own connection only.
-        const connection = replicated ? history : pubsub;
-        // With a key it is a write: a replica refuses it.
-        if (dedupeKey === undefined) this.unconfirmed.add(room);
-        connection.send(this.#publishing(connection, publication, channel, dedupeKey), (error, reply) => {
-          settled();
-          if (error === undefined) resolve({ duplicate: dedupeKey !== undefined && reply === 0 });
-          else reject(error);
-        });
-      }
+      const settle = (error: Error | undefined, published: Published | undefined) => {
+        settled();
+        if (published === undefined) reject(error);
+        else resolve(published);
+      };
+      queue.add({ publication, header, rule, room: keys, line, channel, dedupeKey, settle });
     });
   }
 
-  #publishing(
-    connection: RedisConnection,
-    publication: Publication,
-    channel: string,
-    dedupeKey: string | undefined,
-  ): Words {
-    const { dedupeMs, envelopes } = this.#parts;
+  #publish(publication: Publication, settled: () => void): Promise<Published> {
+    const { history, pubsub, replicated } = this.#parts;
+    // WAIT counts the writes of its own connection only.
+    const connection = replicated ? history : pubsub;
+    const dedupeKey = this.#dedupeKey(publication);
+    // With a key it is a write: a replica refuses it.
+    if (dedupeKey === undefined) this.unconfirmed.add(publication.room);
+    const words = this.#publishing(connection, publication, dedupeKey);
+    const hasKey = dedupeKey !== undefined;
+    return new Promise((resolve, reject) => {
+      connection.send(words, (error, reply) => {
+        settled();
+        if (error === undefined) resolve({ duplicate: hasKey && reply === 0 });
+        else reject(error);
+      });
+    });
+  }
+
+  #dedupeKey({ room, dedupe }: Publication): string | undefined {
+    if (dedupe === undefined) return undefined;
+    return `${this.#parts.names.room(room)}:key:${JSON.stringify([dedupe.by, dedupe.key])}`;
+  }
+
+  #publishing(connection: RedisConnection, publication: Publication, dedupeKey: string | undefined): Words {
+    const { dedupeMs, envelopes, names } = this.#parts;
+    const channel = names.channel(publication.room);
     const envelope = envelopes.message(publication);
     return dedupeKey === undefined
       ? connection.publishing(channel, envelope)

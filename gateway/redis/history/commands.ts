@@ -98,14 +98,17 @@ export class AppendBatch {
   }
 
   command(connection: RedisConnection, newName: string, dedupeMs: number): Words {
-    const lines = [...new Set(this.#rules.map(({ line }) => line))];
-    const rules = this.#rules.flatMap(({ rule: { size, maxBytes, ttlSeconds }, line }) => {
-      const ttlMs = ttlSeconds * 1000;
-      const lineNumber = this.#keys.length + 1 + lines.indexOf(line);
-      return [size, maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), lineNumber];
-    });
-    const words = [...serverArguments(connection.server, newName), dedupeMs, this.#rules.length, ...rules];
-    return connection.evaluation(appendScript, [...this.#keys, ...lines], [...words, ...this.#messages]);
+    const { run, promotion } = connection.server;
+    const values: (string | number)[] = [run, promotion, newName, dedupeMs, this.#rules.length];
+    const first = this.#keys.length;
+    for (const { rule, line } of this.#rules) {
+      const ttlMs = rule.ttlSeconds * 1000;
+      let at = this.#keys.indexOf(line, first);
+      if (at === -1) at = this.#keys.push(line) - 1;
+      values.push(rule.size, rule.maxBytes, ttlMs, Math.max(positionTtlMs, ttlMs), at + 1);
+    }
+    for (const word of this.#messages) values.push(word);
+    return connection.evaluation(appendScript, this.#keys, values);
   }
 
   /** Takes the reply to the command. `refused` turns the error of one message into a BackplaneError. */
