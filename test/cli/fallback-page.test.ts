@@ -8,10 +8,10 @@ import { readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { folder } from '../integration/files.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { endWithThisProcess } from '../support/lifeline.ts';
 import { until } from '../support/until.ts';
-import { folder } from './files.ts';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 const page = readFileSync(join(repository, 'docs/http-fallback.md'), 'utf8');

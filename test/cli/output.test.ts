@@ -6,14 +6,14 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, constants, openSync, readSync, writeFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { expect, test } from 'vitest';
+import { metric, readiness } from '../integration/admin.ts';
+import { folder, writeFile } from '../integration/files.ts';
+import { carrying, join, randomRoom } from '../integration/people.ts';
+import { type Program, run, runInTerminal } from '../integration/program.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
 import { testSecret } from '../support/token.ts';
 import { until } from '../support/until.ts';
-import { metric, readiness } from './admin.ts';
-import { folder, writeFile } from './files.ts';
-import { carrying, join, randomRoom } from './people.ts';
-import { type Program, run, runInTerminal } from './program.ts';
 
 const linesDropped = 'gateway_log_lines_dropped_total';
 /** A rooms file of 1,000 mistakes. The log tells of all of them in one line, each by this name. */

@@ -5,10 +5,10 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { eventTypes } from '../../gateway/backplane/outbox.ts';
+import { blocksOf, startAsDocumented } from '../integration/documented-node.ts';
 import { connectWelcomed } from '../support/client.ts';
 import { freePort } from '../support/free-port.ts';
 import { until } from '../support/until.ts';
-import { blocksOf, startAsDocumented } from './documented-node.ts';
 
 const page = readFileSync(new URL('../../docs/webhooks.md', import.meta.url), 'utf8');
 const blocks = blocksOf(page);

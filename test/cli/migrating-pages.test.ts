@@ -7,7 +7,7 @@ import { transform } from 'esbuild';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { routes } from '../../gateway/http/api/routes.ts';
 import { readRules } from '../../gateway/rooms/access.ts';
-import { type Block, blocksOf, type DocumentedNode, startAsDocumented } from './documented-node.ts';
+import { type Block, blocksOf, type DocumentedNode, startAsDocumented } from '../integration/documented-node.ts';
 
 describe.each(['socketio', 'pusher', 'centrifugo'])('docs/migrating-from-%s.md', (name) => {
   const page = readFileSync(new URL(`../../docs/migrating-from-${name}.md`, import.meta.url), 'utf8');

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { closes, errors, tokenExpired, unrecoverable } from '../../gateway/protocol/centrifugo/codes.ts';
 import { closeCode } from '../../shared/codes.ts';
-import { blocksOf, startAsDocumented } from './documented-node.ts';
+import { blocksOf, startAsDocumented } from '../integration/documented-node.ts';
 
 const page = readFileSync(new URL('../../docs/centrifugo.md', import.meta.url), 'utf8');
 

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { beforeAll, expect, test } from 'vitest';
 import type { Route } from '../../gateway/http/api/route.ts';
 import { routes } from '../../gateway/http/api/routes.ts';
-import { type Block, blocksOf, type DocumentedNode, startAsDocumented } from './documented-node.ts';
+import { type Block, blocksOf, type DocumentedNode, startAsDocumented } from '../integration/documented-node.ts';
 
 const readPage = (name: string) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
 const [start, variables, ...rest] = blocksOf(readPage('docs/http-api.md'));

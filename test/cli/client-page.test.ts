@@ -1,7 +1,7 @@
 /** docs/client.md: every script of the page runs as it is written, in its order, and prints what the page shows. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { blocksOf, startAsDocumented } from './documented-node.ts';
+import { blocksOf, startAsDocumented } from '../integration/documented-node.ts';
 
 const blocks = blocksOf(readFileSync(new URL('../../docs/client.md', import.meta.url), 'utf8'));
 const [start, setup] = blocks.filter(({ language }) => language === 'sh');

@@ -5,12 +5,12 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { expect, test } from 'vitest';
+import { join, randomRoom } from '../integration/people.ts';
+import { type Program, run, runByNpm, runInTerminal } from '../integration/program.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { connect } from '../support/client.ts';
 import { testSecret } from '../support/token.ts';
 import { until } from '../support/until.ts';
-import { join, randomRoom } from './people.ts';
-import { type Program, run, runByNpm, runInTerminal } from './program.ts';
 
 const settings = { GATEWAY_PORT: '0', GATEWAY_ADMIN_PORT: '0', GATEWAY_JWT_SECRET: testSecret };
 /** The first third of it passes before a client that stays is closed. */
