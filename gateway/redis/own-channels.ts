@@ -67,8 +67,9 @@ export class OwnChannels {
           for (const name of each) this.#channels.get(name)?.subscribed();
         },
         (error: Error) => {
-          if (isRedirect(error)) for (const name of each) this.#lost.add(name);
-          else connection.reconnect(error.message);
+          if (!isRedirect(error)) connection.reconnect(error.message);
+          // Unless it was removed meanwhile.
+          else for (const name of each) if (this.#channels.has(name)) this.#lost.add(name);
         },
       );
     }

@@ -57,12 +57,8 @@ export class Writer {
     }
     this.#publishesInFlight++;
     this.#bytesInFlight += bytes;
-    const settled = () => {
-      this.#publishesInFlight--;
-      this.#bytesInFlight -= bytes;
-    };
-    if (!this.#parts.replicated) return this.#write(publication, settled);
-    return this.#andReplicated(this.#write(publication, () => undefined)).finally(settled);
+    if (!this.#parts.replicated) return this.#write(publication, bytes);
+    return this.#andReplicated(this.#write(publication, undefined)).finally(() => this.#settled(bytes));
   }
 
   async read(room: string, query: HistoryQuery): Promise<HistoryPage> {
@@ -100,14 +96,21 @@ export class Writer {
     }
   }
 
-  /** `settled` is called first. Hot path: one promise for each message, and closures over no more than they use. */
-  #write(publication: Publication, settled: () => void): Promise<Published> {
-    return publication.history === undefined
-      ? this.#publish(publication, settled)
-      : this.#keep(publication, publication.history, settled);
+  /** `bytes`: undefined if the publish is still in flight afterwards. */
+  #settled(bytes: number | undefined): void {
+    if (bytes === undefined) return;
+    this.#publishesInFlight--;
+    this.#bytesInFlight -= bytes;
   }
 
-  #keep(publication: Publication, rule: HistoryRule, settled: () => void): Promise<Published> {
+  /** `bytes`: for `#settled`. Hot path: one promise and one closure for each message, over no more than it uses. */
+  #write(publication: Publication, bytes: number | undefined): Promise<Published> {
+    return publication.history === undefined
+      ? this.#publish(publication, bytes)
+      : this.#keep(publication, publication.history, bytes);
+  }
+
+  #keep(publication: Publication, rule: HistoryRule, bytes: number | undefined): Promise<Published> {
     const { names, queue, envelopes } = this.#parts;
     const { room } = publication;
     const header = envelopes.historyHeader(publication);
@@ -117,7 +120,7 @@ export class Writer {
     const dedupeKey = this.#dedupeKey(publication);
     return new Promise((resolve, reject) => {
       const settle = (error: Error | undefined, published: Published | undefined) => {
-        settled();
+        this.#settled(bytes);
         if (published === undefined) reject(error);
         else resolve(published);
       };
@@ -125,7 +128,7 @@ export class Writer {
     });
   }
 
-  #publish(publication: Publication, settled: () => void): Promise<Published> {
+  #publish(publication: Publication, bytes: number | undefined): Promise<Published> {
     const { history, pubsub, replicated } = this.#parts;
     // WAIT counts the writes of its own connection only.
     const connection = replicated ? history : pubsub;
@@ -136,7 +139,7 @@ export class Writer {
     const hasKey = dedupeKey !== undefined;
     return new Promise((resolve, reject) => {
       connection.send(words, (error, reply) => {
-        settled();
+        this.#settled(bytes);
         if (error === undefined) resolve({ duplicate: hasKey && reply === 0 });
         else reject(error);
       });

@@ -106,7 +106,8 @@ describe.each(faults)('keys of rooms: %s', (fault) => {
       }
       await bob.close();
       if (fate === 'lives') await ann.close();
-      for (const room of [...rooms, 'k:other']) {
+      // Who was in a room is lost with its `:nodes`, until somebody enters: its end is not told (docs/operations.md).
+      for (const room of [...rooms, 'k:other'].filter((each) => each !== 'k:nodes')) {
         await until(
           () => receiver.story(room).at(-1) === 'room.vacated',
           2 * rightAgainMs,

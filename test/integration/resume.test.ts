@@ -214,8 +214,9 @@ test('resuming with a short history at full speed: complete, a gap for what is m
   const seen = { recovered: 0, refused: 0 };
   for (let round = 0; round < 60; round++) {
     const node = [one, other][round % 2] ?? one;
+    const member = await PlacedMember.enter(node, `member${round}`);
     const top = (steady.outcomes.at(-1)?.position?.offset ?? 1) - (round % 20);
-    const member = await PlacedMember.join(node, `member${round}`, room, { epoch, offset: Math.max(0, top) });
+    await member.subscribe(room, { epoch, offset: Math.max(0, top) });
     const { answer, messages } = member.story(room);
     await until(() => messages.length > 20, 10_000, 'messages');
     expect(member.faults).toEqual([]);

@@ -97,11 +97,13 @@ export class RedisCluster {
     return other;
   }
 
-  async replicaOf(server: ClusterServer): Promise<ClusterServer> {
-    const lines = (await this.ask(server, 'CLUSTER', 'REPLICAS', server.id)).split('\n');
-    const replica = this.servers.find(({ id }) => lines.some((line) => line.startsWith(id)));
-    if (replica === undefined) throw new Error('it has a replica');
-    return replica;
+  /** A server learns of its replicas a moment after the cluster is up. */
+  replicaOf(server: ClusterServer): Promise<ClusterServer> {
+    const find = async () => {
+      const lines = (await this.ask(server, 'CLUSTER', 'REPLICAS', server.id)).split('\n');
+      return this.servers.find(({ id }) => lines.some((line) => line.startsWith(id))) as ClusterServer;
+    };
+    return until(find, deadlineMs, 'it has a replica');
   }
 
   /** Moves slots with all their keys, as `redis-cli --cluster reshard` does: slot by slot. */

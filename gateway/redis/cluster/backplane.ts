@@ -130,7 +130,7 @@ export class ClusterBackplane implements Backplane, ShardUser {
   }
 
   shardAdded(shard: Shard): void {
-    const home = this.#shards.slotsOf(shard)[0] ?? 0;
+    const home = this.#homeOf(shard) ?? 0;
     const { shards, ...options } = this.#options;
     const plane: RedisBackplane = new RedisBackplane(
       {
@@ -162,11 +162,14 @@ export class ClusterBackplane implements Backplane, ShardUser {
     }
     for (const [shard, own] of gained) {
       const keys = own.map((slot) => this.#names.lineOf(slot));
-      this.#parts.get(shard)?.plane.shard.settleLines({ keys, whole: this.#othersThan(shard) });
+      const plane = this.#parts.get(shard)?.plane;
+      // One that had no slots may have been promoted just now, and lack the last writes.
+      const isWhole = shard.slots > own.length || plane?.shard.server()?.isWhole === true;
+      plane?.shard.settleLines({ keys, whole: isWhole ? this.#othersThan(shard) : [] });
     }
     for (const [shard, part] of this.#parts) {
       if (shard.slots === 0 || this.#shards.of(part.home) === shard) continue;
-      part.home = this.#shards.slotsOf(shard)[0] ?? part.home;
+      part.home = this.#homeOf(shard) ?? part.home;
       part.plane.shard.moveHome(tagOf(part.home));
     }
     this.#placeOwn();
@@ -215,6 +218,11 @@ export class ClusterBackplane implements Backplane, ShardUser {
       at?.shard.listen(name, own.channel);
       own.at = at;
     }
+  }
+
+  /** The last slot: whoever takes slots away from a server usually begins with the first. */
+  #homeOf(shard: Shard): number | undefined {
+    return this.#shards.slotsOf(shard).at(-1);
   }
 
   /**

@@ -78,7 +78,7 @@ export class RedisPipeline {
     const marker = `left ${++this.#markers}`;
     this.send(['PING', marker], (error, reply) => {
       settle(error, reply);
-      if (error === undefined && String(reply) !== marker) {
+      if (error instanceof ReplyError || (error === undefined && String(reply) !== marker)) {
         throw new ProtocolError('Redis sent a reply to no command: has its user the right to PING?');
       }
     });

@@ -114,8 +114,9 @@ export class AppendBatch {
   /** Takes the reply to the command. `refused` turns the error of one message into a BackplaneError. */
   settle(error: BackplaneError | undefined, reply: Reply, refused: (error: ReplyError) => BackplaneError): void {
     const answers = Array.isArray(reply) && reply.length === this.#settles.length ? reply : [];
-    for (const [index, settle] of this.#settles.entries()) {
-      const answer = answers[index];
+    let index = 0;
+    for (const settle of this.#settles) {
+      const answer = answers[index++];
       const outcome = answer instanceof Buffer ? published(String(answer)) : undefined;
       if (error !== undefined) settle(error, undefined);
       else if (answer instanceof ReplyError) settle(keptOrNot(answer, refused(answer)), undefined);
@@ -133,8 +134,12 @@ function keptOrNot(answer: ReplyError, refusal: BackplaneError): BackplaneError 
 /** `<epoch> <offset>`. Of a duplicate: `=` and the position of the first; `=` alone if the room was plain at that time. */
 function published(answer: string): Published | undefined {
   if (answer === '=') return { duplicate: true, position: undefined };
-  const [, mark = '', epoch = '', offset = ''] = /^(=?)([^ ]+) (\d{1,16})$/.exec(answer) ?? [];
-  return offset === '' ? undefined : { duplicate: mark === '=', position: { epoch, offset: Number(offset) } };
+  // Hot path: the groups of a match would be objects.
+  if (!/^=?[^ ]+ \d{1,16}$/.test(answer)) return undefined;
+  const duplicate = answer.startsWith('=');
+  const space = answer.indexOf(' ');
+  const position = { epoch: answer.slice(duplicate ? 1 : 0, space), offset: Number(answer.slice(space + 1)) };
+  return { duplicate, position };
 }
 
 /** Runs history/read.lua. */

@@ -25,6 +25,8 @@ export const indexScript = readScript('presence/index.lua');
 
 /** Of one read of the index. */
 const roomsPerRead = 100;
+/** Of one command that removes rooms. It bounds how long Redis is blocked. */
+const roomsPerRemoval = 1_000;
 /** The beat of an adopted lease. A node's own begins at 1. */
 const orphanBeat = '0';
 /** In a cluster: far longer than a replica may be behind. */
@@ -97,7 +99,7 @@ export class Leases {
     if (!this.#indexed.delete(room)) return;
     // In a cluster another server has the room. If it fails over and its replica still has this member, the index tells.
     if (!this.#connections.isOne) this.#leaving.set(room, performance.now() + leftMs);
-    else await this.#remove(room);
+    else await this.#remove([room]);
   }
 
   /**
@@ -142,7 +144,7 @@ export class Leases {
         this.#beating = false;
       })
       .then(([beat, beats, begun]) => {
-        this.#confirmBeat(integerOf(beat), recordOf(beats), begun === 1, sentAt);
+        this.#confirmBeat(name, integerOf(beat), recordOf(beats), begun === 1, sentAt);
       })
       .catch((error: Error) => {
         const fields = { key: this.#names.nodes, error: error.message };
@@ -190,10 +192,14 @@ export class Leases {
     );
   }
 
-  #confirmBeat(beat: number, beats: Record<string, string>, indexWasLost: boolean, sentAt: number): void {
+  #confirmBeat(name: string, beat: number, beats: Record<string, string>, indexWasLost: boolean, sentAt: number): void {
     if (this.#ended) return;
+    // It was sent for a lease that was lost meanwhile.
+    if (name !== this.#lease.name) {
+      this.beat();
+      return;
+    }
     const now = performance.now();
-    const { name } = this.#lease;
     const confirmed = this.#lease.confirm(beat, sentAt, now);
     if (confirmed && indexWasLost) this.#lease.lose();
     if (!confirmed || indexWasLost) {
@@ -219,8 +225,13 @@ export class Leases {
     for (const lease of this.#expired) this.#reap(lease);
   }
 
-  async #remove(...rooms: string[]): Promise<void> {
-    await this.#run(['SREM', this.#names.leaseRooms(this.#lease.name), ...rooms]);
+  async #remove(rooms: readonly string[]): Promise<void> {
+    const key = this.#names.leaseRooms(this.#lease.name);
+    const parts: Promise<Reply>[] = [];
+    for (let at = 0; at < rooms.length; at += roomsPerRemoval) {
+      parts.push(this.#run(['SREM', key, ...rooms.slice(at, at + roomsPerRemoval)]));
+    }
+    await Promise.all(parts);
   }
 
   #removeLeft(): void {
@@ -229,7 +240,7 @@ export class Leases {
     if (left.length === 0) return;
     for (const room of left) this.#leaving.delete(room);
     // If it fails they stay in the index, which may have rooms without members.
-    this.#remove(...left).catch(() => undefined);
+    this.#remove(left).catch(() => undefined);
   }
 
   /** Adds rooms, and the mark, to the index. Returns 1 if the mark was missing: the index is new, or was lost. */
