@@ -79,18 +79,35 @@ function publishAs(
   parts: ConnectionParts,
 ): void {
   const { id } = request;
-  publish(parts, requester, authorised, request)
-    .then(
-      ({ duplicate, position }) => {
-        publishEnded(requester, parts);
-        if (id !== undefined) requester.reply({ type: 'ok', id, ...position, ...(duplicate ? { duplicate } : {}) });
-      },
-      (refusal: Refusal) => {
-        publishEnded(requester, parts);
-        requester.refuse(id, refusal);
-      },
-    )
-    .catch((error: unknown) => requester.fail(error));
+  // Hot path: no promise besides that of the publish.
+  publish(parts, requester, authorised, request).then(
+    (published) => {
+      publishEnded(requester, parts);
+      if (id !== undefined) acknowledge(requester, id, published);
+    },
+    (refusal: Refusal) => {
+      publishEnded(requester, parts);
+      refuse(requester, id, refusal);
+    },
+  );
+}
+
+type Published = Awaited<ReturnType<typeof publish>>;
+
+function acknowledge(requester: Requester, id: FrameId, { duplicate, position }: Published): void {
+  try {
+    requester.reply({ type: 'ok', id, ...position, ...(duplicate ? { duplicate } : {}) });
+  } catch (error) {
+    requester.fail(error);
+  }
+}
+
+function refuse(requester: Requester, id: FrameId | undefined, refusal: Refusal): void {
+  try {
+    requester.refuse(id, refusal);
+  } catch (error) {
+    requester.fail(error);
+  }
 }
 
 function publishBegan(requester: Requester, { shares }: ConnectionParts): void {
