@@ -3,7 +3,7 @@
  *
  * The library hands over everything that a client has sent at once, up to half a megabyte, and cannot be told to stop. So when
  * the requests of a turn have taken their time, the others wait where they are, and connections take turns with a few requests
- * each. A connection also waits while it has as many publishes under way as there are places left: whoever floods takes half of
+ * each. A publish also waits while its connection has as many publishes under way as there are places left: whoever floods takes half of
  * them, two take a third each, and those who publish now and then always find one.
  *
  * It knows neither requests nor rooms: gateway/connection/inbox.ts keeps what waits.
@@ -12,7 +12,9 @@
 /** A connection with requests that wait. */
 export interface Sharer {
   readonly publishesUnderWay: number;
-  /** Executes at most so many of them. Returns true if more wait for their turn. */
+  /** The next one of them is a publish, which needs a place. */
+  readonly publishesNext: boolean;
+  /** Executes at most so many of them, each if it `mayGoOn`. Never throws. Returns true if more wait for their turn. */
   goOn(most: number): boolean;
 }
 
@@ -49,14 +51,24 @@ export class Shares {
   }
 
   /** A request has come. True if it must wait; then call `wait`. */
-  mustWait(sharer: Sharer, now: number): boolean {
-    return this.#isTurnOver(now) || !this.#hasPlace(sharer);
+  mustWait(sharer: Sharer, isPublish: boolean, now: number): boolean {
+    return this.#isTurnOver(now) || (isPublish && !this.#hasPlace(sharer));
+  }
+
+  /** False if its next request waits for a place. */
+  mayGoOn(sharer: Sharer): boolean {
+    return !sharer.publishesNext || this.#hasPlace(sharer);
   }
 
   /** `goOn` is called in its turn. */
   wait(sharer: Sharer): void {
     this.#waiting.add(sharer);
     if (this.#turnBeganAt === 0) this.#beginTurn(performance.now());
+  }
+
+  /** Nothing of it waits any more. */
+  leave(sharer: Sharer): void {
+    this.#waiting.delete(sharer);
   }
 
   /** One more request is to wait, for whatever reason. `own`: those of its connection that wait. False if it may not. */
@@ -119,7 +131,7 @@ export class Shares {
   #round(until: number): boolean {
     let wentOn = false;
     for (const sharer of [...this.#waiting]) {
-      if (!this.#hasPlace(sharer)) continue;
+      if (!this.mayGoOn(sharer)) continue;
       wentOn = true;
       this.#waiting.delete(sharer);
       if (sharer.goOn(perRound)) this.#waiting.add(sharer);

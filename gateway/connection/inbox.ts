@@ -47,6 +47,8 @@ export interface InboxOwner {
   handle(request: Request | Rejected): void;
   reply(reply: Reply): void;
   close(code: CloseCode): void;
+  /** A fault of the gateway in a request. */
+  fail(error: unknown): void;
 }
 
 /** A room with a question to the operator's backend under way, or requests that wait for its end or for that of a join. */
@@ -94,7 +96,12 @@ export class Inbox implements RoomOrder, Sharer {
   take(message: ArrayBuffer, now: number): void {
     const { dialect } = this.#owner;
     if (dialect.split === undefined) this.#takeOne(message, now);
-    else for (const part of dialect.split(message)) if (!this.#owner.closing) this.#takeOne(part, now);
+    else {
+      for (const part of dialect.split(message)) {
+        if (this.#owner.closing) break;
+        this.#takeOne(part, now);
+      }
+    }
   }
 
   #takeOne(message: ArrayBuffer, now: number): void {
@@ -113,7 +120,7 @@ export class Inbox implements RoomOrder, Sharer {
   /** Executes a request, after the earlier ones. The rates do not count it. */
   accept(request: Request | Rejected, now: number): void {
     const isBehind = this.#owner.authenticating || this.#waiting !== undefined;
-    if (!isBehind && !this.#shares.mustWait(this, now)) this.#owner.handle(request);
+    if (!isBehind && !this.#shares.mustWait(this, request.type === 'publish', now)) this.#owner.handle(request);
     else if (this.#mayWait(request, !this.#owner.authenticating)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
@@ -197,13 +204,26 @@ export class Inbox implements RoomOrder, Sharer {
   /** Nothing is executed any more. */
   end(): void {
     this.#backlog?.end(this.#shares);
+    this.#waiting = undefined;
+    this.#heldRooms = undefined;
+    this.#shares.leave(this);
+  }
+
+  get publishesNext(): boolean {
+    return this.#waiting?.[0]?.type === 'publish';
   }
 
   goOn(most: number): boolean {
-    for (let count = 0; count < most && this.#isWaiting; count++) {
-      const request = this.#waiting?.shift();
-      if (this.#waiting?.length === 0) this.#waiting = undefined;
-      if (request !== undefined) this.#release(request);
+    try {
+      for (let count = 0; count < most && this.#isWaiting && this.#shares.mayGoOn(this); count++) {
+        const request = this.#waiting?.shift();
+        if (this.#waiting?.length === 0) this.#waiting = undefined;
+        if (request !== undefined) this.#release(request);
+      }
+    } catch (error) {
+      // Nobody above would catch it: it runs in turns of the node.
+      this.#owner.fail(error);
+      return false;
     }
     return this.#isWaiting;
   }

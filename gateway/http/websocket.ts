@@ -70,8 +70,11 @@ export class WebSockets {
     open: (ws: LibrarySocket) => this.#guard(ws, () => this.#open(ws)),
     message: (ws: LibrarySocket, message: ArrayBuffer, isBinary: boolean) =>
       this.#guard(ws, (connection) => {
-        if (isBinary !== connection?.dialect.binary) connection?.close(closeCode.unsupportedData);
-        else if (this.#inflatesTooMuch(ws, message)) connection.close(closeCode.rateLimited);
+        if (this.#inflatesTooMuch(ws, message)) {
+          // Whoever is closed already, and does not read the close frame, must not go on.
+          if (connection === undefined || connection.closing) ws.close();
+          else connection.close(closeCode.rateLimited);
+        } else if (isBinary !== connection?.dialect.binary) connection?.close(closeCode.unsupportedData);
         else connection.receive(message);
       }),
     drain: (ws: LibrarySocket) => this.#guard(ws, (connection) => connection?.drained()),

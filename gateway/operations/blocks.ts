@@ -29,8 +29,8 @@ export class Blocks {
   /** The same, of blocks that the store has lost. */
   readonly #lost = new Map<string, number>();
   #version: string | undefined;
-  /** Of the list that `#version` is of. Undefined: none is known, or the release before wrote it. */
-  #beginning: string | undefined;
+  /** The newest version that was told. It stays when a change was missed. */
+  #newest: string | undefined;
   /** Changes that came during a look: it may have been answered before them. */
   #during: BlockChange[] = [];
   #looking: Promise<void> | undefined;
@@ -61,8 +61,9 @@ export class Blocks {
     if (this.#looking !== undefined) this.#during.push(change);
     if (this.#version === change.before) {
       this.#version = change.after;
-      this.#beginning = beginningOf(change.after);
+      this.#newest = change.after;
     } else {
+      if (isOlder(this.#newest, change.after)) this.#newest = change.after;
       // A change was missed, or this one is older than what is known here: all blocks are read again.
       this.#version = undefined;
       this.look();
@@ -82,9 +83,10 @@ export class Blocks {
     while (this.#looksAgain) {
       this.#looksAgain = false;
       this.#during = [];
+      const newest = this.#newest;
       try {
         const list = await this.#parts.read(this.#version);
-        if (list !== undefined) this.#replace(list, this.#during);
+        if (list !== undefined) this.#replace(list, newest, this.#during);
         else this.#forgetEnded();
       } catch (error) {
         this.#parts.onFailed(error);
@@ -92,16 +94,21 @@ export class Blocks {
     }
   }
 
-  #replace({ version, blocks }: BlockList, during: readonly BlockChange[]): void {
+  /** `newest`: at the beginning of the look. */
+  #replace({ version, blocks }: BlockList, newest: string | undefined, during: readonly BlockChange[]): void {
     const [before, now] = [this.#ends, performance.now()];
-    if (this.#isAnother(version)) this.#keepLost();
-    this.#ends = new Map(blocks.map(({ user, forMs }) => [user, now + forMs]));
+    const ends = new Map(blocks.map(({ user, forMs }) => [user, now + forMs]));
+    if (isAnother(version, this.#newest) || isOlder(version, newest)) this.#keepLost(ends);
+    for (const user of ends.keys()) this.#lost.delete(user);
+    this.#ends = ends;
     this.#version = version;
-    this.#beginning = beginningOf(version);
+    this.#newest = version;
     for (const change of during) {
       this.#apply(change);
-      if (change.before === this.#version) this.#version = change.after;
-      else {
+      if (change.before === this.#version) {
+        this.#version = change.after;
+        this.#newest = change.after;
+      } else {
         // The list has it already, or even a later one of the same user.
         this.#version = undefined;
         this.#looksAgain = true;
@@ -111,25 +118,18 @@ export class Blocks {
     if (fresh.size > 0) this.#parts.onBlocked(fresh);
   }
 
-  /** The store keeps its list until the last block ends: another one, or none, means that the list before is gone. */
-  #isAnother(version: string): boolean {
-    const beginning = beginningOf(version);
-    return beginning !== this.#beginning && beginning !== undefined && this.#beginning !== undefined;
-  }
-
-  #keepLost(): void {
+  /** Those that the store has no more. */
+  #keepLost(there: ReadonlyMap<string, number>): void {
     const now = performance.now();
-    const lasting = [...this.#ends].filter(([, endsAt]) => endsAt > now);
+    const lasting = [...this.#ends].filter(([user, endsAt]) => endsAt > now && !there.has(user));
     for (const [user, endsAt] of lasting) this.#lost.set(user, endsAt);
     if (lasting.length > 0) this.#parts.onLost(lasting.length);
   }
 
   #apply({ user, forMs }: BlockChange): void {
+    this.#lost.delete(user);
     if (forMs > 0) this.#ends.set(user, performance.now() + forMs);
-    else {
-      this.#ends.delete(user);
-      this.#lost.delete(user);
-    }
+    else this.#ends.delete(user);
   }
 
   #forgetEnded(): void {
@@ -138,6 +138,27 @@ export class Blocks {
       for (const [user, endsAt] of ends) if (endsAt <= now) ends.delete(user);
     }
   }
+}
+
+/** The store keeps its list until the last block ends: another one, or none, means that the list before is gone. */
+function isAnother(version: string, known: string | undefined): boolean {
+  if (known === undefined) return false;
+  const [beginning, before] = [beginningOf(version), beginningOf(known)];
+  return beginning !== before && beginning !== undefined && before !== undefined;
+}
+
+/** Of the same list: after a failover to a replica that was behind, its last changes are gone. */
+function isOlder(version: string | undefined, known: string | undefined): boolean {
+  if (version === undefined || known === undefined || !version.includes('/')) return false;
+  if (beginningOf(version) !== beginningOf(known)) return false;
+  const [[seconds, micros], [knownSeconds, knownMicros]] = [timeOf(version), timeOf(known)];
+  return seconds < knownSeconds || (seconds === knownSeconds && micros < knownMicros);
+}
+
+/** Of a version: when it was written, by the clock of Redis. Micros have no leading zeros. */
+function timeOf(version: string): [seconds: number, micros: number] {
+  const [seconds = '', micros = ''] = version.slice(version.indexOf('/') + 1).split('.');
+  return [Number.parseInt(seconds, 10) || 0, Number.parseInt(micros, 10) || 0];
 }
 
 /** Of a version: names the list, from its first block to the end of its last. '' if there is none. */

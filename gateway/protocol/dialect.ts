@@ -40,8 +40,8 @@ export interface Dialect {
   readonly ping?: Frame;
   /** What it says instead of the native close codes and reasons. */
   readonly closes?: Readonly<Record<CloseCode, readonly [code: number, reason: string]>>;
-  /** The messages in one WebSocket message; at least one. Absent: it is one. */
-  split?(message: ArrayBuffer): ArrayBuffer[];
+  /** The messages in one WebSocket message; at least one, each made when it is asked for. Absent: it is one. */
+  split?(message: ArrayBuffer): Iterable<ArrayBuffer>;
   /** Decodes one WebSocket message. The bytes are only valid during the call. Never throws. */
   decode(message: ArrayBuffer): Request | Rejected;
   /** Empty: it does not tell this. */

@@ -111,10 +111,25 @@ class MsgpackSocket implements WebSocketLike {
   }
 }
 
+/** The library refuses this key. JSON has it, as any other, so it goes by another name through the library. */
+const proto = '__proto__';
+/** Half of a surrogate pair: TextDecoder never returns it, so no key is called so. */
+const protoName = '\ud800';
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** For all keys. */
+const keyDecoder = {
+  canBeCached: () => true,
+  decode: (bytes: Uint8Array, at: number, length: number) => {
+    const key = utf8.decode(bytes.subarray(at, at + length));
+    return key === proto ? protoName : key;
+  },
+};
+
 /** What is no frame becomes text that is none either: the connection counts as lost. */
 function frameIn(data: unknown): unknown {
   try {
-    return own(decodeMsgpack(data as ArrayBuffer, { useBigInt64: true }));
+    return own(decodeMsgpack(data as ArrayBuffer, { useBigInt64: true, keyDecoder }));
   } catch {
     return '';
   }
@@ -128,7 +143,15 @@ function own(value: unknown): unknown {
   if (value instanceof Uint8Array) return value.slice();
   if (typeof value !== 'object' || value === null) return value;
   const container = value as Record<string, unknown>;
-  for (const key of Object.keys(container)) container[key] = own(container[key]);
+  for (const key of Object.keys(container)) {
+    const inner = own(container[key]);
+    if (key !== protoName) container[key] = inner;
+    else {
+      delete container[key];
+      // An own property, as JSON.parse makes it: an assignment would set the prototype.
+      Object.defineProperty(container, proto, { value: inner, enumerable: true, writable: true, configurable: true });
+    }
+  }
   return value;
 }
 

@@ -26,15 +26,16 @@ export const centrifugo: Dialect = {
 };
 
 /** By lines. One line feed may end the last one. */
-function split(message: ArrayBuffer): ArrayBuffer[] {
+function split(message: ArrayBuffer): Iterable<ArrayBuffer> {
+  return new Uint8Array(message).includes(lineFeed) ? lines(message) : [message];
+}
+
+function* lines(message: ArrayBuffer): Generator<ArrayBuffer> {
   const bytes = new Uint8Array(message);
-  if (!bytes.includes(lineFeed)) return [message];
-  const parts: ArrayBuffer[] = [];
   for (let from = 0; from < bytes.length; ) {
     const found = bytes.indexOf(lineFeed, from);
     const end = found === -1 ? bytes.length : found;
-    parts.push(message.slice(from, end));
+    yield message.slice(from, end);
     from = end + 1;
   }
-  return parts;
 }

@@ -6,10 +6,15 @@
  * breaks between its parts, which separate replies here.
  */
 
+import { unsubscribes } from './codes.ts';
+
 /** Of the first field behind the fixed part. A room name, an id and an offset contain no quote. */
 const dataField = ',"data":';
 const fromField = ',"from":"';
 const atField = ',"at":';
+
+/** The first fields. */
+const head = /^\{"type":"message","room":"([^"\\\s]*)"(?:,"offset":(\d{1,16}))?/;
 
 /** The text of a publication. The offset is that of the frame. */
 export function publicationOf(frame: Uint8Array): string {
@@ -18,25 +23,38 @@ export function publicationOf(frame: Uint8Array): string {
 
 /** The push of a publication to a member of its room. */
 export function publicationPush(frame: Uint8Array): string {
-  const { room, publication } = cut(Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString());
+  const { room, publication, lost } = cut(Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString());
+  if (lost) return JSON.stringify({ push: { channel: room, unsubscribe: unsubscribes.gap } });
   return `{"push":{"channel":"${room}","pub":${publication}}}`;
 }
 
+interface Cut {
+  room: string;
+  publication: string;
+  /** It is no message, and has no place in a history. */
+  lost: boolean;
+}
+
 /** `{"type":"message","room":R,"offset":N or "id":I,"data":D,"from":F,"at":T,"key":K}`; `from` and `key` may be missing. */
-function cut(text: string): { room: string; publication: string } {
+function cut(text: string): Cut {
+  const [, room = '', offset] = head.exec(text) ?? [];
+  const position = offset === undefined ? '' : `,"offset":${Number(offset)}`;
   const dataAt = text.indexOf(dataField);
-  const { room, offset } = JSON.parse(`${text.slice(0, dataAt)}}`) as { room: string; offset?: number };
   // A string contains no quote without a backslash before it. So no string contains a field, and the last one is the right one:
   // only `key` follows.
   const atAt = text.lastIndexOf(atField);
   const at = Number.parseInt(text.slice(atAt + atField.length), 10);
+  // It comes from no node, but from somebody else at Redis. In a history it keeps its place: a client that subscribes again
+  // would get the same once more.
+  if (room === '' || dataAt === -1 || atAt < dataAt || Number.isNaN(at)) {
+    return { room, publication: `{"data":null${position}}`, lost: offset === undefined };
+  }
   // Behind the data of an object with a field `from` stands its brace.
   const fromAt = text.charCodeAt(atAt - 1) === quote ? text.lastIndexOf(fromField, atAt) : -1;
   const hasFrom = fromAt > dataAt;
   const data = oneLine(text.slice(dataAt + dataField.length, hasFrom ? fromAt : atAt));
   const info = hasFrom ? `,"info":{"user":${text.slice(fromAt + fromField.length - 1, atAt)},"client":""}` : '';
-  const position = offset === undefined ? '' : `,"offset":${offset}`;
-  return { room, publication: `{"data":${data}${info}${position},"time":${at}}` };
+  return { room, publication: `{"data":${data}${info}${position},"time":${at}}`, lost: false };
 }
 
 const quote = 0x22;

@@ -180,6 +180,26 @@ describe('a store that has lost the blocks', () => {
     expect([lost, blocks.has('ann'), blocks.has('cid')]).toEqual([[1], true, true]);
   });
 
+  test('and has an older state of them: the node knows those that are missing there, and says so once', async () => {
+    const { blocks, lost, look } = told();
+    await look('1.5/9.5', 'ann');
+    await look('1.5/10.70', 'ann', 'bob');
+    await look('1.5/10.9', 'ann');
+    await look('1.5/10.9', 'ann');
+    expect([lost, blocks.has('ann'), blocks.has('bob')]).toEqual([[1], true, true]);
+  });
+
+  test('and gets one of them again: from then on it lasts as the store says', async () => {
+    const { blocks, look } = told();
+    await look('1.1/1.1', 'ann', 'bob');
+    await look('');
+    blocks.take({ user: 'ann', forMs: 1_000, before: '', after: '2.1/2.1' });
+    await look('2.1/2.2', 'bob');
+    await look('2.1/2.3');
+    await vi.advanceTimersByTimeAsync(1_001);
+    expect([blocks.has('ann'), blocks.has('bob')]).toEqual([false, false]);
+  });
+
   test('a block that was ended is not lost, nor one that is over', async () => {
     const { blocks, lost, look } = told();
     await look('1/1', 'ann', 'bob');

@@ -167,3 +167,32 @@ test('joins of several users come as one push each, without the member itself', 
   expect(lines(centrifugo.encode({ type: 'join', room: 'r', members }))).toEqual([a, b, c]);
   expect(lines(centrifugo.joinOfOthers({ type: 'join', room: 'r', members })(1))).toEqual([a, c]);
 });
+
+test.each([
+  ['no JSON at all', 'garbage', { channel: '', unsubscribe: { code: 2500, reason: 'insufficient state' } }],
+  [
+    'cut off, in a plain room',
+    '{"type":"message","room":"a","id":"x","da',
+    { channel: 'a', unsubscribe: { code: 2500 } },
+  ],
+  [
+    'without a time, in a plain room',
+    '{"type":"message","room":"a","data":1}',
+    { channel: 'a', unsubscribe: { code: 2500 } },
+  ],
+  [
+    'cut off, in a history',
+    '{"type":"message","room":"a","offset":7,"data":{',
+    { channel: 'a', pub: { offset: 7, data: null } },
+  ],
+])('a frame at Redis that is no message (%s) ends no node: members are told of its place', (_, text, push) => {
+  expect(JSON.parse(publicationPush(Buffer.from(text)))).toMatchObject({ push });
+  expect(JSON.parse(publicationOf(Buffer.from(text)))).toMatchObject({ data: null });
+});
+
+test('lines are cut one by one, as they are asked for', () => {
+  const message = Uint8Array.from(Buffer.from(`{"id":1}\n{}${'\n'.repeat(100_000)}`)).buffer;
+  const parts = centrifugo.split?.(message)[Symbol.iterator]() as Iterator<ArrayBuffer>;
+  expect(Array.isArray(centrifugo.split?.(message))).toBe(false);
+  expect([parts.next(), parts.next()].map(({ value }) => Buffer.from(value).toString())).toEqual(['{"id":1}', '{}']);
+});
