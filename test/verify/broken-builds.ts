@@ -65,10 +65,10 @@ export const brokenBuilds: BrokenBuild[] = [
         file: 'redis/connection/connection.js',
         place: `            if (error !== undefined)
                 return;
-            const unfit = whyUnfit(String(info));`,
+            const unfit = whyUnfit(String(info), this.isSharded);`,
         change: `            this.#options.onMasterConfirmed?.();
             return;
-            const unfit = whyUnfit(String(info));`,
+            const unfit = whyUnfit(String(info), this.isSharded);`,
       },
       { file: 'redis/connection/connection.js', place: 'if (notMaster.test(message))', change: 'if (false)' },
       { file: 'redis/backplane.js', place: "if (message.includes('STALE')", change: 'if (false' },
