@@ -71,7 +71,7 @@ export const brokenBuilds: BrokenBuild[] = [
             const unfit = whyUnfit(String(info), this.isSharded);`,
       },
       { file: 'redis/connection/connection.js', place: 'if (notMaster.test(message))', change: 'if (false)' },
-      { file: 'redis/backplane.js', place: "if (message.includes('STALE')", change: 'if (false' },
+      { file: 'redis/backplane.js', place: "if (!error.message.includes('STALE')", change: 'if (true' },
     ),
   },
 ];
