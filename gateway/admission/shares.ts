@@ -3,8 +3,8 @@
  *
  * The library hands over everything that a client has sent at once, up to half a megabyte, and cannot be told to stop. So when
  * the requests of a turn have taken their time, the others wait where they are, and connections take turns with a few requests
- * each. A publish also waits while its connection has as many publishes under way as there are places left: whoever floods takes half of
- * them, two take a third each, and those who publish now and then always find one.
+ * each. A publish also waits while its connection has as many publishes under way as there are places left: whoever floods takes
+ * half of them, two take a third each, and those who publish now and then always find one.
  *
  * It knows neither requests nor rooms: gateway/connection/inbox.ts keeps what waits.
  */

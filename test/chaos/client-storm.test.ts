@@ -3,7 +3,7 @@
  * make more than 150 handshakes in one second, whether they had been connected for long or had just come.
  */
 import { expect, test } from 'vitest';
-import { connect, type Gap } from '../../shared/client/client.ts';
+import { connect } from '../../shared/client/client.ts';
 import { roomsFile } from '../integration/files.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { spawnNode } from '../support/node.ts';
@@ -12,6 +12,7 @@ import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import { startBalancer } from '../verify/balancer.ts';
 import { Sockets } from '../verify/library/sockets.ts';
+import { LibraryMember } from './library-member.ts';
 
 const count = 500;
 const roomNames = ['kept:0', 'kept:1', 'kept:2', 'kept:3', 'kept:4'];
@@ -43,27 +44,6 @@ class Lateness {
   }
 }
 
-class Member {
-  readonly faults: string[] = [];
-  readonly told: unknown[] = [];
-  readonly gaps: Gap[] = [];
-  readonly sockets = new Sockets({ misbehaved: (what) => this.faults.push(what), asked: () => undefined });
-  readonly room;
-
-  constructor(url: string, token: string, room: string) {
-    const client = connect(url, { token, WebSocket: this.sockets.WebSocket });
-    onCleanup(() => client.close());
-    this.room = client.room(room);
-    this.room.on('message', ({ data }) => this.told.push(data));
-    this.room.on('gap', (gap) => this.gaps.push(gap));
-    this.room.subscribe().catch((error: Error) => this.faults.push(error.message));
-  }
-
-  get isIn(): boolean {
-    return this.room.state === 'joined' && this.sockets.open === 1;
-  }
-}
-
 /** Three nodes behind a balancer, which uses only the first one until `open`. */
 async function threeNodes() {
   const redis = await ownRedis();
@@ -80,11 +60,11 @@ async function threeNodes() {
   return { first, second, url: balancer.url, open: () => add(second, third) };
 }
 
-async function gather(url: string): Promise<Member[]> {
-  const members: Member[] = [];
+async function gather(url: string): Promise<LibraryMember[]> {
+  const members: LibraryMember[] = [];
   while (members.length < count) {
     const token = await mintToken({ sub: `user-${members.length}` });
-    members.push(new Member(url, token, roomNames[members.length % roomNames.length] ?? ''));
+    members.push(new LibraryMember(url, token, roomNames[members.length % roomNames.length] ?? ''));
     if (members.length % atOnce > 0) continue;
     await until(() => members.every(({ isIn }) => isIn), deadlineMs, `${members.length} members are in`);
   }

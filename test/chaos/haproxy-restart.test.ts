@@ -5,7 +5,7 @@
  * The same for a few sockets, and the hard stop of a reload: test/protocol/haproxy-servers.test.ts.
  */
 import { expect, test } from 'vitest';
-import { connect, type Gap } from '../../shared/client/client.ts';
+import { connect } from '../../shared/client/client.ts';
 import { roomsFile } from '../integration/files.ts';
 import { type Haproxy, startHaproxy } from '../protocol/haproxy.ts';
 import { onCleanup } from '../support/cleanup.ts';
@@ -13,31 +13,11 @@ import { spawnNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import { Sockets } from '../verify/library/sockets.ts';
+import { LibraryMember } from './library-member.ts';
 
 const count = 200;
 const room = 'kept:room';
 const deadlineMs = 30_000;
-
-class Member {
-  readonly faults: string[] = [];
-  readonly told: unknown[] = [];
-  readonly gaps: Gap[] = [];
-  readonly sockets = new Sockets({ misbehaved: (what) => this.faults.push(what), asked: () => undefined });
-  readonly room;
-
-  constructor(url: string, token: string) {
-    const client = connect(url, { token, WebSocket: this.sockets.WebSocket });
-    onCleanup(() => client.close());
-    this.room = client.room(room);
-    this.room.on('message', ({ data }) => this.told.push(data));
-    this.room.on('gap', (gap) => this.gaps.push(gap));
-    this.room.subscribe().catch((error: Error) => this.faults.push(error.message));
-  }
-
-  get isIn(): boolean {
-    return this.room.state === 'joined' && this.sockets.open === 1;
-  }
-}
 
 /** 200 members of a room behind HAProxy, and a publisher to it that numbers its messages. */
 async function listening() {
@@ -49,7 +29,7 @@ async function listening() {
   const haproxy = await startHaproxy(node);
   const url = `ws://127.0.0.1:${haproxy.port}/ws`;
   const tokens = await Promise.all(Array.from({ length: count }, (_, index) => mintToken({ sub: `user-${index}` })));
-  const members = tokens.map((token) => new Member(url, token));
+  const members = tokens.map((token) => new LibraryMember(url, token, room));
   await until(() => members.every(({ isIn }) => isIn), deadlineMs, 'all members are in');
   const { WebSocket } = new Sockets({ misbehaved: () => undefined, asked: () => undefined });
   const client = connect(url, { token: await mintToken({ sub: 'publisher' }), WebSocket });

@@ -106,8 +106,7 @@ describe.each(faults)('keys of rooms: %s', (fault) => {
       }
       await bob.close();
       if (fate === 'lives') await ann.close();
-      // Who was in a room is lost with its `:nodes`, until somebody enters: its end is not told (docs/operations.md).
-      for (const room of [...rooms, 'k:other'].filter((each) => each !== 'k:nodes')) {
+      for (const room of [...rooms, 'k:other']) {
         await until(
           () => receiver.story(room).at(-1) === 'room.vacated',
           2 * rightAgainMs,

@@ -47,7 +47,7 @@ export class RedisOccupancy implements OccupancyStore {
   async vacate(room: string, inDoubt: boolean): Promise<void> {
     const { leases } = this.#parts;
     leases.requireLife();
-    await this.#write(room, leases.name, inDoubt ? 'doubt' : '0');
+    await this.#remove(room, leases.name, inDoubt ? 'doubt' : '0');
     await leases.leave(mark + room);
   }
 
@@ -58,10 +58,14 @@ export class RedisOccupancy implements OccupancyStore {
 
   /** The lease has expired. */
   async reap(lease: string, room: string): Promise<void> {
-    await this.#write(room, lease, 'reaped', this.#parts.names.leaseRooms(lease));
+    await this.#remove(room, lease, 'reaped');
   }
 
-  /** Returns the leases in the room. `index`: of an expired lease. */
+  async #remove(room: string, lease: string, state: '0' | 'doubt' | 'reaped'): Promise<void> {
+    await this.#write(room, lease, state, this.#parts.names.leaseRooms(lease));
+  }
+
+  /** Returns the leases in the room. `index`: of the lease. */
   async #write(
     room: string,
     lease: string,
