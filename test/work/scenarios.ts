@@ -20,7 +20,7 @@ const burst = 32;
 const bursts = 100;
 const publishedBursts = 20;
 const backendConnections = 16;
-const attempts = 8;
+const attempts = 3;
 
 export const scenarios: Scenario[] = [
   {

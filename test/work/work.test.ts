@@ -18,7 +18,13 @@ afterAll(() => {
   if (writes) writeBudget(counted);
 });
 
-test.each(scenarios)('$name: within its budget for each $unit', async (scenario) => {
+/**
+ * What V8 compiles, and when, differs from process to process, and can add a tenth to the heap: a test that fails is tried with
+ * another node. More work fails with each of them (test/work/slips.test.ts).
+ */
+const otherNodes = { retry: writes ? 0 : 2 };
+
+test.each(scenarios)('$name: within its budget for each $unit', otherNodes, async (scenario) => {
   const budget = readBudget()[scenario.name] ?? {};
   const isGood = (counts: object) => !writes && overBudget(counts, budget).length === 0;
   const counts = await least(scenario, await Stage.set(), isGood);
@@ -29,14 +35,18 @@ test.each(scenarios)('$name: within its budget for each $unit', async (scenario)
 /** These begin rooms and connections before they are counted: what is left are messages. */
 const ofMessages = scenarios.filter(({ unit }) => unit === 'delivery' || unit === 'publish');
 
-test.each(ofMessages)('$name: within the same budget with a webhook, whose receiver hangs', async (scenario) => {
-  const receiver = await new WebhookReceiver().start();
-  receiver.answer = () => 'never';
-  const budget = readBudget()[scenario.name] ?? {};
-  const stage = await Stage.set(undefined, receiver.settings);
-  const counts = await least(scenario, stage, (each) => overBudget(each, budget).length === 0);
-  expect(overBudget(counts, budget)).toEqual([]);
-});
+test.each(ofMessages)(
+  '$name: within the same budget with a webhook, whose receiver hangs',
+  otherNodes,
+  async (scenario) => {
+    const receiver = await new WebhookReceiver().start();
+    receiver.answer = () => 'never';
+    const budget = readBudget()[scenario.name] ?? {};
+    const stage = await Stage.set(undefined, receiver.settings);
+    const counts = await least(scenario, stage, (each) => overBudget(each, budget).length === 0);
+    expect(overBudget(counts, budget)).toEqual([]);
+  },
+);
 
 test('the budget has no scenario that is gone', () => {
   if (!writes) expect(Object.keys(readBudget()).sort()).toEqual(scenarios.map(({ name }) => name).sort());

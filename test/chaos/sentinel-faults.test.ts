@@ -4,13 +4,13 @@
  */
 import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { outcome, publication } from '../contract/recorder.ts';
+import { deadlineMs, redisNode } from '../contract/redis-node.ts';
 import { capturedLog } from '../support/captured-log.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
 import { masterName, sentinelStack } from '../support/sentinels.ts';
 import { until } from '../support/until.ts';
-import { outcome, publication } from './recorder.ts';
-import { deadlineMs, redisNode } from './redis-node.ts';
 
 const stack = await sentinelStack();
 const [one, two] = stack.sentinels.map(({ port }) => `127.0.0.1:${port}`);

@@ -6,14 +6,14 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { expect, test } from 'vitest';
+import { metric } from '../integration/admin.ts';
+import { roomsFile, selfSigned } from '../integration/files.ts';
+import { randomRoom, tokenOf } from '../integration/people.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { connectWelcomed } from '../support/client.ts';
 import { startNode } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
 import { until } from '../support/until.ts';
-import { metric } from './admin.ts';
-import { roomsFile, selfSigned } from './files.ts';
-import { randomRoom, tokenOf } from './people.ts';
 
 const { certificate, key } = selfSigned();
 

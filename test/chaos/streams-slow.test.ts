@@ -3,12 +3,12 @@
  * lost silently.
  */
 import { expect, test } from 'vitest';
+import { metric } from '../integration/admin.ts';
+import { roomsFile } from '../integration/files.ts';
+import { enter, randomRoom, tokenOf } from '../integration/people.ts';
 import { EventStream } from '../support/event-stream.ts';
 import { startNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
-import { metric } from './admin.ts';
-import { roomsFile } from './files.ts';
-import { enter, randomRoom, tokenOf } from './people.ts';
 
 const maxBufferedBytes = 262_144;
 const messageBytes = 12_000;
