@@ -144,6 +144,7 @@ describe('Redis', () => {
     const { redis, node, rest, watcher } = await cluster(2, 'a');
     const mine = users(node, 5);
     await node.store.change('a', mine, []);
+    await until(() => watcher.story('a').length === 5, 5_000, 'the joins are told');
     await redis.pause();
     const refused = async () => (await outcome(node.store.change('a', [], []))) === 'unavailable';
     await until(refused, 10_000, 'the node has given it up');
