@@ -90,7 +90,10 @@ export interface KeptMessage {
   frame: Uint8Array;
 }
 
-/** Users joined or left a room. `recount`: its users were counted again; some `join` or `leave` may never have been sent. */
+/**
+ * Users joined or left a room. `recount`: its members and the count of its users disagreed, and were counted again. Members of
+ * any node may be missing, and some `join` or `leave` may never have been sent.
+ */
 export type PresenceUpdate = JoinLeaveFrame | { type: 'recount'; room: string };
 
 /** What a backplane calls: synchronously, but never within a call to the backplane. */

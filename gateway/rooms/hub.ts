@@ -251,7 +251,10 @@ export class Hub implements BackplaneListener {
 
   presence(update: PresenceUpdate): void {
     if (update.type !== 'recount') this.#presence.changed(update);
-    else this.#missedPresence(this.#rooms.get(update.room));
+    else {
+      this.#missedPresence(this.#rooms.get(update.room));
+      this.#presence.recounted(update.room);
+    }
   }
 
   roundTrip(seconds: number): void {

@@ -101,6 +101,11 @@ export class Presence implements PresenceListener {
     if (room !== undefined) room.changesSeen++;
   }
 
+  /** The members of the room and the count of its users disagreed: those of this node may be missing in the store. */
+  recounted(name: string): void {
+    this.#rooms.get(name)?.syncAfter(0);
+  }
+
   /**
    * The connection has joined the room, or its identity has changed. `info`: in place of that of its identity. A brief
    * connection without a user is not present: nothing tells that the next one is of the same client.

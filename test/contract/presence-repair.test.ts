@@ -9,8 +9,9 @@ import { describe, expect, test } from 'vitest';
 import type { Present } from '../../gateway/backplane/presence.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { ownRedis } from '../support/own-redis.ts';
+import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';
-import { type PresenceNode, redisNode } from './presence-node.ts';
+import { type PresenceNode, quiet, redisNode } from './presence-node.ts';
 import { outcome } from './recorder.ts';
 import { redisClient } from './redis-node.ts';
 
@@ -70,6 +71,17 @@ describe('a key is deleted', () => {
     expect(await counts(one)).toEqual([10, 5]);
     await one.fence();
     expect(one.recounts('a')).toBe(1);
+  });
+
+  test('that of members, in a room that announces nobody: the nodes are told all the same', async () => {
+    const { admin, prefix, redis } = await cluster();
+    const node = await redisNode(redis.url, prefix).start(quiet);
+    const mine = users(node, 7);
+    await node.store.change(quiet, mine, []);
+    await admin.del(`${prefix}:{${quiet}}:members`);
+    await node.page(quiet);
+    await until(() => node.recounts(quiet) === 1, 5_000, 'the node is told');
+    expect(node.story(quiet)).toEqual([]);
   });
 
   test('that of how many are counted, or it has expired: nobody is told anything, as nothing is wrong', async () => {

@@ -1,13 +1,14 @@
 -- Behind outbox/tell.lua and room.lua: adds and removes members of one node. Announces on the room's channel which users joined
 -- and left, and tells the backend. One step: each is announced once, and a write of unknown outcome can be repeated.
 -- KEYS[4] the outbox, if ARGV[12] is not ''.
--- ARGV[1] the channel, '': announce nothing; ARGV[2] the room; ARGV[3] the header of the envelopes.
+-- ARGV[1] the channel; ARGV[2] the room; ARGV[3] the header of the envelopes.
 -- ARGV[4], ARGV[5] a range for ZRANGEBYLEX, '': none. Its members are removed, unless they are among those who entered.
 -- ARGV[6] remove only members of this life, '': of any; ARGV[7] scan at most so many members; ARGV[8] remove about so many
 -- bytes.
 -- ARGV[9] 1: if users and members disagree, recount at most ARGV[10] members; ARGV[11] lifetime of the note on that, ms.
 -- ARGV[12] types of events that are told, '': none; ARGV[13] prefix of their ids; ARGV[14] events kept.
--- ARGV[15] number of those who entered; these follow, then those who left.
+-- ARGV[15] 1: announce who joined and left, 0: only that members may be missing.
+-- ARGV[16] number of those who entered; these follow, then those who left.
 -- Returns the last scanned member if the range is not finished, else ''; members removed from the range; frames published;
 -- 1 if there is more to recount, else 0; events that were lost, and why.
 local verifies, most = ARGV[9] == '1', tonumber(ARGV[10])
@@ -108,7 +109,7 @@ local stoppedAt, removed = '', 0
 
 local function run()
   local isDoubtful = verifies and not isConsistent and recount()
-  local first, entered, kept = 16, tonumber(ARGV[15]), {}
+  local first, entered, kept = 17, tonumber(ARGV[16]), {}
   for index = first, first + entered - 1 do
     kept[ARGV[index]] = true
     if redis.call('ZADD', members, 0, ARGV[index]) == 1 then change(ARGV[index], 1) end
@@ -140,10 +141,12 @@ local function run()
     tell_all('member.left', false)
   end
   if usersBefore and changes > 0 then usersBefore = -1 end
-  if ARGV[1] ~= '' and not usersBefore then
+  if not usersBefore then
     if isDoubtful then publish('{"type":"recount","room":"' .. ARGV[2] .. '"}') end
-    announce('join', true)
-    announce('leave', false)
+    if ARGV[15] == '1' then
+      announce('join', true)
+      announce('leave', false)
+    end
     if publishRefusal then usersBefore, upTo = -1, theEnd end
   end
 

@@ -207,13 +207,14 @@ export class RedisPresence implements PresenceStore {
   async #run(room: string, { entered = [], left = [], range, verifies = false }: Changes) {
     const keys = this.#keys(room);
     const header = this.#envelopes.presenceHeader(Date.now());
-    const announcing = [this.#options.announces(room) ? this.#names.channel(room) : '', room, header];
+    const announcing = [this.#names.channel(room), room, header];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxScanned, maxBatchBytes];
     const counting = [verifies ? 1 : 0, maxRecounted, countedTtlMs];
     const { outbox, tells } = this.#options;
     const telling = (tells?.(room) ? outbox?.telling('member.joined', 'member.left') : undefined) ?? tellNothing;
     const all = [...keys, ...telling.keys];
-    const changed = [entered.length, ...entered, ...left];
+    const announces = this.#options.announces(room) ? 1 : 0;
+    const changed = [announces, entered.length, ...entered, ...left];
     const rest = [...announcing, ...within, ...counting, ...telling.words, ...changed];
     const reply = await this.#evaluate(room, changeScript, all, rest);
     const [stoppedAt, removed, frames, more, dropped, refusal] = listOf(reply);

@@ -149,6 +149,19 @@ test('a failed write that takes effect much later is corrected within two minute
   expect(await present('a')).toEqual(['bob']);
 });
 
+test('when the users of a room were counted again, this node enters its own members again at once', async () => {
+  const { enter, present, presence, store } = await startNode();
+  for (const room of ['a', 'count']) {
+    enter(room, 'ann');
+    await vi.advanceTimersByTimeAsync(1_000);
+    await store.change(room, [], [{ connection: 'ann', user: 'ann', info: undefined }]);
+    presence.recounted(room);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(await present(room)).toEqual(['ann']);
+  }
+  presence.recounted('nobody');
+});
+
 test('a room that became empty and is entered again gets no write of its predecessor', async () => {
   const { enter, present, presence } = await startNode();
   enter('count', 'ann');
