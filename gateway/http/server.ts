@@ -6,10 +6,10 @@
  */
 import type { BlockList } from 'node:net';
 import type { Admission } from '../admission/admission.ts';
-import { centrifugo } from '../protocol/centrifugo/dialect.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { PublishToTopic } from '../rooms/fanout.ts';
 import { type Application, Applications, type CertificateFiles } from './applications.ts';
+import { webSocketDialects, webSocketPath } from './centrifugo/endpoint.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Compression, type CompressionSettings } from './deflate/compression.ts';
@@ -37,8 +37,8 @@ import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
 const retryAfterSeconds = 5;
-/** Where its SDKs connect by default. */
-const centrifugoPath = '/connection/websocket';
+/** Those that a client may choose. The first one is for a client that chooses none. */
+type DialectsOf = (request: HandshakeRequest) => readonly Dialect[];
 
 /** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends FallbackSettings, CompressionSettings {
@@ -154,8 +154,9 @@ export class Server {
   }
 
   #routes(application: Application<UwsApp>): void {
-    const { config, demo, dialects } = this.#parts;
+    const { config, demo } = this.#parts;
     const { app } = application;
+    const dialects = () => this.#parts.dialects;
     app
       .ws<UserData>('/ws', this.#endpoint(application, dialects))
       // Called with 1 when a client is accepted, before it has sent anything, and with -1 when it is gone.
@@ -175,8 +176,8 @@ export class Server {
       });
     if (config.centrifugo) {
       app
-        .ws<UserData>(centrifugoPath, this.#endpoint(application, [centrifugo]))
-        .any(centrifugoPath, (res, req) => this.#noHandshake(res, req, [centrifugo]));
+        .ws<UserData>(webSocketPath, this.#endpoint(application, webSocketDialects))
+        .any(webSocketPath, (res, req) => this.#noHandshake(res, req, webSocketDialects));
     }
     if (demo === undefined) return;
     for (const path of demo.paths) {
@@ -187,8 +188,8 @@ export class Server {
     }
   }
 
-  /** A path for WebSockets. A client may choose one of `dialects`. */
-  #endpoint(application: Application<UwsApp>, dialects: readonly Dialect[]): WebSocketBehavior<UserData> {
+  /** A path for WebSockets. */
+  #endpoint(application: Application<UwsApp>, dialects: DialectsOf): WebSocketBehavior<UserData> {
     const { config } = this.#parts;
     return {
       maxPayloadLength: 2 * config.maxMessageBytes,
@@ -208,7 +209,7 @@ export class Server {
   }
 
   /** A request that the library does not see as a handshake: it lacks at least a key of the right length. */
-  #noHandshake(res: HttpResponse, req: HttpRequest, dialects: readonly Dialect[]): void {
+  #noHandshake(res: HttpResponse, req: HttpRequest, dialects: DialectsOf): void {
     this.#guardHttp(res, () => {
       const request = readRequest(req);
       this.#refuse(res, request, this.#refusalOf(request, dialects));
@@ -225,7 +226,7 @@ export class Server {
 
   #upgrade(
     application: Application,
-    dialects: readonly Dialect[],
+    dialects: DialectsOf,
     res: HttpResponse,
     req: HttpRequest,
     context: us_socket_context_t,
@@ -239,7 +240,7 @@ export class Server {
       return;
     }
     const request = readRequest(req);
-    const handshake = readHandshake(request, config, dialects);
+    const handshake = readHandshake(request, config, dialects(request));
     if ('status' in handshake) {
       this.#refuse(res, request, handshake);
       return;
@@ -302,8 +303,8 @@ export class Server {
     new Exchange(res, request).answer(refusalAnswer(refusal));
   }
 
-  #refusalOf(request: HandshakeRequest, dialects: readonly Dialect[]): HandshakeRefusal {
-    const handshake = readHandshake(request, this.#parts.config, dialects);
+  #refusalOf(request: HandshakeRequest, dialects: DialectsOf): HandshakeRefusal {
+    const handshake = readHandshake(request, this.#parts.config, dialects(request));
     if ('status' in handshake) return handshake;
     return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
   }
