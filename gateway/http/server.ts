@@ -8,15 +8,23 @@ import type { BlockList } from 'node:net';
 import type { Admission } from '../admission/admission.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { PublishToTopic } from '../rooms/fanout.ts';
-import { type Application, Applications, type CertificateFiles } from './applications.ts';
+import { type Application, Applications, certificateFiles } from './applications.ts';
+import { Emulation, type EmulationParts } from './centrifugo/emulation.ts';
 import { webSocketDialects, webSocketPath } from './centrifugo/endpoint.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Compression, type CompressionSettings } from './deflate/compression.ts';
 import { Descriptors } from './descriptors.ts';
 import { Exchange } from './exchange.ts';
-import { Fallback, type FallbackRequest, type FallbackSettings } from './fallback/fallback.ts';
-import { type HandshakeRefusal, type HandshakeRequest, readHandshake } from './handshake.ts';
+import { Fallback, type FallbackHandler, type FallbackRequest, type FallbackSettings } from './fallback/fallback.ts';
+import {
+  busy,
+  type DialectsOf,
+  type HandshakeRefusal,
+  type HandshakeRequest,
+  readHandshake,
+  refusalAnswer,
+} from './handshake.ts';
 import {
   guarded,
   type HttpRequest,
@@ -36,9 +44,6 @@ import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
-const retryAfterSeconds = 5;
-/** Those that a client may choose. The first one is for a client that chooses none. */
-type DialectsOf = (request: HandshakeRequest) => readonly Dialect[];
 
 /** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends FallbackSettings, CompressionSettings {
@@ -61,7 +66,7 @@ export interface Pages {
   answer(path: string, request: HandshakeRequest): Promise<Answer>;
 }
 
-export interface ServerParts extends WebSocketParts {
+export interface ServerParts extends WebSocketParts, EmulationParts {
   config: ServerSettings;
   admission: Admission;
   /** Those that a client may choose. The first one is for a client that chooses none. */
@@ -79,6 +84,8 @@ export class Server {
   readonly #compression: Compression;
   readonly #webSockets: WebSockets;
   readonly #fallback: Fallback;
+  /** Clients of Centrifugo's protocol without WebSockets. */
+  readonly emulation: Emulation;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   #listening: Listening | undefined;
   #draining = false;
@@ -97,6 +104,7 @@ export class Server {
       },
     });
     this.#fallback = new Fallback(parts);
+    this.emulation = new Emulation(parts);
     const library = {
       plain: plainApp,
       tls: tlsApp,
@@ -108,7 +116,7 @@ export class Server {
 
   /** Open event streams. */
   get streams(): number {
-    return this.#fallback.streams;
+    return this.#fallback.streams + this.emulation.size;
   }
 
   /** Polls without an answer yet. */
@@ -164,12 +172,6 @@ export class Server {
       .any('/ws', (res, req) => this.#noHandshake(res, req, dialects))
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
-      .any('/rooms/:room/events', (res, req) =>
-        this.#guardHttp(res, () => this.#fallback.events(res, this.#fallbackRequest(res, req))),
-      )
-      .any('/rooms/:room/messages', (res, req) =>
-        this.#guardHttp(res, () => this.#fallback.messages(res, this.#fallbackRequest(res, req))),
-      )
       .any('/*', (res, req) => {
         const missing = textAnswer('404 Not Found', 'Not found. The WebSocket endpoint is /ws.');
         new Exchange(res, readRequest(req)).answer(missing);
@@ -179,6 +181,8 @@ export class Server {
         .ws<UserData>(webSocketPath, this.#endpoint(application, webSocketDialects))
         .any(webSocketPath, (res, req) => this.#noHandshake(res, req, webSocketDialects));
     }
+    const emulated = config.centrifugo ? this.emulation.routes : [];
+    for (const [path, handle] of [...this.#fallback.routes, ...emulated]) app.any(path, this.#byHttp(handle));
     if (demo === undefined) return;
     for (const path of demo.paths) {
       app.any(path, (res, req) => {
@@ -186,6 +190,12 @@ export class Server {
         this.#page(new Exchange(res, request), demo.answer(path, request));
       });
     }
+  }
+
+  /** A path for clients without WebSockets. */
+  #byHttp(handle: FallbackHandler) {
+    return (res: HttpResponse, req: HttpRequest) =>
+      this.#guardHttp(res, () => handle(res, this.#fallbackRequest(res, req)));
   }
 
   /** A path for WebSockets. */
@@ -325,23 +335,4 @@ export class Server {
 
 function answerHealth(res: HttpResponse, req: HttpRequest): void {
   new Exchange(res, readRequest(req)).answer(textAnswer('200 OK', 'ok'));
-}
-
-function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): CertificateFiles | undefined {
-  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
-  return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
-}
-
-function busy(
-  status: string,
-  reason: HandshakeRefusal['reason'],
-  message: string,
-  seconds = retryAfterSeconds,
-): HandshakeRefusal {
-  return { status, reason, message, retryAfterSeconds: seconds };
-}
-
-function refusalAnswer({ status, message, headers, retryAfterSeconds: seconds }: HandshakeRefusal): Answer {
-  const retryAfter = seconds === undefined ? {} : { 'retry-after': String(seconds) };
-  return { ...textAnswer(status, message, { ...headers, ...retryAfter }), close: true };
 }

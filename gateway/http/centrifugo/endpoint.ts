@@ -4,8 +4,11 @@ import { centrifugoProtobuf } from '../../protocol/centrifugo/protobuf/dialect.t
 import type { Dialect } from '../../protocol/dialect.ts';
 import type { HandshakeRequest } from '../handshake.ts';
 
-/** The path by default. */
+/** The paths by default. Both responses that do not end take their commands at the last one. */
 export const webSocketPath = '/connection/websocket';
+export const streamPath = '/connection/http_stream';
+export const eventsPath = '/connection/sse';
+export const emulationPath = '/emulation';
 
 /**
  * Those that a client may choose by its subprotocol. The first one is for a client that names none: JSON, unless its URL says

@@ -100,6 +100,7 @@ class Reader {
     const bytes = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     if (kind === 'present') return '{}';
+    if (kind === 'base64') return `"${bytes.toString('base64')}"`;
     if (kind !== 'string') return jsonOf(bytes);
     if (!isUtf8(bytes)) throw new Unreadable('a string is not UTF-8');
     return JSON.stringify(bytes.toString());

@@ -5,9 +5,9 @@
 
 /**
  * `integer`: of any width, as a varint (https://protobuf.dev/programming-guides/encoding). `payload`: bytes; in JSON the text
- * of a value. `sent`: a payload that is empty where it does not come. `present`: a message whose fields do not matter.
+ * of a value. `base64`: bytes that have no such form; in JSON a string. `sent`: a payload that is empty where it does not come. `present`: a message whose fields do not matter.
  */
-export type Kind = 'integer' | 'bool' | 'string' | 'payload' | 'sent' | 'present' | Schema | ListOf | MapOf;
+export type Kind = 'integer' | 'bool' | 'string' | 'payload' | 'sent' | 'base64' | 'present' | Schema | ListOf | MapOf;
 
 /** By the name that the field has in JSON. */
 export type Schema = ReadonlyMap<string, readonly [number: number, kind: Kind]>;
@@ -138,4 +138,4 @@ export const reply = message({
 });
 
 /** What carries a command to the session of a client that cannot send on its connection. */
-export const emulation = message({ node: [1, 'string'], session: [2, 'string'], data: [3, 'string'] });
+export const emulation = message({ node: [1, 'string'], session: [2, 'string'], data: [3, 'base64'] });
