@@ -1,12 +1,9 @@
 /** Clients of Centrifugo's protocol without WebSockets: its unmodified client for JavaScript over HTTP, on one node and two. */
-import { Centrifuge, type Options } from 'centrifuge';
-import { Centrifuge as BinaryCentrifuge } from 'centrifuge/build/protobuf';
 import { beforeAll, expect, test } from 'vitest';
-import { onCleanup } from '../support/cleanup.ts';
 import type { StartedNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
-import { FetchedEvents } from './centrifugo-events.ts';
+import { clientOf, connectBy, decode, encode, type Form, forms, httpOf } from './centrifugo-http.ts';
 import { have, listen, startCentrifugo, subscribe } from './centrifugo-member.ts';
 import { clusterSettings } from './cluster.ts';
 import { dataOf, join, randomRoom, tokenOf } from './people.ts';
@@ -19,41 +16,9 @@ beforeAll(async () => {
   [node, other] = await Promise.all([startCentrifugo(settings, long), startCentrifugo(settings, long)]);
 });
 
-const httpOf = ({ url }: { url: string }) => url.replace('ws', 'http').replace('/ws', '');
-const forms = ['http_stream', 'sse', 'http_stream protobuf'] as const;
-type Form = (typeof forms)[number];
-
-/** Not connected yet. `commandsTo`: the node that its commands go to. */
-function clientOf(form: Form, commandsTo: { url: string }, options: Partial<Options>, at: { url: string } = node) {
-  const [transport = 'sse'] = form.split(' ') as ['http_stream' | 'sse'];
-  const Client = form.endsWith('protobuf') ? BinaryCentrifuge : Centrifuge;
-  const client = new Client([{ transport, endpoint: `${httpOf(at)}/connection/${transport}` }], {
-    emulationEndpoint: `${httpOf(commandsTo)}/emulation`,
-    eventsource: FetchedEvents,
-    fetch: globalThis.fetch,
-    readableStream: globalThis.ReadableStream,
-    minReconnectDelay: 20,
-    maxReconnectDelay: 100,
-    ...options,
-  });
-  onCleanup(() => client.disconnect());
-  return client;
-}
-
-async function connectBy(form: Form, user: string, commandsTo: { url: string } = node, options: Partial<Options> = {}) {
-  const client = clientOf(form, commandsTo, { token: await tokenOf(user), ...options });
-  client.connect();
-  await client.ready(5_000);
-  return client;
-}
-
-const encode = (form: Form, value: unknown) => (form.endsWith('protobuf') ? Buffer.from(JSON.stringify(value)) : value);
-const decode = (form: Form, data: unknown) =>
-  form.endsWith('protobuf') ? JSON.parse(Buffer.from(data as Uint8Array).toString()) : data;
-
 test.each(forms)('by %s a client does what it does on a WebSocket, with its commands at another node', async (form) => {
   const room = randomRoom('kept:long');
-  const client = await connectBy(form, 'guest', other);
+  const client = await connectBy(form, 'guest', node, other);
   const member = await subscribe(client, room);
   const native = await join(other, 'native', room);
   for (let data = 0; data < 20; data++) {
@@ -74,7 +39,7 @@ test.each(forms)('by %s a client does what it does on a WebSocket, with its comm
 
 test.each(forms)('by %s a client that was away gets what it missed', async (form) => {
   const room = randomRoom('kept:long');
-  const client = await connectBy(form, 'guest');
+  const client = await connectBy(form, 'guest', node);
   const member = await subscribe(client, room);
   const native = await join(node, 'native', room);
   await native.publish(room, 1);
@@ -89,41 +54,44 @@ test.each(forms)('by %s a client that was away gets what it missed', async (form
   expect(member.events.slice(-1)).toEqual(['subscribed, recovered: true']);
 });
 
-test.each<Form>(['sse', 'http_stream protobuf'])('by %s pings are answered at any node, and a drain ends the stream with 3001', async (form) => {
-  const settings = clusterSettings();
-  const pinging = { ...settings, PING_INTERVAL_MS: 1_000, PONG_TIMEOUT_MS: 1_000, DRAIN_MS: 300 };
-  const [first, second] = await Promise.all([startCentrifugo(pinging), startCentrifugo(settings)]);
-  const client = clientOf(form, second, { token: await tokenOf('guest') }, first);
-  client.connect();
-  await client.ready(5_000);
-  const ends: number[] = [];
-  let pings = 0;
-  client.on('connecting', ({ code }) => {
-    ends.push(code);
-    client.disconnect();
-  });
-  // @ts-expect-error: not public; the only place where a ping can be seen.
-  const handle = client._handleServerPing.bind(client);
-  // @ts-expect-error: as above.
-  client._handleServerPing = (next: () => void) => {
-    pings++;
-    handle(next);
-  };
-  // The second ping is only sent after the pong to the first one.
-  await until(() => pings >= 2, 5_000, 'two pings come');
-  expect(ends).toEqual([]);
-  await first.stop();
-  await until(() => ends.length > 0, 5_000, 'it is told');
-  expect(ends).toEqual([3001]);
-});
+test.each<Form>(['sse', 'http_stream protobuf'])(
+  'by %s pings are answered at any node, and a drain ends the stream with 3001',
+  async (form) => {
+    const settings = clusterSettings();
+    const pinging = { ...settings, PING_INTERVAL_MS: 1_000, PONG_TIMEOUT_MS: 1_000, DRAIN_MS: 300 };
+    const [first, second] = await Promise.all([startCentrifugo(pinging), startCentrifugo(settings)]);
+    const client = clientOf(form, first, second, { token: await tokenOf('guest') });
+    client.connect();
+    await client.ready(5_000);
+    const ends: number[] = [];
+    let pings = 0;
+    client.on('connecting', ({ code }) => {
+      ends.push(code);
+      client.disconnect();
+    });
+    // @ts-expect-error: not public; the only place where a ping can be seen.
+    const handle = client._handleServerPing.bind(client);
+    // @ts-expect-error: as above.
+    client._handleServerPing = (next: () => void) => {
+      pings++;
+      handle(next);
+    };
+    // The second ping is only sent after the pong to the first one.
+    await until(() => pings >= 2, 5_000, 'two pings come');
+    expect(ends).toEqual([]);
+    await first.stop();
+    await until(() => ends.length > 0, 5_000, 'it is told');
+    expect(ends).toEqual([3001]);
+  },
+);
 
 test.each(forms)('by %s a bad token ends it with its code, and an expired one brings a new one', async (form) => {
-  const bad = clientOf(form, node, { token: 'bad' });
+  const bad = clientOf(form, node, node, { token: 'bad' });
   const ended = new Promise((resolve) => bad.on('disconnected', resolve));
   bad.connect();
   expect(await ended).toEqual({ code: 3500, reason: 'invalid token' });
   const token = await mintToken({ sub: 'guest', exp: Math.floor(Date.now() / 1000) - 60 });
-  const client = clientOf(form, node, { token, getToken: () => tokenOf('guest') });
+  const client = clientOf(form, node, node, { token, getToken: () => tokenOf('guest') });
   client.connect();
   await client.ready(5_000);
 });
@@ -138,7 +106,7 @@ const post = (path: string, body: unknown, headers: Record<string, string> = {})
 test('commands of a session that no node has are answered with 404; those of one that has ended with 204', async () => {
   const gone = await post('/emulation', { node: 'gone-0123456789', session: 'a', data: '{}' });
   expect([gone.status, await gone.json()]).toEqual([404, expect.objectContaining({ status: 404 })]);
-  const client = await connectBy('http_stream', 'guest');
+  const client = await connectBy('http_stream', 'guest', node);
   // @ts-expect-error: not public.
   const { _session: session, _node: run } = client as { _session: string; _node: string };
   const ended = await post('/emulation', { node: run, session: `${session}x`, data: '{}' });
