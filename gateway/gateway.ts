@@ -17,7 +17,7 @@ import type { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
 import { Heartbeat } from './connection/heartbeat.ts';
 import { UserConnections } from './connection/limits.ts';
-import type { Membership } from './connection/membership.ts';
+import type { Membership } from './connection/membership/membership.ts';
 import type { Transport } from './connection/transport.ts';
 import { Dashboard } from './dashboard/dashboard.ts';
 import { Demo, demoRules, rehearsal } from './demo.ts';

@@ -181,7 +181,7 @@ export class WaitingFrames {
 
 function sizeOf(request: Request | Rejected): number {
   if (request.type === 'publish') return request.data.length;
-  return request.type === 'auth' ? (request.token?.length ?? 0) : 0;
+  return 'token' in request ? (request.token?.length ?? 0) : 0;
 }
 
 /** Connections by user, oldest first. */

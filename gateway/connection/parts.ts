@@ -11,7 +11,7 @@ import type { Backpressure } from '../rooms/backpressure.ts';
 import type { Fanout } from '../rooms/fanout.ts';
 import type { Freeze } from '../rooms/freeze.ts';
 import type { RateSettings, UserConnections } from './limits.ts';
-import type { MembershipsParts } from './memberships.ts';
+import type { MembershipsParts } from './membership/memberships.ts';
 import type { SessionParts, SessionSettings } from './session.ts';
 
 /** The settings (gateway/settings.ts) that connections need. */

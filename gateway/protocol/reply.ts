@@ -26,13 +26,13 @@ export type Reply =
   | Fields<Pick<OkFrame, 'type' | 'id' | 'room' | 'epoch' | 'offset' | 'recovered' | 'duplicate' | 'expiresAt'>>
   | HistoryReply
   | PresenceReply
-  | Fields<ErrorFrame>
+  | ErrorReply
   | ExpiredReply
   | GapReply
   | JoinLeaveFrame
   | ReconnectFrame
   | Fields<SubscribedFrame>
-  | UnsubscribedFrame
+  | UnsubscribedReply
   | Fields<PongFrame>;
 
 /** The first token has expired. Only for dialects that open by a request; others learn it from the close code. */
@@ -42,6 +42,14 @@ export interface ExpiredReply {
 }
 
 export type GapReply = Fields<GapFrame>;
+
+/** What an error is, where its code leaves it open. Only some dialects have words for it. */
+export type FinerCode = 'token_expired' | 'unrecoverable' | 'not_offered';
+
+export type ErrorReply = Fields<ErrorFrame> & { finer?: FinerCode | undefined };
+
+/** `expired`: its subscription token. Only clients of dialects with such tokens can be told. */
+export type UnsubscribedReply = Omit<UnsubscribedFrame, 'reason'> & { reason: UnsubscribedFrame['reason'] | 'expired' };
 
 /** The answer to `history`. */
 export interface HistoryReply {

@@ -9,6 +9,7 @@ export type Request =
   | AuthRequest
   | SubscribeRequest
   | { type: 'unsubscribe'; id: FrameId; room: string }
+  | RenewRequest
   | PublishRequest
   | HistoryRequest
   | PresenceRequest
@@ -18,6 +19,9 @@ export type Request =
 
 /** A request for one room. */
 export type RoomRequest = Extract<Request, { room: string }>;
+
+/** Those that end a membership, or make it last. */
+export type ChangeRequest = Extract<Request, { type: 'unsubscribe' | 'renew' }>;
 
 export interface AuthRequest {
   type: 'auth';
@@ -34,6 +38,18 @@ export interface SubscribeRequest {
   room: string;
   /** Resumes after this position. */
   since: Position | undefined;
+  /** True: it becomes no member unless it gets everything since then. */
+  onlyRecovered?: boolean;
+  /** Gives the right to this room: gateway/operations/subscription-token.ts. */
+  token?: string | undefined;
+}
+
+/** A new subscription token, in place of the one of `subscribe`. */
+export interface RenewRequest {
+  type: 'renew';
+  id: FrameId;
+  room: string;
+  token: string;
 }
 
 export interface PublishRequest {

@@ -31,6 +31,7 @@ const readers: Record<string, (fields: Fields, number: number, text: string) => 
   presence_stats: (fields, number) => readPresence(fields, number, 'presence_stats', 1),
   history: readHistory,
   refresh: (fields, number) => readToken(fields, number, 'refresh'),
+  sub_refresh: readRenewal,
 };
 
 /** One command. Without a number it cannot be answered, and its rejection has no id. */
@@ -53,7 +54,7 @@ export function readCommand(text: string): Request | Rejected {
 }
 
 function readToken({ token = '' }: Fields, number: number, command: 'connect' | 'refresh'): Request | Rejected {
-  if (typeof token !== 'string') return bad(number, 'token must be a string.');
+  if (typeof token !== 'string') return badToken(number);
   const opens = command === 'connect';
   const id = writeAddress({ command, number });
   return { type: 'auth', id, token: opens && token === '' ? undefined : token, opens };
@@ -63,17 +64,26 @@ function readSubscribe(fields: Fields, number: number): Request | Rejected {
   const { channel, recover, offset = 0, epoch = '', type = 0, token = '', tf, flag = 0 } = fields;
   if (!isRoomName(channel)) return badChannel(number);
   if (type !== 0) return unsupported(number, 'a subscription of another type than stream');
-  if (token !== '') return unsupported(number, 'a subscription token');
   if (tf !== undefined) return unsupported(number, 'a filter of tags');
   if (!isNumber(flag, 0, maxNumber)) return bad(number, 'flag must be an integer from 0 to 2^32-1.');
-  if ((flag & rejectUnrecovered) !== 0) return unsupported(number, 'a subscription that is refused unless recovered');
-  const id = writeAddress({ command: 'subscribe', number });
-  if (recover !== true) return { type: 'subscribe', id, room: channel, since: undefined };
+  if (typeof token !== 'string') return badToken(number);
+  const request = {
+    ...({ type: 'subscribe', id: writeAddress({ command: 'subscribe', number }), room: channel } as const),
+    token: token === '' ? undefined : token,
+  };
+  if (recover !== true) return { ...request, since: undefined };
   if (!isOffset(offset) || !isEpoch(epoch)) return bad(number, badPosition);
-  return { type: 'subscribe', id, room: channel, since: { epoch, offset } };
+  return { ...request, since: { epoch, offset }, onlyRecovered: (flag & rejectUnrecovered) !== 0 };
 }
 
 const rejectUnrecovered = 2;
+
+function readRenewal({ channel, token = '', type = 0 }: Fields, number: number): Request | Rejected {
+  if (!isRoomName(channel)) return badChannel(number);
+  if (type !== 0) return unsupported(number, 'a subscription of another type than stream');
+  if (typeof token !== 'string') return badToken(number);
+  return { type: 'renew', id: writeAddress({ command: 'sub_refresh', number }), room: channel, token };
+}
 
 function readPublish({ channel, type = 0 }: Fields, number: number, text: string): Request | Rejected {
   if (!isRoomName(channel)) return badChannel(number);
@@ -128,6 +138,10 @@ function isEpoch(value: unknown): value is string {
 
 function badChannel(number: number): Rejected {
   return bad(number, `channel must be ${roomNameRule}.`);
+}
+
+function badToken(number: number): Rejected {
+  return bad(number, 'token must be a string.');
 }
 
 function bad(number: number | undefined, message: string): Rejected {

@@ -10,6 +10,7 @@ import type { FrameId } from '../../../shared/protocol.ts';
 export type Command =
   | 'connect'
   | 'refresh'
+  | 'sub_refresh'
   | 'subscribe'
   | 'unsubscribe'
   | 'publish'
