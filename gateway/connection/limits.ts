@@ -180,7 +180,7 @@ export class WaitingFrames {
 }
 
 function sizeOf(request: Request | Rejected): number {
-  if (request.type === 'publish') return request.data.length;
+  if ('data' in request) return request.data.length;
   return 'token' in request ? (request.token?.length ?? 0) : 0;
 }
 

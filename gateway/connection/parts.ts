@@ -3,6 +3,7 @@
  */
 import type { CloseCode } from '../../shared/codes.ts';
 import type { Shares } from '../admission/shares.ts';
+import type { Calls } from '../auth/callback/calls.ts';
 import type { AuthoriseParts } from '../operations/authorise.ts';
 import type { HistoryParts } from '../operations/history.ts';
 import type { PresenceParts } from '../operations/presence.ts';
@@ -32,6 +33,8 @@ export interface ConnectionParts
   /** Prefix of the id of every connection. */
   instance: string;
   backpressure: Backpressure;
+  /** Undefined without GATEWAY_RPC_URL. */
+  calls?: Calls | undefined;
   fanout: Fanout;
   freeze: Freeze;
   shares: Shares;

@@ -28,6 +28,7 @@ export type Reply =
   | PresenceReply
   | ErrorReply
   | ExpiredReply
+  | CallReply
   | GapReply
   | JoinLeaveFrame
   | ReconnectFrame
@@ -40,6 +41,11 @@ export interface ExpiredReply {
   type: 'expired';
   id: FrameId | undefined;
 }
+
+/** The answer of the operator's backend to a call. Only dialects with calls are told it. */
+export type CallReply =
+  | { type: 'called'; id: FrameId; data: string }
+  | { type: 'uncalled'; id: FrameId; code: number; message: string };
 
 export type GapReply = Fields<GapFrame>;
 

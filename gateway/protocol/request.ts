@@ -13,6 +13,7 @@ export type Request =
   | PublishRequest
   | HistoryRequest
   | PresenceRequest
+  | CallRequest
   | { type: 'ping'; id: FrameId | undefined }
   /** Answers the `ping` of a dialect. */
   | { type: 'pong'; id: undefined };
@@ -84,6 +85,18 @@ export interface PresenceRequest {
   limit: number;
   /** The connection id of the last member of the previous page. */
   after: string | undefined;
+}
+
+/** Something for the operator's backend to do. */
+export interface CallRequest {
+  type: 'call';
+  /** Undefined: it expects no answer. */
+  id: FrameId | undefined;
+  /** It has none. All calls of a client keep their order, as the requests for one room do. */
+  room: '';
+  method: string;
+  /** JSON text. */
+  data: string;
 }
 
 /** A message that is not a valid request, or one of an unknown type. */

@@ -13,6 +13,7 @@ import { type Command, writeAddress } from './return-address.ts';
 /** Publications in one answer to `history`, as of the original server. */
 const maxPublications = 300;
 const maxEpochCharacters = 64;
+const maxMethodCharacters = 200;
 const maxNumber = 2 ** 32 - 1;
 
 type Fields = Record<string, unknown>;
@@ -32,6 +33,7 @@ const readers: Record<string, (fields: Fields, number: number, text: string) => 
   history: readHistory,
   refresh: (fields, number) => readToken(fields, number, 'refresh'),
   sub_refresh: readRenewal,
+  rpc: (fields, number, text) => readCall(fields, writeAddress({ command: 'rpc', number }), 'rpc', text),
 };
 
 /** One command. Without a number it cannot be answered, and its rejection has no id. */
@@ -46,7 +48,7 @@ export function readCommand(text: string): Request | Rejected {
   const { id } = value;
   const names = Object.keys(value).filter((name) => name !== 'id');
   if (id === undefined && names.length === 0) return { type: 'pong', id: undefined };
-  if (id === undefined && names.includes('send')) return unsupported(undefined, 'send');
+  if (id === undefined && isObject(value.send)) return readCall(value.send, undefined, 'send', text);
   if (!isNumber(id, 1, maxNumber)) return bad(undefined, 'id must be an integer from 1 to 2^32-1.');
   const name = Object.keys(readers).find((each) => isObject(value[each]));
   if (name !== undefined) return readers[name]?.(value[name] as Fields, id, text) ?? unsupported(id, name);
@@ -88,11 +90,26 @@ function readRenewal({ channel, token = '', type = 0 }: Fields, number: number):
 function readPublish({ channel, type = 0 }: Fields, number: number, text: string): Request | Rejected {
   if (!isRoomName(channel)) return badChannel(number);
   if (type !== 0) return unsupported(number, 'a publish of another type than stream');
-  // As the client wrote it: serializing it again would change numbers.
-  const publish = scanObject(text, 'publish')?.data;
-  const data = publish === undefined ? undefined : scanObject(publish)?.data;
+  const data = dataOf(text, 'publish');
   if (data === undefined) return bad(number, 'publish needs data, nested at most 64 levels deep with its command.');
   return { type: 'publish', id: writeAddress({ command: 'publish', number }), room: channel, data, key: undefined };
+}
+
+/** JSON text, as the client wrote it: serializing it again would change numbers. Undefined: there is none, or too deep a one. */
+function dataOf(text: string, command: string): string | undefined {
+  const fields = scanObject(text, command)?.data;
+  return fields === undefined ? undefined : scanObject(fields)?.data;
+}
+
+function readCall(fields: Fields, id: string | undefined, command: string, text: string): Request | Rejected {
+  const { method = '' } = fields;
+  if (typeof method !== 'string' || method.length > maxMethodCharacters) {
+    return { ...bad(undefined, `method must be a string of at most ${maxMethodCharacters} characters.`), id };
+  }
+  const data = fields.data === undefined ? 'null' : dataOf(text, command);
+  if (data === undefined)
+    return { ...bad(undefined, 'data must be nested at most 64 levels deep with its command.'), id };
+  return { type: 'call', id, room: '', method, data };
 }
 
 function readPresence({ channel }: Fields, number: number, command: Command, limit: number): Request | Rejected {

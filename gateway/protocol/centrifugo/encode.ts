@@ -5,7 +5,7 @@
 import type { JoinLeaveFrame, Position } from '../../../shared/protocol.ts';
 import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
 import { errors, finerErrors, unsubscribes } from './codes.ts';
-import { publicationOf } from './publication.ts';
+import { oneLine, publicationOf } from './publication.ts';
 import { type Command, type ReturnAddress, readAddress } from './return-address.ts';
 import { type Fields, Payload, type Value } from './value.ts';
 
@@ -23,6 +23,8 @@ export function repliesTo(reply: Reply): Fields[] {
     case 'history':
     case 'presence':
     case 'expired':
+    case 'called':
+    case 'uncalled':
     case 'error': {
       const address = readAddress(reply.id);
       return address === undefined ? [] : [answer(reply, address)];
@@ -44,7 +46,10 @@ export function repliesTo(reply: Reply): Fields[] {
   }
 }
 
-type Answer = Extract<Reply, { type: 'welcome' | 'ok' | 'history' | 'presence' | 'expired' | 'error' }>;
+type Answer = Extract<
+  Reply,
+  { type: 'welcome' | 'ok' | 'history' | 'presence' | 'expired' | 'called' | 'uncalled' | 'error' }
+>;
 
 function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): Fields {
   switch (reply.type) {
@@ -60,6 +65,10 @@ function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): Fi
       return history(number, reply, asked);
     case 'presence':
       return presence(number, command, reply);
+    case 'called':
+      return result(number, 'rpc', { data: new Payload(oneLine(reply.data)) });
+    case 'uncalled':
+      return failed(number, { code: reply.code, message: reply.message });
     case 'expired':
       return failed(number, finerErrors.token_expired);
     case 'error': {

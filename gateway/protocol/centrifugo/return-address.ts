@@ -17,6 +17,7 @@ export type Command =
   | 'presence'
   | 'presence_stats'
   | 'history'
+  | 'rpc'
   /** A command without an answer of its own: only errors. */
   | 'other';
 
