@@ -13,35 +13,25 @@ import { Visitor } from './visitor.ts';
 
 /** Of rooms with history. */
 export const poolSize = 60;
-const perNode = { chatter: 12, renewer: 2, expirer: 2, slow: 1, stream: 3, poller: 2, backend: 1 };
+const perNode = { chatter: 12, renewer: 2, expirer: 2, slow: 1, stream: 3, poller: 2, backend: 1, wanderer: 1 };
 const rights = { '*': ['subscribe', 'publish', 'history', 'presence'] };
+const roomsPerWalk = 40;
 const floodBytes = 12_000;
 const floodMessages = 100;
 
-type Act = (node: SpawnedNode) => Promise<void>;
+/** `enter` connects. Who is still connected at the end of the act, however it ends, is cut. */
+type Act = (node: SpawnedNode, enter: (token: string) => Promise<Visitor>) => Promise<void>;
+type Enter = Parameters<Act>[1];
 
 const name = (topic: string) => `${topic}:${randomBytes(8).toString('hex')}`;
 const kept = () => `kept:${Math.floor(Math.random() * poolSize)}`;
 const stay = () => delay(100 + Math.random() * 700);
-/** Nodes remember the rates of the last 20,000 who stream or poll. */
-const regular = () => `regular:${Math.floor(Math.random() * poolSize)}`;
 const tokenFor = (seconds: number, sub = name('user')) =>
   mintToken({ sub, exp: Math.floor(Date.now() / 1000) + seconds, rooms: rights });
 
-/** A node remembers the rules of the last 40,000 rooms that were asked for. Filled here, it grows no more. */
-export async function fillRules(node: SpawnedNode): Promise<void> {
-  const visitor = await Visitor.enter(node.url, await mintToken({ sub: 'stranger' }));
-  for (let asked = 0; asked < 41_000; asked += 200) {
-    await Promise.all(
-      Array.from({ length: 200 }, () => visitor.askInVain({ type: 'subscribe', room: name('denied') })),
-    );
-  }
-  await visitor.leave('close');
-}
-
 /** Comes, talks in rooms nobody was in before, is cut, and resumes. */
-async function chatter(node: SpawnedNode): Promise<void> {
-  const visitor = await Visitor.enter(node.url, await tokenFor(600));
+async function chatter(_node: SpawnedNode, enter: Enter): Promise<void> {
+  const visitor = await enter(await tokenFor(600));
   const rooms = [name('live'), name('live'), name('plain')];
   const room = kept();
   for (const each of [...rooms, room]) await visitor.subscribe(each);
@@ -54,17 +44,17 @@ async function chatter(node: SpawnedNode): Promise<void> {
   await stay();
   const since = visitor.positions.get(room);
   await visitor.leave('cut');
-  const again = await Visitor.enter(node.url, await tokenFor(600));
+  const again = await enter(await tokenFor(600));
   await again.subscribe(room, since);
   await stay();
   await again.leave('close');
 }
 
 /** Renews its token, with a new one each time. */
-async function renewer(node: SpawnedNode): Promise<void> {
+async function renewer(_node: SpawnedNode, enter: Enter): Promise<void> {
   const user = name('user');
   const token = () => mintToken({ sub: user, exp: Math.floor(Date.now() / 1000) + 30, rooms: rights });
-  const visitor = await Visitor.enter(node.url, await token());
+  const visitor = await enter(await token());
   await visitor.subscribe(name('live'));
   for (let time = 0; time < 3; time++) {
     await stay();
@@ -74,19 +64,16 @@ async function renewer(node: SpawnedNode): Promise<void> {
 }
 
 /** Stays until its token ends. */
-async function expirer(node: SpawnedNode): Promise<void> {
-  const visitor = await Visitor.enter(node.url, await tokenFor(5));
+async function expirer(_node: SpawnedNode, enter: Enter): Promise<void> {
+  const visitor = await enter(await tokenFor(5));
   await visitor.subscribe(name('live'));
   await visitor.closed;
 }
 
 /** Does not read while its room is flooded. */
-async function slow(node: SpawnedNode): Promise<void> {
+async function slow(_node: SpawnedNode, enter: Enter): Promise<void> {
   const room = Math.random() < 0.5 ? name('plain') : kept();
-  const [reader, writer] = [
-    await Visitor.enter(node.url, await tokenFor(600)),
-    await Visitor.enter(node.url, await tokenFor(600)),
-  ];
+  const [reader, writer] = [await enter(await tokenFor(600)), await enter(await tokenFor(600))];
   await reader.subscribe(room);
   reader.pause();
   for (let sent = 0; sent < floodMessages; sent++) {
@@ -96,21 +83,34 @@ async function slow(node: SpawnedNode): Promise<void> {
   await writer.leave('close');
 }
 
+/** Looks into many rooms that nobody was in before. In ten minutes these are tens of thousands. */
+async function wanderer(_node: SpawnedNode, enter: Enter): Promise<void> {
+  const visitor = await enter(await tokenFor(600));
+  await Promise.all(
+    Array.from({ length: roomsPerWalk }, (_, index) => visitor.subscribe(name(index % 2 === 0 ? 'live' : 'plain'))),
+  );
+  await stay();
+  await visitor.leave('close');
+}
+
 async function stream(node: SpawnedNode): Promise<void> {
   const leaving = new AbortController();
   const room = Math.random() < 0.5 ? name('live') : kept();
-  const headers = { authorization: `Bearer ${await tokenFor(600, regular())}` };
+  const headers = { authorization: `Bearer ${await tokenFor(600)}` };
   const address = `http://127.0.0.1:${node.port}/rooms/${encodeURIComponent(room)}/events`;
-  const response = await fetch(address, { headers, signal: leaving.signal });
-  if (response.status !== 200) throw new Error(`a stream got ${response.status}: ${await response.text()}`);
-  await response.body?.getReader().read();
-  await stay();
-  leaving.abort();
+  try {
+    const response = await fetch(address, { headers, signal: leaving.signal });
+    if (response.status !== 200) throw new Error(`a stream got ${response.status}: ${await response.text()}`);
+    await response.body?.getReader().read();
+    await stay();
+  } finally {
+    leaving.abort();
+  }
 }
 
 /** Half of its polls end by themselves, half are given up. */
 async function poller(node: SpawnedNode): Promise<void> {
-  const headers = { authorization: `Bearer ${await tokenFor(600, regular())}` };
+  const headers = { authorization: `Bearer ${await tokenFor(600)}` };
   const address = `http://127.0.0.1:${node.port}/rooms/${encodeURIComponent(kept())}/messages`;
   const first = await fetch(address, { headers });
   if (first.status !== 200) throw new Error(`a poll got ${first.status}: ${await first.text()}`);
@@ -142,7 +142,7 @@ async function backend(node: SpawnedNode): Promise<void> {
   await stay();
 }
 
-const acts: Record<keyof typeof perNode, Act> = { chatter, renewer, expirer, slow, stream, poller, backend };
+const acts: Record<keyof typeof perNode, Act> = { chatter, renewer, expirer, slow, stream, poller, backend, wanderer };
 
 export class Churn {
   readonly #nodes: readonly SpawnedNode[];
@@ -172,13 +172,21 @@ export class Churn {
 
   async #repeat(kind: keyof typeof perNode, node: SpawnedNode): Promise<void> {
     while (this.#goesOn) {
+      const entered: Visitor[] = [];
+      const enter = async (token: string) => {
+        const visitor = await Visitor.enter(node.url, token);
+        entered.push(visitor);
+        return visitor;
+      };
       try {
-        await acts[kind](node);
+        await acts[kind](node, enter);
         this.done.set(kind, (this.done.get(kind) ?? 0) + 1);
       } catch (error) {
         const what = `${kind}: ${(error as Error).message}`;
         this.failures.set(what, (this.failures.get(what) ?? 0) + 1);
         await stay();
+      } finally {
+        await Promise.all(entered.map((visitor) => visitor.leave('cut')));
       }
     }
   }
