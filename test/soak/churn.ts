@@ -19,9 +19,9 @@ const roomsPerWalk = 40;
 const floodBytes = 12_000;
 const floodMessages = 100;
 
-/** `enter` connects. Who is still connected at the end of the act, however it ends, is cut. */
-type Act = (node: SpawnedNode, enter: (token: string) => Promise<Visitor>) => Promise<void>;
-type Enter = Parameters<Act>[1];
+/** Brings one more client, which ends with the act at the latest. */
+type Enter = (token: string) => Promise<Visitor>;
+type Act = (node: SpawnedNode, enter: Enter) => Promise<void>;
 
 const name = (topic: string) => `${topic}:${randomBytes(8).toString('hex')}`;
 const kept = () => `kept:${Math.floor(Math.random() * poolSize)}`;
@@ -172,10 +172,10 @@ export class Churn {
 
   async #repeat(kind: keyof typeof perNode, node: SpawnedNode): Promise<void> {
     while (this.#goesOn) {
-      const entered: Visitor[] = [];
+      const visitors: Visitor[] = [];
       const enter = async (token: string) => {
         const visitor = await Visitor.enter(node.url, token);
-        entered.push(visitor);
+        visitors.push(visitor);
         return visitor;
       };
       try {
@@ -186,7 +186,7 @@ export class Churn {
         this.failures.set(what, (this.failures.get(what) ?? 0) + 1);
         await stay();
       } finally {
-        await Promise.all(entered.map((visitor) => visitor.leave('cut')));
+        await Promise.all(visitors.map((visitor) => visitor.leave('cut')));
       }
     }
   }

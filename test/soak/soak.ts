@@ -1,5 +1,5 @@
 /**
- * One run: three nodes and a Redis of its own, a warm-up, a rest, the load, and a rest. Nothing may differ between the two
+ * One run: three nodes and a Redis of its own, load, a rest, load, and a rest. Nothing may differ between the two
  * rests but what a lifetime explains; and under load nothing may grow.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -51,7 +51,10 @@ interface World {
 }
 
 /** `leaks`: deliberate ones. */
-export async function soak({ warmUpMs, runMs, mostRise }: Options, leaks: readonly Change[] = []): Promise<Outcome> {
+export async function soak(
+  { warmUpMs, sampledMs, mostRise }: Options,
+  leaks: readonly Change[] = [],
+): Promise<Outcome> {
   const world = await startWorld(changedBuild(...smallCaches, ...leaks));
   const { nodes, files } = world;
   const churn = new Churn(nodes);
@@ -62,7 +65,8 @@ export async function soak({ warmUpMs, runMs, mostRise }: Options, leaks: readon
   const before = await count(nodes, files, world.admin);
   const objects = await objectsAtRest(world);
   churn.start();
-  const samples = await sampleFor(runMs - warmUpMs, world);
+  await delay(warmUpMs);
+  const samples = await sampleFor(sampledMs, world);
   await churn.end();
   await delay(restMs);
   const left = await leftAtRest(world, before);
