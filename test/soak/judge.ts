@@ -5,7 +5,9 @@ import type { Counts, Sampled } from './sample.ts';
 const names = ['rss', 'heap', 'descriptors'] as const;
 /** At rest: memories that have a bound hold some more at one time than at another, and a node beats meanwhile. */
 const moreObjects = 60;
-const moreBytes = 100_000;
+const moreBytes = 50_000;
+/** V8 makes these for reasons of its own: their bytes count, not their number. */
+const unnamed = new Set(['string', 'number']);
 /** Clients that fail are no clients. A machine that stands still for seconds makes some. */
 const mostFailures = 0.01;
 
@@ -68,7 +70,7 @@ export function judge({ growths: rises, mostRise, leftovers: left, objects, done
 function more({ before, after }: Judged['objects']): string[] {
   const classes = grown(before, after);
   const many = classes
-    .filter(({ count }) => count > moreObjects)
+    .filter(({ count, name }) => count > moreObjects && !unnamed.has(name))
     .map(({ name, count, bytes }) => `${count} more of ${name} on the heap with nobody connected, ${bytes} bytes`);
   const bytes = sizeOf(after) - sizeOf(before);
   if (many.length > 0 || bytes <= moreBytes) return many;

@@ -59,7 +59,7 @@ export async function soak(
   const { nodes, files } = world;
   const churn = new Churn(nodes);
   churn.start();
-  await delay(warmUpMs);
+  await delay(warmUpMs / 2);
   await churn.end();
   await delay(restMs);
   const before = await count(nodes, files, world.admin);
