@@ -12,9 +12,9 @@ import type { Faults } from '../telemetry/faults.ts';
 export class Refusal extends Error {
   readonly code: ErrorCode;
 
-  /** `message` tells the caller what to do. */
-  constructor(code: ErrorCode, message: string) {
-    super(message);
+  /** `message` tells the caller what to do. `cause`: the answer of the backplane, never for a client. */
+  constructor(code: ErrorCode, message: string, cause?: Error) {
+    super(message, cause && { cause });
     this.name = 'Refusal';
     this.code = code;
   }
@@ -33,8 +33,8 @@ export function refusalOf(faults: Faults, what: string, error: unknown, retry: R
   if (error instanceof Refusal) return error;
   const { again, uncertain = 'in a moment' } = retry;
   if (error instanceof BackplaneError) {
-    const { code, message } = error;
-    return new Refusal(code, `${message}; ${again} ${code === 'unavailable' ? 'in a moment' : uncertain}.`);
+    const { cause, code, message } = error;
+    return new Refusal(code, `${message}; ${again} ${code === 'unavailable' ? 'in a moment' : uncertain}.`, cause);
   }
   faults.report(what, error);
   return new Refusal('internal', `a fault of the gateway, which is in its log; ${again} ${uncertain}.`);
