@@ -3,13 +3,16 @@
  */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { isUrlOf } from '../../shared/url.ts';
 import { mistakesOf } from '../auth/grants.ts';
 import { addressOf, type RedisAddress } from '../redis/connection/address.ts';
+import type { TopicSettings } from './kafka-source.ts';
 import type { Places } from './message.ts';
 import { readPath, readPlace } from './place.ts';
+import type { QueueSettings } from './rabbitmq-source.ts';
 import type { StreamSettings } from './stream-source.ts';
 
-export type InputSettings = StreamSettings & { places: Places };
+export type InputSettings = (StreamSettings | QueueSettings | TopicSettings) & { places: Places };
 
 const variable = 'GATEWAY_INPUTS_FILE';
 const maxInputs = 50;
@@ -52,7 +55,39 @@ const redisInput = z.strictObject({
   body: name('must be the name of a field', 200).default('data'),
 });
 
-const inputSchema = z.discriminatedUnion('kind', [redisInput], { error: 'must have "kind": "redis"' });
+const queueInput = z.strictObject({
+  ...common,
+  kind: z.literal('rabbitmq'),
+  url,
+  urlFile,
+  queue: name('must be the name of a queue', 255),
+  arguments: z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]), 'must be the arguments of the queue')
+    .default({}),
+});
+
+const topicName = z.string('must be the name of a topic').regex(/^[\w.-]{1,249}$/, 'must be the name of a topic');
+const mechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'] as const;
+
+const topicInput = z.strictObject({
+  ...common,
+  kind: z.literal('kafka'),
+  brokers: z
+    .array(z.string().regex(/^[^\s:/@]+:\d{1,5}$/, 'must be host:port'), 'must be a list of host:port')
+    .min(1, 'must name a broker')
+    .max(64, 'names more than 64 brokers; a few of them are enough'),
+  topic: topicName,
+  group: name('must be the name of a consumer group', 200).default('roomcast'),
+  parking: topicName.optional(),
+  tls: z.boolean('must be true or false').default(false),
+  mechanism: z.enum(mechanisms, `must be one of ${mechanisms.join(', ')}`).default('scram-sha-512'),
+  username: z.string('must be a user').optional(),
+  passwordFile: z.string('must be the name of a file').optional(),
+});
+
+const inputSchema = z.discriminatedUnion('kind', [redisInput, queueInput, topicInput], {
+  error: 'must have "kind": "redis", "rabbitmq" or "kafka"',
+});
 const fileSchema = z.strictObject({
   inputs: z.array(inputSchema).max(maxInputs, `must be at most ${maxInputs}`),
 });
@@ -78,55 +113,87 @@ export function readInputsFile(file: string, redis: RedisAddress | undefined, mi
     try {
       return [settingsOf(input, redis)];
     } catch (error) {
-      say(`inputs.${index}.url: ${(error as TypeError).message}`);
+      say(`inputs.${index}.${(error as TypeError).message}`);
       return [];
     }
   });
   for (const twice of repeated(inputs.map((input) => input.name))) say(`two inputs have the name ${twice}`);
-  for (const twice of repeated(inputs.map(sourceOf)))
-    say(`two inputs read the same: ${twice}; give each a group of its own`);
+  for (const twice of repeated(inputs.map(sourceOf))) say(`two inputs read the same: ${twice}`);
   return inputs;
 }
 
 type Input = z.infer<typeof inputSchema>;
 
+/** Throws a TypeError; its message begins with the field. */
 function settingsOf(input: Input, redis: RedisAddress | undefined): InputSettings {
-  const { data, from, key, room, url: inFile, urlFile: file, ...rest } = input;
+  const { data, from, key, room } = input;
   const places: Places = { room, key, from, data };
-  const address = urlOf(inFile, file);
-  return { ...rest, places, address: redisAddress(address, redis) };
+  if (input.kind === 'kafka') return { ...topicOf(input), places };
+  const { name, kind } = input;
+  const url = input.urlFile === undefined ? input.url : secretIn(input.urlFile, 'urlFile', input.url !== undefined);
+  if (kind === 'redis') {
+    const { body, group, stream } = input;
+    return { kind, name, stream, group, body, places, address: redisAddress(url, redis) };
+  }
+  if (url === undefined || !isUrlOf(url, 'amqp', 'amqps')) {
+    throw new TypeError('url: must be a URL like amqps://user:password@host:5671/vhost');
+  }
+  return { kind, name, url, queue: input.queue, arguments: input.arguments, places };
 }
 
-/** Throws a TypeError; its message continues `url`. */
-function urlOf(text: string | undefined, file: string | undefined): string | undefined {
-  if (text !== undefined && file !== undefined) throw new TypeError('is there, and urlFile too; keep one');
-  if (file === undefined) return text;
+function topicOf(input: Extract<Input, { kind: 'kafka' }>): TopicSettings {
+  const { brokers, group, kind, mechanism, name, parking, passwordFile, tls, topic, username } = input;
+  if ((username === undefined) !== (passwordFile === undefined)) {
+    throw new TypeError('username: goes together with passwordFile; give both or none');
+  }
+  const password = passwordFile === undefined ? '' : secretIn(passwordFile, 'passwordFile', false);
+  const sasl = username === undefined ? undefined : { mechanism, username, password };
+  return { kind, name, brokers, topic, group, parking: parking ?? `${topic}.parked`, tls, sasl };
+}
+
+function secretIn(file: string, field: string, isTwice: boolean): string {
+  if (isTwice) throw new TypeError(`${field}: url is there too; keep one`);
   try {
     return readFileSync(file, 'utf8').trim();
   } catch (error) {
-    throw new TypeError(`cannot be read from urlFile: ${(error as Error).message}`);
+    throw new TypeError(`${field}: names a file that cannot be read: ${(error as Error).message}`);
+  }
+}
+
+function redisAddress(text: string | undefined, redis: RedisAddress | undefined): RedisAddress {
+  const address = text === undefined ? redis : readAddress(text);
+  if (address === undefined) throw new TypeError('url: is missing, and GATEWAY_REDIS_URL is not set; name the Redis');
+  if (address.kind !== 'cluster') return address;
+  throw new TypeError('url: a Redis Cluster cannot be read yet; name one Redis, or Sentinel, for the stream');
+}
+
+function readAddress(text: string): RedisAddress {
+  try {
+    return addressOf(text);
+  } catch (error) {
+    throw new TypeError(`url: ${(error as TypeError).message}`);
+  }
+}
+
+/** Two inputs of one source would take each other's messages. No password is in it. */
+function sourceOf(settings: InputSettings): string {
+  switch (settings.kind) {
+    case 'redis': {
+      const { address, group, stream } = settings;
+      const servers = address.kind === 'single' ? address.server : address.kind === 'sentinel' ? address.sentinels : [];
+      return `${JSON.stringify(servers)} database ${address.database}, stream ${stream}, group ${group}`;
+    }
+    case 'rabbitmq': {
+      const { host, pathname } = new URL(settings.url);
+      return `${host}${pathname}, queue ${settings.queue}`;
+    }
+    case 'kafka':
+      return `${settings.brokers}, topic ${settings.topic}, group ${settings.group}`;
   }
 }
 
 function positionIn({ message }: SyntaxError): string {
   return / at position \d+/.exec(message)?.[0] ?? '';
-}
-
-function redisAddress(text: string | undefined, redis: RedisAddress | undefined): RedisAddress {
-  const address = text === undefined ? redis : addressOf(text);
-  if (address === undefined)
-    throw new TypeError('is missing, and GATEWAY_REDIS_URL is not set; name the Redis of the stream');
-  if (address.kind === 'cluster') {
-    throw new TypeError('a Redis Cluster cannot be read yet; name one Redis, or Sentinel, for the stream');
-  }
-  return address;
-}
-
-/** Two inputs of one source would take each other's messages. */
-function sourceOf({ address, group, stream }: InputSettings): string {
-  const { database, kind } = address;
-  const servers = kind === 'single' ? address.server : address.kind === 'sentinel' ? address.sentinels : [];
-  return `${kind} ${JSON.stringify(servers)}/${database} ${stream} ${group}`;
 }
 
 function repeated(names: readonly string[]): Set<string> {

@@ -43,5 +43,12 @@ export class Inputs {
 
 /** Each library is loaded with the first input that needs it. */
 async function sourceOf(settings: InputSettings, parts: SourceParts): Promise<Source> {
-  return new StreamSource(settings, parts);
+  switch (settings.kind) {
+    case 'redis':
+      return new StreamSource(settings, parts);
+    case 'rabbitmq':
+      return new (await import('./rabbitmq-source.ts')).QueueSource(settings, parts);
+    case 'kafka':
+      return new (await import('./kafka-source.ts')).TopicSource(settings, parts);
+  }
 }

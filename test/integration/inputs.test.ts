@@ -110,8 +110,8 @@ test('what can never be published is parked with its reason, and holds nothing u
 test('a key of another type in place of a room parks its messages, and those of other rooms come', async () => {
   const { add, nodes, redis, stream, settings } = await cluster(1);
   const [broken, room] = [randomRoom('kept'), randomRoom('kept')];
-  await redis.set(`${settings.REDIS_PREFIX}:{${broken}}:log`, 'no stream');
-  onCleanup(() => redis.del(`${settings.REDIS_PREFIX}:{${broken}}:log`));
+  await redis.set(`${settings.REDIS_PREFIX}:{${broken}}:position`, 'no stream');
+  onCleanup(() => redis.del(`${settings.REDIS_PREFIX}:{${broken}}:position`));
   const member = await join(nodes[0], 'ann', room);
   await add('room', broken, 'data', '1');
   await add('room', room, 'data', '2');
