@@ -183,7 +183,6 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const events = tellEvents(
     metrics,
     metrics.latencies,
-    metrics.inputs,
     metrics.publishes,
     metrics.backend,
     vitals,

@@ -31,15 +31,19 @@ const readBy = <Value>(read: (value: unknown) => Value) =>
 const name = (error: string, most: number) => z.string(error).min(1, error).max(most, error);
 const place = readBy(readPlace);
 
+function readData(value: unknown): readonly string[] {
+  const form = 'must be {"path": "$.name"}';
+  if (typeof value !== 'object' || value === null || !('path' in value)) throw new TypeError(form);
+  if (Object.keys(value).length > 1) throw new TypeError(form);
+  return readPath(value.path);
+}
+
 const common = {
   name: z.string('must be a name').regex(/^[\w.-]{1,32}$/, 'must be 1 to 32 characters of A-Z a-z 0-9 _ . -'),
   room: place,
   key: place.optional(),
   from: place.optional(),
-  data: z
-    .strictObject({ path: readBy(readPath) }, 'must be {"path": "$.name"}')
-    .optional()
-    .transform((data) => data?.path ?? []),
+  data: readBy(readData).optional().default([]),
 };
 
 const url = z.string('must be a URL, a string').optional();

@@ -4,7 +4,7 @@
  *
  *     a source (stream-source.ts, …) ──► intake.ts ──► message.ts, place.ts ──► operations/publish.ts
  */
-import type { InputMetrics } from '../telemetry/input-metrics.ts';
+import type { BackendMetrics } from '../telemetry/backend-metrics.ts';
 import type { InputSettings } from './inputs-file.ts';
 import { Intake, type IntakeParts } from './intake.ts';
 import type { Source, SourceParts } from './source.ts';
@@ -12,7 +12,7 @@ import { StreamSource } from './stream-source.ts';
 
 export interface InputsParts extends IntakeParts {
   instance: string;
-  metrics: { inputs: InputMetrics };
+  metrics: { backend: Pick<BackendMetrics, 'expectInputs'> };
 }
 
 export class Inputs {
@@ -30,7 +30,7 @@ export class Inputs {
       const { instance, log } = parts;
       sources.set(name, await sourceOf(each, { name, instance, log, intake: new Intake(name, places, parts) }));
     }
-    parts.metrics.inputs.expect(sources);
+    parts.metrics.backend.expectInputs(sources);
     for (const source of sources.values()) source.start();
     return new Inputs(sources);
   }

@@ -23,7 +23,6 @@ import {
   reloadSubjects,
 } from './events.ts';
 import { type Gauges, plainGauges } from './gauges.ts';
-import { InputMetrics } from './input-metrics.ts';
 import { LatencyMetrics } from './latency-metrics.ts';
 import { countsOf, type Numbers } from './numbers.ts';
 import { standardOutput } from './output.ts';
@@ -40,10 +39,9 @@ export class Metrics implements Partial<Events> {
   readonly backend: BackendMetrics;
   readonly publishes = new PublishMetrics();
   readonly latencies = new LatencyMetrics();
-  readonly inputs = new InputMetrics();
   readonly #registry = new Registry();
   readonly #gauges: Gauges;
-  readonly #texts: { text(): string }[] = [...this.latencies.all, this.publishes.seconds, this.inputs];
+  readonly #histograms: { text(): string }[] = [...this.latencies.all, this.publishes.seconds];
   readonly #closed: Counter<'code'>;
   readonly #rejected: Counter<'reason'>;
   readonly #dropped: Counter<'reason'>;
@@ -104,10 +102,21 @@ export class Metrics implements Partial<Events> {
           },
         });
       },
+      measured: (name, help, labelNames, read) => {
+        new Gauge({
+          name,
+          help,
+          labelNames,
+          registers,
+          collect() {
+            for (const [labels, value] of read()) this.set(labels, value);
+          },
+        });
+      },
       histogram: (name, help, buckets, ...labelNames) =>
         new LabelledHistogram({ name, help, buckets, labelNames, registers }),
     });
-    this.#texts.push(this.backend.requestSeconds);
+    this.#histograms.push(this.backend.requestSeconds);
     // A series that appears with its first event has no rate of that event: all begin at 0.
     for (const code of [...knownCodes, 'other']) this.#closed.inc({ code: String(code) }, 0);
     for (const reason of handshakeRejections) this.#rejected.inc({ reason }, 0);
@@ -122,8 +131,8 @@ export class Metrics implements Partial<Events> {
   readonly contentType = this.#registry.contentType;
 
   async text(): Promise<string> {
-    const texts = this.#texts.map((each) => each.text());
-    return [await this.#registry.metrics(), ...texts, redisText(this.#gauges.redis?.())].join('\n');
+    const histograms = this.#histograms.map((histogram) => histogram.text());
+    return [await this.#registry.metrics(), ...histograms, redisText(this.#gauges.redis?.())].join('\n');
   }
 
   /** What the dashboard shows. Everything is counted already, so nothing counts for it. */

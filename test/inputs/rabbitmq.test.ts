@@ -17,7 +17,9 @@ import { type Entry, entries, saysThatItReads, startFlood } from './flood.ts';
 const deadlineMs = 20_000;
 const single = { 'x-single-active-consumer': true };
 
-if (!hasRabbit) console.warn('RabbitMQ is not on this machine (Debian: rabbitmq-server), so its tests are skipped.');
+if (!hasRabbit) {
+  process.stderr.write('RabbitMQ is not on this machine (Debian: rabbitmq-server), so its tests are skipped.\n');
+}
 
 function backend(url: string) {
   const connection = new Connection({ url, retryLow: 100 });
@@ -41,7 +43,11 @@ test.skipIf(!hasRabbit)(
   'messages come to their rooms; what cannot be published is dead-lettered, and holds nothing up',
   async () => {
     const [rabbit, redis] = [await ownRabbit(), await ownRedisOnDisk()];
-    const more = { 'x-queue-type': 'quorum', 'x-dead-letter-exchange': '', 'x-dead-letter-routing-key': 'parked' };
+    const more = {
+      'x-queue-type': 'quorum' as const,
+      'x-dead-letter-exchange': '',
+      'x-dead-letter-routing-key': 'parked',
+    };
     const inputs = [
       {
         name: 'orders',
@@ -65,7 +71,11 @@ test.skipIf(!hasRabbit)(
     await connection.queueBind({ exchange: 'rooms', queue: 'orders', routingKey: '#' });
     const nodes = [await startNode(settings), await startNode(settings)];
     const member = await join(nodes[0] as { url: string }, 'ann', room);
-    const to = (routingKey: string, messageId?: string) => ({ exchange: 'rooms', routingKey, messageId });
+    const to = (routingKey: string, messageId?: string) => ({
+      exchange: 'rooms',
+      routingKey,
+      ...(messageId === undefined ? {} : { messageId }),
+    });
     await publisher.send(to(room, 'a'), Buffer.from('{"price": 12345678901234567890}'));
     await publisher.send(to('two words', 'b'), Buffer.from('1'));
     await publisher.send(to(room, 'c'), Buffer.from('{'));

@@ -141,6 +141,8 @@ test.each([
   ['jose', 'gateway/auth/authenticator.ts'],
   ['commander', 'gateway/cli/main.ts'],
   ['ws', 'gateway/cli/link.ts'],
+  ['kafkajs', 'gateway/inputs/kafka-source.ts'],
+  ['rabbitmq-client', 'gateway/inputs/rabbitmq-source.ts'],
   ['react', 'shared/client/react.ts'],
   ['@msgpack/msgpack', 'shared/msgpack.ts'],
 ])('%s is imported only by %s, types included', (library, owner) => {
