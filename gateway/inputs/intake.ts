@@ -5,7 +5,6 @@
  * other. So after a failure the order in a room is kept, and a node that takes over repeats a beginning that the key makes known. It
  * never knows where messages come from, or how they are acknowledged.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { type PublishParts, publishFromServer, type ServerMessage } from '../operations/publish.ts';
 import type { Refusal } from '../operations/refusal.ts';
 import type { Events } from '../telemetry/events.ts';
@@ -69,7 +68,7 @@ export class Intake {
           { input: this.#name, reason: `${this.#name}: ${truncate(refusal.message)}` },
           'a message of an input is not published yet; it is tried again',
         );
-        await delay(pauseAfter(attempt));
+        await new Promise((resolve) => setTimeout(resolve, pauseAfter(attempt)));
       }
     }
     return 'left';

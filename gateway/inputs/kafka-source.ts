@@ -17,7 +17,7 @@ import {
 } from 'kafkajs';
 import { truncate } from '../telemetry/log.ts';
 import { Poison, type SourceMessage } from './message.ts';
-import { maxUnderWay, type Source, type SourceParts } from './source.ts';
+import { closeMs, maxUnderWay, type Source, type SourceParts } from './source.ts';
 
 export interface TopicSettings {
   kind: 'kafka';
@@ -108,9 +108,14 @@ export class TopicSource implements Source {
     clearInterval(this.#timer);
     this.#ending = true;
     const parts = [this.#consumer, this.#producer, this.#admin];
-    for (const ended of await Promise.allSettled(parts.map((each) => each.disconnect()))) {
-      if (ended.status === 'rejected') this.#tell(String(ended.reason), 'leaving Kafka failed');
-    }
+    const left = Promise.all(parts.map((each) => each.disconnect()));
+    // A broker that is away gives no answer to those who leave. It finds out by their silence.
+    await Promise.race([left, delay(closeMs, undefined, { ref: false })]).catch((error: Error) => {
+      this.#parts.log.warn(
+        { input: this.#parts.name, reason: error.message },
+        'leaving Kafka failed; others go on later',
+      );
+    });
   }
 
   /** Connects and reads, and tries again until that works. */

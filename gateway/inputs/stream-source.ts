@@ -4,6 +4,7 @@
  * Every node runs one; gateway/redis/inputs/stream.ts lets one of them read. Owns the term: the time in which this node is
  * surely the reader. A term that has ended does not come back: what was left in it is read again from the oldest entry on.
  */
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackplaneError } from '../backplane/backplane.ts';
 import type { RedisAddress } from '../redis/connection/address.ts';
@@ -52,7 +53,7 @@ export class StreamSource implements Source {
   #limit = maxUnderWay;
   #done: string[] = [];
   #parked: { id: string; reason: string }[] = [];
-  #closing = false;
+  readonly #closing = new AbortController();
   #ended = false;
   #running: Promise<void> = Promise.resolve();
 
@@ -68,12 +69,11 @@ export class StreamSource implements Source {
   }
 
   start(): void {
-    this.#stream.connect();
     this.#running = this.#run();
   }
 
   async close(): Promise<void> {
-    this.#closing = true;
+    this.#closing.abort();
     await Promise.race([this.#running, delay(closeMs, undefined, { ref: false })]);
     this.#ended = true;
     await this.#stream
@@ -83,7 +83,9 @@ export class StreamSource implements Source {
   }
 
   async #run(): Promise<void> {
-    while (!this.#closing) {
+    const { signal } = this.#closing;
+    await Promise.race([this.#stream.connect(), once(signal, 'abort')]);
+    while (!signal.aborted) {
       try {
         await this.#step();
         this.#limit = maxUnderWay;
@@ -91,14 +93,14 @@ export class StreamSource implements Source {
         this.#limit = 1;
         // Redis away or hanging, or it refuses the commands: its connection says why.
         this.#tell(error as Error, 'a stream cannot be read; it is tried again');
-        await delay(pollMs);
+        await this.#pause();
       }
     }
   }
 
   async #step(): Promise<void> {
     const { last, entries, mine } = await this.#turn(this.#limit);
-    if (mine === 'no') await delay(pollMs);
+    if (mine === 'no') await this.#pause();
     else if (entries.length > 0) await this.#publish(entries);
     else if (this.#from === '') await this.#stream.wait(last, blockMs);
   }
@@ -173,6 +175,13 @@ export class StreamSource implements Source {
 
   #takeSettled() {
     return { done: this.#done.splice(0), parked: this.#parked.splice(0) };
+  }
+
+  /** Until the next look, or the end of the node. */
+  async #pause(): Promise<void> {
+    await delay(pollMs, undefined, { signal: this.#closing.signal }).catch((error: Error) => {
+      if (error.name !== 'AbortError') throw error;
+    });
   }
 
   #tell(error: Error, what: string): void {

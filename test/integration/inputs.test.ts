@@ -1,4 +1,5 @@
 /** Inputs that are Redis Streams, with real nodes and a real Redis: what a backend adds comes to the members of rooms. */
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
@@ -167,3 +168,17 @@ async function scrapeNode(node: StartedNode): Promise<string> {
   const text = await (await fetch(`http://127.0.0.1:${node.adminPort}/metrics`)).text();
   return /gateway_info\{[^}]*node="([^"]+)"/.exec(text)?.[1] ?? '';
 }
+
+test('the libraries for RabbitMQ and Kafka are loaded with the first input of their kind, not before', () => {
+  const loaded = (file: string) => {
+    const script = `const { createRequire } = await import('node:module');
+      await import(${JSON.stringify(new URL(`../../dist/gateway/${file}`, import.meta.url).href)});
+      const found = Object.keys(createRequire(import.meta.url).cache).join().match(/node_modules.(kafkajs|rabbitmq-client)/g);
+      console.log(JSON.stringify([...new Set(found)]));`;
+    const words = ['--input-type=module', '--eval', script];
+    return JSON.parse(execFileSync(process.execPath, words, { encoding: 'utf8', timeout: 15_000 }));
+  };
+  expect(loaded('gateway.js')).toEqual([]);
+  expect(loaded('inputs/kafka-source.js')).toEqual(['node_modules/kafkajs']);
+  expect(loaded('inputs/rabbitmq-source.js')).toEqual(['node_modules/rabbitmq-client']);
+});

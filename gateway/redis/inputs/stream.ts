@@ -5,6 +5,7 @@
  * the reader and reading are one step (turn.lua), so no entry goes to a node that has lost its place. It has a connection of its
  * own, to a Redis that need not be that of the nodes. It never knows what is in an entry. Next: gateway/inputs/stream-source.ts.
  */
+import { deferred } from '../../../shared/deferred.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisAddress } from '../connection/address.ts';
 import { integerOf, listOf, textOf } from '../connection/answer.ts';
@@ -55,6 +56,7 @@ export class RedisStream {
   readonly #connection: RedisConnection;
   readonly #options: StreamOptions;
   readonly #keys: readonly string[];
+  readonly #ready = deferred();
 
   constructor(options: StreamOptions, log: Logger) {
     const { address, group, instance, stream } = options;
@@ -64,13 +66,15 @@ export class RedisStream {
       role: 'inputs',
       name: `roomcast:inputs:${instance}`,
       scripts: [turnScript],
-      onReady: () => undefined,
+      onReady: () => this.#ready.resolve(),
       onLost: () => undefined,
     });
   }
 
-  connect(): void {
+  /** Connects, and connects again until `close`. Resolves when it was there once. */
+  connect(): Promise<void> {
     this.#connection.connect();
+    return this.#ready.promise;
   }
 
   /** Why it cannot be reached. Means nothing while it can. */
