@@ -12,7 +12,7 @@ import type { Dialect } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
 import type { Events } from '../telemetry/events.ts';
-import { Backlog, type RateSettings, Rates } from './limits.ts';
+import { type RateSettings, Rates, WaitingFrames, type WaitingList } from './limits.ts';
 
 /** Malformed messages in a row after which the connection is closed. */
 const malformedBeforeClose = 10;
@@ -77,7 +77,7 @@ export class Inbox implements RoomOrder, Sharer {
   /** By name. Not a room that is joined while nothing waits for that. */
   #heldRooms: Map<string, HeldRoom> | undefined;
   /** Counts all requests that wait. */
-  #backlog: Backlog | undefined;
+  #waitingFrames: WaitingFrames | undefined;
   #malformedInARow = 0;
 
   constructor(owner: InboxOwner, { config, events, shares }: InboxParts) {
@@ -121,7 +121,7 @@ export class Inbox implements RoomOrder, Sharer {
   accept(request: Request | Rejected, now: number): void {
     const isBehind = this.#owner.authenticating || this.#waiting !== undefined;
     if (!isBehind && !this.#shares.mustWait(this, request.type === 'publish', now)) this.#owner.handle(request);
-    else if (this.#mayWait(request, !this.#owner.authenticating)) {
+    else if (this.#mayWait(request, 'line', !this.#owner.authenticating)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
       if (!isBehind) this.#shares.wait(this);
@@ -154,7 +154,7 @@ export class Inbox implements RoomOrder, Sharer {
     this.#heldRooms?.delete(room);
     const { waiting } = held;
     for (let next = 0; next < waiting.length; next++) {
-      this.#release(waiting[next] as RoomRequest);
+      this.#release(waiting[next] as RoomRequest, 'rooms');
       if (!this.#isBusy(room)) continue;
       this.#held(room).waiting = waiting.slice(next + 1);
       return;
@@ -176,23 +176,23 @@ export class Inbox implements RoomOrder, Sharer {
   /** True if the request has to wait for an earlier one of its room; it waits then, or was refused. */
   waitsForRoom(request: RoomRequest): boolean {
     if (!this.#isBusy(request.room)) return false;
-    if (this.#mayWait(request)) this.#held(request.room).waiting.push(request);
+    if (this.#mayWait(request, 'rooms')) this.#held(request.room).waiting.push(request);
     return true;
   }
 
   /** Counts a request that has to wait, until `#release`. If too many wait, refuses it and returns false. */
-  #mayWait(request: Request | Rejected, isForTurn = false): boolean {
+  #mayWait(request: Request | Rejected, list: WaitingList, isForTurn = false): boolean {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
-    this.#backlog ??= new Backlog(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
-    if (this.#backlog.add(request, this.#shares, isForTurn)) return true;
-    if (this.#backlog.ignoresRefusals) this.#owner.close(closeCode.rateLimited);
+    this.#waitingFrames ??= new WaitingFrames(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
+    if (this.#waitingFrames.add(request, list, this.#shares, isForTurn)) return true;
+    if (this.#waitingFrames.ignoresRefusals) this.#owner.close(closeCode.rateLimited);
     else this.#refuse(request.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.');
     return false;
   }
 
-  /** Executes a request that has waited. */
-  #release(request: Request | Rejected): void {
-    this.#backlog?.remove(request, this.#shares);
+  /** Executes a request that has waited in the list. */
+  #release(request: Request | Rejected, list: WaitingList): void {
+    this.#waitingFrames?.remove(request, list, this.#shares);
     this.#owner.handle(request);
   }
 
@@ -203,7 +203,7 @@ export class Inbox implements RoomOrder, Sharer {
 
   /** Nothing is executed any more. */
   end(): void {
-    this.#backlog?.end(this.#shares);
+    this.#waitingFrames?.end(this.#shares);
     this.#waiting = undefined;
     this.#heldRooms = undefined;
     this.#shares.leave(this);
@@ -218,7 +218,7 @@ export class Inbox implements RoomOrder, Sharer {
       for (let count = 0; count < most && this.#isWaiting && this.#shares.mayGoOn(this); count++) {
         const request = this.#waiting?.shift();
         if (this.#waiting?.length === 0) this.#waiting = undefined;
-        if (request !== undefined) this.#release(request);
+        if (request !== undefined) this.#release(request, 'line');
       }
     } catch (error) {
       // Nobody above would catch it: it runs in turns of the node.

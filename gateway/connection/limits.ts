@@ -114,20 +114,22 @@ const maxFramesForTurn = 10_000;
 const maxBytesForTurn = 2_097_152;
 
 /** Bounds what waits on the node: gateway/admission/shares.ts. */
-export interface NodeBacklog {
+export interface NodeWaiting {
   requestWaits(bytes: number, own: { requests: number; bytes: number }): boolean;
   requestsLeft(requests: number, bytes: number): void;
 }
 
+/** A list of frames that wait: `line` until an `auth` has its result or their turn comes, `rooms` for an earlier frame of their room. */
+export type WaitingList = 'line' | 'rooms';
+
 /** Frames of one connection that wait for earlier ones: their number and approximate bytes. */
-export class Backlog {
+export class WaitingFrames {
   readonly #maxFrames: number;
   readonly #maxBytes: number;
-  #frames = 0;
-  #bytes = 0;
+  readonly #lists = { line: { frames: 0, bytes: 0 }, rooms: { frames: 0, bytes: 0 } };
   #refusedInARow = 0;
 
-  /** The bound on frames is what a connection may send at once for all of its rooms. */
+  /** The bound on frames is what a connection may send at once for all of its rooms. `maxBytes`: of one list. */
   constructor(maxRoomsPerConnection: number, maxBytes: number) {
     this.#maxFrames = Math.max(minWaitingFrames, requestsOfRooms(maxRoomsPerConnection));
     this.#maxBytes = maxBytes;
@@ -138,36 +140,42 @@ export class Backlog {
     return this.#refusedInARow >= refusalsBeforeClose;
   }
 
-  /** Counts a frame until `remove`. False if it would exceed a bound. */
-  add(request: Request | Rejected, node: NodeBacklog, isForTurn: boolean): boolean {
+  /** Counts a frame until `remove`. False if it would exceed a bound of its list, or of the node. */
+  add(request: Request | Rejected, list: WaitingList, node: NodeWaiting, isForTurn: boolean): boolean {
+    const { line, rooms } = this.#lists;
     const bytes = sizeOf(request);
+    const counted = this.#lists[list];
     const maxFrames = isForTurn ? Math.max(maxFramesForTurn, this.#maxFrames) : this.#maxFrames;
     const maxBytes = isForTurn ? Math.max(maxBytesForTurn, this.#maxBytes) : this.#maxBytes;
-    const isFull = this.#frames >= maxFrames || this.#bytes + bytes > maxBytes;
-    if (isFull || !node.requestWaits(bytes, { requests: this.#frames, bytes: this.#bytes })) {
+    const isFull = counted.frames >= maxFrames || counted.bytes + bytes > maxBytes;
+    const own = { requests: line.frames + rooms.frames, bytes: line.bytes + rooms.bytes };
+    if (isFull || !node.requestWaits(bytes, own)) {
       this.#refusedInARow++;
       return false;
     }
     this.#refusedInARow = 0;
-    this.#frames++;
-    this.#bytes += bytes;
+    counted.frames++;
+    counted.bytes += bytes;
     return true;
   }
 
-  remove(request: Request | Rejected, node: NodeBacklog): void {
+  remove(request: Request | Rejected, list: WaitingList, node: NodeWaiting): void {
+    const counted = this.#lists[list];
     // After `end` nothing is counted.
-    if (this.#frames === 0) return;
+    if (counted.frames === 0) return;
     const bytes = sizeOf(request);
     node.requestsLeft(1, bytes);
-    this.#frames--;
-    this.#bytes -= bytes;
+    counted.frames--;
+    counted.bytes -= bytes;
   }
 
   /** The connection has ended, and what waits with it. */
-  end(node: NodeBacklog): void {
-    node.requestsLeft(this.#frames, this.#bytes);
-    this.#frames = 0;
-    this.#bytes = 0;
+  end(node: NodeWaiting): void {
+    for (const counted of Object.values(this.#lists)) {
+      node.requestsLeft(counted.frames, counted.bytes);
+      counted.frames = 0;
+      counted.bytes = 0;
+    }
   }
 }
 

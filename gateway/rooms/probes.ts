@@ -5,7 +5,6 @@
  * Owns the pace: the interval of rounds, and how many rooms and reads a sweep may take. What a probe does is in
  * gateway/rooms/feed.ts.
  */
-import type { Room } from './hub.ts';
 import type { Reads } from './reads.ts';
 
 /** From the start of one round to that of the next, at least. */
@@ -13,14 +12,20 @@ const intervalMs = 2_000;
 const roomsPerSweep = 10_000;
 const readsPerSweep = 250;
 
+interface ProbedRoom {
+  readonly members: number;
+  /** Undefined for a room without history. */
+  readonly feed: { probe(): boolean } | undefined;
+}
+
 export class Probes {
-  readonly #rooms: ReadonlyMap<string, Room>;
+  readonly #rooms: ReadonlyMap<string, ProbedRoom>;
   readonly #reads: Reads;
   /** The rest of the current round; undefined between two rounds. A round takes one sweep or more. */
-  #round: Iterator<Room> | undefined;
+  #round: Iterator<ProbedRoom> | undefined;
   #roundStartedAt = 0;
 
-  constructor(rooms: ReadonlyMap<string, Room>, reads: Reads) {
+  constructor(rooms: ReadonlyMap<string, ProbedRoom>, reads: Reads) {
     this.#rooms = rooms;
     this.#reads = reads;
   }

@@ -2,7 +2,6 @@
  * Everything that is wrong with a request to the HTTP API: it gets a clear problem, nothing is changed by it, and the node
  * goes on as before. For every route, from its table.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Route } from '../../gateway/http/api/route.ts';
 import { routes } from '../../gateway/http/api/routes.ts';
@@ -436,33 +435,10 @@ describe('a body', () => {
     return socket;
   }
 
-  const chunked = { 'Content-Length': null, 'Transfer-Encoding': 'chunked' };
   const counted = (status: number | string) =>
     metric(node, `gateway_http_requests_total{route="/api/broadcast",status="${status}"}`);
   const aborted = () => counted('aborted');
   const refused = () => counted(503);
-
-  test('that does not come is 408 after 10 s, and others are served meanwhile', { timeout: 25_000 }, async () => {
-    const kinds = [
-      () => beginBody(1, 100),
-      () => beginBody(0, 100),
-      () => beginBody(0, 0, chunked),
-      () => beginBody(9, 10),
-    ];
-    const slow = kinds.map(async (begin, second) => {
-      // The library, which must not be faster, cuts every 4 s what is older than 8 s: begun one after the other, some would be.
-      await delay(second * 1_000);
-      const socket = await begin();
-      const began = performance.now();
-      const answer = await socket.response(13_000);
-      expect(answer.status).toBe(408);
-      expect(valuesOf(answer, 'content-type')).toEqual(['application/problem+json']);
-      expect(performance.now() - began).toBeGreaterThan(9_000);
-      await socket.ended();
-    });
-    expect((await post(node, room, { data: 'still served' })).status).toBe(200);
-    await Promise.all(slow);
-  });
 
   test('that is aborted leaves nothing behind, however often', async () => {
     const before = await aborted();

@@ -23,21 +23,8 @@ type Act = (node: SpawnedNode) => Promise<void>;
 const name = (topic: string) => `${topic}:${randomBytes(8).toString('hex')}`;
 const kept = () => `kept:${Math.floor(Math.random() * poolSize)}`;
 const stay = () => delay(100 + Math.random() * 700);
-/** Nodes remember the rates of the last 20,000 who stream or poll. */
-const regular = () => `regular:${Math.floor(Math.random() * poolSize)}`;
 const tokenFor = (seconds: number, sub = name('user')) =>
   mintToken({ sub, exp: Math.floor(Date.now() / 1000) + seconds, rooms: rights });
-
-/** A node remembers the rules of the last 40,000 rooms that were asked for. Filled here, it grows no more. */
-export async function fillRules(node: SpawnedNode): Promise<void> {
-  const visitor = await Visitor.enter(node.url, await mintToken({ sub: 'stranger' }));
-  for (let asked = 0; asked < 41_000; asked += 200) {
-    await Promise.all(
-      Array.from({ length: 200 }, () => visitor.askInVain({ type: 'subscribe', room: name('denied') })),
-    );
-  }
-  await visitor.leave('close');
-}
 
 /** Comes, talks in rooms nobody was in before, is cut, and resumes. */
 async function chatter(node: SpawnedNode): Promise<void> {
@@ -99,7 +86,7 @@ async function slow(node: SpawnedNode): Promise<void> {
 async function stream(node: SpawnedNode): Promise<void> {
   const leaving = new AbortController();
   const room = Math.random() < 0.5 ? name('live') : kept();
-  const headers = { authorization: `Bearer ${await tokenFor(600, regular())}` };
+  const headers = { authorization: `Bearer ${await tokenFor(600)}` };
   const address = `http://127.0.0.1:${node.port}/rooms/${encodeURIComponent(room)}/events`;
   const response = await fetch(address, { headers, signal: leaving.signal });
   if (response.status !== 200) throw new Error(`a stream got ${response.status}: ${await response.text()}`);
@@ -110,7 +97,7 @@ async function stream(node: SpawnedNode): Promise<void> {
 
 /** Half of its polls end by themselves, half are given up. */
 async function poller(node: SpawnedNode): Promise<void> {
-  const headers = { authorization: `Bearer ${await tokenFor(600, regular())}` };
+  const headers = { authorization: `Bearer ${await tokenFor(600)}` };
   const address = `http://127.0.0.1:${node.port}/rooms/${encodeURIComponent(kept())}/messages`;
   const first = await fetch(address, { headers });
   if (first.status !== 200) throw new Error(`a poll got ${first.status}: ${await first.text()}`);

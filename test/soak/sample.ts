@@ -114,7 +114,13 @@ export async function count(nodes: readonly SpawnedNode[], files: SampleFiles, a
   // A canary of a write lives for a moment.
   const lasting = keys.filter((key) => !/^rc:(\{kept:\d+\}:(position|messages)|.*canary.*)$/.test(key));
   counts['redis keys'] = lasting.length;
-  counts['redis channels'] = ((await admin.pubsub('CHANNELS')) as string[]).length;
+  const channels = (await admin.pubsub('CHANNELS')) as string[];
+  counts['redis channels'] = channels.length;
+  const subscribers = (await admin.pubsub('NUMSUB', ...channels)) as (string | number)[];
+  counts['redis subscriptions'] = subscribers.reduce<number>(
+    (sum, each) => sum + (typeof each === 'number' ? each : 0),
+    0,
+  );
   counts['redis clients'] = String(await admin.client('LIST'))
     .split('\n')
     .filter((line) => line.includes('roomcast:')).length;

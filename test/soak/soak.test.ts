@@ -3,7 +3,6 @@
  * a gateway that leaks on purpose, and the same harness must find it.
  */
 import { expect, test } from 'vitest';
-import { changedBuild } from '../support/changed-build.ts';
 import { table } from './judge.ts';
 import { readOptions } from './options.ts';
 import { type Outcome, soak } from './soak.ts';
@@ -28,26 +27,28 @@ test('nothing grows while clients come and go, and all is given back', {
   for (const [kind, times] of outcome.done) expect([kind, times > 3]).toEqual([kind, true]);
 });
 
-test('a gateway that leaks a timer, a room and memory for each connection is found', {
+test('a gateway that leaks timers, descriptors, rooms and memory with its connections is found', {
   timeout: aroundMs,
 }, async () => {
-  const leaking = changedBuild(
+  const { reasons } = await soak(briefly, [
     {
       file: 'connection/connections.js',
       place: '    closed(connection, code) {',
       change: `    closed(connection, code) {
         (globalThis.leaked ??= []).push(connection, Buffer.alloc(50_000, 1));
-        if (globalThis.leaked.length % 20 === 0) setInterval(() => undefined, 60_000);`,
+        if (globalThis.leaked.length % 20 === 0) {
+          setInterval(() => undefined, 60_000);
+          process.getBuiltinModule('node:fs').openSync('/dev/null');
+        }`,
     },
     {
       file: 'rooms/hub.js',
       place: 'this.#backplane.unsubscribe(room.name);',
       change: "if (!room.name.startsWith('plain')) this.#backplane.unsubscribe(room.name);",
     },
-  );
-  const { reasons } = await soak(briefly, leaking);
+  ]);
   process.stdout.write(`found: ${reasons.join('; ')}\n`);
-  for (const what of ['timers', 'redis channels', 'the heap']) {
+  for (const what of ['timers', 'descriptors', 'redis channels', 'redis subscriptions', 'the heap']) {
     expect([what, reasons.some((reason) => reason.includes(what))]).toEqual([what, true]);
   }
 });

@@ -41,15 +41,12 @@ export class Visitor {
 
   /** Sends a frame with an id. Rejects if the answer is not `ok`. */
   async ask(frame: { type: string; [field: string]: unknown }): Promise<OkFrame> {
-    const answer = await this.#answerTo(frame);
+    const id = ++this.#lastId;
+    const answered = this.#within(`the answer to ${frame.type}`, id);
+    this.#socket.send(JSON.stringify({ ...frame, id }));
+    const answer = await answered;
     if (answer.type !== 'ok') throw new Error(`${frame.type} got ${JSON.stringify(answer)}`);
     return answer;
-  }
-
-  /** Rejects if the answer is `ok`. */
-  async askInVain(frame: { type: string; [field: string]: unknown }): Promise<void> {
-    const answer = await this.#answerTo(frame);
-    if (answer.type !== 'error') throw new Error(`${frame.type} got ${JSON.stringify(answer)}`);
   }
 
   /** `since`: resumes there. */
@@ -77,13 +74,6 @@ export class Visitor {
     }
     const id = frame.type === 'welcome' ? 0 : 'id' in frame && frame.type !== 'message' ? Number(frame.id) : undefined;
     if (id !== undefined) this.#waiting.get(id)?.(frame);
-  }
-
-  #answerTo(frame: { type: string; [field: string]: unknown }): Promise<GatewayFrame> {
-    const id = ++this.#lastId;
-    const answer = this.#within(`the answer to ${frame.type}`, id);
-    this.#socket.send(JSON.stringify({ ...frame, id }));
-    return answer;
   }
 
   async #within(what: string, id: number): Promise<GatewayFrame> {

@@ -2,12 +2,13 @@
 import type { CloseCode, ErrorCode } from '../../../shared/codes.ts';
 import type { UnsubscribedFrame } from '../../../shared/protocol.ts';
 
-interface CodedError {
+/** A type, not an interface: it is also fields of a value. */
+type CodedError = {
   code: number;
   message: string;
   /** The client may try again. */
   temporary?: true;
-}
+};
 
 export const errors: Readonly<Record<ErrorCode, CodedError>> = {
   internal: { code: 100, message: 'internal server error', temporary: true },

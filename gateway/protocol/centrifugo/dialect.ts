@@ -5,8 +5,9 @@
 import type { Dialect } from '../dialect.ts';
 import { closes } from './codes.ts';
 import { readCommand } from './decode.ts';
-import { encode, joinOfOthers } from './encode.ts';
+import { memberPushes, repliesTo } from './encode.ts';
 import { publicationPush } from './publication.ts';
+import { writeJson } from './value.ts';
 
 const lineFeed = 0x0a;
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
@@ -20,9 +21,12 @@ export const centrifugo: Dialect = {
   closes,
   split,
   decode: (message) => readCommand(utf8.decode(message)),
-  encode,
+  encode: (reply) => repliesTo(reply).map(writeJson).join('\n'),
   message: publicationPush,
-  joinOfOthers,
+  joinOfOthers: (frame) => {
+    const pushes = memberPushes(frame).map(writeJson);
+    return (index) => pushes.toSpliced(index, 1).join('\n');
+  },
 };
 
 /** By lines. One line feed may end the last one. */

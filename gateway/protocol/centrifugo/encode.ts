@@ -1,12 +1,13 @@
 /**
- * Encodes what clients of this dialect are told: answers to their commands, and pushes. Pure functions, but for the clock,
- * which a time to live needs. Zero values are left out, as the original server does.
+ * What clients of this protocol are told: answers to their commands, and pushes, as values that JSON and Protobuf write. Pure
+ * functions, but for the clock, which a time to live needs. Zero values are left out, as the original server does.
  */
 import type { JoinLeaveFrame, Position } from '../../../shared/protocol.ts';
 import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
 import { errors, tokenExpired, unrecoverable, unsubscribes } from './codes.ts';
 import { publicationOf } from './publication.ts';
 import { type ReturnAddress, readAddress } from './return-address.ts';
+import { type Fields, Payload, type Value } from './value.ts';
 
 /** A client asks for a new token this long before the old one ends, because from then on it is not obeyed. */
 const refreshMarginSeconds = 25;
@@ -14,7 +15,8 @@ const refreshMarginSeconds = 25;
 /** What clients are told instead of a version of the original server. */
 const server = 'roomcast';
 
-export function encode(reply: Reply): string {
+/** In their order; none if it does not tell this. */
+export function repliesTo(reply: Reply): Fields[] {
   switch (reply.type) {
     case 'welcome':
     case 'ok':
@@ -23,28 +25,28 @@ export function encode(reply: Reply): string {
     case 'expired':
     case 'error': {
       const address = readAddress(reply.id);
-      return address === undefined ? '' : answer(reply, address);
+      return address === undefined ? [] : [answer(reply, address)];
     }
     case 'gap':
       // None of its messages is missing.
-      return reply.count === 0 ? '' : push(reply.room, 'unsubscribe', unsubscribes.gap);
+      return reply.count === 0 ? [] : [push(reply.room, 'unsubscribe', unsubscribes.gap)];
     case 'unsubscribed':
-      return push(reply.room, 'unsubscribe', unsubscribes[reply.reason]);
+      return [push(reply.room, 'unsubscribe', unsubscribes[reply.reason])];
     case 'subscribed':
-      return push(reply.room, 'subscribe', positionOf(reply));
+      return [push(reply.room, 'subscribe', positionOf(reply))];
     case 'join':
     case 'leave':
-      return memberPushes(reply).join('\n');
+      return memberPushes(reply);
     // It has no word for moving: the client connects again when the drain closes it.
     case 'reconnect':
     case 'pong':
-      return '';
+      return [];
   }
 }
 
 type Answer = Extract<Reply, { type: 'welcome' | 'ok' | 'history' | 'presence' | 'expired' | 'error' }>;
 
-function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): string {
+function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): Fields {
   switch (reply.type) {
     case 'welcome':
       return result(number, 'connect', {
@@ -70,25 +72,25 @@ function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): st
   }
 }
 
-function result(number: number, command: string, fields: object): string {
-  return JSON.stringify({ id: number, [command]: fields });
+function result(number: number, command: string, fields: Fields): Fields {
+  return { id: number, [command]: fields };
 }
 
-function failed(number: number, error: object): string {
-  return JSON.stringify({ id: number, error });
+function failed(number: number, error: Fields): Fields {
+  return { id: number, error };
 }
 
-function push(channel: string, what: string, fields: object): string {
-  return JSON.stringify({ push: { channel, [what]: fields } });
+function push(channel: string, what: string, fields: Fields): Fields {
+  return { push: { channel, [what]: fields } };
 }
 
-function expiry(expiresAt: number | null): object {
+function expiry(expiresAt: number | null): Fields {
   if (expiresAt === null) return {};
   const left = (expiresAt - Date.now()) / 1000;
   return { expires: true, ttl: Math.max(1, Math.floor(left - Math.min(refreshMarginSeconds, left / 2))) };
 }
 
-function positionOf({ epoch, offset }: Partial<{ [Key in keyof Position]: Position[Key] | undefined }>): object {
+function positionOf({ epoch, offset }: Partial<{ [Key in keyof Position]: Position[Key] | undefined }>): Fields {
   if (epoch === undefined || offset === undefined) return {};
   return { recoverable: true, positioned: true, epoch, ...(offset === 0 ? {} : { offset }) };
 }
@@ -97,7 +99,7 @@ function positionOf({ epoch, offset }: Partial<{ [Key in keyof Position]: Positi
  * What was missed follows as pushes, and the offset is the one that the client asked from. So an answer has no bound on them,
  * and a slow reader gets them at its own pace.
  */
-function subscribed({ recovered, ...reply }: Extract<Reply, { type: 'ok' }>): object {
+function subscribed({ recovered, ...reply }: Extract<Reply, { type: 'ok' }>): Fields {
   return {
     ...positionOf(reply),
     ...(recovered === undefined ? {} : { was_recovering: true }),
@@ -105,7 +107,7 @@ function subscribed({ recovered, ...reply }: Extract<Reply, { type: 'ok' }>): ob
   };
 }
 
-function history(number: number, reply: HistoryReply, { reverse, since }: Partial<ReturnAddress>): string {
+function history(number: number, reply: HistoryReply, { reverse, since }: Partial<ReturnAddress>): Fields {
   const { epoch, offset, first } = reply;
   if (since !== undefined) {
     const trimmed = reverse !== true && since.offset + 1 < first;
@@ -115,11 +117,10 @@ function history(number: number, reply: HistoryReply, { reverse, since }: Partia
   }
   const publications = reply.messages.map(publicationOf);
   if (reverse === true) publications.reverse();
-  const position = JSON.stringify({ epoch, offset }).slice(1, -1);
-  return `{"id":${number},"history":{"publications":[${publications.join(',')}],${position}}}`;
+  return result(number, 'history', { publications, epoch, offset });
 }
 
-function presence(number: number, command: string, reply: PresenceReply): string {
+function presence(number: number, command: string, reply: PresenceReply): Fields {
   if (command === 'presence_stats') {
     return result(number, command, { num_clients: reply.count, num_users: reply.users });
   }
@@ -127,25 +128,18 @@ function presence(number: number, command: string, reply: PresenceReply): string
     const message = `${errors.limit_exceeded.message}: the room has ${reply.count} members; ask for presence_stats.`;
     return failed(number, { ...errors.limit_exceeded, message });
   }
-  const members = reply.members.map(({ connection: client, user, info }) => {
-    const fields = JSON.stringify({ user: user ?? '', client });
-    return `${JSON.stringify(client)}:${info === undefined ? fields : `${fields.slice(0, -1)},"conn_info":${info}}`}`;
-  });
-  return `{"id":${number},"presence":{"presence":{${members.join(',')}}}}`;
+  const members = reply.members.map(({ connection: client, user, info }): [string, Value] => [
+    client,
+    { user: user ?? '', client, conn_info: info === undefined ? undefined : new Payload(info) },
+  ]);
+  return result(number, command, { presence: Object.fromEntries(members) });
 }
 
 /** One push for each member: of a user who is told by name only, or of an anonymous connection. */
-function memberPushes({ type, room, members }: JoinLeaveFrame): string[] {
+export function memberPushes({ type, room, members }: JoinLeaveFrame): Fields[] {
   return members.map((member) => {
-    const info =
-      'user' in member
-        ? { user: member.user, client: '', ...(member.info === undefined ? {} : { conn_info: member.info }) }
-        : { user: '', client: member.connection };
-    return push(room, type, { info });
+    if (!('user' in member)) return push(room, type, { info: { user: '', client: member.connection } });
+    const info = member.info === undefined ? undefined : new Payload(JSON.stringify(member.info));
+    return push(room, type, { info: { user: member.user, client: '', conn_info: info } });
   });
-}
-
-export function joinOfOthers(frame: JoinLeaveFrame): (index: number) => string {
-  const pushes = memberPushes(frame);
-  return (index) => pushes.filter((_, each) => each !== index).join('\n');
 }

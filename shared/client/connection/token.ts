@@ -12,8 +12,10 @@ export type GetToken = () => Promise<string> | string;
 
 const callMs = 10_000;
 const retryMs = 5_000;
+/** Between two renewals, however soon the token ends. */
+const leastMs = 1_000;
 /** setTimeout takes at most 2^31 ms. */
-const longestTimerMs = 2 ** 31 - 1;
+const longestTimerMs = 2e9;
 /** Of the time that a token is good for: then it is renewed. */
 const renewedAt = 0.8;
 const grammar = /^[\w.-]+$/;
@@ -23,12 +25,13 @@ export class Tokens {
   isOld = false;
   readonly #getToken: GetToken | undefined;
   #token: string | undefined;
-  /** By Date.now(), which goes on while a machine sleeps. */
-  #goodUntil = Infinity;
+  /** By Date.now(), which goes on while a machine sleeps. 0: there is none. */
+  #goodUntil: number;
   #call: Promise<string> | undefined;
 
   constructor(token: string | undefined, getToken: GetToken | undefined) {
     this.#token = token;
+    this.#goodUntil = token === undefined ? 0 : Infinity;
     this.#getToken = getToken;
   }
 
@@ -38,7 +41,7 @@ export class Tokens {
 
   /** The last token while it is good, else a new one. Undefined: this client has none. */
   async get(): Promise<string | undefined> {
-    this.isOld = this.canRenew && this.#token !== undefined && Date.now() < this.#goodUntil;
+    this.isOld = this.canRenew && Date.now() < this.#goodUntil;
     return this.isOld || !this.canRenew ? this.#token : this.renew();
   }
 
@@ -51,12 +54,12 @@ export class Tokens {
 
   /** The gateway does not take the last token any more. */
   drop(): void {
-    if (this.canRenew) this.#token = undefined;
+    this.#goodUntil = 0;
   }
 
-  /** How long the last token is good for, as the gateway says. */
+  /** How long the last token is good for, without a margin, as the gateway says. */
   isGoodFor(ms: number): void {
-    this.#goodUntil = Date.now() + ms * renewedAt;
+    this.#goodUntil = Date.now() + ms;
   }
 
   async #ask(): Promise<string> {
@@ -105,8 +108,9 @@ export class Renewal {
     const { welcome, welcomedAt } = this.#connection;
     if (expiresAt === null || welcome === undefined || !this.#tokens.canRenew) return;
     const leftMs = expiresAt - (welcome.now + performance.now() - welcomedAt);
-    this.#tokens.isGoodFor(leftMs);
-    this.#wait(leftMs * renewedAt);
+    const waitMs = Math.max(leastMs, leftMs * renewedAt);
+    this.#tokens.isGoodFor(waitMs);
+    this.#wait(waitMs);
   }
 
   #wait(ms: number): void {

@@ -82,7 +82,7 @@ test('clients that waited for more than 3 s are refused while many wait behind t
   busyFor(3_001);
   await turn();
   expect(admission.ask()).toBeGreaterThanOrEqual(1);
-  await until(() => admission.waiting < 256, 10_000, 'the line is short');
+  await until(() => admission.waiting < 128, 10_000, 'the line is short');
   await turn();
   expect(admission.ask()).toBe(0);
 });

@@ -95,6 +95,20 @@ test('a token is renewed on the open connection after 80 % of its time, by the c
   expect(gateway.sockets).toHaveLength(1);
 });
 
+test('tokens that end at once are renewed once a second, not without a pause', async () => {
+  const { getToken, count } = quick();
+  const gateway = new FakeGateway({ getToken });
+  await passes(0);
+  const socket = gateway.last.welcome({ now: 5_000_000, expiresAt: 5_000_010, pingIntervalMs: 1_000_000 });
+  for (let renewed = 1; renewed <= 3; renewed++) {
+    await passes(999);
+    expect(count()).toBe(renewed);
+    await passes(1);
+    expect(socket.sentOf('auth')).toHaveLength(renewed);
+    socket.answer('auth', { expiresAt: 5_000_000 });
+  }
+});
+
 test('a renewal that fails is tried again, and the application is told; no second call while one is under way', async () => {
   const { calls, getToken } = issuer();
   const gateway = new FakeGateway({ getToken });

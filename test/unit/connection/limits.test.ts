@@ -3,7 +3,7 @@
  * address and per user.
  */
 import { describe, expect, test } from 'vitest';
-import { Rates, TokenBucket, UserConnections } from '../../../gateway/connection/limits.ts';
+import { Rates, TokenBucket, UserConnections, WaitingFrames } from '../../../gateway/connection/limits.ts';
 import { AddressCount } from '../../../gateway/http/client-address.ts';
 import { Random } from '../random.ts';
 
@@ -226,5 +226,47 @@ describe('connections by user', () => {
     const limited = new UserConnections<number>(1);
     limited.remove('ann', 1);
     expect([limited.add('ann', 1), limited.add('ann', 2)]).toEqual([undefined, 1]);
+  });
+});
+
+describe('frames that wait', () => {
+  const unlimited = { requestWaits: () => true, requestsLeft: () => undefined };
+  const frame = { type: 'unsubscribe', id: 1, room: 'room' } as const;
+  const add = (waiting: WaitingFrames, list: 'line' | 'rooms', isForTurn: boolean) => {
+    let added = 0;
+    while (waiting.add(frame, list, unlimited, isForTurn)) added++;
+    return added;
+  };
+
+  test('1,000 wait for earlier ones of their rooms, however many wait for their turn', () => {
+    const waiting = new WaitingFrames(100, 1_000_000);
+    expect(add(waiting, 'line', true)).toBe(10_000);
+    expect(add(waiting, 'rooms', false)).toBe(1_000);
+    waiting.remove(frame, 'rooms', unlimited);
+    expect(add(waiting, 'rooms', false)).toBe(1);
+  });
+
+  test('10,000 wait for their turn, however many wait for their rooms', () => {
+    const waiting = new WaitingFrames(100, 1_000_000);
+    expect(add(waiting, 'rooms', false)).toBe(1_000);
+    expect(add(waiting, 'line', true)).toBe(10_000);
+  });
+
+  test('the node is told of all that leave', () => {
+    let onNode = 0;
+    const node = {
+      requestWaits: () => ++onNode > 0,
+      requestsLeft: (requests: number) => {
+        onNode -= requests;
+      },
+    };
+    const waiting = new WaitingFrames(100, 1_000_000);
+    for (const list of ['line', 'rooms', 'rooms'] as const) waiting.add(frame, list, node, false);
+    waiting.remove(frame, 'rooms', node);
+    expect(onNode).toBe(2);
+    waiting.end(node);
+    expect(onNode).toBe(0);
+    waiting.remove(frame, 'line', node);
+    expect(onNode).toBe(0);
   });
 });

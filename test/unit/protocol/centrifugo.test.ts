@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { centrifugo } from '../../../gateway/protocol/centrifugo/dialect.ts';
 import { publicationOf, publicationPush } from '../../../gateway/protocol/centrifugo/publication.ts';
 import { type Command, readAddress, writeAddress } from '../../../gateway/protocol/centrifugo/return-address.ts';
+import { writeJson } from '../../../gateway/protocol/centrifugo/value.ts';
 import { MessageStamper } from '../../../gateway/protocol/roomcast/message.ts';
 import { closeCode, closeReason } from '../../../shared/codes.ts';
 
@@ -40,7 +41,7 @@ test('every message becomes a publication with the same data, sender, offset and
         const text = JSON.stringify(data, undefined, indent);
         const made = stamper.stamp({ room: 'a:b', data: text, key }, from, offset === undefined ? undefined : history);
         const frame = Buffer.from(`${made.prefix}${offset ?? ''}${made.suffix}`);
-        const publication = publicationOf(frame);
+        const publication = writeJson(publicationOf(frame));
         expect(publication).not.toMatch(/[\r\n]/);
         expect(JSON.parse(publication)).toEqual({
           data: JSON.parse(text),
@@ -187,7 +188,7 @@ test.each([
   ],
 ])('a frame at Redis that is no message (%s) ends no node: members are told of its place', (_, text, push) => {
   expect(JSON.parse(publicationPush(Buffer.from(text)))).toMatchObject({ push });
-  expect(JSON.parse(publicationOf(Buffer.from(text)))).toMatchObject({ data: null });
+  expect(JSON.parse(writeJson(publicationOf(Buffer.from(text))))).toMatchObject({ data: null });
 });
 
 test('lines are cut one by one, as they are asked for', () => {
