@@ -113,6 +113,8 @@ export class StreamSource implements Source {
     const turn = await this.#stream.turn(limit, isOver ? oldest : this.#from, settled).catch((error: unknown) => {
       this.#done.push(...settled.done);
       this.#parked.push(...settled.parked);
+      // It may have read entries that nobody has got, so reading begins again at the oldest.
+      this.#endTerm();
       throw error;
     });
     this.#lag = turn.mine === 'no' ? 0 : (turn.lag ?? Number.NaN);
@@ -132,7 +134,6 @@ export class StreamSource implements Source {
     if (term === undefined) return;
     let confirmed: Promise<unknown> = Promise.resolve();
     const confirming = setInterval(() => {
-      // After a failure the term ends by itself.
       const confirm = () =>
         this.#turn(0).catch((error: Error) => this.#tell(error, 'the place of the reader is not confirmed'));
       confirmed = confirmed.then(confirm);

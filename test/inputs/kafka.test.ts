@@ -122,14 +122,16 @@ withKafka(
     const { all, rooms } = entries();
     const input = { kind: 'kafka', brokers: [kafka.broker], topic: 'orders' };
     const flood = await startFlood(redis.url, input, rooms, saysThatItReads);
-    await addAll(producer, all);
+    await addAll(producer, all.slice(0, 3_000));
     await flood.untilCame(1_000);
     await kafka.kill();
     await kafka.start();
-    await flood.untilCame(3_000);
+    await addAll(producer, all.slice(3_000, 6_000));
+    await flood.untilCame(4_000);
     await redis.kill();
     await redis.start();
-    await flood.untilCame(5_000);
+    await addAll(producer, all.slice(6_000));
+    await flood.untilCame(7_000);
     flood.first.kill('SIGKILL');
     await flood.untilWhole();
   },
