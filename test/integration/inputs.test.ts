@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
 import { onCleanup } from '../support/cleanup.ts';
-import { type NodeSettings, type StartedNode, startNode } from '../support/node.ts';
+import { faultProxy } from '../support/fault-proxy.ts';
+import { type NodeSettings, type StartedNode, spawnNode, startNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
 import { metric } from './admin.ts';
 import { clusterSettings } from './cluster.ts';
@@ -168,6 +169,30 @@ async function scrapeNode(node: StartedNode): Promise<string> {
   const text = await (await fetch(`http://127.0.0.1:${node.adminPort}/metrics`)).text();
   return /gateway_info\{[^}]*node="([^"]+)"/.exec(text)?.[1] ?? '';
 }
+
+test('entries that Redis has handed out with an answer that was lost are read again, in their place', async () => {
+  const proxy = await faultProxy(inject('redisUrl'));
+  const { redis, settings, stream } = await cluster(0, { url: proxy.url });
+  const node = await spawnNode(settings);
+  const room = randomRoom('kept');
+  const member = await join(node, 'ann', room);
+  const numbers = names('', 1_000).map(Number);
+  // Ten turns, each of them slow enough to break one.
+  proxy.answerDelayMs = 50;
+  const pipeline = redis.pipeline();
+  for (const number of numbers) pipeline.xadd(stream, '*', 'room', room, 'data', number);
+  await pipeline.exec();
+  await until(() => dataOf(member, room).length >= 100, deadlineMs, 'the first turn came');
+  proxy.mode = 'swallow replies';
+  const noticed = () => node.logs.some(({ msg, role }) => msg === 'connecting to redis again' && role === 'inputs');
+  await until(noticed, deadlineMs, 'the node has noticed that answers are missing');
+  expect(dataOf(member, room).length).toBeLessThan(numbers.length);
+  proxy.answerDelayMs = 0;
+  proxy.mode = 'pass';
+  await until(() => dataOf(member, room).length >= numbers.length, deadlineMs, 'all came');
+  expect(dataOf(member, room)).toEqual(numbers);
+  await untilAcknowledged(redis, stream);
+});
 
 test('the libraries for RabbitMQ and Kafka are loaded with the first input of their kind, not before', () => {
   const loaded = (file: string) => {
