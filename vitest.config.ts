@@ -8,7 +8,7 @@ const project = (name: string, include: string, options: object = {}) => ({
 
 /**
  * One project per kind of test. `npm test` runs the first four; `fuzz` has a script of its own, `cli` starts a process per
- * command, `chaos`, `verify` and `soak`
+ * command, `centrifugo` fetches the SDKs of other languages, `chaos`, `verify` and `soak`
  * take minutes, `proxies` needs nginx and Caddy, `work` needs strace, `browser` Chromium and `compose` Docker.
  */
 export default defineConfig({
@@ -28,6 +28,10 @@ export default defineConfig({
       project('proxies', 'test/proxies/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('fuzz', 'test/fuzz/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('inputs', 'test/inputs/**/*.test.ts', { testTimeout: 180_000, hookTimeout: 180_000 }),
+      project('centrifugo', 'test/centrifugo/**/*.test.ts', {
+        globalSetup: ['test/support/redis-ladder.ts'],
+        testTimeout: 60_000,
+      }),
       project('work', 'test/work/**/*.test.ts', { testTimeout: 120_000 }),
       project('browser', 'test/browser/**/*.test.ts', { testTimeout: 60_000 }),
       project('verify', 'test/verify/**/*.test.ts', { hookTimeout: 120_000 }),

@@ -93,7 +93,15 @@ export async function startGateway(
   const { fallbackRules, instance, vitals } = parts;
   const local = {
     ...{ node: config.nodeId, instance, version, startedAt: Date.now(), draining: false },
-    ...{ connections: open, hub, blocks, vitals, gauges: nodeGauges(config, parts), numbers: () => metrics.numbers() },
+    ...{
+      connections: open,
+      hub,
+      blocks,
+      vitals,
+      emulated: server.emulation,
+      gauges: nodeGauges(config, parts),
+      numbers: () => metrics.numbers(),
+    },
   };
   const readiness = () => (local.draining ? { ready: false, text: 'draining' } : readinessOf(parts));
   const stamper = new MessageStamper();
@@ -195,7 +203,10 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   });
   const connections = new Connections(open, heartbeat);
   const admission = new Admission(() => authenticator.waiting > 0);
-  const server = new Server({ config, log, events, admission, connections, dialects, demo });
+  const server = new Server({
+    ...{ config, log, events, admission, connections, dialects, demo, instance },
+    cluster: { control, faults },
+  });
   const fanout = new Fanout(server.publish, backpressure);
   const freeze = new Freeze((stoodStillMs) => {
     events.froze();

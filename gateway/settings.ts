@@ -164,7 +164,7 @@ export const settings = {
     flag,
     'false',
     'true, false',
-    'Serve SDKs of Centrifugo at `/connection/websocket` (docs/centrifugo.md).',
+    'Serve SDKs of Centrifugo at `/connection/…` and `/emulation` (docs/centrifugo.md).',
   ),
   allowedOrigins: optional(
     'ALLOWED_ORIGINS',

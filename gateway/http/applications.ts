@@ -135,3 +135,14 @@ export class Applications<LibraryApp extends App> {
     this.#library.route(application);
   }
 }
+
+interface TlsSettings {
+  tlsCertFile: string | undefined;
+  tlsKeyFile: string | undefined;
+}
+
+/** Undefined without TLS. */
+export function certificateFiles({ tlsCertFile, tlsKeyFile }: TlsSettings): CertificateFiles | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
+}

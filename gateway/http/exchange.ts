@@ -16,7 +16,8 @@ const maxBytesUnderWay = 33_554_432;
 /** Of a body that is not wanted: a client may write all of it before it reads. */
 const discardMs = 2_000;
 
-const jsonType = /^application\/json[\t ]*(;[\t ]*charset="?utf-8"?[\t ]*)?$/i;
+/** The bodies that are read. */
+export const jsonType = /^application\/json[\t ]*(;[\t ]*charset="?utf-8"?[\t ]*)?$/i;
 /** Fails on invalid UTF-8. Keeps a byte order mark, which makes the text invalid JSON. */
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -62,12 +63,19 @@ export class Exchange {
     return this.#request.headers;
   }
 
+  /** For who answers otherwise, once the body is read. Undefined if the client has gone, or is answered. */
+  takeResponse(): LibraryResponse | undefined {
+    if (this.#state !== 'open') return undefined;
+    this.#state = 'answered';
+    return this.#res;
+  }
+
   /**
-   * The text of the body. To be called in the handler of the request. `hold` is told of the bytes of each chunk, and throws
-   * when they are too many. Rejects with what it throws, with a Problem if the body is late or not UTF-8, or with Aborted.
+   * The body. To be called in the handler of the request. `hold` is told of the bytes of each chunk, and throws when they are too
+   * many. Rejects with what it throws, with a Problem if the body is late, or with Aborted.
    */
-  text(hold: (bytes: number) => void): Promise<string> {
-    if (!this.#isUnread) return Promise.resolve('');
+  bytes(hold: (bytes: number) => void): Promise<Buffer> {
+    if (!this.#isUnread) return Promise.resolve(Buffer.alloc(0));
     const chunks: Buffer[] = [];
     return new Promise((resolve, reject) => {
       const settle = (end: () => void) => {
@@ -88,8 +96,8 @@ export class Exchange {
         try {
           hold(chunk.byteLength);
           if (isLast) {
-            const text = textOf(chunks.length === 0 ? chunk : Buffer.concat([...chunks, Buffer.from(chunk)]));
-            settle(() => resolve(text));
+            const body = Buffer.concat([...chunks, Buffer.from(chunk)]);
+            settle(() => resolve(body));
           }
           // The library takes the bytes back when this handler returns.
           else chunks.push(Buffer.from(new Uint8Array(chunk)));
@@ -141,15 +149,21 @@ export class Bodies {
   #bytesUnderWay = 0;
 
   /**
-   * Reads a body of JSON, and passes its text to `use`. To be called in the handler of the request. Rejects with a Problem or
-   * with Aborted, or as `use` does.
+   * Reads a body of JSON, and passes its text to `use`. To be called in the handler of the request. Rejects with a Problem, also
+   * if it is not UTF-8, or with Aborted, or as `use` does.
    */
-  async read<Result>(
+  read<Result>(exchange: Exchange, maxBytes: number, use: (text: string) => Result | Promise<Result>): Promise<Result> {
+    return this.readBytes(exchange, maxBytes, (body) => use(textOf(body)));
+  }
+
+  /** Of JSON, or of another type that a page cannot send without asking first. */
+  async readBytes<Result>(
     exchange: Exchange,
     maxBytes: number,
-    use: (text: string) => Result | Promise<Result>,
+    use: (body: Buffer) => Result | Promise<Result>,
+    type = jsonType,
   ): Promise<Result> {
-    checkHead(exchange, maxBytes);
+    checkHead(exchange, maxBytes, type);
     let held = 0;
     const hold = (bytes: number) => {
       held += bytes;
@@ -160,16 +174,16 @@ export class Bodies {
       }
     };
     try {
-      return await use(await exchange.text(hold));
+      return await use(await exchange.bytes(hold));
     } finally {
       this.#bytesUnderWay -= held;
     }
   }
 }
 
-function checkHead({ headers }: Exchange, maxBytes: number): void {
+function checkHead({ headers }: Exchange, maxBytes: number, type: RegExp): void {
   // A page of any origin can send a form or text, but no JSON without asking first (CORS): this stops forged requests.
-  if (!jsonType.test(headers.get('content-type')?.[0] ?? '')) {
+  if (!type.test(headers.get('content-type')?.[0] ?? '')) {
     throw new Problem(
       'unsupported',
       'Send the body as JSON in UTF-8, with the header "content-type: application/json".',
@@ -194,7 +208,7 @@ function tooLate(): Problem {
   });
 }
 
-function textOf(bytes: Buffer | ArrayBuffer): string {
+function textOf(bytes: Buffer): string {
   try {
     return utf8.decode(bytes);
   } catch {

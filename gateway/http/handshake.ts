@@ -8,6 +8,7 @@ import { tokenSubprotocolPrefix } from '../../shared/protocol.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { HandshakeRejection } from '../telemetry/events.ts';
 import { isAllowedOrigin, isSameOrigin } from './origin.ts';
+import { type Answer, textAnswer } from './response.ts';
 
 /** Header names are in lower case. `headers` has the value of every header line, also of repeated ones. */
 export interface HandshakeRequest {
@@ -41,6 +42,11 @@ export interface AcceptedHandshake {
   /** The first token found, valid or not. */
   token: string | undefined;
 }
+
+/** Those that a client may choose. The first one is for a client that chooses none. */
+export type DialectsOf = (request: HandshakeRequest) => readonly Dialect[];
+
+const retryAfterSeconds = 5;
 
 /** 16 bytes in base64 (RFC 6455 section 4.1). */
 const keyGrammar = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
@@ -169,4 +175,19 @@ function refuse(
   headers: Record<string, string> = {},
 ): HandshakeRefusal {
   return { status, reason, message, headers };
+}
+
+/** A refusal that says when to come back. */
+export function busy(
+  status: string,
+  reason: HandshakeRefusal['reason'],
+  message: string,
+  seconds = retryAfterSeconds,
+): HandshakeRefusal {
+  return { status, reason, message, retryAfterSeconds: seconds };
+}
+
+export function refusalAnswer({ status, message, headers, retryAfterSeconds: seconds }: HandshakeRefusal): Answer {
+  const retryAfter = seconds === undefined ? {} : { 'retry-after': String(seconds) };
+  return { ...textAnswer(status, message, { ...headers, ...retryAfter }), close: true };
 }

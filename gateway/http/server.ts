@@ -6,17 +6,25 @@
  */
 import type { BlockList } from 'node:net';
 import type { Admission } from '../admission/admission.ts';
-import { centrifugo } from '../protocol/centrifugo/dialect.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { PublishToTopic } from '../rooms/fanout.ts';
-import { type Application, Applications, type CertificateFiles } from './applications.ts';
+import { type Application, Applications, certificateFiles } from './applications.ts';
+import { Emulation, type EmulationParts } from './centrifugo/emulation.ts';
+import { webSocketDialects, webSocketPath } from './centrifugo/endpoint.ts';
 import type { Certificate } from './certificate.ts';
 import { AddressCount, clientAddress } from './client-address.ts';
 import { Compression, type CompressionSettings } from './deflate/compression.ts';
 import { Descriptors } from './descriptors.ts';
 import { Exchange } from './exchange.ts';
-import { Fallback, type FallbackRequest, type FallbackSettings } from './fallback/fallback.ts';
-import { type HandshakeRefusal, type HandshakeRequest, readHandshake } from './handshake.ts';
+import { Fallback, type FallbackHandler, type FallbackRequest, type FallbackSettings } from './fallback/fallback.ts';
+import {
+  busy,
+  type DialectsOf,
+  type HandshakeRefusal,
+  type HandshakeRequest,
+  readHandshake,
+  refusalAnswer,
+} from './handshake.ts';
 import {
   guarded,
   type HttpRequest,
@@ -36,9 +44,6 @@ import { type UserData, type WebSocketParts, WebSockets } from './websocket.ts';
 
 /** Added to ping interval and pong timeout. The bounds of these two keep the sum below the library's maximum of 960 s. */
 const idleMarginSeconds = 30;
-const retryAfterSeconds = 5;
-/** Where its SDKs connect by default. */
-const centrifugoPath = '/connection/websocket';
 
 /** The settings (gateway/settings.ts) of the public port. */
 export interface ServerSettings extends FallbackSettings, CompressionSettings {
@@ -61,7 +66,7 @@ export interface Pages {
   answer(path: string, request: HandshakeRequest): Promise<Answer>;
 }
 
-export interface ServerParts extends WebSocketParts {
+export interface ServerParts extends WebSocketParts, EmulationParts {
   config: ServerSettings;
   admission: Admission;
   /** Those that a client may choose. The first one is for a client that chooses none. */
@@ -79,6 +84,8 @@ export class Server {
   readonly #compression: Compression;
   readonly #webSockets: WebSockets;
   readonly #fallback: Fallback;
+  /** Clients of Centrifugo's protocol without WebSockets. */
+  readonly emulation: Emulation;
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   #listening: Listening | undefined;
   #draining = false;
@@ -97,6 +104,7 @@ export class Server {
       },
     });
     this.#fallback = new Fallback(parts);
+    this.emulation = new Emulation(parts);
     const library = {
       plain: plainApp,
       tls: tlsApp,
@@ -108,7 +116,7 @@ export class Server {
 
   /** Open event streams. */
   get streams(): number {
-    return this.#fallback.streams;
+    return this.#fallback.streams + this.emulation.size;
   }
 
   /** Polls without an answer yet. */
@@ -154,8 +162,9 @@ export class Server {
   }
 
   #routes(application: Application<UwsApp>): void {
-    const { config, demo, dialects } = this.#parts;
+    const { config, demo } = this.#parts;
     const { app } = application;
+    const dialects = () => this.#parts.dialects;
     app
       .ws<UserData>('/ws', this.#endpoint(application, dialects))
       // Called with 1 when a client is accepted, before it has sent anything, and with -1 when it is gone.
@@ -163,21 +172,17 @@ export class Server {
       .any('/ws', (res, req) => this.#noHandshake(res, req, dialects))
       .get('/healthz', answerHealth)
       .head('/healthz', answerHealth)
-      .any('/rooms/:room/events', (res, req) =>
-        this.#guardHttp(res, () => this.#fallback.events(res, this.#fallbackRequest(res, req))),
-      )
-      .any('/rooms/:room/messages', (res, req) =>
-        this.#guardHttp(res, () => this.#fallback.messages(res, this.#fallbackRequest(res, req))),
-      )
       .any('/*', (res, req) => {
         const missing = textAnswer('404 Not Found', 'Not found. The WebSocket endpoint is /ws.');
         new Exchange(res, readRequest(req)).answer(missing);
       });
     if (config.centrifugo) {
       app
-        .ws<UserData>(centrifugoPath, this.#endpoint(application, [centrifugo]))
-        .any(centrifugoPath, (res, req) => this.#noHandshake(res, req, [centrifugo]));
+        .ws<UserData>(webSocketPath, this.#endpoint(application, webSocketDialects))
+        .any(webSocketPath, (res, req) => this.#noHandshake(res, req, webSocketDialects));
     }
+    const emulated = config.centrifugo ? this.emulation.routes : [];
+    for (const [path, handle] of [...this.#fallback.routes, ...emulated]) app.any(path, this.#byHttp(handle));
     if (demo === undefined) return;
     for (const path of demo.paths) {
       app.any(path, (res, req) => {
@@ -187,8 +192,14 @@ export class Server {
     }
   }
 
-  /** A path for WebSockets. A client may choose one of `dialects`. */
-  #endpoint(application: Application<UwsApp>, dialects: readonly Dialect[]): WebSocketBehavior<UserData> {
+  /** A path for clients without WebSockets. */
+  #byHttp(handle: FallbackHandler) {
+    return (res: HttpResponse, req: HttpRequest) =>
+      this.#guardHttp(res, () => handle(res, this.#fallbackRequest(res, req)));
+  }
+
+  /** A path for WebSockets. */
+  #endpoint(application: Application<UwsApp>, dialects: DialectsOf): WebSocketBehavior<UserData> {
     const { config } = this.#parts;
     return {
       maxPayloadLength: 2 * config.maxMessageBytes,
@@ -208,7 +219,7 @@ export class Server {
   }
 
   /** A request that the library does not see as a handshake: it lacks at least a key of the right length. */
-  #noHandshake(res: HttpResponse, req: HttpRequest, dialects: readonly Dialect[]): void {
+  #noHandshake(res: HttpResponse, req: HttpRequest, dialects: DialectsOf): void {
     this.#guardHttp(res, () => {
       const request = readRequest(req);
       this.#refuse(res, request, this.#refusalOf(request, dialects));
@@ -225,7 +236,7 @@ export class Server {
 
   #upgrade(
     application: Application,
-    dialects: readonly Dialect[],
+    dialects: DialectsOf,
     res: HttpResponse,
     req: HttpRequest,
     context: us_socket_context_t,
@@ -239,7 +250,7 @@ export class Server {
       return;
     }
     const request = readRequest(req);
-    const handshake = readHandshake(request, config, dialects);
+    const handshake = readHandshake(request, config, dialects(request));
     if ('status' in handshake) {
       this.#refuse(res, request, handshake);
       return;
@@ -302,8 +313,8 @@ export class Server {
     new Exchange(res, request).answer(refusalAnswer(refusal));
   }
 
-  #refusalOf(request: HandshakeRequest, dialects: readonly Dialect[]): HandshakeRefusal {
-    const handshake = readHandshake(request, this.#parts.config, dialects);
+  #refusalOf(request: HandshakeRequest, dialects: DialectsOf): HandshakeRefusal {
+    const handshake = readHandshake(request, this.#parts.config, dialects(request));
     if ('status' in handshake) return handshake;
     return { status: '400 Bad Request', reason: 'request', message: 'This is not a WebSocket handshake.' };
   }
@@ -324,23 +335,4 @@ export class Server {
 
 function answerHealth(res: HttpResponse, req: HttpRequest): void {
   new Exchange(res, readRequest(req)).answer(textAnswer('200 OK', 'ok'));
-}
-
-function certificateFiles({ tlsCertFile, tlsKeyFile }: ServerSettings): CertificateFiles | undefined {
-  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
-  return { cert_file_name: tlsCertFile, key_file_name: tlsKeyFile };
-}
-
-function busy(
-  status: string,
-  reason: HandshakeRefusal['reason'],
-  message: string,
-  seconds = retryAfterSeconds,
-): HandshakeRefusal {
-  return { status, reason, message, retryAfterSeconds: seconds };
-}
-
-function refusalAnswer({ status, message, headers, retryAfterSeconds: seconds }: HandshakeRefusal): Answer {
-  const retryAfter = seconds === undefined ? {} : { 'retry-after': String(seconds) };
-  return { ...textAnswer(status, message, { ...headers, ...retryAfter }), close: true };
 }

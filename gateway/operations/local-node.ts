@@ -48,6 +48,11 @@ export interface LocalNode {
     busiest: BusiestRooms | undefined;
   };
   readonly blocks: Blocks;
+  /** Clients that send their commands by requests of their own. */
+  readonly emulated: {
+    /** False if it has no such session. */
+    receive(session: string, data: Buffer): boolean;
+  };
   readonly vitals: Vitals;
   readonly gauges: NodeGauges;
   numbers(): Promise<Numbers>;

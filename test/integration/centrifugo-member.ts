@@ -4,6 +4,7 @@
  * Owns their end, also when a test fails.
  */
 import { Centrifuge, type Options, type PublicationContext, type Subscription } from 'centrifuge';
+import type { Centrifuge as BinaryCentrifuge } from 'centrifuge/build/protobuf';
 import { WebSocket } from 'ws';
 import { onCleanup } from '../support/cleanup.ts';
 import type { NodeSettings, StartedNode } from '../support/node.ts';
@@ -54,8 +55,8 @@ export interface Heard {
   events: string[];
 }
 
-export function listen(client: Centrifuge, room: string, options = {}): Heard {
-  const subscription = client.newSubscription(room, options);
+export function listen(client: Centrifuge | BinaryCentrifuge, room: string, options = {}): Heard {
+  const subscription = client.newSubscription(room, options) as Subscription;
   const heard: Heard = { subscription, publications: [], events: [] };
   subscription.on('publication', (publication) => heard.publications.push(publication));
   subscription.on('subscribed', ({ wasRecovering, recovered }) => {
@@ -68,7 +69,7 @@ export function listen(client: Centrifuge, room: string, options = {}): Heard {
   return heard;
 }
 
-export async function subscribe(client: Centrifuge, room: string, options = {}): Promise<Heard> {
+export async function subscribe(client: Centrifuge | BinaryCentrifuge, room: string, options = {}): Promise<Heard> {
   const heard = listen(client, room, options);
   heard.subscription.subscribe();
   await heard.subscription.ready(5_000);

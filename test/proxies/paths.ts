@@ -19,5 +19,6 @@ export const refusedPaths = [
 export const handshakePaths = [
   ...['/', '/ws/', '/wss', '/WS', '//ws', '/./ws', '/ws/../ws', '/%77s', '/ws%00', '/a/../ws', '/ws;x', '/ws%3f'],
   ...['/metrics', '/api', '/api/stats', '/readyz'],
-  ...['/connection', '/connection/', '/connection/websocket/', '/connection/websocketx', '/connection/sse'],
+  ...['/connection', '/connection/', '/connection/websocket/', '/connection/websocketx', '/connection/ssex'],
+  ...['/emulation/', '/emulationx', '/x/emulation', '//emulation', '/connection/http_stream/', '/connection/%73se'],
 ];

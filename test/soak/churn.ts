@@ -18,7 +18,9 @@ const rights = { '*': ['subscribe', 'publish', 'history', 'presence'] };
 const floodBytes = 12_000;
 const floodMessages = 100;
 
-type Act = (node: SpawnedNode) => Promise<void>;
+/** Brings one more client, which ends with the act at the latest. */
+type Enter = (token: string) => Promise<Visitor>;
+type Act = (node: SpawnedNode, enter: Enter) => Promise<void>;
 
 const name = (topic: string) => `${topic}:${randomBytes(8).toString('hex')}`;
 const kept = () => `kept:${Math.floor(Math.random() * poolSize)}`;
@@ -27,8 +29,8 @@ const tokenFor = (seconds: number, sub = name('user')) =>
   mintToken({ sub, exp: Math.floor(Date.now() / 1000) + seconds, rooms: rights });
 
 /** Comes, talks in rooms nobody was in before, is cut, and resumes. */
-async function chatter(node: SpawnedNode): Promise<void> {
-  const visitor = await Visitor.enter(node.url, await tokenFor(600));
+async function chatter(_node: SpawnedNode, enter: Enter): Promise<void> {
+  const visitor = await enter(await tokenFor(600));
   const rooms = [name('live'), name('live'), name('plain')];
   const room = kept();
   for (const each of [...rooms, room]) await visitor.subscribe(each);
@@ -41,17 +43,17 @@ async function chatter(node: SpawnedNode): Promise<void> {
   await stay();
   const since = visitor.positions.get(room);
   await visitor.leave('cut');
-  const again = await Visitor.enter(node.url, await tokenFor(600));
+  const again = await enter(await tokenFor(600));
   await again.subscribe(room, since);
   await stay();
   await again.leave('close');
 }
 
 /** Renews its token, with a new one each time. */
-async function renewer(node: SpawnedNode): Promise<void> {
+async function renewer(_node: SpawnedNode, enter: Enter): Promise<void> {
   const user = name('user');
   const token = () => mintToken({ sub: user, exp: Math.floor(Date.now() / 1000) + 30, rooms: rights });
-  const visitor = await Visitor.enter(node.url, await token());
+  const visitor = await enter(await token());
   await visitor.subscribe(name('live'));
   for (let time = 0; time < 3; time++) {
     await stay();
@@ -61,19 +63,16 @@ async function renewer(node: SpawnedNode): Promise<void> {
 }
 
 /** Stays until its token ends. */
-async function expirer(node: SpawnedNode): Promise<void> {
-  const visitor = await Visitor.enter(node.url, await tokenFor(5));
+async function expirer(_node: SpawnedNode, enter: Enter): Promise<void> {
+  const visitor = await enter(await tokenFor(5));
   await visitor.subscribe(name('live'));
   await visitor.closed;
 }
 
 /** Does not read while its room is flooded. */
-async function slow(node: SpawnedNode): Promise<void> {
+async function slow(_node: SpawnedNode, enter: Enter): Promise<void> {
   const room = Math.random() < 0.5 ? name('plain') : kept();
-  const [reader, writer] = [
-    await Visitor.enter(node.url, await tokenFor(600)),
-    await Visitor.enter(node.url, await tokenFor(600)),
-  ];
+  const [reader, writer] = [await enter(await tokenFor(600)), await enter(await tokenFor(600))];
   await reader.subscribe(room);
   reader.pause();
   for (let sent = 0; sent < floodMessages; sent++) {
@@ -159,12 +158,19 @@ export class Churn {
 
   async #repeat(kind: keyof typeof perNode, node: SpawnedNode): Promise<void> {
     while (this.#goesOn) {
+      const visitors: Visitor[] = [];
+      const enter = async (token: string) => {
+        const visitor = await Visitor.enter(node.url, token);
+        visitors.push(visitor);
+        return visitor;
+      };
       try {
-        await acts[kind](node);
+        await acts[kind](node, enter);
         this.done.set(kind, (this.done.get(kind) ?? 0) + 1);
       } catch (error) {
         const what = `${kind}: ${(error as Error).message}`;
         this.failures.set(what, (this.failures.get(what) ?? 0) + 1);
+        await Promise.all(visitors.map((visitor) => visitor.leave('cut')));
         await stay();
       }
     }

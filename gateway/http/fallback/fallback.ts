@@ -10,17 +10,11 @@ import { type RateSettings, requestBurst } from '../../connection/limits.ts';
 import type { ConnectionParts } from '../../connection/parts.ts';
 import type { Events } from '../../telemetry/events.ts';
 import { Bodies, Exchange } from '../exchange.ts';
-import {
-  checkOrigin,
-  findToken,
-  type HandshakeRefusal,
-  type HandshakeRequest,
-  type HandshakeSettings,
-} from '../handshake.ts';
+import { findToken, type HandshakeRefusal, type HandshakeRequest, type HandshakeSettings } from '../handshake.ts';
 import { Problem } from '../problem.ts';
 import { type Answer, answer, type Headers, type LibraryResponse, problemAnswer } from '../response.ts';
 import { ClientRates } from './client-rates.ts';
-import { corsHeaders, preflight } from './cors.ts';
+import { admitPage } from './cors.ts';
 import { Polls } from './polls.ts';
 import { type ProblemDetail, problem } from './problem.ts';
 import { Publishing } from './publishing.ts';
@@ -49,6 +43,8 @@ export interface FallbackRequest extends HandshakeRequest {
   admit(): (() => void) | HandshakeRefusal;
 }
 
+export type FallbackHandler = (res: LibraryResponse, request: FallbackRequest) => void;
+
 export class Fallback {
   readonly #parts: FallbackParts;
   readonly #streams: Streams;
@@ -65,6 +61,12 @@ export class Fallback {
     this.#polls = new Polls(parts.connections, new ClientRates(requestRate, requestBurst(parts.config)));
     this.#publishing = new Publishing(new ClientRates(publishRate, publishBurst));
   }
+
+  /** By path, in the form of the library. */
+  readonly routes: readonly [path: string, handle: FallbackHandler][] = [
+    ['/rooms/:room/events', (res, request) => this.#events(res, request)],
+    ['/rooms/:room/messages', (res, request) => this.#messages(res, request)],
+  ];
 
   /** Open streams. */
   get streams(): number {
@@ -86,7 +88,7 @@ export class Fallback {
   }
 
   /** `/rooms/{room}/events` */
-  events(res: LibraryResponse, request: FallbackRequest): void {
+  #events(res: LibraryResponse, request: FallbackRequest): void {
     const headers = this.#begin(res, request, 'GET');
     if (headers === undefined) return;
     const asked = check(() => ({ room: readRoom(request.room), since: readSince(request) }));
@@ -96,7 +98,7 @@ export class Fallback {
   }
 
   /** `/rooms/{room}/messages` */
-  messages(res: LibraryResponse, request: FallbackRequest): void {
+  #messages(res: LibraryResponse, request: FallbackRequest): void {
     const headers = this.#begin(res, request, 'GET', 'POST');
     if (headers === undefined) return;
     if (request.method === 'GET') this.#poll(res, request, headers);
@@ -182,24 +184,8 @@ export class Fallback {
     return parts;
   }
 
-  /** Checks what all requests have in common. Returns the headers of the answer, or undefined if it was answered. */
   #begin(res: LibraryResponse, request: FallbackRequest, ...methods: string[]): Headers | undefined {
-    const refusal = checkOrigin(request, this.#parts.config.allowedOrigins) ?? checkFetchSite(request);
-    const refuse = (made: Answer) => new Exchange(res, request).answer(made);
-    if (refusal !== undefined) {
-      this.#parts.events.handshakeRejected(refusal.reason);
-      refuse(problemAnswer(problem({ code: 'forbidden', message: refusal.message }), {}));
-      return undefined;
-    }
-    const headers = corsHeaders(request, this.#parts.config);
-    if (methods.includes(request.method)) return headers;
-    const allow = [...methods, 'OPTIONS'].join(', ');
-    if (request.method === 'OPTIONS') refuse(preflight(allow, headers));
-    else {
-      const detail = { code: 'unsupported', status: 405, message: `Send ${methods.join(' or ')}.` } as const;
-      refuse(problemAnswer(problem(detail), { ...headers, allow }));
-    }
-    return undefined;
+    return admitPage(res, request, this.#parts, methods);
   }
 }
 
@@ -211,14 +197,4 @@ function check<Asked extends object>(read: () => Asked): Asked | ProblemDetail {
     if (!(error instanceof TypeError)) throw error;
     return { code: 'bad_request', message: error.message };
   }
-}
-
-/**
- * An image or a link of a foreign page makes a GET without Origin, with the cookies of its visitor. Browsers say so
- * (https://www.w3.org/TR/fetch-metadata/).
- */
-function checkFetchSite({ headers }: HandshakeRequest): HandshakeRefusal | undefined {
-  const site = headers.get('sec-fetch-site')?.[0] ?? 'none';
-  if (headers.has('origin') || site === 'none' || site === 'same-origin') return undefined;
-  return { status: '403 Forbidden', reason: 'origin', message: 'A page of another site may not open this.' };
 }

@@ -1,6 +1,7 @@
 /**
- * A connection whose socket is a response: it is in one room, from the `subscribe` that its request asks for until the
- * response ends. Passes on what the response reports.
+ * A connection whose socket is a response. Passes on what the response reports.
+ *
+ * A subscriber is in one room, from the `subscribe` that its request asks for until the response ends.
  */
 import { closeCode } from '../../../shared/codes.ts';
 import type { Position } from '../../../shared/protocol.ts';
@@ -50,10 +51,16 @@ export class Subscriber implements ResponseOwner {
     { room, since, token }: Following,
     ended: () => void,
   ): void {
-    const connection = connections.open(socket, dialect);
-    socket.owner = new Subscriber(connections, connection, ended);
+    const connection = Subscriber.attach(connections, socket, dialect, ended);
     connection.open(token);
     connection.request({ type: 'subscribe', id: 0, room, since });
+  }
+
+  /** Without a request yet; the caller opens the connection. `ended` is called once. */
+  static attach(connections: Connections, socket: ResponseSocket, dialect: Dialect, ended: () => void): Connection {
+    const connection = connections.open(socket, dialect);
+    socket.owner = new Subscriber(connections, connection, ended);
+    return connection;
   }
 
   private constructor(connections: Connections, connection: Connection, ended: () => void) {

@@ -2,16 +2,16 @@
 import { type Command, UnknownCommandError } from '../../backplane/control.ts';
 import type { LocalNode } from '../local-node.ts';
 import type { PerformedCommand } from './ask.ts';
+import { emulateCommands } from './emulate.ts';
 import { listCommands } from './lists.ts';
 import { nodeCommands } from './nodes.ts';
 import { observeCommand } from './observe.ts';
 import { userCommands } from './users.ts';
 
 const commands = new Map(
-  [...userCommands, ...listCommands, ...nodeCommands, observeCommand].map((command): [string, PerformedCommand] => [
-    command.kind,
-    command,
-  ]),
+  [...userCommands, ...listCommands, ...nodeCommands, ...emulateCommands, observeCommand].map(
+    (command): [string, PerformedCommand] => [command.kind, command],
+  ),
 );
 
 /** Rejects with an UnknownCommandError, or with a fault. */
