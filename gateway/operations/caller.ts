@@ -62,5 +62,5 @@ export function unreadable(access: Access, caller: Caller, what: Reading, room: 
 }
 
 export function forbidden(what: keyof typeof sentences, finer?: FinerCode): Refusal {
-  return new Refusal('forbidden', sentences[what], finer);
+  return new Refusal('forbidden', sentences[what], { finer });
 }
