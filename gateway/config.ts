@@ -201,11 +201,6 @@ function readRedis(env: Environment, values: Settings, mistakes: string[]): Redi
     }
   }
   if (address === undefined) return undefined;
-  if (address.kind === 'cluster' && isSet(settings.webhookUrl)) {
-    mistakes.push(
-      'GATEWAY_WEBHOOK_URL does not work with a Cluster in GATEWAY_REDIS_URL yet; use one Redis or Sentinel for webhooks.',
-    );
-  }
   for (const part of ['username', 'password'] as const) {
     if (address[part] === undefined || { username, password }[part] === undefined) continue;
     mistakes.push(`GATEWAY_REDIS_URL holds a ${part}, and GATEWAY_REDIS_${part.toUpperCase()} is set too; keep one.`);

@@ -15,7 +15,8 @@ import type { PresenceStore } from './backplane/presence.ts';
 import type { Config } from './config.ts';
 import { RedisBackplane } from './redis/backplane.ts';
 import { ClusterBackplane } from './redis/cluster/backplane.ts';
-import { ClusterPresenceConnections } from './redis/cluster/presence.ts';
+import { ShardConnections } from './redis/cluster/connections.ts';
+import { ClusterOutbox } from './redis/cluster/outbox.ts';
 import { Shards } from './redis/cluster/shards.ts';
 import type { RedisAddress } from './redis/connection/address.ts';
 import { RedisConnections } from './redis/connection/connections.ts';
@@ -68,17 +69,21 @@ export function createShared(
   if (redis instanceof Shards) {
     const names = new RedisNames(prefix, redis.database, sharedHome);
     const backplane = new ClusterBackplane({ ...options, shards: redis }, log);
-    const connections = new ClusterPresenceConnections(redis);
-    const store = new RedisPresence({ connections, names, instance, announces, tells }, log);
+    const outbox =
+      webhookUrl === undefined ? undefined : new ClusterOutbox({ shards: redis, prefix, instance, types, most }, log);
+    const connections = new ShardConnections(redis);
+    const telling = outbox?.telling;
+    const store = new RedisPresence({ connections, names, instance, announces, tells, telling }, log);
     const { link } = backplane;
     const control = new RedisControl({ names, instance, link, liveInstances: () => store.liveInstances() }, log);
-    return { backplane, store, control, occupancy: undefined, outbox: undefined };
+    return { backplane, store, control, occupancy: outbox && store.occupancy, outbox };
   }
   const names = new RedisNames(prefix, redis.database);
   const backplane = new RedisBackplane({ ...options, redis }, log);
   const outbox = webhookUrl === undefined ? undefined : new RedisOutbox({ redis, prefix, instance, types, most }, log);
   const connections = new OnePresenceConnection(redis);
-  const store = new RedisPresence({ connections, names, instance, announces, tells, outbox }, log);
+  const telling = outbox?.telling;
+  const store = new RedisPresence({ connections, names, instance, announces, tells, telling }, log);
   const { link } = backplane;
   const control = new RedisControl({ names, instance, link, liveInstances: () => store.liveInstances() }, log);
   return { backplane, store, control, occupancy: outbox && store.occupancy, outbox };

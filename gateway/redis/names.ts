@@ -91,6 +91,11 @@ export class RedisNames {
     return `${this.#keys}${this.#tag}outbox`;
   }
 
+  /** In a cluster: what is told of the rooms of a slot (gateway/redis/cluster/outbox.ts). */
+  outboxOf(slot: number): string {
+    return `${this.#keys}{${tagOf(slot)}}:outbox`;
+  }
+
   get outboxSender(): string {
     return `${this.#keys}${this.#tag}outbox:sender`;
   }

@@ -1,7 +1,9 @@
 /** Nodes on a Redis Cluster: their backplane, presence and control channel, as gateway/stores.ts makes them. */
 import { randomBytes } from 'node:crypto';
+import { eventTypes } from '../../gateway/backplane/outbox.ts';
 import { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
-import { ClusterPresenceConnections } from '../../gateway/redis/cluster/presence.ts';
+import { ShardConnections } from '../../gateway/redis/cluster/connections.ts';
+import { ClusterOutbox } from '../../gateway/redis/cluster/outbox.ts';
 import { Shards } from '../../gateway/redis/cluster/shards.ts';
 import { addressOf } from '../../gateway/redis/connection/address.ts';
 import type { EnvelopeVersion } from '../../gateway/redis/envelope.ts';
@@ -9,6 +11,7 @@ import { RedisNames, sharedHome } from '../../gateway/redis/names.ts';
 import { RedisPresence } from '../../gateway/redis/presence/presence.ts';
 import { createLog, type Logger } from '../../gateway/telemetry/log.ts';
 import type { RedisCluster } from '../support/redis-cluster.ts';
+import { OutboxNode, type OutboxOptions, quiet } from './outbox-suite.ts';
 import { announces, PresenceNode } from './presence-node.ts';
 import { Recorder } from './recorder.ts';
 
@@ -40,9 +43,26 @@ export function clusterPresenceNode(cluster: RedisCluster, options: Options = {}
   const { prefix = ownPrefix(), envelopeVersion, log = createLog('silent') } = options;
   const instance = `node.${randomBytes(3).toString('hex')}`;
   const shards = shardsOf(cluster, log);
-  const connections = new ClusterPresenceConnections(shards);
+  const connections = new ShardConnections(shards);
   const names = new RedisNames(prefix, 0, sharedHome);
   const version = envelopeVersion === undefined ? {} : { envelopeVersion };
   const store = new RedisPresence({ connections, names, instance, announces, ...version }, log);
   return new PresenceNode(store, instance, new Recorder(clusterBackplane(cluster, { ...options, prefix })));
+}
+
+/** With an outbox for webhooks; nobody is told by `join` and `leave`. */
+export function clusterOutboxNode(
+  cluster: Pick<RedisCluster, 'url'>,
+  { prefix = ownPrefix(), types = eventTypes, most = 1_000 }: OutboxOptions = {},
+): OutboxNode {
+  const log = createLog('silent');
+  const instance = `node.${randomBytes(3).toString('hex')}`;
+  const shards = shardsOf(cluster);
+  const outbox = new ClusterOutbox({ shards, prefix, instance, types, most }, log);
+  const connections = new ShardConnections(shards);
+  const names = new RedisNames(prefix, 0, sharedHome);
+  const { telling } = outbox;
+  const tells = (room: string) => room !== quiet;
+  const store = new RedisPresence({ connections, names, instance, announces: () => false, tells, telling }, log);
+  return new OutboxNode(instance, outbox, store.occupancy, store);
 }

@@ -8,10 +8,11 @@ import { slotOf, tagOf } from '../../gateway/redis/cluster/slots.ts';
 import type { EnvelopeVersion } from '../../gateway/redis/envelope.ts';
 import { RedisCluster } from '../support/redis-cluster.ts';
 import { backplaneSuite } from './backplane-suite.ts';
-import { clusterBackplane, clusterPresenceNode, ownPrefix } from './cluster-node.ts';
+import { clusterBackplane, clusterOutboxNode, clusterPresenceNode, ownPrefix } from './cluster-node.ts';
 import { clusterNode } from './control-node.ts';
 import { controlSuite } from './control-suite.ts';
 import { historySuite } from './history-suite.ts';
+import { outboxSuite } from './outbox-suite.ts';
 import { presenceSuite } from './presence-suite.ts';
 import { keptPublication, publication, Recorder } from './recorder.ts';
 import { redisNode } from './redis-node.ts';
@@ -36,6 +37,11 @@ presenceSuite('presence over Redis Cluster, two nodes', () => {
 controlSuite('the control channel over Redis Cluster, three nodes', () => {
   const prefix = ownPrefix();
   return [1, 2, 3].map(() => clusterNode(cluster, prefix));
+});
+
+outboxSuite('the outbox over Redis Cluster, two nodes', (options) => {
+  const prefix = ownPrefix();
+  return [1, 2].map(() => clusterOutboxNode(cluster, { prefix, ...options }));
 });
 
 test('Redis has the same slots for rooms and for the tags of slots', async () => {

@@ -14,7 +14,7 @@ import {
 import { MemoryControl } from '../../gateway/backplane/memory/control.ts';
 import { RedisBackplane } from '../../gateway/redis/backplane.ts';
 import { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
-import { ClusterPresenceConnections } from '../../gateway/redis/cluster/presence.ts';
+import { ShardConnections } from '../../gateway/redis/cluster/connections.ts';
 import { RedisControl } from '../../gateway/redis/control/control.ts';
 import { RedisNames, sharedHome } from '../../gateway/redis/names.ts';
 import { OnePresenceConnection } from '../../gateway/redis/presence/connections.ts';
@@ -157,7 +157,7 @@ export function clusterNode(cluster: RedisCluster, prefix: string, log = createL
   const shards = shardsOf(cluster, log);
   const names = new RedisNames(prefix, shards.database, sharedHome);
   const backplane = new ClusterBackplane({ shards, prefix, node, dedupeMs: 60_000, replicated: false }, log);
-  const connections = new ClusterPresenceConnections(shards);
+  const connections = new ShardConnections(shards);
   const presence = new RedisPresence({ connections, names, instance, announces: () => false }, log);
   const liveInstances = () => presence.liveInstances();
   const channel = new RedisControl({ names, instance, link: backplane.link, liveInstances }, log);

@@ -11,6 +11,7 @@ import { okOf } from '../support/client.ts';
 import { type NodeSettings, spawnNode, startNode } from '../support/node.ts';
 import { RedisCluster, roomIn } from '../support/redis-cluster.ts';
 import { until } from '../support/until.ts';
+import { WebhookReceiver } from '../support/webhook-receiver.ts';
 import { roomsFile } from './files.ts';
 import { carrying, enter, join } from './people.ts';
 import { untilTold, usersIn } from './presence-members.ts';
@@ -32,7 +33,9 @@ test('a user with the rights in docs/operations.md is refused nothing that nodes
     await cluster.ask(each, 'ACL', 'SETUSER', user, ...rules);
     await cluster.ask(each, 'CONFIG', 'RESETSTAT');
   }
+  const receiver = await new WebhookReceiver().start();
   const settings: NodeSettings = {
+    ...receiver.settings,
     REDIS_URL: cluster.url.replace('//', `//${user}:${password}@`),
     ACK: 'replicated',
     ROOMS_FILE: roomsFile({ match: 'team:*', history: { size: 3, maxBytes: 1_024 }, presence: true, joinLeave: true }),
@@ -70,6 +73,10 @@ test('a user with the rights in docs/operations.md is refused nothing that nodes
   dying.kill('SIGKILL');
   const dan = await join(node, 'dan', ...rooms);
   for (const room of rooms) await until(async () => !(await usersIn(dan, room)).includes('bob'), reapedMs, 'bob left');
+  for (const room of rooms) {
+    await until(() => receiver.story(room).includes('member.left bob'), deadlineMs, 'the backend is told');
+    expect(receiver.story(room)[0]).toBe('room.occupied');
+  }
 
   const used = async () => {
     // Replicas also carry out what their primaries tell them.

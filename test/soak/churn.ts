@@ -13,8 +13,9 @@ import { Visitor } from './visitor.ts';
 
 /** Of rooms with history. */
 export const poolSize = 60;
-const perNode = { chatter: 12, renewer: 2, expirer: 2, slow: 1, stream: 3, poller: 2, backend: 1 };
+const perNode = { chatter: 12, renewer: 2, expirer: 2, slow: 1, stream: 3, poller: 2, backend: 1, wanderer: 1 };
 const rights = { '*': ['subscribe', 'publish', 'history', 'presence'] };
+const roomsPerWalk = 40;
 const floodBytes = 12_000;
 const floodMessages = 100;
 
@@ -82,16 +83,29 @@ async function slow(_node: SpawnedNode, enter: Enter): Promise<void> {
   await writer.leave('close');
 }
 
+/** Looks into many rooms that nobody was in before. In ten minutes these are tens of thousands. */
+async function wanderer(_node: SpawnedNode, enter: Enter): Promise<void> {
+  const visitor = await enter(await tokenFor(600));
+  await Promise.all(
+    Array.from({ length: roomsPerWalk }, (_, index) => visitor.subscribe(name(index % 2 === 0 ? 'live' : 'plain'))),
+  );
+  await stay();
+  await visitor.leave('close');
+}
+
 async function stream(node: SpawnedNode): Promise<void> {
   const leaving = new AbortController();
   const room = Math.random() < 0.5 ? name('live') : kept();
   const headers = { authorization: `Bearer ${await tokenFor(600)}` };
   const address = `http://127.0.0.1:${node.port}/rooms/${encodeURIComponent(room)}/events`;
-  const response = await fetch(address, { headers, signal: leaving.signal });
-  if (response.status !== 200) throw new Error(`a stream got ${response.status}: ${await response.text()}`);
-  await response.body?.getReader().read();
-  await stay();
-  leaving.abort();
+  try {
+    const response = await fetch(address, { headers, signal: leaving.signal });
+    if (response.status !== 200) throw new Error(`a stream got ${response.status}: ${await response.text()}`);
+    await response.body?.getReader().read();
+    await stay();
+  } finally {
+    leaving.abort();
+  }
 }
 
 /** Half of its polls end by themselves, half are given up. */
@@ -128,7 +142,7 @@ async function backend(node: SpawnedNode): Promise<void> {
   await stay();
 }
 
-const acts: Record<keyof typeof perNode, Act> = { chatter, renewer, expirer, slow, stream, poller, backend };
+const acts: Record<keyof typeof perNode, Act> = { chatter, renewer, expirer, slow, stream, poller, backend, wanderer };
 
 export class Churn {
   readonly #nodes: readonly SpawnedNode[];
@@ -170,8 +184,9 @@ export class Churn {
       } catch (error) {
         const what = `${kind}: ${(error as Error).message}`;
         this.failures.set(what, (this.failures.get(what) ?? 0) + 1);
-        await Promise.all(visitors.map((visitor) => visitor.leave('cut')));
         await stay();
+      } finally {
+        await Promise.all(visitors.map((visitor) => visitor.leave('cut')));
       }
     }
   }

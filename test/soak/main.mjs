@@ -1,6 +1,6 @@
 /**
- * `npm run soak -- [--minutes 10] [--quick]`: starts the soak project of vitest with these options. `--quick` takes about 90 s,
- * with wider bounds.
+ * `npm run soak -- [--minutes 10] [--quick]`: starts the soak project of vitest with these options. So many
+ * minutes are sampled; warm-up and rests take four more. `--quick` takes about 90 s, with a wider bound on RSS.
  *
  * Exit code 0: nothing grew, and everything that the clients took was given back. 1: the reasons are printed.
  */

@@ -1,10 +1,10 @@
 /**
  * What a cluster holds at a moment: memory, descriptors, timers, listeners of each node; keys, channels and clients of Redis.
  *
- * The nodes are the built program with flags that have it write down, on SIGUSR2, what only the process itself knows. All keys
- * but positions and messages of the pool must go when the clients have gone.
+ * The nodes are the built program with flags that have it write down, on SIGUSR2, what only the process itself knows, and on
+ * SIGWINCH its heap. All keys but positions and messages of the pool must go when the clients have gone.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
@@ -12,6 +12,7 @@ import { scrape } from '../integration/admin.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import type { SpawnedNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
+import { type Objects, readObjects } from './objects.ts';
 
 export interface Sampled {
   /** Bytes. */
@@ -35,6 +36,11 @@ interface Written {
 function selfSampling(file: string): string[] {
   const module = `
     import { renameSync, writeFileSync } from 'node:fs';
+    import { writeHeapSnapshot } from 'node:v8';
+    process.on('SIGWINCH', () => {
+      writeHeapSnapshot(${JSON.stringify(`${file}.heap.new`)});
+      renameSync(${JSON.stringify(`${file}.heap.new`)}, ${JSON.stringify(`${file}.heap`)});
+    });
     let number = 0;
     process.on('SIGUSR2', () => setImmediate(() => {
       globalThis.gc();
@@ -80,16 +86,25 @@ export class SampleFiles {
     return written;
   }
 
+  /** Has the node write its heap, which stops it for a second or more, and takes memory. Nobody must be connected. */
+  async objects(node: SpawnedNode, index: number): Promise<Objects> {
+    const file = `${this.#file(index)}.heap`;
+    rmSync(file, { force: true });
+    node.kill('SIGWINCH');
+    await until(() => existsSync(file), 60_000, 'a node has written its heap');
+    return readObjects(file);
+  }
+
   #file(index: number): string {
     return join(this.#folder, `n${index}.json`);
   }
 }
 
-/** Under load. The sums over all nodes. */
-export async function sample(nodes: readonly SpawnedNode[], files: SampleFiles): Promise<Sampled> {
+/** Under load, after a collection of garbage. The sums over all nodes from number `first` on. */
+export async function sample(nodes: readonly SpawnedNode[], files: SampleFiles, first: number): Promise<Sampled> {
   const all = await Promise.all(
-    nodes.map(async (node, index) => {
-      const { heap } = await files.write(node, index);
+    nodes.slice(first).map(async (node, index) => {
+      const { heap } = await files.write(node, first + index);
       return { heap, rss: residentBytes(node.pid), descriptors: descriptorsOf(node.pid) };
     }),
   );

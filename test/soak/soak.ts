@@ -1,11 +1,11 @@
 /**
- * One run: three nodes and a Redis of its own, a warm-up, a rest, the load, and a rest. Nothing may differ between the two
+ * One run: three nodes and a Redis of its own, load, a rest, load, and a rest. Nothing may differ between the two
  * rests but what a lifetime explains; and under load nothing may grow.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { redisClient } from '../contract/redis-node.ts';
-import { apiKey } from '../integration/api.ts';
+import { apiKey, call } from '../integration/api.ts';
 import { roomsFile } from '../integration/files.ts';
 import { type Change, changedBuild } from '../support/changed-build.ts';
 import { type SpawnedNode, spawnNode, usualFlags } from '../support/node.ts';
@@ -13,7 +13,8 @@ import { ownRedis } from '../support/own-redis.ts';
 import { until } from '../support/until.ts';
 import { WebhookReceiver } from '../support/webhook-receiver.ts';
 import { Churn } from './churn.ts';
-import { type Growth, growths, judge, leftovers } from './judge.ts';
+import { growths, type Judged, judge, leftovers } from './judge.ts';
+import type { Objects } from './objects.ts';
 import type { Options } from './options.ts';
 import { type Counts, count, type Sampled, SampleFiles, sample } from './sample.ts';
 
@@ -23,18 +24,14 @@ const mostSamples = 60;
 const restMs = 12_000;
 const restDeadlineMs = 30_000;
 
-export interface Outcome {
-  growths: Growth[];
-  heapAtRest: { before: number; after: number };
+export interface Outcome extends Omit<Judged, 'mostRise' | 'leftovers'> {
   /** Empty: the run holds. */
   reasons: string[];
-  done: Map<string, number>;
-  failures: Map<string, number>;
 }
 
 /**
- * Nodes remember the rules, tokens, rights and rates of the last 1,000 to 20,000 that were asked for. That takes longer to fill than
- * a run lasts: in the program that runs here, such a memory holds 100.
+ * Nodes remember the rules, tokens, rights and rates of the last 1,000 to 20,000 that were asked for. It takes longer than a run to
+ * fill that. In the program that runs here such a memory holds 10, so that it is full at once and any growth is another's.
  */
 const smallCaches: readonly Change[] = [
   cache('rooms/access.js', 'maxRemembered = 20_000'),
@@ -44,7 +41,7 @@ const smallCaches: readonly Change[] = [
 ];
 
 function cache(file: string, place: string): Change {
-  return { file, place, change: place.replace(/[\d_]+$/, '100') };
+  return { file, place, change: place.replace(/[\d_]+$/, '10') };
 }
 
 interface World {
@@ -54,25 +51,42 @@ interface World {
 }
 
 /** `leaks`: deliberate ones. */
-export async function soak({ warmUpMs, runMs, mostRise }: Options, leaks: readonly Change[] = []): Promise<Outcome> {
+export async function soak(
+  { warmUpMs, sampledMs, mostRise }: Options,
+  leaks: readonly Change[] = [],
+): Promise<Outcome> {
   const world = await startWorld(changedBuild(...smallCaches, ...leaks));
   const { nodes, files } = world;
   const churn = new Churn(nodes);
   churn.start();
-  await delay(warmUpMs);
+  await delay(warmUpMs / 2);
   await churn.end();
   await delay(restMs);
   const before = await count(nodes, files, world.admin);
-  const { heap } = await sample(nodes, files);
+  const objects = await objectsAtRest(world);
   churn.start();
-  const samples = await sampleFor(runMs - warmUpMs, world);
+  await delay(warmUpMs);
+  const samples = await sampleFor(sampledMs, world);
   await churn.end();
   await delay(restMs);
   const left = await leftAtRest(world, before);
-  const heapAtRest = { before: heap, after: (await sample(nodes, files)).heap };
-  const grown = growths(samples);
-  const reasons = judge({ growths: grown, mostRise, leftovers: left, heapAtRest });
-  return { growths: grown, heapAtRest, reasons, done: churn.done, failures: churn.failures };
+  const { done, failures } = churn;
+  const judged = {
+    growths: growths(samples),
+    objects: { before: objects, after: await objectsAtRest(world) },
+    done,
+    failures,
+  };
+  return { ...judged, reasons: judge({ ...judged, mostRise, leftovers: left }) };
+}
+
+/** Of the first node, which stops meanwhile. Resolves when it holds its lease again. */
+async function objectsAtRest({ nodes, files }: World): Promise<Objects> {
+  const [node] = nodes as [SpawnedNode];
+  const objects = await files.objects(node, 0);
+  const answers = async () => (await call(node, 'GET', '/api/rooms/live:nobody/members')).status === 200;
+  await until(answers, restDeadlineMs, 'the first node has its lease again');
+  return objects;
 }
 
 async function startWorld(program: string): Promise<World> {
@@ -108,12 +122,13 @@ async function startWorld(program: string): Promise<World> {
   return { nodes, files, admin: redisClient(redis.url) };
 }
 
+/** Of all nodes but the first: the memory of that one has held a copy of its heap. */
 async function sampleFor(ms: number, { nodes, files }: World): Promise<Sampled[]> {
   const samples: Sampled[] = [];
   const endsAt = performance.now() + ms;
   while (performance.now() < endsAt) {
     await delay(ms / mostSamples);
-    samples.push(await sample(nodes, files));
+    samples.push(await sample(nodes, files, 1));
   }
   return samples;
 }

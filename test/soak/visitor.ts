@@ -35,7 +35,12 @@ export class Visitor {
       perMessageDeflate: false,
     });
     const visitor = new Visitor(socket);
-    await visitor.#within('the welcome', 0);
+    try {
+      await visitor.#within('the welcome', 0);
+    } catch (error) {
+      socket.terminate();
+      throw error;
+    }
     return visitor;
   }
 

@@ -34,10 +34,15 @@ const startAttempts = 3;
 
 /**
  * Starts a Redis process; requires `redis-server` on the PATH. With a folder it keeps an append-only file there: everything
- * answered before `kill` is there again after `start`. `settings` are further arguments; the last one of a name counts.
+ * answered before `kill` is there again after `start`. `settings` are further arguments; the last one of a name counts. `more`:
+ * variables of its environment.
  */
-export async function launchRedisProcess(folder?: string, settings: readonly string[] = []): Promise<OwnRedis> {
-  let { port, server } = await launchOnFreePort(folder, settings);
+export async function launchRedisProcess(
+  folder?: string,
+  settings: readonly string[] = [],
+  more: Record<string, string> = {},
+): Promise<OwnRedis> {
+  let { port, server } = await launchOnFreePort(folder, settings, more);
   const kill = () => end(server);
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -48,7 +53,7 @@ export async function launchRedisProcess(folder?: string, settings: readonly str
     kill,
     async start() {
       // Meanwhile the kernel may have given its port to a connection, even to one that tried to reach it and met itself.
-      const again = () => launch(port, folder, settings);
+      const again = () => launch(port, folder, settings, more);
       server = await until(again, startDeadlineMs, `redis-server has its port ${port} again`);
     },
     async pause() {
@@ -78,23 +83,31 @@ async function answersPing(url: string): Promise<boolean> {
   }
 }
 
-async function launchOnFreePort(folder: string | undefined, settings: readonly string[]) {
+async function launchOnFreePort(folder: string | undefined, settings: readonly string[], more: Record<string, string>) {
   for (let attempt = 1; ; attempt++) {
     const port = await freePort();
     try {
-      return { port, server: await launch(port, folder, settings) };
+      return { port, server: await launch(port, folder, settings, more) };
     } catch (error) {
       if (attempt === startAttempts) throw error;
     }
   }
 }
 
-async function launch(port: number, folder: string | undefined, settings: readonly string[]): Promise<ChildProcess> {
+async function launch(
+  port: number,
+  folder: string | undefined,
+  settings: readonly string[],
+  more: Record<string, string>,
+): Promise<ChildProcess> {
   // `everysec` may hold back a write for up to 2 s during a sync; only `always` surely survives a kill.
   const file = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder ?? ''];
   const kept = folder === undefined ? ['--appendonly', 'no'] : file;
   const basics = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', ''];
-  const server = spawn('redis-server', [...basics, ...kept, ...settings], { stdio: 'ignore' });
+  const server = spawn('redis-server', [...basics, ...kept, ...settings], {
+    env: { ...process.env, ...more },
+    stdio: 'ignore',
+  });
   endWithThisProcess(server);
   const ended = once(server, 'exit').then(([code]) => {
     throw new Error(`redis-server on port ${port} ended with ${code} before it answered`);

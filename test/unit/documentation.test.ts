@@ -78,7 +78,8 @@ test('docs/operations.md has a row for each metric, and none besides', () => {
 test('each decision has a number of its own, in its name and in its title', () => {
   const pages = readdirSync(`${root}/docs/decisions`).sort();
   const named = pages.map((page) => Number(page.slice(0, 3)));
-  expect(named).toEqual(pages.map((_, index) => index + 1));
+  expect(named.every((number) => number > 0)).toBe(true);
+  expect(named).toEqual([...new Set(named)]);
   const titled = pages.map((page) => Number(/^# (\d+)\. /.exec(read(`docs/decisions/${page}`))?.[1]));
   expect(titled).toEqual(named);
 });

@@ -105,7 +105,13 @@ local function recount()
   return isDoubtful
 end
 
-local stoppedAt, removed = '', 0
+local stoppedAt, removed, isTold = '', 0, false
+
+local function tell_backend()
+  isTold = true
+  tell_all('member.joined', true)
+  tell_all('member.left', false)
+end
 
 local function run()
   local isDoubtful = verifies and not isConsistent and recount()
@@ -136,10 +142,7 @@ local function run()
     end
   end
 
-  if not usersBefore then
-    tell_all('member.joined', true)
-    tell_all('member.left', false)
-  end
+  if not usersBefore then tell_backend() end
   if usersBefore and changes > 0 then usersBefore = -1 end
   if not usersBefore then
     if isDoubtful then publish('{"type":"recount","room":"' .. ARGV[2] .. '"}') end
@@ -159,10 +162,13 @@ local function run()
   elseif verifies then redis.call('PEXPIRE', counted, ARGV[11]) end
 end
 
--- When Redis refuses a command (ACL), it does not undo those before.
+local moving = ARGV[12] ~= '' and has_moved(KEYS[4])
+if moving then return moving end
+-- When Redis refuses a command (ACL; a key that has gone while its slot moves), it does not undo those before.
 local ok, raised = pcall(run)
 if not ok then
   if changes > 0 then redis.pcall('SET', counted, 'again', 'PX', ARGV[11]) end
+  if not usersBefore and not isTold then tell_backend() end
   return type(raised) == 'table' and raised or redis.error_reply('ERR ' .. tostring(raised))
 end
 return publishRefusal or { stoppedAt, removed, frames, usersBefore and 1 or 0, dropped, refusal }

@@ -1,5 +1,5 @@
 /**
- * The connections that presence writes on: one, or in a cluster one for each shard (gateway/redis/cluster/presence.ts).
+ * The connections that presence writes on: one, or in a cluster one for each shard (gateway/redis/cluster/connections.ts).
  *
  * What concerns a room goes to the server that has the room. What concerns all nodes, their leases, is in one place.
  */

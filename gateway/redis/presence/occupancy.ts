@@ -1,7 +1,7 @@
 /**
  * Occupancy over Redis: the leases of the nodes that have members in a room. Contract: gateway/backplane/occupancy.ts.
  *
- * `rc:{room}:nodes` is a set of leases. It shares the leases, their index of rooms and the connection of presence
+ * `rc:{room}:nodes` is a set of leases; `rc:{room}:ended` has those that have left lately. It shares the leases, their index of rooms and the connection of presence
  * (gateway/redis/presence/presence.ts): in the index, its rooms have a mark that no room name begins with. So a node that died
  * leaves rooms of both kinds by the same reaping.
  */
@@ -10,7 +10,7 @@ import type { EventType } from '../../backplane/outbox.ts';
 import { integerOf, listOf, textOf, textsOf } from '../connection/answer.ts';
 import { runOn } from '../connection/run.ts';
 import type { RedisNames } from '../names.ts';
-import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
+import { type Telling, tellNothing } from '../outbox/telling.ts';
 import { readScript } from '../script.ts';
 import type { PresenceConnections } from './connections.ts';
 import type { Leases } from './leases.ts';
@@ -19,6 +19,8 @@ export const occupancyScript = readScript('outbox/tell.lua', 'presence/occupancy
 
 /** Before the room in the index of a lease. */
 const mark = '>';
+/** Far longer than it takes to reap a lease, and than a room stays in its index (gateway/redis/presence/leases.ts). */
+const endedMs = 120_000;
 const types: EventType[] = ['room.occupied', 'room.vacated'];
 
 interface Parts {
@@ -26,7 +28,7 @@ interface Parts {
   connections: PresenceConnections;
   leases: Leases;
   /** Undefined: nobody is told. */
-  outbox: RedisOutbox | undefined;
+  telling: Telling | undefined;
 }
 
 export class RedisOccupancy implements OccupancyStore {
@@ -47,7 +49,7 @@ export class RedisOccupancy implements OccupancyStore {
   async vacate(room: string, inDoubt: boolean): Promise<void> {
     const { leases } = this.#parts;
     leases.requireLife();
-    await this.#remove(room, leases.name, inDoubt ? 'doubt' : '0');
+    await this.#write(room, leases.name, inDoubt ? 'doubt' : '0');
     await leases.leave(mark + room);
   }
 
@@ -58,28 +60,23 @@ export class RedisOccupancy implements OccupancyStore {
 
   /** The lease has expired. */
   async reap(lease: string, room: string): Promise<void> {
-    await this.#remove(room, lease, 'reaped');
+    await this.#write(room, lease, 'reaped');
   }
 
-  async #remove(room: string, lease: string, state: '0' | 'doubt' | 'reaped'): Promise<void> {
-    await this.#write(room, lease, state, this.#parts.names.leaseRooms(lease));
-  }
-
-  /** Returns the leases in the room. `index`: of the lease. */
-  async #write(
-    room: string,
-    lease: string,
-    state: '1' | '0' | 'doubt' | 'reaped',
-    ...index: string[]
-  ): Promise<string[]> {
-    const { connections, names, outbox } = this.#parts;
-    const { keys, words } = outbox?.telling(...types) ?? tellNothing;
-    const all = [`${names.room(room)}:nodes`, ...keys, ...index];
+  /** Returns the leases in the room, if it is occupied. */
+  async #write(room: string, lease: string, state: '1' | '0' | 'doubt' | 'reaped'): Promise<string[]> {
+    const { connections, names, telling } = this.#parts;
+    const { keys, words } = telling?.wordsFor(room, ...types) ?? tellNothing;
+    const own = names.room(room);
     const reply = await runOn(connections.of(room), (connection) =>
-      connection.evaluation(occupancyScript, all, [lease, state, room, ...words, mark + room]),
+      connection.evaluation(
+        occupancyScript,
+        [`${own}:nodes`, `${own}:ended`, ...keys],
+        [lease, state, room, ...words, endedMs],
+      ),
     );
     const [dropped, refusal, leases] = listOf(reply);
-    outbox?.told(integerOf(dropped), textOf(refusal));
+    telling?.told(room, integerOf(dropped), textOf(refusal));
     return textsOf(leases);
   }
 }

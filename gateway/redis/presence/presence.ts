@@ -25,7 +25,7 @@ import type { Reply, Words } from '../connection/resp.ts';
 import { runOn } from '../connection/run.ts';
 import { type EnvelopeVersion, EnvelopeWriter } from '../envelope.ts';
 import type { RedisNames } from '../names.ts';
-import { type RedisOutbox, tellNothing } from '../outbox/outbox.ts';
+import { type Telling, tellNothing } from '../outbox/telling.ts';
 import { readScript, type Script } from '../script.ts';
 import type { PresenceConnections } from './connections.ts';
 import { ownerOf } from './lease.ts';
@@ -57,8 +57,8 @@ export interface RedisPresenceOptions {
   instance: string;
   /** Says whether the room has `join` and `leave`. */
   announces(room: string): boolean;
-  /** Where events for the operator's backend go. Undefined: nobody is told. */
-  outbox?: RedisOutbox | undefined;
+  /** Events for the operator's backend. Undefined: nobody is told. */
+  telling?: Telling | undefined;
   /** Says whether the backend is told of members of the room. */
   tells?(room: string): boolean;
   /** Of the envelopes that this node writes. */
@@ -120,8 +120,8 @@ export class RedisPresence implements PresenceStore {
       },
     };
     this.#leases = new Leases(names, instance, connections, owner, log);
-    const { outbox } = options;
-    this.occupancy = new RedisOccupancy({ names, connections, leases: this.#leases, outbox });
+    const { telling } = options;
+    this.occupancy = new RedisOccupancy({ names, connections, leases: this.#leases, telling });
   }
 
   async start(listener: PresenceListener): Promise<void> {
@@ -210,15 +210,15 @@ export class RedisPresence implements PresenceStore {
     const announcing = [this.#names.channel(room), room, header];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxScanned, maxBatchBytes];
     const counting = [verifies ? 1 : 0, maxRecounted, countedTtlMs];
-    const { outbox, tells } = this.#options;
-    const telling = (tells?.(room) ? outbox?.telling('member.joined', 'member.left') : undefined) ?? tellNothing;
-    const all = [...keys, ...telling.keys];
+    const { telling, tells } = this.#options;
+    const events = (tells?.(room) ? telling?.wordsFor(room, 'member.joined', 'member.left') : undefined) ?? tellNothing;
+    const all = [...keys, ...events.keys];
     const announces = this.#options.announces(room) ? 1 : 0;
     const changed = [announces, entered.length, ...entered, ...left];
-    const rest = [...announcing, ...within, ...counting, ...telling.words, ...changed];
+    const rest = [...announcing, ...within, ...counting, ...events.words, ...changed];
     const reply = await this.#evaluate(room, changeScript, all, rest);
     const [stoppedAt, removed, frames, more, dropped, refusal] = listOf(reply);
-    outbox?.told(integerOf(dropped), textOf(refusal));
+    telling?.told(room, integerOf(dropped), textOf(refusal));
     return {
       stoppedAt: textOf(stoppedAt),
       removed: integerOf(removed),

@@ -239,11 +239,3 @@ test('sentinels have a user and a password of their own, or none', () => {
     'GATEWAY_REDIS_SENTINEL_PASSWORD has no effect without GATEWAY_REDIS_URL; set both or none.',
   ]);
 });
-
-test('webhooks do not work with a Cluster yet, and a node says so at its start', () => {
-  const webhook = { WEBHOOK_URL: 'https://backend/hook', WEBHOOK_SECRET: 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz' };
-  expect(mistakesOf({ REDIS_URL: 'redis+cluster://h1,h2', ...webhook })).toEqual([
-    'GATEWAY_WEBHOOK_URL does not work with a Cluster in GATEWAY_REDIS_URL yet; use one Redis or Sentinel for webhooks.',
-  ]);
-  expect(mistakesOf({ REDIS_URL: 'redis+sentinel://h1,h2/main', ...webhook })).toEqual([]);
-});

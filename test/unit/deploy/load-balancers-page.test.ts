@@ -11,7 +11,10 @@ import type { Manifest } from './manifests.ts';
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
 const page = read('docs/load-balancers.md');
 const block = (language: string) => new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'ms').exec(page)?.[1] ?? '';
-const publicPaths = ['/ws', '/healthz', '/rooms/a/events', '/rooms/a%2Fb/events', '/rooms/@alice/messages'];
+const publicPaths = [
+  ...['/ws', '/healthz', '/rooms/a/events', '/rooms/a%2Fb/events', '/rooms/@alice/messages'],
+  ...['/connection/websocket', '/connection/http_stream', '/connection/sse', '/emulation'],
+];
 
 describe('Envoy', () => {
   const { listeners, clusters } = parse(block('yaml')).static_resources as Manifest;
@@ -31,10 +34,13 @@ describe('Envoy', () => {
     });
   });
 
-  test('only handshakes at /ws may be upgraded', () => {
+  test('only handshakes at the paths of WebSockets may be upgraded', () => {
     expect(manager.upgrade_configs).toEqual([{ upgrade_type: 'websocket', enabled: false }]);
     const upgradable = host.routes.filter(({ route }: Manifest) => route.upgrade_configs !== undefined);
-    expect(upgradable.map(({ match }: Manifest) => match)).toEqual([{ path: '/ws' }]);
+    expect(upgradable.map(({ match }: Manifest) => match)).toEqual([
+      { path: '/ws' },
+      { path: '/connection/websocket' },
+    ]);
   });
 
   test('it leads to the public port, and asks /readyz on the admin port', () => {
@@ -46,7 +52,7 @@ describe('Envoy', () => {
   });
 
   test('streams and polls have no total time, and an idle time over 35 s', () => {
-    expect(host.routes.map(({ route }: Manifest) => route.timeout)).toEqual(['0s', '5s', '0s']);
+    expect(host.routes.map(({ route }: Manifest) => route.timeout)).toEqual(['0s', '5s', '0s', '0s', '0s']);
     expect(Number.parseInt(manager.stream_idle_timeout, 10)).toBeGreaterThan(35);
   });
 

@@ -1,6 +1,6 @@
 /**
- * The connections of presence in a cluster: one to each shard. A room is written where its slot is; the leases of all nodes lie
- * in one slot of their own (docs/decisions/020-redis-cluster.md).
+ * A connection to each shard, for presence, and another set for webhooks. What concerns a room is written where its slot is. What
+ * concerns all nodes, their leases and who sends webhooks, lies in one slot of its own (docs/decisions/020-redis-cluster.md).
  */
 import type { RedisConnection } from '../connection/connection.ts';
 import { sharedHome } from '../names.ts';
@@ -8,7 +8,7 @@ import type { PresenceConnectionOptions, PresenceConnections, PresenceEvents } f
 import type { Shard, Shards, ShardUser } from './shards.ts';
 import { slotOf } from './slots.ts';
 
-export class ClusterPresenceConnections implements PresenceConnections, ShardUser {
+export class ShardConnections implements PresenceConnections, ShardUser {
   readonly isOne = false;
   readonly #shards: Shards;
   readonly #connections = new Map<Shard, RedisConnection>();
@@ -25,8 +25,17 @@ export class ClusterPresenceConnections implements PresenceConnections, ShardUse
   }
 
   of(room: string): RedisConnection | undefined {
-    const shard = this.#shards.of(slotOf(room));
+    return this.ofSlot(slotOf(room));
+  }
+
+  ofSlot(slot: number): RedisConnection | undefined {
+    const shard = this.#shards.of(slot);
     return shard && this.#connections.get(shard);
+  }
+
+  /** The slots of each shard. */
+  get slots(): number[][] {
+    return [...this.#connections.keys()].map((shard) => this.#shards.slotsOf(shard));
   }
 
   open(options: PresenceConnectionOptions, events: PresenceEvents): void {

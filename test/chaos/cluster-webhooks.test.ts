@@ -1,0 +1,147 @@
+/**
+ * Webhooks while a Redis Cluster changes: slots move with events that wait, primaries and nodes are killed. Everything is told, the
+ * events of each room in order, and in the end the receiver knows what is.
+ */
+import { expect, test } from 'vitest';
+import { slotOf } from '../../gateway/redis/cluster/slots.ts';
+import { clusterOutboxNode, ownPrefix } from '../contract/cluster-node.ts';
+import type { OutboxNode } from '../contract/outbox-suite.ts';
+import { enter, join, names } from '../integration/people.ts';
+import { presenceRooms } from '../integration/presence-members.ts';
+import { onCleanup } from '../support/cleanup.ts';
+import { type SpawnedNode, spawnNode } from '../support/node.ts';
+import { RedisCluster, roomIn } from '../support/redis-cluster.ts';
+import { until } from '../support/until.ts';
+import { WebhookReceiver } from '../support/webhook-receiver.ts';
+
+const deadlineMs = 30_000;
+
+async function outboxNodes(cluster: RedisCluster): Promise<[OutboxNode, OutboxNode]> {
+  const prefix = ownPrefix();
+  const nodes = [clusterOutboxNode(cluster, { prefix }), clusterOutboxNode(cluster, { prefix })] as const;
+  await Promise.all(nodes.map((node) => node.start()));
+  onCleanup(() => Promise.all(nodes.map((node) => node.close())));
+  return [...nodes];
+}
+
+/** Rooms of all three shards. */
+async function roomsOfAll(cluster: RedisCluster, number: number, name: string): Promise<string[]> {
+  const owners = await Promise.all([0, 6_000, 12_000].map((slot) => cluster.ownerOf(slot)));
+  const slots = await Promise.all(owners.map((owner) => cluster.slotsOf(owner)));
+  return Array.from({ length: number }, (_, index) => roomIn(slots[index % 3] ?? [], `${name}${index}:`));
+}
+
+test('events that wait in slots that move are sent once, in order, also when a slot goes between sending and removing', async () => {
+  const cluster = await RedisCluster.start({ replicas: 0 });
+  const [one, other] = await outboxNodes(cluster);
+  const rooms = await roomsOfAll(cluster, 9, 'room');
+  for (const room of rooms) await one.occupancy.occupy(room);
+  for (const room of rooms) await one.occupancy.vacate(room, false);
+  const taken: string[] = [];
+  const take = async (limit: number, done: readonly string[]) => {
+    const { events } = await one.outbox.take(limit, done);
+    for (const { text } of events) {
+      const { type, room } = JSON.parse(`{${text}}`);
+      taken.push(`${type} ${room}`);
+    }
+    return events.map(({ entry }) => entry);
+  };
+  const first = await take(7, []);
+  for (const room of rooms) {
+    await cluster.moveSlot(slotOf(room), await cluster.anotherThan(await cluster.ownerOf(slotOf(room))));
+  }
+  // Written where the slots are now.
+  for (const room of rooms) {
+    const occupied = () =>
+      other.occupancy.occupy(room).then(
+        () => true,
+        () => false,
+      );
+    await until(occupied, deadlineMs, 'it is written at the new owner');
+  }
+  let done = first;
+  await until(
+    async () => {
+      done = await take(7, done);
+      return taken.length >= 3 * rooms.length && done.length === 0;
+    },
+    deadlineMs,
+    'all are taken',
+  );
+  for (const room of rooms) {
+    expect(taken.filter((line) => line.endsWith(` ${room}`))).toEqual(
+      ['occupied', 'vacated', 'occupied'].map((what) => `room.${what} ${room}`),
+    );
+  }
+  expect((await one.outbox.take(1, [])).waiting).toBe(0);
+  for (const server of cluster.running) {
+    expect(await cluster.ask(server, 'KEYS', '*:outbox')).not.toMatch(/:outbox$/m);
+  }
+}, 120_000);
+
+test('people come and go under load while slots move, a primary is killed and a node is: what was told last is what is', async () => {
+  const cluster = await RedisCluster.start();
+  const receiver = await new WebhookReceiver().start();
+  const settings = { ROOMS_FILE: presenceRooms(), REDIS_URL: cluster.url, ...receiver.settings };
+  const nodes = (await Promise.all([0, 1, 2].map((index) => spawnNode({ ...settings, NODE_ID: `node${index}` })))) as [
+    SpawnedNode,
+    SpawnedNode,
+    SpawnedNode,
+  ];
+  const [dying, stays, third] = nodes;
+  const rooms = await roomsOfAll(cluster, 6, 'team:');
+  const [kept = '', ...others] = rooms;
+  await join(stays, 'keeper', kept);
+  await join(dying, 'victim', ...rooms);
+  await until(() => rooms.every((room) => receiver.story(room).includes('member.joined victim')), deadlineMs, 'told');
+
+  let stopped = false;
+  const churn = async (user: string, node: SpawnedNode) => {
+    for (let round = 0; !stopped; round++) {
+      const client = await enter(node, user);
+      const room = rooms[round % rooms.length] ?? '';
+      await client.request({ type: 'subscribe', room });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await client.close();
+    }
+  };
+  const churning = names('guest', 4).map((user, index) => churn(user, index % 2 === 0 ? stays : third));
+
+  for (const room of rooms.slice(0, 4)) {
+    await cluster.moveSlot(slotOf(room), await cluster.anotherThan(await cluster.ownerOf(slotOf(room))));
+  }
+  const primary = await cluster.ownerOf(slotOf(kept));
+  await primary.kill();
+  await until(async () => (await cluster.ownerOf(slotOf(kept))) !== primary, deadlineMs, 'its replica is promoted');
+  dying.kill('SIGKILL');
+  stopped = true;
+  await Promise.all(churning);
+
+  const isRight = () =>
+    receiver
+      .story(kept)
+      .filter((line) => line.startsWith('room.'))
+      .at(-1) === 'room.occupied' &&
+    others.every(
+      (room) =>
+        receiver
+          .story(room)
+          .filter((line) => line.startsWith('room.'))
+          .at(-1) === 'room.vacated',
+    ) &&
+    rooms.every((room) => lastOf(receiver, room, 'victim') === 'member.left victim') &&
+    rooms.every((room) =>
+      names('guest', 4).every((user) => lastOf(receiver, room, user) !== `member.joined ${user}`),
+    ) &&
+    lastOf(receiver, kept, 'keeper') === 'member.joined keeper';
+  await until(isRight, 2 * deadlineMs, 'the receiver knows what is');
+  expect(receiver.complaints).toEqual([]);
+  expect(receiver.mostUnderWay).toBe(1);
+}, 180_000);
+
+function lastOf(receiver: WebhookReceiver, room: string, user: string): string | undefined {
+  return receiver
+    .story(room)
+    .filter((line) => line.endsWith(` ${user}`))
+    .at(-1);
+}
