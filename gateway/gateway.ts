@@ -26,6 +26,7 @@ import { Admin, type Readiness } from './http/admin.ts';
 import { Api } from './http/api/api.ts';
 import { statusesOf } from './http/api/route.ts';
 import { routes } from './http/api/routes.ts';
+import * as serverApi from './http/centrifugo/server-api.ts';
 import { Server } from './http/server.ts';
 import { Inputs } from './inputs/inputs.ts';
 import type { ClusterParts } from './operations/cluster/ask.ts';
@@ -229,10 +230,15 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
 type Parts = ReturnType<typeof createParts>;
 
 /** Undefined without GATEWAY_API_KEY. */
-function createApi({ apiKeys: keys, maxMessageBytes }: Config, parts: Parts, stamper: MessageStamper): Api | undefined {
+function createApi(
+  { apiKeys: keys, centrifugo, maxMessageBytes }: Config,
+  parts: Parts,
+  stamper: MessageStamper,
+): Api | undefined {
   if (keys === undefined) return undefined;
+  const other = centrifugo ? serverApi : undefined;
   parts.metrics.backend.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
-  return new Api({ ...parts, keys, maxMessageBytes, stamper, version });
+  return new Api({ ...parts, keys, maxMessageBytes, stamper, version, other });
 }
 
 /** Undefined without GATEWAY_API_KEY: it does what the API can do. */
