@@ -263,6 +263,12 @@ function checkTogether(env: Environment, values: Settings, mistakes: string[]): 
       mistakes.push('GATEWAY_AUTH_SECRET has no effect without GATEWAY_AUTH_URL; set both or none.');
     }
   }
+  if (isGiven(env, `${settingPrefix}RPC_URL`)) {
+    if (!values.centrifugo)
+      mistakes.push('GATEWAY_RPC_URL has no effect without GATEWAY_CENTRIFUGO=true; set both or none.');
+  } else if (isGiven(env, `${settingPrefix}RPC_SECRET`)) {
+    mistakes.push('GATEWAY_RPC_SECRET has no effect without GATEWAY_RPC_URL; set both or none.');
+  }
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     mistakes.push('GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both or none.');
   }

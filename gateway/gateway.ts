@@ -7,8 +7,8 @@ import { closeCode } from '../shared/codes.ts';
 import { Admission } from './admission/admission.ts';
 import { Shares } from './admission/shares.ts';
 import { createAuthenticator } from './auth/authenticator.ts';
-import { Callback } from './auth/callback/callback.ts';
-import { Exchange } from './auth/callback/exchange.ts';
+import { createCallback } from './auth/callback/callback.ts';
+import { createCalls } from './auth/callback/calls.ts';
 import { maxPublishesInFlight } from './backplane/backplane.ts';
 import type { PresenceListener } from './backplane/presence.ts';
 import { ClusterNode, createBlocks } from './cluster.ts';
@@ -17,7 +17,7 @@ import type { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
 import { Heartbeat } from './connection/heartbeat.ts';
 import { UserConnections } from './connection/limits.ts';
-import type { Membership } from './connection/membership.ts';
+import type { Membership } from './connection/membership/membership.ts';
 import type { Transport } from './connection/transport.ts';
 import { Dashboard } from './dashboard/dashboard.ts';
 import { Demo, demoRules, rehearsal } from './demo.ts';
@@ -190,7 +190,8 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     vitals,
     ...(webhooks?.listeners ?? []),
   );
-  const callback = createCallback(config, metrics, log);
+  const callback = createCallback(config, metrics.backend, log);
+  const calls = createCalls(config, metrics.backend, log);
   const heartbeat = new Heartbeat<Connection>(config.pingIntervalMs, config.pongTimeoutMs, (connection) => {
     events.heartbeatTimedOut();
     connection.close(closeCode.heartbeatTimeout);
@@ -213,21 +214,10 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   return {
     ...{ open, connections, server, heartbeat, metrics, gauges, vitals, demo, fallbackRules, redis, hub, presence },
-    ...{ backplane, control, store, blocks, callback, webhooks, renewals: new Renewals<Membership>() },
+    ...{ backplane, control, store, blocks, callback, calls, webhooks, renewals: new Renewals<Membership>() },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
     shares: new Shares(maxPublishesInFlight),
   };
-}
-
-/** Undefined without GATEWAY_AUTH_URL. */
-function createCallback(
-  { authUrl, authSecrets }: Config,
-  { backend: events }: Metrics,
-  log: Logger,
-): Callback | undefined {
-  if (authUrl === undefined) return undefined;
-  events.expectCallbacks();
-  return new Callback(new Exchange(authUrl, authSecrets ?? []), { events, log });
 }
 
 type Parts = ReturnType<typeof createParts>;
@@ -259,7 +249,20 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  { authenticator, callback, freeze, heartbeat, metrics, open, presence, server, shares, store, webhooks }: Parts,
+  {
+    authenticator,
+    callback,
+    calls,
+    freeze,
+    heartbeat,
+    metrics,
+    open,
+    presence,
+    server,
+    shares,
+    store,
+    webhooks,
+  }: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
@@ -284,6 +287,7 @@ async function drainAndClose(
   shares.close();
   authenticator.close();
   callback?.close();
+  calls?.close();
   metrics.close();
 }
 

@@ -158,6 +158,8 @@ export const settings = {
     'true, false',
     'Ask AUTH_URL before each connection is welcomed.',
   ),
+  rpcUrl: secret('RPC_URL', url('http', 'https'), 'URL', 'Takes `rpc` and `send` of clients (docs/rpc.md).'),
+  rpcSecrets: secret('RPC_SECRET', readBy(readSecrets), 'comma list', 'Signs calls to RPC_URL, like AUTH_SECRET.'),
   anonymous: setting('ANONYMOUS', flag, 'false', 'true, false', 'Welcome connections without a token.'),
   centrifugo: setting(
     'CENTRIFUGO',

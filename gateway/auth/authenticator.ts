@@ -2,8 +2,8 @@
  * Authentication: turns a token into an identity, or refuses it with a reason.
  *
  * The only file that imports jose; it computes the HMAC of HS256 itself. Allowed algorithms come from the key
- * (gateway/auth/keys.ts) and the configuration, never from the token. `exp` and `sub` are required (RFC 7519 section 4.1).
- * Claims are copied by name; the payload is never merged into an object. It knows nothing of connections.
+ * (gateway/auth/keys.ts) and the configuration, never from the token. What the claims mean is in gateway/auth/claims.ts. It knows
+ * nothing of connections.
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import {
@@ -18,27 +18,12 @@ import {
   SignJWT,
   UnsecuredJWT,
 } from 'jose';
-import QuickLRU from 'quick-lru';
 import type { Logger } from '../telemetry/log.ts';
-import { type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
+import { claimsReader, TokenError, toleranceSeconds, type Verified, type VerifiedSubscription } from './claims.ts';
 import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 import { Verifications, VerificationsFullError } from './verifications.ts';
 import { VerifiedTokens } from './verified-tokens.ts';
-
-/** Why a token was refused; also a metric label, so the set is closed. */
-export type TokenRefusal = 'malformed' | 'signature' | 'key' | 'expired' | 'claims';
-
-/** The token is refused for good. The message is for the log; clients never see it. */
-export class TokenError extends Error {
-  readonly reason: TokenRefusal;
-
-  constructor(reason: TokenRefusal, message: string) {
-    super(message);
-    this.name = 'TokenError';
-    this.reason = reason;
-  }
-}
 
 /**
  * The key of the token may be one that cannot be fetched now, or too many tokens wait. Not the client's fault; a later try may
@@ -51,21 +36,12 @@ export class KeysUnavailableError extends Error {
   }
 }
 
-export interface Verified {
-  identity: Identity & { user: string };
-  /** Unix milliseconds. From then on no frame of this connection is obeyed. */
-  expiresAt: number;
-}
-
-/** Tolerated difference between the clocks of issuer and gateway. */
-const toleranceSeconds = 5;
 const maxTokenBytes = 16_384;
-/** The last second of the year 9999; a larger `exp` is a mistake. */
-const latestExpiry = 253_402_300_799;
-
 export interface Authenticator {
   /** Rejects with a TokenError, or a KeysUnavailableError. */
   verify(token: string): Promise<Verified>;
+  /** The same for a token of one subscription, which the setting allows. */
+  verifySubscription(token: string): Promise<VerifiedSubscription>;
   /** Tokens whose verification has not begun, because so many are under way. */
   readonly waiting: number;
   close(): void;
@@ -79,30 +55,40 @@ export interface AuthSettings {
   jwtAlgorithms: string[] | undefined;
   jwtIssuer: string | undefined;
   jwtAudience: string[] | undefined;
+  /** There are tokens for one subscription: those with the claim `channel`. */
+  centrifugo: boolean;
 }
 
 export function createAuthenticator(config: AuthSettings, log: Logger): Authenticator {
   const verifications = new Verifications();
   const { payloadOf, keys, close } = createVerifier(config, verifications, log);
-  const grantsOf = rememberGrants();
-  const tokens = new VerifiedTokens<Verified>((token) => {
+  const readClaims = claimsReader(config.centrifugo);
+  const tokens = new VerifiedTokens<Verified | VerifiedSubscription>((token) => {
     const payload = payloadOf(token);
-    return payload instanceof Promise
-      ? payload.then((claims) => readClaims(claims, grantsOf))
-      : readClaims(payload, grantsOf);
+    return payload instanceof Promise ? payload.then(readClaims) : readClaims(payload);
   }, keys);
+  const read = async (token: string) => {
+    if (token.length > maxTokenBytes) throw new TokenError('malformed', `longer than ${maxTokenBytes} bytes`);
+    try {
+      return await tokens.of(token);
+    } catch (error) {
+      if (error instanceof KeysUnavailableError) log.warn({ error: error.message }, 'a token could not be checked');
+      throw refusal(error);
+    }
+  };
   return {
     get waiting() {
       return verifications.waiting;
     },
     async verify(token) {
-      if (token.length > maxTokenBytes) throw new TokenError('malformed', `longer than ${maxTokenBytes} bytes`);
-      try {
-        return await tokens.of(token);
-      } catch (error) {
-        if (error instanceof KeysUnavailableError) log.warn({ error: error.message }, 'a token could not be checked');
-        throw refusal(error);
-      }
+      const verified = await read(token);
+      if ('identity' in verified) return verified;
+      throw new TokenError('claims', 'it has the claim channel: it is for one subscription, not for a connection');
+    },
+    async verifySubscription(token) {
+      const verified = await read(token);
+      if ('room' in verified) return verified;
+      throw new TokenError('claims', 'it has no claim channel: it is for a connection, not for a subscription');
     },
     close,
   };
@@ -120,7 +106,6 @@ function createVerifier(config: AuthSettings, verifications: Verifications, log:
   const options = (possible: string[]) => ({
     algorithms: config.jwtAlgorithms ?? possible,
     clockTolerance: toleranceSeconds,
-    requiredClaims: ['exp', 'sub'],
     ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),
     ...(config.jwtAudience === undefined ? {} : { audience: config.jwtAudience }),
   });
@@ -257,43 +242,6 @@ function issuedBefore(token: string, at: number): boolean {
   const { iat } = decodeJwt(token);
   if (typeof iat !== 'number') return false;
   return Date.now() - iat * 1000 > performance.now() - at + toleranceSeconds * 1000;
-}
-
-/** The claims seen last are remembered: so many at least, twice as many at most. */
-const maxRememberedGrants = 1_000;
-const maxRememberedCharacters = 1_000;
-
-/** Most tokens of an issuer have equal grants. They are checked once, and all connections share the result. */
-function rememberGrants(): (claim: unknown) => Grants {
-  const remembered = new QuickLRU<string, Grants>({ maxSize: maxRememberedGrants });
-  return (claim) => {
-    const text = JSON.stringify(claim) ?? '';
-    const known = remembered.get(text);
-    if (known !== undefined) return known;
-    const grants = readGrants(claim);
-    if (text.length <= maxRememberedCharacters) remembered.set(text, grants);
-    return grants;
-  };
-}
-
-function readClaims(payload: JWTPayload, grantsOf: (claim: unknown) => Grants): Verified {
-  const { sub, exp = 0, info, rooms } = payload;
-  if (!isUserName(sub)) {
-    throw new TokenError('claims', `sub must be 1 to ${maxUserBytes} bytes of valid Unicode`);
-  }
-  if (exp > latestExpiry) throw new TokenError('claims', 'exp is beyond the year 9999');
-  if (info !== undefined && Buffer.byteLength(JSON.stringify(info)) > maxInfoBytes) {
-    throw new TokenError('claims', `info is larger than ${maxInfoBytes} bytes`);
-  }
-  // A token that arrives within the tolerance after its `exp` is good until the tolerance ends.
-  const expired = exp * 1000 <= Date.now();
-  const expiresAt = Math.floor((exp + (expired ? toleranceSeconds : 0)) * 1000);
-  try {
-    const identity = { user: sub, grants: grantsOf(rooms) };
-    return { identity: info === undefined ? identity : { ...identity, info: JSON.stringify(info) }, expiresAt };
-  } catch (error) {
-    throw new TokenError('claims', (error as TypeError).message);
-  }
 }
 
 function refusal(error: unknown): TokenError | KeysUnavailableError {

@@ -3,7 +3,8 @@
  *
  * Applications sign their tokens themselves. The node's own check is applied to the result, so what is printed is accepted.
  */
-import { createAuthenticator, signToken, TokenError } from '../auth/authenticator.ts';
+import { createAuthenticator, signToken } from '../auth/authenticator.ts';
+import { TokenError } from '../auth/claims.ts';
 import { type Environment, readConfig } from '../config.ts';
 import { createLog } from '../telemetry/log.ts';
 import { Failure, WrongUse } from './failure.ts';

@@ -19,7 +19,7 @@ import type { Topics } from '../rooms/fanout.ts';
 import type { Room } from '../rooms/hub.ts';
 import { Inbox, type InboxOwner } from './inbox.ts';
 import { Liveness } from './liveness.ts';
-import { Memberships, type MembershipsOwner } from './memberships.ts';
+import { Memberships, type MembershipsOwner } from './membership/memberships.ts';
 import { Outbox, type OutboxOwner } from './outbox.ts';
 import type { ConnectionParts } from './parts.ts';
 import { perform } from './requests.ts';
@@ -247,7 +247,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   #handleInRoom(request: RoomRequest): void {
     if (this.inbox.waitsForRoom(request)) return;
     if (request.type === 'subscribe') this.#subscribe(request);
-    else if (request.type === 'unsubscribe') this.memberships.unsubscribe(request.id, request.room);
+    else if (request.type === 'unsubscribe' || request.type === 'renew') this.memberships.change(request);
     else perform(request, this, this.#parts);
   }
 
@@ -285,8 +285,8 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     else this.send(this.dialect.encode(reply));
   }
 
-  refuse(id: FrameId | undefined, { code, message }: Refusal): void {
-    this.reply({ type: 'error', id, code, message });
+  refuse(id: FrameId | undefined, { code, finer, message }: Refusal): void {
+    this.reply({ type: 'error', id, code, finer, message });
   }
 
   message(frame: Uint8Array, position: Position | undefined): void {

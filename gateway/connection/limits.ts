@@ -180,8 +180,8 @@ export class WaitingFrames {
 }
 
 function sizeOf(request: Request | Rejected): number {
-  if (request.type === 'publish') return request.data.length;
-  return request.type === 'auth' ? (request.token?.length ?? 0) : 0;
+  if ('data' in request) return request.data.length;
+  return 'token' in request ? (request.token?.length ?? 0) : 0;
 }
 
 /** Connections by user, oldest first. */

@@ -4,15 +4,17 @@
  * Keeps no state: gateway/connection/connection.ts calls it once per request, in order. Where a publish has to wait for the
  * operator's backend, the later requests for its room wait for it.
  */
+import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import type { FrameId } from '../../shared/protocol.ts';
+import type { CallAnswer } from '../auth/callback/calls.ts';
 import { type Authorised, authorise } from '../operations/authorise.ts';
 import type { Client } from '../operations/caller.ts';
 import { history } from '../operations/history.ts';
 import { presence } from '../operations/presence.ts';
 import { publish } from '../operations/publish.ts';
-import type { Refusal } from '../operations/refusal.ts';
+import { Refusal } from '../operations/refusal.ts';
 import type { Reply } from '../protocol/reply.ts';
-import type { HistoryRequest, PresenceRequest, PublishRequest } from '../protocol/request.ts';
+import type { CallRequest, HistoryRequest, PresenceRequest, PublishRequest } from '../protocol/request.ts';
 import type { RoomOrder } from './inbox.ts';
 import type { ConnectionParts } from './parts.ts';
 
@@ -25,15 +27,17 @@ export interface Requester extends Client {
   reply(reply: Reply): void;
   refuse(id: FrameId | undefined, refusal: Refusal): void;
   fail(error: unknown): void;
+  close(code: CloseCode): void;
   readonly inbox: RoomOrder;
 }
 
 export function perform(
-  request: PublishRequest | HistoryRequest | PresenceRequest,
+  request: PublishRequest | HistoryRequest | PresenceRequest | CallRequest,
   requester: Requester,
   parts: ConnectionParts,
 ): void {
   if (request.type === 'publish') answerPublish(request, requester, parts);
+  else if (request.type === 'call') answerCall(request, requester, parts);
   else {
     const { id } = request;
     const reply =
@@ -45,6 +49,39 @@ export function perform(
       )
       .catch((error: unknown) => requester.fail(error));
   }
+}
+
+/** The next call of this client waits for its answer. */
+function answerCall({ id, room, method, data }: CallRequest, requester: Requester, parts: ConnectionParts): void {
+  const { calls, freeze } = parts;
+  if (calls === undefined) {
+    if (id === undefined) requester.close(closeCode.unsupportedData);
+    else requester.refuse(id, new Refusal('unsupported', 'This gateway has no GATEWAY_RPC_URL that could take it.'));
+    return;
+  }
+  const { address, id: connection, identity } = requester;
+  const who = { user: identity?.user ?? null, connection, address };
+  requester.inbox.asks(room);
+  calls
+    .call(id === undefined ? { action: 'send', ...who } : { action: 'rpc', ...who, method }, data)
+    .then((answer) => {
+      // Before anything that waited is obeyed.
+      freeze.check(performance.now());
+      if (requester.closing) return;
+      if (id !== undefined) replyTo(id, answer, requester);
+      requester.inbox.answered(room);
+    })
+    .catch((error: unknown) => requester.fail(error));
+}
+
+function replyTo(id: FrameId, answer: CallAnswer, requester: Requester): void {
+  if (answer === 'unanswered') {
+    requester.refuse(
+      id,
+      new Refusal('timeout', 'The server behind it did not answer; it is unknown what it has done.'),
+    );
+  } else if ('data' in answer) requester.reply({ type: 'called', id, ...answer });
+  else requester.reply({ type: 'uncalled', id, ...answer });
 }
 
 function answerPublish(request: PublishRequest, requester: Requester, parts: ConnectionParts): void {

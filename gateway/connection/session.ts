@@ -7,7 +7,8 @@
  */
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import { type FrameId, protocolVersion } from '../../shared/protocol.ts';
-import { type Authenticator, KeysUnavailableError, TokenError, type Verified } from '../auth/authenticator.ts';
+import { type Authenticator, KeysUnavailableError } from '../auth/authenticator.ts';
+import { TokenError, type Verified } from '../auth/claims.ts';
 import { anonymous, type Identity } from '../auth/grants.ts';
 import { type Authorised, type AuthoriseParts, authoriseConnect } from '../operations/authorise.ts';
 import type { Client } from '../operations/caller.ts';

@@ -27,6 +27,8 @@ export interface Permit {
   readonly until: number;
   /** JSON text for presence, in place of that of the token. */
   readonly info: string | undefined;
+  /** Unix ms. Set: a subscription token gave it, and the right ends with that. Infinity: the token has no end. */
+  readonly expiresAt?: number;
 }
 
 export type Authorised = Permit | Refusal;

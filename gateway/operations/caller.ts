@@ -5,6 +5,7 @@
  * operator's own backend: it needs no right, but the rule of the room must offer what it asks for.
  */
 import type { Identity } from '../auth/grants.ts';
+import type { FinerCode } from '../protocol/reply.ts';
 import { type Access, type Action, type Decision, defaultRule, type Reading } from '../rooms/access.ts';
 import { Refusal } from './refusal.ts';
 
@@ -36,6 +37,7 @@ export function mayRead(access: Access, caller: Caller, what: Reading, room: str
 const sentences = {
   subscribe: 'Neither a room rule nor the token allows to subscribe to this room.',
   subscribeAnyMore: 'Neither a room rule nor the token allows to subscribe to this room any more.',
+  renew: 'Only members of a room may bring a new token for it; subscribe with it.',
   publish: 'Neither a room rule nor the token allows to publish to this room.',
   connectByCallback: 'The server that decides about connections does not allow this one.',
   subscribeByCallback: 'The server that decides about this room does not allow to subscribe to it.',
@@ -50,7 +52,7 @@ const offer = { history: '"history": {}', presence: '"presence": true' };
 
 /** Why the caller may not read the history or the presence of the room. */
 export function unreadable(access: Access, caller: Caller, what: Reading, room: string): Refusal {
-  if (caller !== server) return forbidden(what);
+  if (caller !== server) return access.offers(what, room) ? forbidden(what) : forbidden(what, 'not_offered');
   const rule = access.rule(room);
   const sentence =
     rule === defaultRule
@@ -59,6 +61,6 @@ export function unreadable(access: Access, caller: Caller, what: Reading, room: 
   return new Refusal('forbidden', sentence);
 }
 
-export function forbidden(what: keyof typeof sentences): Refusal {
-  return new Refusal('forbidden', sentences[what]);
+export function forbidden(what: keyof typeof sentences, finer?: FinerCode): Refusal {
+  return new Refusal('forbidden', sentences[what], finer);
 }

@@ -7,16 +7,20 @@
  */
 import type { ErrorCode } from '../../shared/codes.ts';
 import { BackplaneError } from '../backplane/backplane.ts';
+import type { FinerCode } from '../protocol/reply.ts';
 import type { Faults } from '../telemetry/faults.ts';
 
 export class Refusal extends Error {
   readonly code: ErrorCode;
+  /** For dialects that tell it. */
+  readonly finer: FinerCode | undefined;
 
   /** `message` tells the caller what to do. */
-  constructor(code: ErrorCode, message: string) {
+  constructor(code: ErrorCode, message: string, finer?: FinerCode) {
     super(message);
     this.name = 'Refusal';
     this.code = code;
+    this.finer = finer;
   }
 }
 

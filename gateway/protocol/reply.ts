@@ -26,13 +26,14 @@ export type Reply =
   | Fields<Pick<OkFrame, 'type' | 'id' | 'room' | 'epoch' | 'offset' | 'recovered' | 'duplicate' | 'expiresAt'>>
   | HistoryReply
   | PresenceReply
-  | Fields<ErrorFrame>
+  | ErrorReply
   | ExpiredReply
+  | CallReply
   | GapReply
   | JoinLeaveFrame
   | ReconnectFrame
   | Fields<SubscribedFrame>
-  | UnsubscribedFrame
+  | UnsubscribedReply
   | Fields<PongFrame>;
 
 /** The first token has expired. Only for dialects that open by a request; others learn it from the close code. */
@@ -41,7 +42,20 @@ export interface ExpiredReply {
   id: FrameId | undefined;
 }
 
+/** The answer of the operator's backend to a call. Only dialects with calls are told it. */
+export type CallReply =
+  | { type: 'called'; id: FrameId; data: string }
+  | { type: 'uncalled'; id: FrameId; code: number; message: string };
+
 export type GapReply = Fields<GapFrame>;
+
+/** What an error is, where its code leaves it open. Only some dialects have words for it. */
+export type FinerCode = 'token_expired' | 'unrecoverable' | 'not_offered';
+
+export type ErrorReply = Fields<ErrorFrame> & { finer?: FinerCode | undefined };
+
+/** `expired`: its subscription token. Only clients of dialects with such tokens can be told. */
+export type UnsubscribedReply = Omit<UnsubscribedFrame, 'reason'> & { reason: UnsubscribedFrame['reason'] | 'expired' };
 
 /** The answer to `history`. */
 export interface HistoryReply {

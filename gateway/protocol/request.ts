@@ -9,15 +9,20 @@ export type Request =
   | AuthRequest
   | SubscribeRequest
   | { type: 'unsubscribe'; id: FrameId; room: string }
+  | RenewRequest
   | PublishRequest
   | HistoryRequest
   | PresenceRequest
+  | CallRequest
   | { type: 'ping'; id: FrameId | undefined }
   /** Answers the `ping` of a dialect. */
   | { type: 'pong'; id: undefined };
 
 /** A request for one room. */
 export type RoomRequest = Extract<Request, { room: string }>;
+
+/** Those that end a membership, or make it last. */
+export type ChangeRequest = Extract<Request, { type: 'unsubscribe' | 'renew' }>;
 
 export interface AuthRequest {
   type: 'auth';
@@ -34,6 +39,18 @@ export interface SubscribeRequest {
   room: string;
   /** Resumes after this position. */
   since: Position | undefined;
+  /** True: it becomes no member unless it gets everything since then. */
+  onlyRecovered?: boolean;
+  /** Gives the right to this room: gateway/operations/subscription-token.ts. */
+  token?: string | undefined;
+}
+
+/** A new subscription token, in place of the one of `subscribe`. */
+export interface RenewRequest {
+  type: 'renew';
+  id: FrameId;
+  room: string;
+  token: string;
 }
 
 export interface PublishRequest {
@@ -68,6 +85,18 @@ export interface PresenceRequest {
   limit: number;
   /** The connection id of the last member of the previous page. */
   after: string | undefined;
+}
+
+/** Something for the operator's backend to do. */
+export interface CallRequest {
+  type: 'call';
+  /** Undefined: it expects no answer. */
+  id: FrameId | undefined;
+  /** It has none. All calls of a client keep their order, as the requests for one room do. */
+  room: '';
+  method: string;
+  /** JSON text. */
+  data: string;
 }
 
 /** A message that is not a valid request, or one of an unknown type. */

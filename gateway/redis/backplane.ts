@@ -124,7 +124,7 @@ export class RedisBackplane implements Backplane {
       {
         ...(shard === undefined ? {} : { most: 1 }),
         subscribe: (channels) => this.#pubsub.subscribe(channels),
-        unsubscribe: (channels) => this.#pubsub.unsubscribe(channels),
+        unsubscribe: (channels, done) => this.#pubsub.unsubscribe(channels, done),
       },
       (error, rooms) => this.#notSubscribed(error, rooms),
     );

@@ -37,7 +37,7 @@ export class OwnChannels {
   remove(name: string, connection: RedisConnection): void {
     this.#channels.delete(name);
     // If it fails, `receive` ignores the channel.
-    if (!this.#lost.delete(name)) connection.unsubscribe([name]).catch(() => undefined);
+    if (!this.#lost.delete(name)) connection.unsubscribe([name], () => undefined);
   }
 
   receive(name: string, bytes: Buffer, start: number, end: number): void {

@@ -15,7 +15,8 @@ export interface SubscribeCommands {
   /** Channels of one `subscribe`; default: 1,000. Sharded channels of different slots need a command each. */
   readonly most?: number;
   subscribe(channels: string[]): Promise<unknown>;
-  unsubscribe(channels: string[]): Promise<unknown>;
+  /** `done`: answered, or failed. Called at once: a notice that a channel is gone may follow in the same read. */
+  unsubscribe(channels: string[], done: () => void): void;
 }
 
 interface Subscription {
@@ -173,15 +174,14 @@ export class Subscriptions {
 
   #unsubscribe(channels: string[]): void {
     for (const channel of channels) this.#leaving.set(channel, (this.#leaving.get(channel) ?? 0) + 1);
-    const done = () => {
+    // If it fails, `receive` ignores the channel until the next connection.
+    this.#commands.unsubscribe(channels, () => {
       for (const channel of channels) {
         const left = (this.#leaving.get(channel) ?? 1) - 1;
         if (left === 0) this.#leaving.delete(channel);
         else this.#leaving.set(channel, left);
       }
-    };
-    // If it fails, `receive` ignores the channel until the next connection.
-    this.#commands.unsubscribe(channels).then(done, done);
+    });
   }
 
   #subscribe(channels: string[], asked: Command['subscriptions']): void {

@@ -5,7 +5,7 @@
  * Owns the subscriptions: a room is subscribed when its first member joins, and unsubscribed some time after its last
  * member left. It holds no list of members: the WebSocket server has that, so a message costs the hub the same for one
  * member or ten thousand. In a room with history the feed (gateway/rooms/feed.ts) decides what is delivered and when.
- * It never knows Redis, sockets or permissions. Next: gateway/connection/membership.ts.
+ * It never knows Redis, sockets or permissions. Next: gateway/connection/membership/membership.ts.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type {

@@ -5,8 +5,12 @@
 import {
   type CallbackAction,
   type CallbackResult,
+  type CallKind,
+  type CallResult,
   callbackActions,
   callbackResults,
+  callKinds,
+  callResults,
   type Events,
   type WebhookResult,
   webhookResults,
@@ -54,6 +58,7 @@ export class BackendMetrics implements Partial<Events> {
   /** By route, then by status. */
   readonly #requests = new Map<string, Map<number | string, number>>();
   readonly #callbackSeconds: LabelledHistogram<'action' | 'result'>;
+  readonly #callSeconds: LabelledHistogram<'kind' | 'result'>;
   readonly #webhooks: LabelledCounter<'result'>;
 
   constructor({ counted, counter, histogram }: Instruments) {
@@ -67,6 +72,12 @@ export class BackendMetrics implements Partial<Events> {
       'From a question to GATEWAY_AUTH_URL to its answer.',
       [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2],
       ...(['action', 'result'] as const),
+    );
+    this.#callSeconds = histogram(
+      'gateway_rpc_seconds',
+      'From a call for GATEWAY_RPC_URL to its answer.',
+      [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2],
+      ...(['kind', 'result'] as const),
     );
     this.#webhooks = counter('gateway_webhooks_total', 'Events for the webhook, by result.', 'result');
     for (const result of webhookResults) this.#webhooks.inc({ result }, 0);
@@ -84,6 +95,15 @@ export class BackendMetrics implements Partial<Events> {
   expectCallbacks(): void {
     for (const action of callbackActions)
       for (const result of callbackResults) this.#callbackSeconds.zero({ action, result });
+  }
+
+  /** The same of calls. */
+  expectCalls(): void {
+    for (const kind of callKinds) for (const result of callResults) this.#callSeconds.zero({ kind, result });
+  }
+
+  callAnswered(kind: CallKind, result: CallResult, duration: number): void {
+    this.#callSeconds.observe({ kind, result }, duration);
   }
 
   requestAnswered(route: string, status: number | 'aborted', duration: number): void {

@@ -79,6 +79,16 @@ export type CallbackResult = (typeof callbackResults)[number];
 
 export const callbackResults = ['allowed', 'denied', 'timeout', 'error', 'overload'] as const;
 
+/** What a client has the operator's backend do, with an answer or without. */
+export type CallKind = (typeof callKinds)[number];
+
+export const callKinds = ['rpc', 'send'] as const;
+
+/** `refused`: answered with an error of the backend. The others are those of questions. */
+export type CallResult = (typeof callResults)[number];
+
+export const callResults = ['answered', 'refused', 'timeout', 'error', 'overload'] as const;
+
 export interface Events {
   connectionOpened(): void;
   /** Once per opened connection. `code`: the close code, ours if we closed it (RFC 6455 section 7.4). */
@@ -130,6 +140,8 @@ export interface Events {
   froze(): void;
   /** A question to the operator's backend has ended. Not told of answers that were remembered. */
   callbackAnswered(action: CallbackAction, result: CallbackResult, seconds: number): void;
+  /** A call of a client has its answer from the operator's backend, or none. */
+  callAnswered(kind: CallKind, result: CallResult, seconds: number): void;
 
   /**
    * The HTTP API answered a request. `route`: the template of its path, or `other`. `status`: `aborted` if the client went
@@ -167,6 +179,7 @@ const names = Object.keys({
   webhooks: 0,
   froze: 0,
   callbackAnswered: 0,
+  callAnswered: 0,
   requestAnswered: 0,
 } satisfies Record<Name, 0>) as Name[];
 

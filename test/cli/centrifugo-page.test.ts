@@ -1,7 +1,7 @@
 /** docs/centrifugo.md: what it shows runs as it is written, and prints what the page shows. The codes are those of the dialect. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { closes, errors, tokenExpired, unrecoverable } from '../../gateway/protocol/centrifugo/codes.ts';
+import { closes, errors, finerErrors } from '../../gateway/protocol/centrifugo/codes.ts';
 import { closeCode } from '../../shared/codes.ts';
 import { blocksOf, startAsDocumented } from '../integration/documented-node.ts';
 
@@ -16,7 +16,7 @@ test('the node of the page takes the client of the page, which prints what the p
 }, 60_000);
 
 test('every error and every close code is in the tables, with the native code that it stands for', () => {
-  const codes = [...Object.values(errors), tokenExpired, unrecoverable].map(({ code }) => code);
+  const codes = [...Object.values(errors), ...Object.values(finerErrors)].map(({ code }) => code);
   for (const code of codes) expect(page).toMatch(new RegExp(`^\\| ${code}[ ,]`, 'm'));
   for (const code of Object.values(closeCode)) {
     // Only of streams.

@@ -9,7 +9,7 @@ import { expect, inject, test } from 'vitest';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
-import { Memberships, type MembershipsOwner } from '../../gateway/connection/memberships.ts';
+import { Memberships, type MembershipsOwner } from '../../gateway/connection/membership/memberships.ts';
 import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Refusal } from '../../gateway/operations/refusal.ts';
 import { Renewals } from '../../gateway/operations/renewals.ts';
@@ -94,6 +94,10 @@ class RacingMember implements MembershipsOwner {
 
   sendUnchecked(): void {
     throw new Error('this test fans out by itself');
+  }
+
+  close(): void {
+    this.wrong ??= 'it is closed';
   }
 
   refuse(_: unknown, { message }: Refusal): void {

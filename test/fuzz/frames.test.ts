@@ -8,7 +8,7 @@
 import fc from 'fast-check';
 import { expect, vi } from 'vitest';
 import { z } from 'zod';
-import { TokenError } from '../../gateway/auth/authenticator.ts';
+import { TokenError } from '../../gateway/auth/claims.ts';
 import { readGrants } from '../../gateway/auth/grants.ts';
 import type { Connection } from '../../gateway/connection/connection.ts';
 import { readFrame } from '../../gateway/protocol/roomcast/decode.ts';

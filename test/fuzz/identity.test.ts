@@ -6,7 +6,8 @@ import { createHmac } from 'node:crypto';
 import { BlockList, isIP } from 'node:net';
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import { createAuthenticator, TokenError } from '../../gateway/auth/authenticator.ts';
+import { createAuthenticator } from '../../gateway/auth/authenticator.ts';
+import { TokenError } from '../../gateway/auth/claims.ts';
 import { clientAddress } from '../../gateway/http/client-address.ts';
 import { readRoom, readSince, readWaitMs } from '../../gateway/http/fallback/request.ts';
 import { type HandshakeRequest, readHandshake } from '../../gateway/http/handshake.ts';
@@ -19,7 +20,7 @@ import { fuzz, nearly, someBytes } from './kit.ts';
 
 const settings = {
   ...{ jwtSecret: testSecret, jwtPublicKey: undefined, jwtJwksUrl: undefined, jwtAlgorithms: undefined },
-  ...{ jwtIssuer: undefined, jwtAudience: undefined },
+  ...{ jwtIssuer: undefined, jwtAudience: undefined, centrifugo: false },
 };
 const authenticator = createAuthenticator(settings, createLog('silent'));
 const now = Math.floor(Date.now() / 1000);

@@ -3,6 +3,7 @@ import { beforeAll, expect, test } from 'vitest';
 import type { StartedNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
+import { metric } from './admin.ts';
 import { clientOf, connectBy, decode, encode, type Form, forms, httpOf } from './centrifugo-http.ts';
 import { have, listen, startCentrifugo, subscribe } from './centrifugo-member.ts';
 import { clusterSettings } from './cluster.ts';
@@ -54,6 +55,17 @@ test.each(forms)('by %s a client that was away gets what it missed', async (form
   expect(member.events.slice(-1)).toEqual(['subscribed, recovered: true']);
 });
 
+test.each(forms)('by %s a client that goes, goes at the node too', async (form) => {
+  const node = await startCentrifugo();
+  const client = await connectBy(form, 'guest', node);
+  await subscribe(client, randomRoom('kept'));
+  expect(await metric(node, 'gateway_streams')).toBe(1);
+  client.disconnect();
+  await until(async () => (await metric(node, 'gateway_streams')) === 0, 5_000, 'the stream has ended');
+  expect(await metric(node, 'gateway_connections')).toBe(0);
+  expect(await metric(node, 'gateway_subscriptions')).toBe(0);
+});
+
 test.each<Form>(['sse', 'http_stream protobuf'])(
   'by %s pings are answered at any node, and a drain ends the stream with 3001',
   async (form) => {
@@ -103,7 +115,7 @@ const post = (path: string, body: unknown, headers: Record<string, string> = {})
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
 
-test('commands of a session that no node has are answered with 404; those of one that has ended with 204', async () => {
+test('commands of a session that no node has are answered with 404; those of one that the node does not know with 204', async () => {
   const gone = await post('/emulation', { node: 'gone-0123456789', session: 'a', data: '{}' });
   expect([gone.status, await gone.json()]).toEqual([404, expect.objectContaining({ status: 404 })]);
   const client = await connectBy('http_stream', 'guest', node);

@@ -75,7 +75,9 @@ const encodeReply: Dialect['encode'] = (reply) => {
     case 'unsubscribed':
       return bytesOf('unsubscribed', reply.room, reply.reason);
     case 'expired':
-      return bytesOf('expired', reply.id);
+    case 'called':
+    case 'uncalled':
+      return bytesOf(reply.type, reply.id);
     case 'pong':
       return bytesOf('pong', reply.id);
   }

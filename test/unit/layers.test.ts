@@ -67,7 +67,7 @@ const mayImport: Record<string, string[]> = {
   'gateway/backplane': ['shared'],
   'gateway/redis': ['shared', 'gateway/telemetry', 'gateway/backplane'],
   'gateway/protocol': ['shared', 'gateway/backplane'],
-  'gateway/auth': ['shared', 'gateway/telemetry'],
+  'gateway/auth': ['shared', 'gateway/telemetry', 'gateway/protocol'],
   'gateway/admission': [],
   'gateway/rooms': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/protocol', 'gateway/auth'],
   'gateway/operations': [

@@ -6,15 +6,16 @@
  */
 
 import { Shares } from '../../gateway/admission/shares.ts';
-import type { Authenticator, Verified } from '../../gateway/auth/authenticator.ts';
+import type { Authenticator } from '../../gateway/auth/authenticator.ts';
 import type { Callback } from '../../gateway/auth/callback/callback.ts';
+import type { Verified } from '../../gateway/auth/claims.ts';
 import type { Identity } from '../../gateway/auth/grants.ts';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
 import { Connection } from '../../gateway/connection/connection.ts';
 import { UserConnections } from '../../gateway/connection/limits.ts';
-import type { Membership } from '../../gateway/connection/membership.ts';
+import type { Membership } from '../../gateway/connection/membership/membership.ts';
 import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Socket } from '../../gateway/connection/socket.ts';
 import { Renewals } from '../../gateway/operations/renewals.ts';

@@ -7,10 +7,11 @@
  */
 import QuickLRU from 'quick-lru';
 import { z } from 'zod';
+import type { BackendMetrics } from '../../telemetry/backend-metrics.ts';
 import type { CallbackAction, CallbackResult, Events } from '../../telemetry/events.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
 import { maxInfoBytes, mistakesOf } from '../grants.ts';
-import { type Exchange, SlowAnswerError } from './exchange.ts';
+import { Exchange, SlowAnswerError } from './exchange.ts';
 
 /** Sent as it is. */
 export interface Question {
@@ -58,6 +59,17 @@ interface Remembered {
 export interface CallbackParts {
   events: Pick<Events, 'callbackAnswered'>;
   log: Logger;
+}
+
+/** Undefined without GATEWAY_AUTH_URL. */
+export function createCallback(
+  { authUrl, authSecrets }: { authUrl: string | undefined; authSecrets: Buffer[] | undefined },
+  events: BackendMetrics,
+  log: Logger,
+): Callback | undefined {
+  if (authUrl === undefined) return undefined;
+  events.expectCallbacks();
+  return new Callback(new Exchange(authUrl, authSecrets ?? []), { events, log });
 }
 
 export class Callback {

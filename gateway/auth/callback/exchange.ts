@@ -17,6 +17,11 @@ import { signedHeaders } from '../signature.ts';
 const answerMs = 2_000;
 /** An answer is some hundred bytes. */
 const maxAnswerBytes = 16_384;
+/**
+ * What changes something cannot be sent twice. So a connection that waited this long is not used again: servers close theirs
+ * after 5 s (Node) or more, and a request would meet the end on its way.
+ */
+const freshMs = 4_000;
 /** Connections kept open while nothing is asked. */
 const idleConnections = 16;
 
@@ -26,22 +31,44 @@ export class SlowAnswerError extends Error {}
 /** What came of one request. */
 type Outcome = { text: string } | { error: Error };
 
+/** What the exchanges with one place of the backend have in common. */
+export interface Terms {
+  /** The setting with its URL. */
+  setting: string;
+  /** What to answer, in JSON. */
+  expected: string;
+  /** A request changes nothing: it may be sent again where it is unknown whether it came. */
+  repeatable: boolean;
+  maxAnswerBytes: number;
+  /** From a request to the last byte of its answer. */
+  timeoutMs: number;
+}
+
+/** Of GATEWAY_AUTH_URL. */
+const questions: Terms = {
+  setting: 'GATEWAY_AUTH_URL',
+  expected: '{"allow": true} or {"allow": false}',
+  repeatable: true,
+  maxAnswerBytes,
+  timeoutMs: answerMs,
+};
+
 export class Exchange {
   /** Scheme, host and port, for the log. */
   readonly origin: string;
   readonly #url: URL;
   readonly #headers: Record<string, string>;
   readonly #secrets: readonly Buffer[];
-  readonly #timeoutMs: number;
+  readonly #terms: Terms;
   readonly #agent: Agent;
   readonly #lookup = sharedLookup();
 
   /**
    * `url`: http or https; user and password in it become basic authentication (RFC 7617). `secrets`: none, and questions are
-   * not signed. `timeoutMs`: see `answerMs`.
+   * not signed. `terms`: what is different from questions about rights.
    */
-  constructor(url: string, secrets: readonly Buffer[], timeoutMs = answerMs) {
-    this.#timeoutMs = timeoutMs;
+  constructor(url: string, secrets: readonly Buffer[], terms: Partial<Terms> = {}) {
+    this.#terms = { ...questions, ...terms };
     this.#url = new URL(url);
     this.#secrets = secrets;
     this.#headers = { accept: 'application/json', 'content-type': 'application/json' };
@@ -53,20 +80,22 @@ export class Exchange {
       this.#url.password = '';
     }
     this.origin = this.#url.origin;
-    const options = { keepAlive: true, maxFreeSockets: idleConnections };
+    const kept = { keepAlive: true, maxFreeSockets: idleConnections };
+    const options = this.#terms.repeatable ? kept : { ...kept, timeout: freshMs };
     this.#agent = this.#url.protocol === 'https:' ? new SecureAgent(options) : new Agent(options);
   }
 
   /** Resolves with the body of an answer 200 in JSON. Rejects with an Error that says what is wrong with any other. */
   ask(body: string): Promise<string> {
+    const { repeatable, timeoutMs } = this.#terms;
     return new Promise((resolve, reject) => {
       let request: ClientRequest | undefined;
       const timer = setTimeout(() => {
-        request?.destroy(new SlowAnswerError(`no whole answer within ${this.#timeoutMs} ms`));
-      }, this.#timeoutMs);
+        request?.destroy(new SlowAnswerError(`no whole answer within ${timeoutMs} ms`));
+      }, timeoutMs);
       const send = (agent: Agent | false) => {
         request = this.#send(body, agent, (outcome) => {
-          if ('error' in outcome && agent !== false && isStale(request, outcome.error)) {
+          if (repeatable && 'error' in outcome && agent !== false && isStale(request, outcome.error)) {
             send(false);
             return;
           }
@@ -100,8 +129,8 @@ export class Exchange {
     };
     request.on('error', (error) => finish({ error }));
     request.on('response', (response) => {
-      const mistake = mistakeIn(response);
-      if (mistake === undefined) readText(response, request, finish);
+      const mistake = mistakeIn(response, this.#terms);
+      if (mistake === undefined) readText(response, request, this.#terms.maxAnswerBytes, finish);
       else request.destroy(new Error(mistake));
     });
     request.end(body);
@@ -117,24 +146,29 @@ function isStale(request: ClientRequest | undefined, error: NodeJS.ErrnoExceptio
   return request?.reusedSocket === true && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
 }
 
-function mistakeIn({ statusCode = 0, headers }: IncomingMessage): string | undefined {
+function mistakeIn({ statusCode = 0, headers }: IncomingMessage, { expected, setting }: Terms): string | undefined {
   if (statusCode >= 300 && statusCode < 400) {
-    return `the answer is HTTP ${statusCode}, a redirect, which is not followed: let GATEWAY_AUTH_URL name the place itself`;
+    return `the answer is HTTP ${statusCode}, a redirect, which is not followed: let ${setting} name the place itself`;
   }
   if (statusCode !== 200) {
-    return `the answer is HTTP ${statusCode}; answer 200 with {"allow": true} or {"allow": false}`;
+    return `the answer is HTTP ${statusCode}; answer 200 with ${expected}`;
   }
   const [type = ''] = (headers['content-type'] ?? '').split(';');
   if (type.trim().toLowerCase() === 'application/json') return undefined;
   return `the answer has the content type ${JSON.stringify(truncate(type))}; send application/json`;
 }
 
-function readText(response: IncomingMessage, request: ClientRequest, finish: (outcome: Outcome) => void): void {
+function readText(
+  response: IncomingMessage,
+  request: ClientRequest,
+  maxBytes: number,
+  finish: (outcome: Outcome) => void,
+): void {
   const chunks: Buffer[] = [];
   let bytes = 0;
   response.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
-    if (bytes > maxAnswerBytes) request.destroy(new Error(`the answer has more than ${maxAnswerBytes} bytes`));
+    if (bytes > maxBytes) request.destroy(new Error(`the answer has more than ${maxBytes} bytes`));
     else chunks.push(chunk);
   });
   response.on('end', () => finish({ text: Buffer.concat(chunks).toString() }));

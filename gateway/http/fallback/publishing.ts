@@ -5,7 +5,8 @@
  * of clients without a token: a request has no connection of its own. It knows no responses.
  */
 import { closeCode } from '../../../shared/codes.ts';
-import { KeysUnavailableError, TokenError } from '../../auth/authenticator.ts';
+import { KeysUnavailableError } from '../../auth/authenticator.ts';
+import { TokenError } from '../../auth/claims.ts';
 import { anonymous, type Identity } from '../../auth/grants.ts';
 import type { ConnectionParts } from '../../connection/parts.ts';
 import { authorise, authoriseConnect } from '../../operations/authorise.ts';

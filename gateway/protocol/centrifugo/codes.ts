@@ -1,6 +1,6 @@
 /** The codes of this dialect: errors, ends of subscriptions, and closes. */
 import type { CloseCode, ErrorCode } from '../../../shared/codes.ts';
-import type { UnsubscribedFrame } from '../../../shared/protocol.ts';
+import type { FinerCode, UnsubscribedReply } from '../reply.ts';
 
 /** A type, not an interface: it is also fields of a value. */
 type CodedError = {
@@ -23,16 +23,20 @@ export const errors: Readonly<Record<ErrorCode, CodedError>> = {
   rate_limited: { code: 111, message: 'too many requests', temporary: true },
 };
 
-export const tokenExpired: CodedError = { code: 109, message: 'token expired' };
-export const unrecoverable: CodedError = { code: 112, message: 'unrecoverable position' };
+export const finerErrors: Readonly<Record<FinerCode, CodedError>> = {
+  not_offered: errors.unsupported,
+  token_expired: { code: 109, message: 'token expired' },
+  unrecoverable: { code: 112, message: 'unrecoverable position' },
+};
 
 /** Below 2500 the subscription ends; from there on the client subscribes again at once. */
 export const unsubscribes = {
   gap: { code: 2500, reason: 'insufficient state' },
   changed: { code: 2500, reason: 'the rule of this room has changed' },
+  expired: { code: 2501, reason: 'the token of this subscription has expired' },
   revoked: { code: 2000, reason: 'the right to this room was taken away' },
   kicked: { code: 2000, reason: 'removed by the server' },
-} satisfies Record<UnsubscribedFrame['reason'] | 'gap', { code: number; reason: string }>;
+} satisfies Record<UnsubscribedReply['reason'] | 'gap', { code: number; reason: string }>;
 
 /**
  * 3000 to 3499: the client connects again; 3500 to 3999: it does not. A reason is never empty, because clients connect again

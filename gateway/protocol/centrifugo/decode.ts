@@ -13,6 +13,7 @@ import { type Command, writeAddress } from './return-address.ts';
 /** Publications in one answer to `history`, as of the original server. */
 const maxPublications = 300;
 const maxEpochCharacters = 64;
+const maxMethodCharacters = 200;
 const maxNumber = 2 ** 32 - 1;
 
 type Fields = Record<string, unknown>;
@@ -31,6 +32,8 @@ const readers: Record<string, (fields: Fields, number: number, text: string) => 
   presence_stats: (fields, number) => readPresence(fields, number, 'presence_stats', 1),
   history: readHistory,
   refresh: (fields, number) => readToken(fields, number, 'refresh'),
+  sub_refresh: readRenewal,
+  rpc: (fields, number, text) => readCall(fields, writeAddress({ command: 'rpc', number }), 'rpc', text),
 };
 
 /** One command. Without a number it cannot be answered, and its rejection has no id. */
@@ -45,7 +48,7 @@ export function readCommand(text: string): Request | Rejected {
   const { id } = value;
   const names = Object.keys(value).filter((name) => name !== 'id');
   if (id === undefined && names.length === 0) return { type: 'pong', id: undefined };
-  if (id === undefined && names.includes('send')) return unsupported(undefined, 'send');
+  if (id === undefined && isObject(value.send)) return readCall(value.send, undefined, 'send', text);
   if (!isNumber(id, 1, maxNumber)) return bad(undefined, 'id must be an integer from 1 to 2^32-1.');
   const name = Object.keys(readers).find((each) => isObject(value[each]));
   if (name !== undefined) return readers[name]?.(value[name] as Fields, id, text) ?? unsupported(id, name);
@@ -53,7 +56,7 @@ export function readCommand(text: string): Request | Rejected {
 }
 
 function readToken({ token = '' }: Fields, number: number, command: 'connect' | 'refresh'): Request | Rejected {
-  if (typeof token !== 'string') return bad(number, 'token must be a string.');
+  if (typeof token !== 'string') return badToken(number);
   const opens = command === 'connect';
   const id = writeAddress({ command, number });
   return { type: 'auth', id, token: opens && token === '' ? undefined : token, opens };
@@ -63,26 +66,50 @@ function readSubscribe(fields: Fields, number: number): Request | Rejected {
   const { channel, recover, offset = 0, epoch = '', type = 0, token = '', tf, flag = 0 } = fields;
   if (!isRoomName(channel)) return badChannel(number);
   if (type !== 0) return unsupported(number, 'a subscription of another type than stream');
-  if (token !== '') return unsupported(number, 'a subscription token');
   if (tf !== undefined) return unsupported(number, 'a filter of tags');
   if (!isNumber(flag, 0, maxNumber)) return bad(number, 'flag must be an integer from 0 to 2^32-1.');
-  if ((flag & rejectUnrecovered) !== 0) return unsupported(number, 'a subscription that is refused unless recovered');
-  const id = writeAddress({ command: 'subscribe', number });
-  if (recover !== true) return { type: 'subscribe', id, room: channel, since: undefined };
+  if (typeof token !== 'string') return badToken(number);
+  const request = {
+    ...({ type: 'subscribe', id: writeAddress({ command: 'subscribe', number }), room: channel } as const),
+    token: token === '' ? undefined : token,
+  };
+  if (recover !== true) return { ...request, since: undefined };
   if (!isOffset(offset) || !isEpoch(epoch)) return bad(number, badPosition);
-  return { type: 'subscribe', id, room: channel, since: { epoch, offset } };
+  return { ...request, since: { epoch, offset }, onlyRecovered: (flag & rejectUnrecovered) !== 0 };
 }
 
 const rejectUnrecovered = 2;
 
+function readRenewal({ channel, token = '', type = 0 }: Fields, number: number): Request | Rejected {
+  if (!isRoomName(channel)) return badChannel(number);
+  if (type !== 0) return unsupported(number, 'a subscription of another type than stream');
+  if (typeof token !== 'string') return badToken(number);
+  return { type: 'renew', id: writeAddress({ command: 'sub_refresh', number }), room: channel, token };
+}
+
 function readPublish({ channel, type = 0 }: Fields, number: number, text: string): Request | Rejected {
   if (!isRoomName(channel)) return badChannel(number);
   if (type !== 0) return unsupported(number, 'a publish of another type than stream');
-  // As the client wrote it: serializing it again would change numbers.
-  const publish = scanObject(text, 'publish')?.data;
-  const data = publish === undefined ? undefined : scanObject(publish)?.data;
+  const data = dataOf(text, 'publish');
   if (data === undefined) return bad(number, 'publish needs data, nested at most 64 levels deep with its command.');
   return { type: 'publish', id: writeAddress({ command: 'publish', number }), room: channel, data, key: undefined };
+}
+
+/** JSON text, as the client wrote it: serializing it again would change numbers. Undefined: there is none, or too deep a one. */
+function dataOf(text: string, command: string): string | undefined {
+  const fields = scanObject(text, command)?.data;
+  return fields === undefined ? undefined : scanObject(fields)?.data;
+}
+
+function readCall(fields: Fields, id: string | undefined, command: string, text: string): Request | Rejected {
+  const { method = '' } = fields;
+  if (typeof method !== 'string' || method.length > maxMethodCharacters) {
+    return { ...bad(undefined, `method must be a string of at most ${maxMethodCharacters} characters.`), id };
+  }
+  const data = fields.data === undefined ? 'null' : dataOf(text, command);
+  if (data === undefined)
+    return { ...bad(undefined, 'data must be nested at most 64 levels deep with its command.'), id };
+  return { type: 'call', id, room: '', method, data };
 }
 
 function readPresence({ channel }: Fields, number: number, command: Command, limit: number): Request | Rejected {
@@ -128,6 +155,10 @@ function isEpoch(value: unknown): value is string {
 
 function badChannel(number: number): Rejected {
   return bad(number, `channel must be ${roomNameRule}.`);
+}
+
+function badToken(number: number): Rejected {
+  return bad(number, 'token must be a string.');
 }
 
 function bad(number: number | undefined, message: string): Rejected {

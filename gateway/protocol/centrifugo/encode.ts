@@ -4,9 +4,9 @@
  */
 import type { JoinLeaveFrame, Position } from '../../../shared/protocol.ts';
 import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
-import { errors, tokenExpired, unrecoverable, unsubscribes } from './codes.ts';
-import { publicationOf } from './publication.ts';
-import { type ReturnAddress, readAddress } from './return-address.ts';
+import { errors, finerErrors, unsubscribes } from './codes.ts';
+import { oneLine, publicationOf } from './publication.ts';
+import { type Command, type ReturnAddress, readAddress } from './return-address.ts';
 import { type Fields, Payload, type Value } from './value.ts';
 
 /** A client asks for a new token this long before the old one ends, because from then on it is not obeyed. */
@@ -23,6 +23,8 @@ export function repliesTo(reply: Reply): Fields[] {
     case 'history':
     case 'presence':
     case 'expired':
+    case 'called':
+    case 'uncalled':
     case 'error': {
       const address = readAddress(reply.id);
       return address === undefined ? [] : [answer(reply, address)];
@@ -44,7 +46,10 @@ export function repliesTo(reply: Reply): Fields[] {
   }
 }
 
-type Answer = Extract<Reply, { type: 'welcome' | 'ok' | 'history' | 'presence' | 'expired' | 'error' }>;
+type Answer = Extract<
+  Reply,
+  { type: 'welcome' | 'ok' | 'history' | 'presence' | 'expired' | 'called' | 'uncalled' | 'error' }
+>;
 
 function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): Fields {
   switch (reply.type) {
@@ -55,21 +60,31 @@ function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): Fi
         ...{ ping: Math.ceil(reply.pingIntervalMs / 1000), pong: true },
       });
     case 'ok':
-      if (command === 'subscribe') return result(number, command, subscribed(reply));
-      return result(
-        number,
-        command,
-        command === 'refresh' ? { version: server, ...expiry(reply.expiresAt ?? null) } : {},
-      );
+      return result(number, command, done(command, reply));
     case 'history':
       return history(number, reply, asked);
     case 'presence':
       return presence(number, command, reply);
+    case 'called':
+      return result(number, 'rpc', { data: new Payload(oneLine(reply.data)) });
+    case 'uncalled':
+      return failed(number, { code: reply.code, message: reply.message });
     case 'expired':
-      return failed(number, tokenExpired);
-    case 'error':
-      return failed(number, { ...errors[reply.code], message: `${errors[reply.code].message}: ${reply.message}` });
+      return failed(number, finerErrors.token_expired);
+    case 'error': {
+      const error = reply.finer === undefined ? errors[reply.code] : finerErrors[reply.finer];
+      return failed(number, { ...error, message: `${error.message}: ${reply.message}` });
+    }
   }
+}
+
+type Ok = Extract<Reply, { type: 'ok' }>;
+
+function done(command: Command, reply: Ok): Fields {
+  if (command === 'subscribe') return subscribed(reply);
+  const { expiresAt = null } = reply;
+  if (command === 'refresh') return { version: server, ...expiry(expiresAt) };
+  return command === 'sub_refresh' ? expiry(expiresAt) : {};
 }
 
 function result(number: number, command: string, fields: Fields): Fields {
@@ -84,8 +99,9 @@ function push(channel: string, what: string, fields: Fields): Fields {
   return { push: { channel, [what]: fields } };
 }
 
+/** Null or Infinity: there is no end. */
 function expiry(expiresAt: number | null): Fields {
-  if (expiresAt === null) return {};
+  if (expiresAt === null || !Number.isFinite(expiresAt)) return {};
   const left = (expiresAt - Date.now()) / 1000;
   return { expires: true, ttl: Math.max(1, Math.floor(left - Math.min(refreshMarginSeconds, left / 2))) };
 }
@@ -99,8 +115,9 @@ function positionOf({ epoch, offset }: Partial<{ [Key in keyof Position]: Positi
  * What was missed follows as pushes, and the offset is the one that the client asked from. So an answer has no bound on them,
  * and a slow reader gets them at its own pace.
  */
-function subscribed({ recovered, ...reply }: Extract<Reply, { type: 'ok' }>): Fields {
+function subscribed({ recovered, expiresAt = null, ...reply }: Ok): Fields {
   return {
+    ...expiry(expiresAt),
     ...positionOf(reply),
     ...(recovered === undefined ? {} : { was_recovering: true }),
     ...(recovered === true ? { recovered } : {}),
@@ -112,7 +129,7 @@ function history(number: number, reply: HistoryReply, { reverse, since }: Partia
   if (since !== undefined) {
     const trimmed = reverse !== true && since.offset + 1 < first;
     if ((since.epoch !== '' && since.epoch !== epoch) || since.offset > offset || trimmed) {
-      return failed(number, unrecoverable);
+      return failed(number, finerErrors.unrecoverable);
     }
   }
   const publications = reply.messages.map(publicationOf);

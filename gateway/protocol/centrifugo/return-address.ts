@@ -10,12 +10,14 @@ import type { FrameId } from '../../../shared/protocol.ts';
 export type Command =
   | 'connect'
   | 'refresh'
+  | 'sub_refresh'
   | 'subscribe'
   | 'unsubscribe'
   | 'publish'
   | 'presence'
   | 'presence_stats'
   | 'history'
+  | 'rpc'
   /** A command without an answer of its own: only errors. */
   | 'other';
 

@@ -5,7 +5,8 @@ import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
 export function encode(reply: Reply): string {
   if (reply.type === 'history') return historyPage({ type: 'ok', id: reply.id }, reply);
   if (reply.type === 'presence') return presencePage({ type: 'ok', id: reply.id }, reply);
-  return JSON.stringify(reply);
+  // It has no finer codes.
+  return JSON.stringify(reply.type === 'error' ? { ...reply, finer: undefined } : reply);
 }
 
 /** What an answer begins with: an `ok` of the wire protocol, or nothing in an answer of the HTTP API. */

@@ -175,17 +175,11 @@ export class RedisConnection {
     return this.run([this.isSharded ? 'SSUBSCRIBE' : 'SUBSCRIBE', ...channels], channels.length);
   }
 
-  unsubscribe(channels: readonly string[]): Promise<unknown> {
-    if (!this.isSharded) return this.run(['UNSUBSCRIBE', ...channels], channels.length);
-    return new Promise((resolve, reject) => {
-      if (!this.ready) reject(new BackplaneError('unavailable', 'Redis is away'));
-      else
-        this.#pipeline?.leave(
-          channels,
-          (error) => (error ? reject(error) : resolve(undefined)),
-          (error) => this.refused(error),
-        );
-    });
+  /** `done`: it is answered, or has failed. Called before what Redis says next, which may be in the same read. */
+  unsubscribe(channels: readonly string[], done: () => void): void {
+    if (!this.isSharded) this.send(['UNSUBSCRIBE', ...channels], done, channels.length);
+    else if (!this.ready) done();
+    else this.#pipeline?.leave(channels, done, (error) => this.refused(error));
   }
 
   /** Call it every `tickMs`: the watchdog, and what is due every second. */

@@ -5,7 +5,8 @@
 import { createHmac, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type Authenticator, createAuthenticator, signToken, TokenError } from '../../../gateway/auth/authenticator.ts';
+import { type Authenticator, createAuthenticator, signToken } from '../../../gateway/auth/authenticator.ts';
+import { TokenError } from '../../../gateway/auth/claims.ts';
 import type { Environment } from '../../../gateway/config.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
 import { forgeToken, mintToken } from '../../support/token.ts';

@@ -32,7 +32,7 @@ const patientMs = 15_000;
 
 async function asking(answer: Answer = allow, secret?: string, timeoutMs = patientMs) {
   const backend = await Backend.start(answer);
-  const exchange = new Exchange(backend.url, secret === undefined ? [] : readSecrets(secret), timeoutMs);
+  const exchange = new Exchange(backend.url, secret === undefined ? [] : readSecrets(secret), { timeoutMs });
   return { backend, ...callbackTo(exchange) };
 }
 

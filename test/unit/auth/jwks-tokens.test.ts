@@ -5,7 +5,8 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { afterAll, describe, expect, test, vi } from 'vitest';
-import { createAuthenticator, KeysUnavailableError, TokenError } from '../../../gateway/auth/authenticator.ts';
+import { createAuthenticator, KeysUnavailableError } from '../../../gateway/auth/authenticator.ts';
+import { TokenError } from '../../../gateway/auth/claims.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 import { forgeToken } from '../../support/token.ts';

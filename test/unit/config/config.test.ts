@@ -227,6 +227,14 @@ describe('mistakes', () => {
     expect(mistakesOf({ ...url, AUTH_SECRET: secret })).toEqual([expect.not.stringContaining(secret)]);
   });
 
+  test('calls need a place to go to, and clients that can make them', () => {
+    const signing = { RPC_SECRET: `whsec_${Buffer.alloc(32).toString('base64')}` };
+    const url = { RPC_URL: 'http://127.0.0.1:8090/rpc' };
+    expect(mistakesOf(signing)).toEqual([expect.stringMatching(/RPC_SECRET has no effect without GATEWAY_RPC_URL/)]);
+    expect(mistakesOf(url)).toEqual([expect.stringMatching(/RPC_URL has no effect without GATEWAY_CENTRIFUGO=true/)]);
+    expect(mistakesOf({ ...signing, ...url, CENTRIFUGO: 'true' })).toEqual([]);
+  });
+
   test('of a rooms file stand with the name of the file and the place', () => {
     const rooms = (value: unknown) => ({ ROOMS_FILE: file(typeof value === 'string' ? value : JSON.stringify(value)) });
     expect(read(rooms({ rooms: [{ match: 'a:*', subscribe: 'user' }] })).rules).toHaveLength(1);

@@ -196,6 +196,8 @@ test('a frame is accepted exactly if its schema accepts it, with every field unc
       publish: { room, data, key },
       ping: {},
       pong: undefined,
+      renew: undefined,
+      call: undefined,
       history: { room, after: value.after, before: value.before, epoch: value.epoch, limit: value.limit ?? 100 },
       presence: { room, after: value.after, limit: value.limit ?? 100 },
     };

@@ -61,7 +61,12 @@ class World {
       });
     this.subscriptions = new Subscriptions(
       channelOf,
-      { subscribe: send('subscribe'), unsubscribe: send('unsubscribe') },
+      {
+        subscribe: send('subscribe'),
+        unsubscribe: (channels, done) => {
+          send('unsubscribe')(channels).then(done, done);
+        },
+      },
       () => {
         this.breaking = true;
       },

@@ -22,20 +22,22 @@ let restored: string[];
 let failures: Error[];
 let subscriptions: Subscriptions;
 
-const command = (verb: Command['verb']) => (channels: string[]) =>
+const roomsOf = (channels: string[]) => channels.map((channel) => channel.slice('rc:{'.length, -1));
+const subscribe = (channels: string[]) =>
   new Promise<void>((resolve, reject) => {
-    const rooms = channels.map((channel) => channel.slice('rc:{'.length, -1));
-    commands.push({ verb, rooms, answer: resolve, fail: reject });
+    commands.push({ verb: 'subscribe', rooms: roomsOf(channels), answer: resolve, fail: reject });
   });
+const unsubscribe = (channels: string[], done: () => void) => {
+  commands.push({ verb: 'unsubscribe', rooms: roomsOf(channels), answer: done, fail: done });
+};
 
 beforeEach(() => {
   commands = [];
   restored = [];
   failures = [];
-  const written = { subscribe: command('subscribe'), unsubscribe: command('unsubscribe') };
   subscriptions = new Subscriptions(
     (room) => `rc:{${room}}`,
-    written,
+    { subscribe, unsubscribe },
     (error) => failures.push(error),
   );
   subscriptions.onRestored = (room) => restored.push(room);
@@ -364,6 +366,19 @@ describe('a channel that Redis takes away', () => {
     coming?.answer();
     await confirmed;
     expect([subscriptions.isLost('a'), restored]).toEqual([false, []]);
+  });
+
+  test('is lost if this node left it and came back, and the answers and the notice come in one read', async () => {
+    await live('a');
+    subscriptions.remove('a');
+    const confirmed = subscriptions.add('a');
+    const [leaving, coming] = await written();
+    // No promise goes on in between.
+    leaving?.answer();
+    coming?.answer();
+    expect(subscriptions.revoked('rc:{a}')).toBe('a');
+    await expect(confirmed).rejects.toEqual(unavailable);
+    expect(subscriptions.isLost('a')).toBe(true);
   });
 
   test('is lost also in the turn in which its subscription was answered', async () => {

@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
 import type { Identity } from '../../../gateway/auth/grants.ts';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
-import { Memberships, type MembershipsOwner } from '../../../gateway/connection/memberships.ts';
+import { Memberships, type MembershipsOwner } from '../../../gateway/connection/membership/memberships.ts';
 import type { ConnectionParts } from '../../../gateway/connection/parts.ts';
 import type { Refusal } from '../../../gateway/operations/refusal.ts';
 import { Renewals } from '../../../gateway/operations/renewals.ts';
@@ -72,6 +72,10 @@ class FakeMember implements MembershipsOwner {
     const before = this.received.length;
     this.memberships.subscribe({ type: 'subscribe', id: 1, room, since });
     return until(() => this.received.slice(before).find(({ id }) => id === 1) as Received, 2_000, 'an answer');
+  }
+
+  close(): void {
+    this.live = false;
   }
 
   rulesReplaced(): void {

@@ -83,6 +83,7 @@ describe('from the first scrape', () => {
       gateway_backplane_rtt_seconds: 'histogram',
       gateway_backplane_reconnects_total: 'counter',
       gateway_callback_seconds: 'histogram',
+      gateway_rpc_seconds: 'histogram',
       gateway_control_seconds: 'histogram',
       gateway_freezes_total: 'counter',
       gateway_fanout_seconds: 'histogram',

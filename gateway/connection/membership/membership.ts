@@ -7,18 +7,18 @@
  * drained it gets a `gap`, or the latest message, and goes live. Unless it is live, it is detached from the fan-out.
  * Next: gateway/rooms/feed.ts.
  */
-import type { FrameId, Position } from '../../shared/protocol.ts';
-import { byRule, type Permit } from '../operations/authorise.ts';
-import { forbidden } from '../operations/caller.ts';
-import { Refusal, refusalOf } from '../operations/refusal.ts';
-import type { GapReply, Reply } from '../protocol/reply.ts';
-import { gapFields, isHole, type Step, samePosition } from '../rooms/continuation.ts';
-import type { Follower } from '../rooms/feed.ts';
-import type { Hub, Room } from '../rooms/hub.ts';
-import type { Presence } from '../rooms/presence.ts';
-import type { Events } from '../telemetry/events.ts';
-import type { Faults } from '../telemetry/faults.ts';
-import type { SlowPolicy } from '../telemetry/gauges.ts';
+import type { FrameId, Position } from '../../../shared/protocol.ts';
+import { byRule, type Permit } from '../../operations/authorise.ts';
+import { forbidden } from '../../operations/caller.ts';
+import { Refusal, refusalOf } from '../../operations/refusal.ts';
+import type { GapReply, Reply } from '../../protocol/reply.ts';
+import { gapFields, isHole, type Step, samePosition } from '../../rooms/continuation.ts';
+import type { Follower } from '../../rooms/feed.ts';
+import type { Hub, Room } from '../../rooms/hub.ts';
+import type { Presence } from '../../rooms/presence.ts';
+import type { Events } from '../../telemetry/events.ts';
+import type { Faults } from '../../telemetry/faults.ts';
+import type { SlowPolicy } from '../../telemetry/gauges.ts';
 
 /** What a membership needs of its connection. */
 export interface Subscriber {
@@ -50,6 +50,8 @@ export interface JoinRequest {
   id: FrameId | undefined;
   room: string;
   since: Position | undefined;
+  /** See gateway/protocol/request.ts. */
+  onlyRecovered?: boolean;
 }
 
 /** A join under way. It ends with one call of `joined` or `failed`, unless the membership has ended before. */
@@ -91,6 +93,11 @@ export class Membership implements Follower {
     this.#parts = parts;
   }
 
+  /** Its right rests on no rule and on no grant of the token of the connection. */
+  get holdsAlone(): boolean {
+    return this.granted || this.permit.expiresAt !== undefined;
+  }
+
   get joining(): boolean {
     return this.#state === 'joining';
   }
@@ -123,10 +130,12 @@ export class Membership implements Follower {
       feed?.follow(this);
       return;
     }
+    if (since !== undefined && position === undefined && this.#failsUnrecovered(joining)) return;
     if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
+    const { expiresAt } = this.permit;
     if (id === undefined) this.#subscriber.reply({ type: 'subscribed', room, ...position });
-    else this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
+    else this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt });
     this.#startAt(position);
     joining.joined();
   }
@@ -146,7 +155,10 @@ export class Membership implements Follower {
     this.#resumption = undefined;
     if (resumption === undefined) this.#follow(steps, caughtUp);
     else if (!this.#refused(resumption)) {
-      this.#resume(resumption.request, steps, caughtUp);
+      const recovered = !steps.some(isHole);
+      this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
+      if (!recovered && this.#failsUnrecovered(resumption)) return;
+      this.#resume(resumption.request, steps, recovered, caughtUp);
       resumption.joined();
     }
   }
@@ -189,18 +201,25 @@ export class Membership implements Follower {
    * Checks again after the wait for the backplane: a new token or new rules may forbid it now. True if it has failed.
    */
   #refused({ request: { room }, failed }: Joining): boolean {
-    if (!this.granted && !this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
+    if (!this.holdsAlone && !this.#subscriber.maySubscribe(room)) failed(forbidden('subscribeAnyMore'));
     else if (this.room.replaced) {
       failed(new Refusal('unavailable', 'The rule of this room has changed at this moment; subscribe again.'));
     } else return false;
     return true;
   }
 
-  #resume({ id, room, since }: JoinRequest, steps: readonly Step[], caughtUp: boolean): void {
-    const recovered = !steps.some(isHole);
-    this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
+  /** True if it has failed because its client wants to be no member without what it has missed. */
+  #failsUnrecovered({ request, failed }: Joining): boolean {
+    if (request.onlyRecovered !== true) return false;
+    failed(
+      new Refusal('forbidden', 'Messages since that position are not kept: load the state afresh.', 'unrecoverable'),
+    );
+    return true;
+  }
+
+  #resume({ id, room, since }: JoinRequest, steps: readonly Step[], recovered: boolean, caughtUp: boolean): void {
     const position = recovered ? since : this.room.feed?.position;
-    this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered });
+    this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt: this.permit.expiresAt });
     if (this.#hasLeft()) return;
     if (recovered) {
       this.#state = 'catching-up';

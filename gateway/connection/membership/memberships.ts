@@ -1,79 +1,60 @@
 /**
  * The rooms of one connection.
  *
- * Owns the list of memberships: it creates one for each allowed `subscribe`, and ends it. Requests for a room wait until the
+ * Creates a membership for each allowed `subscribe`, and ends it. Requests for a room wait until the
  * operator's backend has answered and the joining has ended. The life of one membership is
- * gateway/connection/membership.ts.
+ * gateway/connection/membership/membership.ts.
  */
-import type { FrameId, UnsubscribedFrame } from '../../shared/protocol.ts';
-import { type Authorised, type AuthoriseParts, authorise, byRule } from '../operations/authorise.ts';
-import { type Client, may } from '../operations/caller.ts';
-import { Refusal, refusalOf } from '../operations/refusal.ts';
-import type { Holder, Renewals } from '../operations/renewals.ts';
-import type { GapReply } from '../protocol/reply.ts';
-import type { SubscribeRequest } from '../protocol/request.ts';
-import type { PresenceConnection } from '../rooms/presence.ts';
-import type { SlowPolicy } from '../telemetry/gauges.ts';
-import type { RoomOrder } from './inbox.ts';
+import { type CloseCode, closeCode } from '../../../shared/codes.ts';
+import type { FrameId } from '../../../shared/protocol.ts';
+import { type Authorised, type AuthoriseParts, authorise, byRule } from '../../operations/authorise.ts';
+import { type Client, forbidden, may } from '../../operations/caller.ts';
+import { Refusal, refusalOf } from '../../operations/refusal.ts';
+import type { Holder, Renewals } from '../../operations/renewals.ts';
+import { authoriseByToken, type SubscriptionTokenParts } from '../../operations/subscription-token.ts';
+import type { GapReply, UnsubscribedReply } from '../../protocol/reply.ts';
+import type { ChangeRequest, RenewRequest, SubscribeRequest } from '../../protocol/request.ts';
+import type { PresenceConnection } from '../../rooms/presence.ts';
+import type { RoomOrder } from '../inbox.ts';
+import { MembershipList } from './list.ts';
 import { type JoinRequest, Membership, type MembershipParts, type Subscriber } from './membership.ts';
 
 /** What memberships need of their connection. */
 export interface MembershipsOwner extends Client, Subscriber, PresenceConnection {
   readonly id: string;
   refuse(id: FrameId | undefined, refusal: Refusal): void;
+  close(code: CloseCode): void;
   readonly inbox: RoomOrder;
   handle(request: SubscribeRequest): void;
 }
 
-export interface MembershipsParts extends MembershipParts, AuthoriseParts {
+export interface MembershipsParts extends MembershipParts, AuthoriseParts, SubscriptionTokenParts {
   config: AuthoriseParts['config'] & { maxRoomsPerConnection: number };
   renewals: Renewals<Membership>;
 }
 
-/** Shared by all connections, so that a scrape allocates nothing for a connection that is not slow. */
-const none: ReadonlySet<SlowPolicy> = new Set();
-
-export class Memberships implements Holder<Membership> {
+export class Memberships extends MembershipList implements Holder<Membership> {
   readonly #owner: MembershipsOwner;
   readonly #parts: MembershipsParts;
-  // Most connections are in one room, and a map would be the largest part of their memory.
-  #one: Membership | undefined;
-  #others: Map<string, Membership> | undefined;
 
   constructor(owner: MembershipsOwner, parts: MembershipsParts) {
+    super();
     this.#owner = owner;
     this.#parts = parts;
   }
 
-  get size(): number {
-    return (this.#one === undefined ? 0 : 1) + (this.#others?.size ?? 0);
-  }
-
-  /** True if the slow rule of any of its rooms is `close`. */
-  get closesSlow(): boolean {
-    for (const { room } of this.#all()) if (room.slow === 'close') return true;
-    return false;
-  }
-
-  /** The slow rules of the rooms in which this connection is detached now because it reads too slowly. */
-  slowPolicies(): ReadonlySet<SlowPolicy> {
-    let policies = none;
-    for (const { slowBy } of this.#all()) if (slowBy !== undefined) policies = new Set(policies).add(slowBy);
-    return policies;
-  }
-
   has(room: string): boolean {
-    return this.#of(room) !== undefined;
+    return this.of(room) !== undefined;
   }
 
   /** True while the room is being joined: requests for it have to wait. */
   isJoining(room: string): boolean {
-    return this.#of(room)?.joining ?? false;
+    return this.of(room)?.joining ?? false;
   }
 
   subscribe(request: SubscribeRequest): void {
-    const { id, room: name, since } = request;
-    const there = this.#of(name);
+    const { id, room: name, since, token } = request;
+    const there = this.of(name);
     if (there !== undefined && this.#owner.dialect.gapEndsMembership === true) {
       this.#leave(name);
       if (there.granted) {
@@ -84,21 +65,28 @@ export class Memberships implements Holder<Membership> {
       this.#owner.reply({ type: 'ok', id, room: name, recovered: since === undefined ? undefined : false });
       return;
     }
-    if (this.#isFull && this.#asks(name)) {
+    if (this.#isFull && (token !== undefined || this.#asks(name))) {
       this.#owner.refuse(id, this.#tooMany());
       return;
     }
-    const authorised = authorise(this.#parts, this.#owner, 'subscribe', name);
-    if (authorised instanceof Promise) this.#subscribeOnceAnswered(authorised, request);
+    const authorised =
+      token === undefined
+        ? authorise(this.#parts, this.#owner, 'subscribe', name)
+        : authoriseByToken(this.#parts, this.#owner, name, token);
+    if (authorised instanceof Promise) this.#onceAnswered(authorised, request);
     else this.#subscribeAs(authorised, request);
   }
 
-  #subscribeOnceAnswered(authorised: Promise<Authorised>, request: SubscribeRequest): void {
+  /** Requests for the room wait meanwhile. */
+  #onceAnswered(authorised: Promise<Authorised>, request: SubscribeRequest | RenewRequest): void {
     const { room: name } = request;
     this.#owner.inbox.asks(name);
     authorised
       .then((settled) => {
-        if (!this.#owner.closing) this.#subscribeAs(settled, request);
+        if (!this.#owner.closing) {
+          if (request.type === 'renew') this.#renewAs(settled, request);
+          else this.#subscribeAs(settled, request);
+        }
         this.#owner.inbox.answered(name);
       })
       .catch((error: unknown) => this.#owner.fail(error));
@@ -108,9 +96,35 @@ export class Memberships implements Holder<Membership> {
     const { id, room: name } = request;
     // The server has subscribed it meanwhile: it waits for the end of that.
     if (this.has(name)) this.#owner.handle(request);
-    else if (authorised instanceof Refusal) this.#owner.refuse(id, authorised);
+    else if (authorised instanceof Refusal) this.#refuse(id, authorised);
     else if (this.#isFull) this.#owner.refuse(id, this.#tooMany());
     else this.#join(request).permit = authorised;
+  }
+
+  /** A token that speaks for somebody else ends the connection. */
+  #refuse(id: FrameId, refusal: Refusal): void {
+    if (refusal.code === 'unauthorized') this.#owner.close(closeCode.unauthorized);
+    else this.#owner.refuse(id, refusal);
+  }
+
+  /** A new subscription token for a room that it is in. */
+  #renew(request: RenewRequest): void {
+    const { id, room, token } = request;
+    if (this.has(room)) this.#onceAnswered(authoriseByToken(this.#parts, this.#owner, room, token), request);
+    else this.#owner.refuse(id, forbidden('renew'));
+  }
+
+  #renewAs(authorised: Authorised, { id, room }: RenewRequest): void {
+    const membership = this.of(room);
+    if (authorised instanceof Refusal) this.#refuse(id, authorised);
+    else if (membership === undefined) this.#owner.refuse(id, forbidden('renew'));
+    else {
+      this.#parts.renewals.delete(membership);
+      membership.permit = authorised;
+      this.#watch(membership);
+      this.#enter(membership);
+      this.#owner.reply({ type: 'ok', id, expiresAt: authorised.expiresAt });
+    }
   }
 
   /** Neither a rule nor the token decides about the room. */
@@ -134,7 +148,7 @@ export class Memberships implements Holder<Membership> {
    * could not join.
    */
   async admit(name: string): Promise<boolean> {
-    const there = this.#of(name);
+    const there = this.of(name);
     const { closing, dialect } = this.#owner;
     if (there === undefined && (closing || dialect.oneRoom || this.#isFull)) return false;
     const membership = there ?? this.#join({ id: undefined, room: name, since: undefined });
@@ -149,13 +163,17 @@ export class Memberships implements Holder<Membership> {
         };
       });
     }
-    return this.#of(name) === membership;
+    return this.of(name) === membership;
   }
 
-  unsubscribe(id: FrameId, name: string): void {
-    // The answer goes first: it flushes the frames that were fanned out earlier in this turn.
-    this.#owner.reply({ type: 'ok', id });
-    this.#leave(name);
+  /** A request of a member. */
+  change(request: ChangeRequest): void {
+    if (request.type === 'renew') this.#renew(request);
+    else {
+      // The answer goes first: it flushes the frames that were fanned out earlier in this turn.
+      this.#owner.reply({ type: 'ok', id: request.id });
+      this.#leave(request.room);
+    }
   }
 
   /**
@@ -163,9 +181,9 @@ export class Memberships implements Holder<Membership> {
    * being joined is checked at the end of the joining.
    */
   revoke(): void {
-    for (const membership of this.#all()) {
-      const { granted, joining, room } = membership;
-      const allowed = granted || this.#owner.maySubscribe(room.name);
+    for (const membership of this.all()) {
+      const { holdsAlone, joining, room } = membership;
+      const allowed = holdsAlone || this.#owner.maySubscribe(room.name);
       if (joining) continue;
       if (allowed && !room.replaced) this.#watch(membership);
       else this.#expel(room.name, allowed ? 'changed' : 'revoked');
@@ -175,7 +193,8 @@ export class Memberships implements Holder<Membership> {
   /** The permit of a member ends: has the operator's backend asked again then, or now if it was never asked. */
   #watch(membership: Membership): void {
     const { granted, permit, room } = membership;
-    if (granted || !this.#asks(room.name)) {
+    const byToken = !granted && permit.expiresAt !== undefined;
+    if (!byToken && (granted || !this.#asks(room.name))) {
       if (permit === byRule) return;
       membership.permit = byRule;
       this.#parts.renewals.delete(membership);
@@ -187,7 +206,7 @@ export class Memberships implements Holder<Membership> {
 
   /** Its user is another one: what the operator's backend said of the one before does not hold. */
   userChanged(): void {
-    for (const membership of this.#all()) {
+    for (const membership of this.all()) {
       this.#parts.renewals.delete(membership);
       membership.permit = byRule;
       if (!membership.joining) this.#watch(membership);
@@ -197,16 +216,19 @@ export class Memberships implements Holder<Membership> {
 
   // Called by the renewals
 
-  askAgain({ granted, room }: Membership): Authorised | Promise<Authorised> {
-    return granted ? byRule : authorise(this.#parts, this.#owner, 'subscribe', room.name);
+  askAgain({ granted, permit, room }: Membership): Authorised | Promise<Authorised> {
+    if (granted) return byRule;
+    // The client has brought no new token in time.
+    if (permit.expiresAt !== undefined) return forbidden('subscribeAnyMore');
+    return authorise(this.#parts, this.#owner, 'subscribe', room.name);
   }
 
   renewed(membership: Membership): void {
     this.#enter(membership);
   }
 
-  ended({ room }: Membership): void {
-    this.#expel(room.name, 'revoked');
+  ended({ permit, room }: Membership): void {
+    this.#expel(room.name, permit.expiresAt === undefined ? 'revoked' : 'expired');
   }
 
   fail(error: unknown): void {
@@ -218,7 +240,7 @@ export class Memberships implements Holder<Membership> {
    * is no member.
    */
   kick(room: string): boolean {
-    const membership = this.#of(room);
+    const membership = this.of(room);
     if (membership?.joining) membership.kicked = true;
     else if (membership !== undefined) this.#expel(room, 'kicked');
     return membership !== undefined;
@@ -233,14 +255,14 @@ export class Memberships implements Holder<Membership> {
     this.#leave(gap.room);
   }
 
-  #expel(room: string, reason: UnsubscribedFrame['reason']): void {
+  #expel(room: string, reason: UnsubscribedReply['reason']): void {
     this.#leave(room);
     this.#owner.reply({ type: 'unsubscribed', room, reason });
   }
 
   /** Updates presence in all rooms after a change of identity. */
   reenter(): void {
-    for (const membership of this.#all()) if (!membership.joining) this.#enter(membership);
+    for (const membership of this.all()) if (!membership.joining) this.#enter(membership);
   }
 
   #enter({ permit, room }: Membership): void {
@@ -250,24 +272,23 @@ export class Memberships implements Holder<Membership> {
   /** The connection has ended: leaves all rooms. `done`: it has served its purpose. */
   leaveAll(done = false): void {
     const { presence } = this.#parts;
-    for (const membership of this.#all()) {
+    for (const membership of this.all()) {
       this.#parts.renewals.delete(membership);
       membership.leave();
       if (done && this.#owner.dialect.brief) presence.away(membership.room.name, this.#owner);
       else presence.disconnected(membership.room.name, this.#owner.id);
     }
-    this.#one = undefined;
-    this.#others = undefined;
+    this.clear();
   }
 
   /** The connection reads too slowly: detaches it from the fan-out of all rooms. */
   stall(): void {
-    for (const membership of this.#all()) membership.stall();
+    for (const membership of this.all()) membership.stall();
   }
 
   /** The buffer has room again: continues room by room. */
   drained(): void {
-    for (const membership of this.#all()) {
+    for (const membership of this.all()) {
       // This may fill the buffer again; then the other rooms wait for the next call.
       if (!this.#owner.live) return;
       membership.drained();
@@ -279,17 +300,17 @@ export class Memberships implements Holder<Membership> {
     const { id, room: name } = request;
     const room = hub.join(name);
     const membership = new Membership(room, this.#owner, this.#parts);
-    this.#add(membership);
+    this.add(membership);
     const failed = (refusal: Refusal) => {
-      if (this.#of(name) !== membership) return;
+      if (this.of(name) !== membership) return;
       this.#leave(name);
       if (id !== undefined) this.#owner.refuse(id, refusal);
       this.#release(membership);
     };
     const joined = () => {
       // The answer may have overfilled the buffer and closed the connection.
-      if (this.#of(name) === membership && membership.kicked) this.#expel(name, 'kicked');
-      else if (this.#of(name) === membership) {
+      if (this.of(name) === membership && membership.kicked) this.#expel(name, 'kicked');
+      else if (this.of(name) === membership) {
         this.#watch(membership);
         this.#enter(membership);
       }
@@ -306,34 +327,11 @@ export class Memberships implements Holder<Membership> {
   }
 
   #leave(room: string): void {
-    const membership = this.#of(room);
+    const membership = this.of(room);
     if (membership !== undefined) this.#parts.renewals.delete(membership);
     membership?.leave();
-    this.#remove(room);
+    this.remove(room);
     this.#parts.presence.leave(room, this.#owner.id);
-  }
-
-  #of(room: string): Membership | undefined {
-    return this.#one?.room.name === room ? this.#one : this.#others?.get(room);
-  }
-
-  #add(membership: Membership): void {
-    if (this.#one === undefined) this.#one = membership;
-    else {
-      this.#others ??= new Map();
-      this.#others.set(membership.room.name, membership);
-    }
-  }
-
-  #remove(room: string): void {
-    if (this.#one?.room.name === room) this.#one = undefined;
-    else this.#others?.delete(room);
-  }
-
-  /** A copy, so that a loop over it may add and remove memberships. */
-  #all(): Membership[] {
-    const one = this.#one === undefined ? [] : [this.#one];
-    return this.#others === undefined ? one : [...one, ...this.#others.values()];
   }
 
   #release(membership: Membership): void {

@@ -1,0 +1,116 @@
+/**
+ * The claims of a token whose signature is good: whose it is, what it grants, and until when.
+ *
+ * `exp` and `sub` are required for a connection (RFC 7519 section 4.1), neither for a subscription. Claims are copied by name; the
+ * payload is never merged into an object. It knows no keys.
+ */
+import QuickLRU from 'quick-lru';
+import { isRoomName } from '../../shared/room.ts';
+import { type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
+
+/** Why a token was refused; also a metric label, so the set is closed. */
+export type TokenRefusal = 'malformed' | 'signature' | 'key' | 'expired' | 'claims';
+
+/** The token is refused for good. The message is for the log; clients never see it. */
+export class TokenError extends Error {
+  readonly reason: TokenRefusal;
+
+  constructor(reason: TokenRefusal, message: string) {
+    super(message);
+    this.name = 'TokenError';
+    this.reason = reason;
+  }
+}
+
+export interface Verified {
+  identity: Identity & { user: string };
+  /** Unix milliseconds. From then on no frame of this connection is obeyed. */
+  expiresAt: number;
+}
+
+/** For one room, and for nothing else. */
+export interface VerifiedSubscription {
+  /** Null: an anonymous one. */
+  user: string | null;
+  room: string;
+  /** JSON text for presence. */
+  info: string | undefined;
+  /** Unix milliseconds; Infinity without `exp`. */
+  expiresAt: number;
+}
+
+/** Tolerated difference between the clocks of issuer and gateway. */
+export const toleranceSeconds = 5;
+/** The last second of the year 9999; a larger `exp` is a mistake. */
+const latestExpiry = 253_402_300_799;
+
+/** As far as they are read. `exp` is a number, because jose has checked it. */
+export interface Claims {
+  sub?: unknown;
+  exp?: number;
+  info?: unknown;
+  rooms?: unknown;
+  channel?: unknown;
+}
+
+/** `withSubscriptions`: a token with the claim `channel` is for one subscription. The function throws a TokenError. */
+export function claimsReader(withSubscriptions: boolean): (claims: Claims) => Verified | VerifiedSubscription {
+  const grantsOf = rememberGrants();
+  return (claims) =>
+    withSubscriptions && claims.channel !== undefined ? readSubscription(claims) : readConnection(claims, grantsOf);
+}
+
+/** The claims seen last are remembered: so many at least, twice as many at most. */
+const maxRememberedGrants = 1_000;
+const maxRememberedCharacters = 1_000;
+
+/** Most tokens of an issuer have equal grants. They are checked once, and all connections share the result. */
+function rememberGrants(): (claim: unknown) => Grants {
+  const remembered = new QuickLRU<string, Grants>({ maxSize: maxRememberedGrants });
+  return (claim) => {
+    const text = JSON.stringify(claim) ?? '';
+    const known = remembered.get(text);
+    if (known !== undefined) return known;
+    const grants = readGrants(claim);
+    if (text.length <= maxRememberedCharacters) remembered.set(text, grants);
+    return grants;
+  };
+}
+
+function readConnection({ sub, exp, info, rooms }: Claims, grantsOf: (claim: unknown) => Grants): Verified {
+  if (!isUserName(sub)) throw badUser();
+  if (exp === undefined) throw new TokenError('claims', 'exp is missing');
+  const expiresAt = endOf(exp);
+  const text = infoOf(info);
+  try {
+    const identity = { user: sub, grants: grantsOf(rooms) };
+    return { identity: text === undefined ? identity : { ...identity, info: text }, expiresAt };
+  } catch (error) {
+    throw new TokenError('claims', (error as TypeError).message);
+  }
+}
+
+function readSubscription({ sub = '', exp, info, channel }: Claims): VerifiedSubscription {
+  if (!isRoomName(channel)) throw new TokenError('claims', 'channel is no name of a room');
+  if (sub !== '' && !isUserName(sub)) throw badUser();
+  const expiresAt = exp === undefined ? Number.POSITIVE_INFINITY : endOf(exp);
+  return { user: sub === '' ? null : sub, room: channel, info: infoOf(info), expiresAt };
+}
+
+function badUser(): TokenError {
+  return new TokenError('claims', `sub must be 1 to ${maxUserBytes} bytes of valid Unicode`);
+}
+
+/** JSON text. */
+function infoOf(info: unknown): string | undefined {
+  const text = info === undefined ? undefined : JSON.stringify(info);
+  if (text === undefined || Buffer.byteLength(text) <= maxInfoBytes) return text;
+  throw new TokenError('claims', `info is larger than ${maxInfoBytes} bytes`);
+}
+
+/** Of the rights, in Unix milliseconds. A token that arrives within the tolerance after its `exp` is good until the tolerance ends. */
+function endOf(exp: number): number {
+  if (exp > latestExpiry) throw new TokenError('claims', 'exp is beyond the year 9999');
+  const expired = exp * 1000 <= Date.now();
+  return Math.floor((exp + (expired ? toleranceSeconds : 0)) * 1000);
+}
