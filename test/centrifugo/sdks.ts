@@ -27,15 +27,20 @@ export const sdks: Record<string, () => Promise<Sdk>> = {
 };
 
 async function preparePython(): Promise<Sdk> {
+  const installed = await python(pythonSdk);
+  return 'missing' in installed ? installed : { command: [installed.python, programs('client.py')] };
+}
+
+/** A Python of its own with this package. */
+export async function python(name: string): Promise<{ python: string } | { missing: string }> {
   if (!(await succeeds('python3', ['-c', 'import ensurepip, venv'], 10_000))) {
     return { missing: 'python3 with venv is not on this machine' };
   }
   const folder = await temporaryFolder();
   await run('python3', ['-m', 'venv', folder], { timeout: installMs });
-  const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', pythonSdk];
+  const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', name];
   const python = join(folder, 'bin', 'python');
-  if (!(await succeeds(python, install, installMs))) return { missing: `pip cannot install ${pythonSdk}` };
-  return { command: [python, programs('client.py')] };
+  return (await succeeds(python, install, installMs)) ? { python } : { missing: `pip cannot install ${name}` };
 }
 
 async function prepareGo(): Promise<Sdk> {

@@ -68,10 +68,8 @@ test('every command that is not offered is answered with 108, and a bad one with
   const unsupported = [
     { rpc: { method: 'a', data: 1 } },
     { ping: {} },
-    { sub_refresh: { channel: 'a', token: 'b' } },
-    { subscribe: { channel: 'a', token: 'b' } },
+    { sub_refresh: { channel: 'a', token: 'b', type: 1 } },
     { subscribe: { channel: 'a', type: 1 } },
-    { subscribe: { channel: 'a', flag: 3 } },
     { subscribe: { channel: 'a', tf: {} } },
     { publish: { channel: 'a', data: 1, type: 1 } },
     { unknown: {} },
@@ -84,6 +82,9 @@ test('every command that is not offered is answered with 108, and a bad one with
     { history: { channel: 'a', limit: 'all' } },
     { history: { channel: 'a', since: 1 } },
     { refresh: { token: 1 } },
+    { subscribe: { channel: 'a', token: 1 } },
+    { rpc: { method: 1, data: 1 } },
+    { rpc: { method: 'a', data: JSON.parse(`${'['.repeat(64)}${']'.repeat(64)}`) } },
   ];
   const commands = [...unsupported, ...bad].map((command, index) => ({ id: index + 2, ...command }));
   client.send(commands.map((command) => JSON.stringify(command)).join('\n'));
