@@ -27,6 +27,7 @@ export default defineConfig({
       project('chaos', 'test/chaos/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('proxies', 'test/proxies/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
       project('fuzz', 'test/fuzz/**/*.test.ts', { globalSetup: ['test/support/redis-ladder.ts'] }),
+      project('inputs', 'test/inputs/**/*.test.ts', { testTimeout: 180_000, hookTimeout: 180_000 }),
       project('centrifugo', 'test/centrifugo/**/*.test.ts', {
         globalSetup: ['test/support/redis-ladder.ts'],
         testTimeout: 60_000,

@@ -11,6 +11,7 @@ import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './auth/keys.ts
 import { type Environment, given, isGiven, readSettings, readText } from './environment.ts';
 import { connectionsWithin, descriptorLimit, fewestDescriptors } from './http/descriptors.ts';
 import { readOrigin } from './http/origin.ts';
+import { type InputSettings, readInputsFile } from './inputs/inputs-file.ts';
 import type { RedisAddress } from './redis/connection/address.ts';
 import { type RoomRule, readRules } from './rooms/access.ts';
 import { checkNames } from './setting-names.ts';
@@ -34,6 +35,8 @@ export interface Config extends Omit<Settings, Raw> {
   /** Undefined: the memory backplane. */
   redis: RedisAddress | undefined;
   rules: RoomRule[];
+  /** Empty without GATEWAY_INPUTS_FILE. */
+  inputs: InputSettings[];
   trustedProxies: BlockList;
   inProduction: boolean;
   /** True in development without a key: the secret was made for this run, and the demo page hands out tokens. */
@@ -87,6 +90,7 @@ export function inspectConfig(env: Environment): Inspected {
   const inProduction = given(env, 'NODE_ENV') === 'production';
   const demo = checkKeys(env, values, inProduction, mistakes);
   const redis = readRedis(env, values, mistakes);
+  const inputs = values.inputsFile === undefined ? [] : readInputsFile(values.inputsFile, redis, mistakes);
   checkWebhook(env, mistakes);
   checkTogether(env, values, mistakes);
   const defaults = {
@@ -115,6 +119,7 @@ export function inspectConfig(env: Environment): Inspected {
     maxConnections: values.maxConnections ?? defaults.maxConnections,
     redis,
     rules,
+    inputs,
     allowedOrigins,
     trustedProxies,
     inProduction,

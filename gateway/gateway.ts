@@ -26,7 +26,9 @@ import { Admin, type Readiness } from './http/admin.ts';
 import { Api } from './http/api/api.ts';
 import { statusesOf } from './http/api/route.ts';
 import { routes } from './http/api/routes.ts';
+import * as serverApi from './http/centrifugo/server-api.ts';
 import { Server } from './http/server.ts';
+import { Inputs } from './inputs/inputs.ts';
 import type { ClusterParts } from './operations/cluster/ask.ts';
 import type { LocalNode, NodeGauges } from './operations/local-node.ts';
 import { Renewals } from './operations/renewals.ts';
@@ -133,11 +135,16 @@ export async function startGateway(
   const ruled = { access, callback: parts.callback, hub, connections: open, fallbackRules };
   const reload = new Reload(reloadables(config, server, ruled), events, log);
 
+  const inputs = config.inputs.length === 0 ? undefined : await startInputs(config, parts, stamper, log);
+
   const stop = async () => {
     if (local.draining) return;
     local.draining = true;
     reload.close();
+    // At once, so that other nodes go on while clients still move.
+    const handedOver = inputs?.close();
     await drainAndClose(parts, [server, ...transports], sweep, config, log);
+    await handedOver;
     // Each may wait for seconds: for a receiver that hangs, and for calls that a Redis which hangs holds up.
     await Promise.all([parts.webhooks?.close(), admin.close()]);
     control.close();
@@ -223,15 +230,24 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
 type Parts = ReturnType<typeof createParts>;
 
 /** Undefined without GATEWAY_API_KEY. */
-function createApi({ apiKeys: keys, maxMessageBytes }: Config, parts: Parts, stamper: MessageStamper): Api | undefined {
+function createApi(
+  { apiKeys: keys, centrifugo, maxMessageBytes }: Config,
+  parts: Parts,
+  stamper: MessageStamper,
+): Api | undefined {
   if (keys === undefined) return undefined;
+  const other = centrifugo ? serverApi : undefined;
   parts.metrics.backend.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
-  return new Api({ ...parts, keys, maxMessageBytes, stamper, version });
+  return new Api({ ...parts, keys, maxMessageBytes, stamper, version, other });
 }
 
 /** Undefined without GATEWAY_API_KEY: it does what the API can do. */
 function createDashboard({ apiKeys: keys }: Config, parts: Parts, local: LocalNode): Dashboard | undefined {
   return keys === undefined ? undefined : new Dashboard({ ...parts, keys, local });
+}
+
+function startInputs({ inputs, maxMessageBytes }: Config, parts: Parts, stamper: MessageStamper, log: Logger) {
+  return Inputs.start(inputs, { ...parts, stamper, log, maxMessageBytes });
 }
 
 function nodeGauges(

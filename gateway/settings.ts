@@ -180,6 +180,7 @@ export const settings = {
     'file',
     'Room rules, JSON; read again when it changes. Without it only tokens grant access.',
   ),
+  inputsFile: optional('INPUTS_FILE', text, 'file', 'Streams and queues to publish from, JSON (docs/inputs.md).'),
   pingIntervalMs: setting(
     'PING_INTERVAL_MS',
     milliseconds(100, 600_000),

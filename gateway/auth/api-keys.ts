@@ -12,7 +12,8 @@ const mostCharacters = 512;
 const mostKeys = 32;
 /** What a header can hold, without white space; a comma separates keys. */
 const grammar = /^[\x21-\x2b\x2d-\x7e]+$/;
-const bearer = /^bearer +([^ ]+)$/i;
+/** `apikey` is what backend libraries of Centrifugo may say. */
+const bearer = /^(?:bearer|apikey) +([^ ]+)$/i;
 
 export class ApiKeys {
   readonly #keys: readonly Buffer[];

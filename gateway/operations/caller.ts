@@ -58,9 +58,9 @@ export function unreadable(access: Access, caller: Caller, what: Reading, room: 
     rule === defaultRule
       ? `No rule of GATEWAY_ROOMS_FILE matches this room; add one with ${offer[what]}.`
       : `The rule of GATEWAY_ROOMS_FILE for this room, "match": ${JSON.stringify(rule.match)}, has no ${what}; add ${offer[what]} to it.`;
-  return new Refusal('forbidden', sentence);
+  return new Refusal('forbidden', sentence, { finer: 'not_offered' });
 }
 
 export function forbidden(what: keyof typeof sentences, finer?: FinerCode): Refusal {
-  return new Refusal('forbidden', sentences[what], finer);
+  return new Refusal('forbidden', sentences[what], { finer });
 }

@@ -52,13 +52,17 @@ export function publish(
 
 /**
  * The same for the operator's own server, which may publish to every room and in anybody's name. Its keys are its own: no
- * user can take one before it does.
+ * user can take one before it does. `source`: by which way it came.
  */
-export async function publishFromServer(parts: PublishParts, message: ServerMessage): Promise<ServerPublished> {
+export async function publishFromServer(
+  parts: PublishParts,
+  message: ServerMessage,
+  source: Exclude<PublishSource, 'client'> = 'api',
+): Promise<ServerPublished> {
   const { access, stamper } = parts;
   const { history } = access.rule(message.room);
   const publication = stamper.stamp(message, message.from ?? null, history, null);
-  const published = await send(parts, publication, 'api');
+  const published = await send(parts, publication, source);
   const { duplicate, position } = published;
   return { duplicate, position, id: duplicate ? undefined : publication.id };
 }

@@ -15,9 +15,13 @@ export class Refusal extends Error {
   /** For dialects that tell it. */
   readonly finer: FinerCode | undefined;
 
-  /** `message` tells the caller what to do. */
-  constructor(code: ErrorCode, message: string, finer?: FinerCode) {
-    super(message);
+  /** `message` tells the caller what to do. `cause`: the answer of the backplane, never for a client. */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    { finer, cause }: { finer?: FinerCode | undefined; cause?: Error | undefined } = {},
+  ) {
+    super(message, cause && { cause });
     this.name = 'Refusal';
     this.code = code;
     this.finer = finer;
@@ -37,8 +41,8 @@ export function refusalOf(faults: Faults, what: string, error: unknown, retry: R
   if (error instanceof Refusal) return error;
   const { again, uncertain = 'in a moment' } = retry;
   if (error instanceof BackplaneError) {
-    const { code, message } = error;
-    return new Refusal(code, `${message}; ${again} ${code === 'unavailable' ? 'in a moment' : uncertain}.`);
+    const { cause, code, message } = error;
+    return new Refusal(code, `${message}; ${again} ${code === 'unavailable' ? 'in a moment' : uncertain}.`, { cause });
   }
   faults.report(what, error);
   return new Refusal('internal', `a fault of the gateway, which is in its log; ${again} ${uncertain}.`);

@@ -51,7 +51,7 @@ function refusalOf({ faults, log }: SubscriptionTokenParts, error: unknown, abou
     const { message, reason } = error;
     log.info({ ...about, reason, error: truncate(message) }, 'subscription token refused');
     const finer = reason === 'expired' ? 'token_expired' : undefined;
-    return new Refusal('forbidden', 'The token of this subscription is not valid; get a new one.', finer);
+    return new Refusal('forbidden', 'The token of this subscription is not valid; get a new one.', { finer });
   }
   if (!(error instanceof KeysUnavailableError)) faults.report('a subscription token could not be verified', error);
   return new Refusal('unavailable', 'The token could not be checked; subscribe again in a moment.');

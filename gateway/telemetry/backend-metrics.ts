@@ -1,6 +1,6 @@
 /**
  * The numbers of what a node and the operator's backend have to do with each other: requests to the HTTP API, questions to
- * GATEWAY_AUTH_URL, events for the webhook. It knows no metrics library.
+ * GATEWAY_AUTH_URL, events for the webhook, messages of inputs. It knows no metrics library.
  */
 import {
   type CallbackAction,
@@ -12,6 +12,8 @@ import {
   callKinds,
   callResults,
   type Events,
+  type InputResult,
+  inputResults,
   type WebhookResult,
   webhookResults,
 } from './events.ts';
@@ -26,6 +28,13 @@ export interface Instruments {
     help: string,
     labels: Label[],
     read: () => Iterable<readonly [labels: Labels<Label>, times: number]>,
+  ): void;
+  /** A gauge that is read at each scrape. */
+  measured<Label extends string>(
+    name: string,
+    help: string,
+    labels: Label[],
+    read: () => Iterable<readonly [labels: Labels<Label>, value: number]>,
   ): void;
   /** `buckets`: upper bounds, in seconds. */
   histogram<Label extends string>(
@@ -60,8 +69,10 @@ export class BackendMetrics implements Partial<Events> {
   readonly #callbackSeconds: LabelledHistogram<'action' | 'result'>;
   readonly #callSeconds: LabelledHistogram<'kind' | 'result'>;
   readonly #webhooks: LabelledCounter<'result'>;
+  readonly #inputs: LabelledCounter<'input' | 'result'>;
+  #sources: ReadonlyMap<string, { readonly lag: number }> = new Map();
 
-  constructor({ counted, counter, histogram }: Instruments) {
+  constructor({ counted, counter, histogram, measured }: Instruments) {
     const requests = this.#requests;
     counted('gateway_http_requests_total', 'Requests to the HTTP API.', ['route', 'status'], function* () {
       for (const [route, byStatus] of requests)
@@ -81,6 +92,12 @@ export class BackendMetrics implements Partial<Events> {
     );
     this.#webhooks = counter('gateway_webhooks_total', 'Events for the webhook, by result.', 'result');
     for (const result of webhookResults) this.#webhooks.inc({ result }, 0);
+    const inputs = 'Messages of inputs, by what became of them.';
+    this.#inputs = counter('gateway_input_messages_total', inputs, 'input', 'result');
+    const lag = 'Messages of an input that are not acknowledged; 0 where another node reads it.';
+    measured('gateway_input_lag_messages', lag, ['input'], () =>
+      [...this.#sources].map(([input, source]) => [{ input }, source.lag] as const),
+    );
   }
 
   /** Series of these routes exist from now on, at 0. */
@@ -106,6 +123,12 @@ export class BackendMetrics implements Partial<Events> {
     this.#callSeconds.observe({ kind, result }, duration);
   }
 
+  /** Series of these inputs exist from now on, at 0. By their names in GATEWAY_INPUTS_FILE. */
+  expectInputs(sources: ReadonlyMap<string, { readonly lag: number }>): void {
+    this.#sources = sources;
+    for (const input of sources.keys()) for (const result of inputResults) this.#inputs.inc({ input, result }, 0);
+  }
+
   requestAnswered(route: string, status: number | 'aborted', duration: number): void {
     this.#count(route, status, 1);
     this.requestSeconds.of(route).observe(duration);
@@ -117,6 +140,10 @@ export class BackendMetrics implements Partial<Events> {
 
   webhooks(result: WebhookResult, events: number): void {
     this.#webhooks.inc({ result }, events);
+  }
+
+  inputTaken(input: string, result: InputResult): void {
+    this.#inputs.inc({ input, result }, 1);
   }
 
   #count(route: string, status: number | string, times: number): void {

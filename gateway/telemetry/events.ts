@@ -30,10 +30,10 @@ export const handshakeRejections = [
   'callback_unavailable',
 ] as const;
 
-/** Who publishes: a client, or the operator's server by the HTTP API. */
+/** Who publishes: a client, or the operator's server, by the HTTP API or by an input. */
 export type PublishSource = (typeof publishSources)[number];
 
-export const publishSources = ['client', 'api'] as const;
+export const publishSources = ['client', 'api', 'input'] as const;
 
 /**
  * What becomes of a well-formed publish: the backplane took it (`ok`), or had it already (`duplicate`), or the error code of
@@ -63,6 +63,14 @@ export const dropReasons = ['slow', 'unreadable'] as const;
 export type WebhookResult = (typeof webhookResults)[number];
 
 export const webhookResults = ['delivered', 'failed', 'expired', 'dropped'] as const;
+
+/**
+ * What becomes of a message of an input: `duplicate`, its key was published before; `parked`, it never can be published; `retried`,
+ * an attempt failed and another one follows.
+ */
+export type InputResult = (typeof inputResults)[number];
+
+export const inputResults = ['published', 'duplicate', 'parked', 'retried'] as const;
 
 /** Files that a running node reads again. */
 export type ReloadSubject = (typeof reloadSubjects)[number];
@@ -136,6 +144,8 @@ export interface Events {
   reloaded(what: ReloadSubject, result: 'taken' | 'refused'): void;
   /** Of so many events, at each attempt. */
   webhooks(result: WebhookResult, events: number): void;
+  /** `input`: its name in GATEWAY_INPUTS_FILE. */
+  inputTaken(input: string, result: InputResult): void;
   /** The process stood still. */
   froze(): void;
   /** A question to the operator's backend has ended. Not told of answers that were remembered. */
@@ -177,6 +187,7 @@ const names = Object.keys({
   controlAsked: 0,
   reloaded: 0,
   webhooks: 0,
+  inputTaken: 0,
   froze: 0,
   callbackAnswered: 0,
   callAnswered: 0,

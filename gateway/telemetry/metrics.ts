@@ -102,6 +102,17 @@ export class Metrics implements Partial<Events> {
           },
         });
       },
+      measured: (name, help, labelNames, read) => {
+        new Gauge({
+          name,
+          help,
+          labelNames,
+          registers,
+          collect() {
+            for (const [labels, value] of read()) this.set(labels, value);
+          },
+        });
+      },
       histogram: (name, help, buckets, ...labelNames) =>
         new LabelledHistogram({ name, help, buckets, labelNames, registers }),
     });

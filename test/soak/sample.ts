@@ -17,6 +17,8 @@ import { type Objects, readObjects } from './objects.ts';
 export interface Sampled {
   /** Bytes. */
   rss: number;
+  /** RSS without the pages of V8's heap: buffers, sockets, and what the WebSocket library and OpenSSL hold. */
+  outside: number;
   heap: number;
   descriptors: number;
 }
@@ -27,6 +29,8 @@ export type Counts = Record<string, number>;
 interface Written {
   number: number;
   heap: number;
+  /** Pages of V8's heap, used or not. */
+  heapPages: number;
   /** Of each kind, as process.getActiveResourcesInfo has it. */
   resources: string[];
   listeners: number;
@@ -47,6 +51,7 @@ function selfSampling(file: string): string[] {
       const sample = {
         number: ++number,
         heap: process.memoryUsage().heapUsed + process.memoryUsage().external,
+        heapPages: process.memoryUsage().heapTotal,
         resources: process.getActiveResourcesInfo(),
         listeners: process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0),
       };
@@ -104,12 +109,13 @@ export class SampleFiles {
 export async function sample(nodes: readonly SpawnedNode[], files: SampleFiles, first: number): Promise<Sampled> {
   const all = await Promise.all(
     nodes.slice(first).map(async (node, index) => {
-      const { heap } = await files.write(node, first + index);
-      return { heap, rss: residentBytes(node.pid), descriptors: descriptorsOf(node.pid) };
+      const { heap, heapPages } = await files.write(node, first + index);
+      const rss = residentBytes(node.pid);
+      return { rss, outside: rss - heapPages, heap, descriptors: descriptorsOf(node.pid) };
     }),
   );
-  const sum = (pick: (each: Sampled) => number) => all.reduce((total, each) => total + pick(each), 0);
-  return { rss: sum(({ rss }) => rss), heap: sum(({ heap }) => heap), descriptors: sum((each) => each.descriptors) };
+  const sum = (name: keyof Sampled) => all.reduce((total, each) => total + each[name], 0);
+  return { rss: sum('rss'), outside: sum('outside'), heap: sum('heap'), descriptors: sum('descriptors') };
 }
 
 /** At rest. */

@@ -9,7 +9,7 @@ import { type Outcome, soak } from './soak.ts';
 
 const options = readOptions(process.env);
 const aroundMs = 180_000;
-const briefly = { warmUpMs: 5_000, sampledMs: 8_000, mostRise: 0.5 };
+const briefly = { warmUpMs: 5_000, sampledMs: 8_000, mostRise: { rss: 0.5, others: 0.5 } };
 
 function print({ growths, objects, done, failures, reasons }: Outcome): void {
   const list = (of: ReadonlyMap<string, number>) => [...of].map(([what, times]) => `  ${times} × ${what}`);

@@ -82,6 +82,10 @@ const mayImport: Record<string, string[]> = {
     ...['gateway/connection', 'gateway/admission'],
   ],
   'gateway/webhooks': ['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/auth'],
+  'gateway/inputs': [
+    ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
+    'gateway/operations',
+  ],
   'gateway/cli': ['shared', 'gateway/telemetry', 'gateway/auth', 'gateway'],
   'gateway/dashboard': [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/auth', 'gateway/rooms', 'gateway/operations'],
@@ -90,7 +94,7 @@ const mayImport: Record<string, string[]> = {
   gateway: [
     ...['shared', 'gateway/telemetry', 'gateway/backplane', 'gateway/redis', 'gateway/protocol', 'gateway/auth'],
     ...['gateway/rooms', 'gateway/operations', 'gateway/connection', 'gateway/http', 'gateway/webhooks'],
-    ...['gateway/dashboard', 'gateway/admission'],
+    ...['gateway/dashboard', 'gateway/admission', 'gateway/inputs'],
   ],
 };
 
@@ -137,6 +141,8 @@ test.each([
   ['jose', 'gateway/auth/authenticator.ts'],
   ['commander', 'gateway/cli/main.ts'],
   ['ws', 'gateway/cli/link.ts'],
+  ['kafkajs', 'gateway/inputs/kafka-source.ts'],
+  ['rabbitmq-client', 'gateway/inputs/rabbitmq-source.ts'],
   ['react', 'shared/client/react.ts'],
   ['@msgpack/msgpack', 'shared/msgpack.ts'],
 ])('%s is imported only by %s, types included', (library, owner) => {

@@ -212,7 +212,9 @@ export class Membership implements Follower {
   #failsUnrecovered({ request, failed }: Joining): boolean {
     if (request.onlyRecovered !== true) return false;
     failed(
-      new Refusal('forbidden', 'Messages since that position are not kept: load the state afresh.', 'unrecoverable'),
+      new Refusal('forbidden', 'Messages since that position are not kept: load the state afresh.', {
+        finer: 'unrecoverable',
+      }),
     );
     return true;
   }

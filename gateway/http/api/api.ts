@@ -24,10 +24,23 @@ interface Parts extends RouteParts {
   keys: ApiKeys;
   /** Largest frame of a client. */
   maxMessageBytes: number;
+  /** The same in a form of another server: gateway/http/centrifugo/server-api.ts. */
+  other: OtherForm | undefined;
+}
+
+export interface OtherForm {
+  /** Of POST requests. */
+  readonly methodPaths: readonly string[];
+  /** True: a call to this path of a route is in the other form. */
+  isBroadcast(path: string, fields: Record<string, unknown>): boolean;
+  /** The text of an answer 200. Rejects with a Problem or a fault. */
+  answerMethod(path: string, text: string, parts: RouteParts): Promise<string>;
 }
 
 /** A client that goes away leaves its request behind, and may come back with the next one. */
 const maxUnderWay = 128;
+/** Of a body in the other form, which may list many rooms. */
+const maxOtherBytes = 1_048_576;
 /** A body besides its `data`. */
 const maxBodyBytesBesidesData = 4_096;
 /** Wrong fields named in one problem. */
@@ -57,6 +70,13 @@ export class Api {
       const call = take(path, (exchange, request) => this.#call(route, exchange, request));
       port.on(method, path, call);
       if (method === 'GET') port.on('HEAD', path, call);
+    }
+    for (const path of this.#parts.other?.methodPaths ?? []) {
+      port.on(
+        'POST',
+        path,
+        take(path, (exchange) => this.#callOther(path, exchange)),
+      );
     }
     for (const path of new Set(routes.map((route) => route.path))) {
       port.on(
@@ -102,10 +122,7 @@ export class Api {
 
   #call(route: Route, exchange: Exchange, { parameters, query }: RoutedRequest): Promise<Outcome> {
     if (!route.open) this.#checkKey(exchange);
-    checkFraming(exchange);
-    if (this.#underWay > maxUnderWay) {
-      throw new Problem('unavailable', 'Too many requests are under way on this node; send it again in a moment.');
-    }
+    this.#checkPlace(exchange);
     const params = checked(route.params, paramsOf(route.parameters, parameters), 'path');
     const asked = checked(route.query, queryOf(query), 'query');
     const perform = (fields: Record<string, unknown>, data: string) =>
@@ -116,12 +133,31 @@ export class Api {
     const maxMessage = this.#parts.maxMessageBytes + maxBodyBytesBesidesData;
     return this.#bodies.read(exchange, maxBytes ?? maxMessage, (text) => {
       const { fields, data = '' } = readBody(text);
+      if (this.#parts.other?.isBroadcast(route.path, fields) === true) return this.#answerOther(route.path, text);
       const valid = checked(schema, fields, 'body');
       if (Buffer.byteLength(data) > maxMessage) {
         throw new Problem('too_large', `data may have at most ${maxMessage} bytes; send less.`);
       }
       return perform(valid, data);
     });
+  }
+
+  #callOther(path: string, exchange: Exchange): Promise<Outcome> {
+    this.#checkKey(exchange);
+    this.#checkPlace(exchange);
+    return this.#bodies.read(exchange, maxOtherBytes, (text) => this.#answerOther(path, text));
+  }
+
+  async #answerOther(path: string, text: string): Promise<Outcome> {
+    const { other } = this.#parts;
+    return { status: 200, text: (await other?.answerMethod(path, text, this.#parts)) ?? '' };
+  }
+
+  #checkPlace(exchange: Exchange): void {
+    checkFraming(exchange);
+    if (this.#underWay > maxUnderWay) {
+      throw new Problem('unavailable', 'Too many requests are under way on this node; send it again in a moment.');
+    }
   }
 
   /** Whoever has no key learns nothing else. */

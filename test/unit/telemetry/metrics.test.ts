@@ -97,6 +97,8 @@ describe('from the first scrape', () => {
       gateway_event_loop_busy_seconds_total: 'counter',
       gateway_event_loop_lag_seconds: 'histogram',
       gateway_info: 'gauge',
+      gateway_input_lag_messages: 'gauge',
+      gateway_input_messages_total: 'counter',
     });
   });
 

@@ -1,0 +1,95 @@
+/**
+ * A RabbitMQ of a test's own: `rabbitmq-server` on free ports of the loopback address, with folders and a node name of its own. It
+ * is never the service of the machine.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Connection } from 'rabbitmq-client';
+import { onCleanup } from './cleanup.ts';
+import { freePort } from './free-port.ts';
+import { endWithThisProcess } from './lifeline.ts';
+import { until } from './until.ts';
+
+/** Not the script on the PATH, which becomes another user. */
+const program = '/usr/lib/rabbitmq/bin/rabbitmq-server';
+const startDeadlineMs = 90_000;
+
+export const hasRabbit = existsSync(program);
+
+export interface OwnRabbit {
+  url: string;
+  /** SIGKILL. */
+  kill(): Promise<void>;
+  /** Starts it again, with what it has kept. */
+  start(): Promise<void>;
+}
+
+export async function ownRabbit(): Promise<OwnRabbit> {
+  const folder = mkdtempSync(join(tmpdir(), 'roomcast-rabbit-'));
+  const [port, distribution] = [await freePort(), await freePort()];
+  const inside = (name: string) => {
+    mkdirSync(join(folder, name));
+    return join(folder, name);
+  };
+  const configuration = join(folder, 'rabbitmq.conf');
+  writeFileSync(configuration, `listeners.tcp.default = 127.0.0.1:${port}\nloopback_users = none\n`);
+  writeFileSync(join(folder, 'plugins'), '[].');
+  writeFileSync(join(folder, 'environment'), '');
+  const home = inside('home');
+  writeFileSync(join(home, '.erlang.cookie'), 'ROOMCASTTEST');
+  chmodSync(join(home, '.erlang.cookie'), 0o400);
+  const env = {
+    PATH: process.env.PATH,
+    HOME: home,
+    RABBITMQ_NODENAME: `roomcast${port}@localhost`,
+    RABBITMQ_BASE: folder,
+    RABBITMQ_MNESIA_BASE: inside('mnesia'),
+    RABBITMQ_LOG_BASE: inside('log'),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(folder, 'plugins'),
+    RABBITMQ_CONFIG_FILE: configuration,
+    RABBITMQ_CONF_ENV_FILE: join(folder, 'environment'),
+    RABBITMQ_DIST_PORT: `${distribution}`,
+    RABBITMQ_PID_FILE: join(folder, 'pid'),
+    ERL_CRASH_DUMP: join(folder, 'erl_crash.dump'),
+    // Without epmd, which would be shared with others and outlive the test.
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `-erl_epmd_port ${distribution} -start_epmd false`,
+  };
+  const url = `amqp://guest:guest@127.0.0.1:${port}`;
+  let server: ChildProcess | undefined;
+  const kill = async () => {
+    if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
+    const exited = once(server, 'exit');
+    server.kill('SIGKILL');
+    await exited;
+  };
+  const start = async () => {
+    server = spawn(program, [], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    endWithThisProcess(server);
+    let output = '';
+    for (const stream of [server.stdout, server.stderr]) stream?.on('data', (chunk) => (output += chunk));
+    await until(() => answers(url), startDeadlineMs, 'RabbitMQ answers').catch((error: Error) => {
+      throw new Error(output, { cause: error });
+    });
+  };
+  onCleanup(async () => {
+    await kill();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await start();
+  return { url, kill, start };
+}
+
+async function answers(url: string): Promise<boolean> {
+  const connection = new Connection({ url, connectionTimeout: 2_000 });
+  // A failure rejects `onConnect` too.
+  connection.on('error', () => undefined);
+  try {
+    await connection.onConnect(2_000, true);
+    return true;
+  } finally {
+    connection.unsafeDestroy();
+  }
+}
