@@ -261,33 +261,21 @@ function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */
 async function drainAndClose(
-  {
-    authenticator,
-    callback,
-    calls,
-    freeze,
-    heartbeat,
-    metrics,
-    open,
-    presence,
-    server,
-    shares,
-    store,
-    webhooks,
-  }: Parts,
+  parts: Parts,
   ports: readonly { stopListening(): void; close(): void }[],
   sweep: NodeJS.Timeout,
   config: Config,
   log: Logger,
 ): Promise<void> {
+  const { open, presence, server, store, webhooks } = parts;
   for (const port of ports) port.stopListening();
   const { drainMs, drainNoticeMs } = config;
   log.info({ connections: open.size, drainNoticeMs, drainMs }, 'draining');
   if (drainMs > 0) presence.drain();
   await drain(open, config);
   clearInterval(sweep);
-  heartbeat.close();
-  freeze.close();
+  parts.heartbeat.close();
+  parts.freeze.close();
   const stores = async () => {
     await presence.close();
     // Behind it: a room is told as vacated after its last member was told.
@@ -296,11 +284,11 @@ async function drainAndClose(
   };
   await Promise.all([delay(closingMs), stores(), server.settled()]);
   for (const port of ports) port.close();
-  shares.close();
-  authenticator.close();
-  callback?.close();
-  calls?.close();
-  metrics.close();
+  parts.shares.close();
+  parts.authenticator.close();
+  parts.callback?.close();
+  parts.calls?.close();
+  parts.metrics.close();
 }
 
 function reloadables(config: Config, server: Server, ruled: RuledParts): Reloadable[] {

@@ -9,12 +9,15 @@ import type { OutboxNode } from '../contract/outbox-suite.ts';
 import { enter, join, names } from '../integration/people.ts';
 import { presenceRooms } from '../integration/presence-members.ts';
 import { onCleanup } from '../support/cleanup.ts';
+import type { Client } from '../support/client.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
 import { RedisCluster, roomIn } from '../support/redis-cluster.ts';
 import { until } from '../support/until.ts';
-import { WebhookReceiver } from '../support/webhook-receiver.ts';
+import { type WebhookEvent, WebhookReceiver } from '../support/webhook-receiver.ts';
 
 const deadlineMs = 30_000;
+/** Longer than a lease, and than a write that failed waits to be made again. */
+const quietMs = 8_000;
 
 async function outboxNodes(cluster: RedisCluster): Promise<[OutboxNode, OutboxNode]> {
   const prefix = ownPrefix();
@@ -145,3 +148,94 @@ function lastOf(receiver: WebhookReceiver, room: string, user: string): string |
     .filter((line) => line.endsWith(` ${user}`))
     .at(-1);
 }
+
+async function startTwo() {
+  const [cluster, receiver] = await Promise.all([RedisCluster.start(), new WebhookReceiver().start()]);
+  const settings = { ROOMS_FILE: presenceRooms(), REDIS_URL: cluster.url, ...receiver.settings };
+  const nodes = await Promise.all(names('node', 2).map((name) => spawnNode({ ...settings, NODE_ID: name })));
+  return { cluster, receiver, nodes };
+}
+
+function roomsOf(slots: readonly number[], count: number): string[] {
+  return Array.from({ length: count }, (_, index) => roomIn(slots, `team:${index}-`));
+}
+
+/** Of a room: what came, without repetitions. At least once is the promise. */
+function told(receiver: WebhookReceiver, room: string): string[] {
+  const all = receiver.taken.filter((event) => event.room === room);
+  const once = [...new Map(all.map((event): [string, WebhookEvent] => [event.id, event])).values()];
+  return once.map(({ type, user }) => [type, user].filter(Boolean).join(' '));
+}
+
+function wait(ms: number): Promise<unknown> {
+  const from = performance.now();
+  return until(() => performance.now() - from > ms, ms + 5_000, `${ms} ms are over`);
+}
+
+/** Joins the room and leaves it, until it is stopped. Redis may refuse a change for as long as a slot moves. */
+class Visitor {
+  readonly user: string;
+  visits = 0;
+  #stopped = false;
+  readonly #done: Promise<void>;
+
+  constructor(node: SpawnedNode, user: string, room: string) {
+    this.user = user;
+    this.#done = this.#run(enter(node, user), room);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#done;
+  }
+
+  async #run(entering: Promise<Client>, room: string): Promise<void> {
+    const client = await entering;
+    while (!this.#stopped) {
+      const answer = await client.request({ type: 'subscribe', room });
+      if (answer.type !== 'ok') continue;
+      await client.request({ type: 'unsubscribe', room });
+      this.visits++;
+    }
+    await client.close();
+  }
+}
+
+test('slots that move while users come and go: each is told as joined and as left in turn, and each room ends once', async () => {
+  const { cluster, receiver, nodes } = await startTwo();
+  const from = await cluster.ownerOf(slotOf('team:a'));
+  const to = await cluster.anotherThan(from);
+  const rooms = roomsOf(await cluster.slotsOf(from), 8);
+  const visitors = rooms.flatMap((room) => nodes.map((node, at) => ({ room, of: new Visitor(node, `u${at}`, room) })));
+  const untilVisited = () => {
+    const before = visitors.map(({ of }) => of.visits);
+    return until(
+      () => visitors.every(({ of }, at) => of.visits > (before[at] ?? 0) + 5),
+      deadlineMs,
+      'users come and go',
+    );
+  };
+  await untilVisited();
+  for (const server of [to, from, to]) {
+    await cluster.move(rooms.map(slotOf), server);
+    await untilVisited();
+  }
+  await Promise.all(visitors.map(({ of }) => of.stop()));
+  const isOver = (room: string) => told(receiver, room).at(-1) === 'room.vacated';
+  await until(() => rooms.every(isOver), deadlineMs, 'every room is told as vacated');
+  await wait(quietMs);
+  for (const room of rooms) {
+    const story = told(receiver, room);
+    for (const user of ['u0', 'u1']) {
+      const own = story.filter((line) => line.endsWith(` ${user}`));
+      expect(own.length, `${user} in ${room}`).toBeGreaterThan(0);
+      expect(own).toEqual(own.map((_, at) => `member.${at % 2 === 0 ? 'joined' : 'left'} ${user}`));
+      expect(own.length % 2).toBe(0);
+    }
+    const own = story.filter((line) => line.startsWith('room.'));
+    expect(own).toEqual(own.map((_, at) => (at % 2 === 0 ? 'room.occupied' : 'room.vacated')));
+    expect(own.at(-1)).toBe('room.vacated');
+  }
+  expect(receiver.complaints).toEqual([]);
+  expect(receiver.mostUnderWay).toBe(1);
+}, 120_000);

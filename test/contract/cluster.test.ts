@@ -6,7 +6,9 @@ import { expect, inject, test } from 'vitest';
 import type { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
 import { slotOf, tagOf } from '../../gateway/redis/cluster/slots.ts';
 import type { EnvelopeVersion } from '../../gateway/redis/envelope.ts';
+import { onCleanup } from '../support/cleanup.ts';
 import { RedisCluster } from '../support/redis-cluster.ts';
+import { until } from '../support/until.ts';
 import { backplaneSuite } from './backplane-suite.ts';
 import { clusterBackplane, clusterOutboxNode, clusterPresenceNode, ownPrefix } from './cluster-node.ts';
 import { clusterNode } from './control-node.ts';
@@ -14,7 +16,7 @@ import { controlSuite } from './control-suite.ts';
 import { historySuite } from './history-suite.ts';
 import { outboxSuite } from './outbox-suite.ts';
 import { presenceSuite } from './presence-suite.ts';
-import { keptPublication, publication, Recorder } from './recorder.ts';
+import { keptPublication, outcome, publication, Recorder } from './recorder.ts';
 import { redisNode } from './redis-node.ts';
 
 const cluster = await RedisCluster.start();
@@ -42,6 +44,28 @@ controlSuite('the control channel over Redis Cluster, three nodes', () => {
 outboxSuite('the outbox over Redis Cluster, two nodes', (options) => {
   const prefix = ownPrefix();
   return [1, 2].map(() => clusterOutboxNode(cluster, { prefix, ...options }));
+});
+
+test('while a slot moves, nothing of who is in its rooms is changed half-way: users are counted, and told as gone, after the move', async () => {
+  const prefix = ownPrefix();
+  const node = await clusterOutboxNode(cluster, { prefix }).start();
+  onCleanup(() => node.close());
+  const slot = slotOf('counted');
+  const owner = await cluster.ownerOf(slot);
+  const target = await cluster.anotherThan(owner);
+  onCleanup(() => cluster.moveSlot(slot, owner));
+  const ann = node.present('ann');
+  await node.store.change('counted', [ann], []);
+  // As a write leaves it that was refused in its middle: users are to be counted again, which begins with deleting their key.
+  await cluster.ask(owner, 'SET', `${prefix}:{counted}:counted`, 'again');
+  await cluster.moveSlot(slot, target, async () => {
+    expect(await outcome(node.store.sync('counted', () => [ann]))).toBe('unavailable');
+  });
+  const isWritten = async () => (await outcome(node.store.change('counted', [], [ann]))) === 'taken';
+  await until(isWritten, 10_000, 'the slot is there');
+  const types = async () => (await node.outbox.take(100, [])).events.map(({ text }) => JSON.parse(`{${text}}`).type);
+  await until(async () => (await types()).length > 1, 5_000, 'the end is told').catch(() => undefined);
+  expect(await types()).toEqual(['member.joined', 'member.left']);
 });
 
 test('Redis has the same slots for rooms and for the tags of slots', async () => {

@@ -1,13 +1,12 @@
--- First part of scripts that tell the backend of a change: they append events in the same step.
+-- First part of scripts that change who is in a room, and tell the backend of it in the same step.
+
+-- In a cluster, while a slot moves away, Redis refuses keys that are not there: also one that the script has just emptied. It would
+-- end half-way. A key of the same slot that never is there shows that before anything is changed.
+local moving = redis.pcall('GET', KEYS[1] .. ':moving')
+if type(moving) == 'table' then return moving end
 
 -- Events of this run; how many were lost; and why one was refused.
 local told, dropped, refusal = 0, 0, ''
-
--- The error by which Redis says that the outbox is on its way to another server, else false. Call it before the first write.
-local function has_moved(outbox)
-  local reply = redis.pcall('XLEN', outbox)
-  return type(reply) == 'table' and string.find(reply.err or '', 'non local key', 1, true) and reply
-end
 
 -- `outbox`: a stream. `prefix`: of the ids of events, never used before. `most`: events kept. An event that is refused (no
 -- right, another type of key) does not undo the change.

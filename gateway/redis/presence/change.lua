@@ -162,9 +162,7 @@ local function run()
   elseif verifies then redis.call('PEXPIRE', counted, ARGV[11]) end
 end
 
-local moving = ARGV[12] ~= '' and has_moved(KEYS[4])
-if moving then return moving end
--- When Redis refuses a command (ACL; a key that has gone while its slot moves), it does not undo those before.
+-- When Redis refuses a command (ACL), it does not undo those before.
 local ok, raised = pcall(run)
 if not ok then
   if changes > 0 then redis.pcall('SET', counted, 'again', 'PX', ARGV[11]) end

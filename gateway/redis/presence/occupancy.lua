@@ -10,13 +10,10 @@ local function about(type)
   tell(KEYS[3], ARGV[5], ARGV[6], '"type":"' .. type .. '","room":"' .. ARGV[3] .. '"')
 end
 
--- Reads first: while a slot moves, Redis refuses keys that have gone, and nothing may be written then.
 local before = #redis.call('SRANDMEMBER', KEYS[1], 2)
 local left = redis.pcall('SRANDMEMBER', KEYS[2], 1)
 local isGarbage = left.err and string.find(left.err, 'WRONGTYPE', 1, true)
 if left.err and not isGarbage then return left end
-local moving = ARGV[4] ~= '' and has_moved(KEYS[3])
-if moving then return moving end
 if isGarbage then redis.call('DEL', KEYS[2]) end
 
 if ARGV[2] == '1' then
