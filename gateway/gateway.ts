@@ -230,11 +230,7 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
 type Parts = ReturnType<typeof createParts>;
 
 /** Undefined without GATEWAY_API_KEY. */
-function createApi(
-  { apiKeys: keys, centrifugo, maxMessageBytes }: Config,
-  parts: Parts,
-  stamper: MessageStamper,
-): Api | undefined {
+function createApi({ apiKeys: keys, centrifugo, maxMessageBytes }: Config, parts: Parts, stamper: MessageStamper) {
   if (keys === undefined) return undefined;
   const other = centrifugo ? serverApi : undefined;
   parts.metrics.backend.expectRequests(routes.map((route) => ({ route: route.path, statuses: statusesOf(route) })));
