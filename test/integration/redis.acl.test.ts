@@ -127,6 +127,10 @@ test('a user of Redis with the rights in docs/operations.md is refused nothing t
   });
   // One that leaves no room for the others.
   await cid.publish(room, 'x'.repeat(900));
+  await cid.request({ type: 'subscribe', room: 'left' });
+  await cid.request({ type: 'unsubscribe', room: 'left' });
+  const isListed = async () => (await redis.names()).includes('rc:{room}:ended');
+  await until(isListed, deadlineMs, 'who has left the room is remembered').catch(() => undefined);
   expect(await redis.names()).toEqual(listed.toSorted());
   await cid.request({ type: 'unsubscribe', room: 'plain' });
   await ann.request({ type: 'unsubscribe', room: 'plain' });

@@ -1,6 +1,6 @@
 /**
  * gateway/reload.ts: when a change of a file counts. That files are read again at all, and how that is told, is shown by
- * test/integration/reload-rooms.test.ts and reload-certificate.test.ts.
+ * test/integration/reload-rooms.test.ts and test/chaos/reload-certificate.test.ts.
  */
 import { expect, test } from 'vitest';
 import { Content } from '../../../gateway/reload.ts';

@@ -7,14 +7,14 @@ import { expect, test } from 'vitest';
 import { server } from '../../gateway/operations/caller.ts';
 import { disconnectUser } from '../../gateway/operations/cluster/users.ts';
 import { slotOf } from '../../gateway/redis/cluster/slots.ts';
+import { roomsFile } from '../integration/files.ts';
+import { carrying, enter, join } from '../integration/people.ts';
+import { untilTold, usersIn } from '../integration/presence-members.ts';
 import { okOf } from '../support/client.ts';
 import { type NodeSettings, spawnNode, startNode } from '../support/node.ts';
 import { RedisCluster, roomIn } from '../support/redis-cluster.ts';
 import { until } from '../support/until.ts';
 import { WebhookReceiver } from '../support/webhook-receiver.ts';
-import { roomsFile } from './files.ts';
-import { carrying, enter, join } from './people.ts';
-import { untilTold, usersIn } from './presence-members.ts';
 
 const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
 const documented = (/redis-cli -h host1 (ACL SETUSER [^`]*)```/.exec(page)?.[1] ?? '').match(/[^\s'\\]+/g) ?? [];

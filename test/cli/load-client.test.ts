@@ -1,11 +1,11 @@
 /** The load client of `roomcast load` and of the benchmarks, from the build, against a real node. */
 import { expect, test } from 'vitest';
+import { metric } from '../integration/admin.ts';
+import { apiKey, call } from '../integration/api.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { startNode } from '../support/node.ts';
 import { testSecret } from '../support/token.ts';
 import { until } from '../support/until.ts';
-import { metric } from './admin.ts';
-import { apiKey, call } from './api.ts';
 
 type Client = typeof import('../../gateway/cli/load/client.ts');
 // The threads of the client are scripts of the build.

@@ -7,13 +7,13 @@ import { copyFileSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileS
 import { dirname, join as joinPath } from 'node:path';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { expect, test } from 'vitest';
+import { get, metric, reload } from '../integration/admin.ts';
+import { type CertificateFiles, endedCertificate, folder, selfSigned } from '../integration/files.ts';
+import { carrying, dataOf, names, randomRoom, tokenOf } from '../integration/people.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { connectWelcomed } from '../support/client.ts';
 import { type SpawnedNode, spawnNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
-import { get, metric, reload } from './admin.ts';
-import { type CertificateFiles, endedCertificate, folder, selfSigned } from './files.ts';
-import { carrying, dataOf, names, randomRoom, tokenOf } from './people.ts';
 
 const reloads = (result: string) => `gateway_reloads_total{what="certificate",result="${result}"}`;
 /** Twice the time between two looks, and some. */

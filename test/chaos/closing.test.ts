@@ -3,13 +3,13 @@
  * keeps reading gets everything that was sent before the close frame.
  */
 import { expect, test } from 'vitest';
+import { metric, scrape } from '../integration/admin.ts';
+import { CountingMember, publishNumbers, range } from '../integration/counting-member.ts';
+import { roomsFile } from '../integration/files.ts';
+import { enter, join, names, randomRoom } from '../integration/people.ts';
 import type { Client } from '../support/client.ts';
 import { spawnNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
-import { metric, scrape } from './admin.ts';
-import { CountingMember, publishNumbers, range } from './counting-member.ts';
-import { roomsFile } from './files.ts';
-import { enter, join, names, randomRoom } from './people.ts';
 
 // Megabytes, because the kernel may still take some hundred KiB from a buffer that no longer shrinks.
 const settings = { MAX_BUFFERED_BYTES: 4_194_304, PUBLISH_RATE: 0 };
