@@ -108,6 +108,11 @@ export class Inbox implements RoomOrder, Sharer {
     const most = this.#settings.maxMessageBytes;
     const bytes = message.byteLength;
     const request = bytes > most ? undefined : this.#owner.dialect.decode(message);
+    if (request?.type === 'pong') {
+      // It never waits, and one without a ping ends the connection: it bounds itself.
+      this.#owner.handle(request);
+      return;
+    }
     if (this.#overRate(request, message, now)) return;
     if (request === undefined) {
       this.#refuse(this.#idOf(message), 'too_large', `The frame has ${bytes} bytes; send at most ${most}.`);

@@ -139,7 +139,9 @@ export class Session {
 
   #verified({ identity, expiresAt }: Verified, id: FrameId | undefined, atHandshake: boolean): void | Promise<void> {
     if (this.#isBlocked(identity, atHandshake)) return;
-    if (this.#user === null) return this.#admit(identity, expiresAt, id, atHandshake);
+    const { opensByRequest } = this.#owner.dialect;
+    const mayBecomeUser = this.#identity === undefined || (this.#user === null && opensByRequest !== true);
+    if (mayBecomeUser) return this.#admit(identity, expiresAt, id, atHandshake);
     if (this.#user === identity.user) {
       this.#identity = this.#withInfo(identity);
       this.#expiresAt = expiresAt;

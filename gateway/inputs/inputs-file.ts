@@ -192,7 +192,8 @@ function sourceOf(settings: InputSettings): string {
       return `${host}${pathname}, queue ${settings.queue}`;
     }
     case 'kafka':
-      return `${settings.brokers}, topic ${settings.topic}, group ${settings.group}`;
+      // The library gives the partitions of its own topics to all members of a group, whatever these have subscribed to.
+      return `${[...settings.brokers].sort()}, group ${settings.group}; give each topic a group of its own`;
   }
 }
 

@@ -124,7 +124,9 @@ export class TopicSource implements Source {
     while (!this.#ending) {
       try {
         await Promise.all([this.#admin.connect(), this.#producer.connect(), this.#consumer.connect()]);
+        if (this.#ending) return;
         await this.#consumer.subscribe({ topics: [this.#settings.topic], fromBeginning: true });
+        if (this.#ending) return;
         await this.#consumer.run({
           autoCommit: false,
           eachBatchAutoResolve: false,
@@ -175,12 +177,17 @@ export class TopicSource implements Source {
   async #park(partition: number, message: KafkaMessage, { reason }: Poison, mayGoOn: () => boolean): Promise<boolean> {
     const { key, value, headers, offset } = message;
     const told = { 'roomcast-reason': reason, 'roomcast-partition': `${partition}`, 'roomcast-offset': offset };
+    let parked = { key, value, headers: { ...headers, ...told } };
     while (mayGoOn()) {
       try {
-        const topic = this.#settings.parking;
-        await this.#producer.send({ topic, messages: [{ key, value, headers: { ...headers, ...told } }] });
+        await this.#producer.send({ topic: this.#settings.parking, messages: [parked] });
         return true;
       } catch (error) {
+        // The topic takes less than that of the input: only where it is.
+        if (isTooLarge(error) && parked.headers !== told) {
+          parked = { key: null, value: null, headers: told };
+          continue;
+        }
         this.#tell((error as Error).message, 'a message of an input cannot be parked; it is tried again');
         await delay(retryMs);
       }
@@ -214,6 +221,13 @@ export class TopicSource implements Source {
     const { log, name } = this.#parts;
     if (!this.#ending) log.warn({ input: name, reason: truncate(`${name}: ${reason}`) }, what);
   }
+}
+
+function isTooLarge(error: unknown): boolean {
+  for (let each = error; each instanceof Error; each = each.cause) {
+    if ((each as Error & { type?: string }).type === 'MESSAGE_TOO_LARGE') return true;
+  }
+  return false;
 }
 
 function sourceMessage(input: string, partition: number, { headers, offset, value }: KafkaMessage): SourceMessage {

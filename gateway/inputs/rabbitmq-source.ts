@@ -43,6 +43,8 @@ export class QueueSource implements Source {
   #waiting = 0;
   #underWay = 0;
   #ending = false;
+  /** Counts connections. What came on an earlier one has gone to another node. */
+  #life = 0;
 
   constructor(settings: QueueSettings, parts: SourceParts) {
     this.#settings = settings;
@@ -62,7 +64,10 @@ export class QueueSource implements Source {
       retryLow: fastestRetryMs,
       retryHigh: slowestRetryMs,
     });
-    this.#connection.on('error', (error: Error) => this.#lost(error));
+    this.#connection.on('error', (error: Error) => {
+      this.#life++;
+      this.#lost(error);
+    });
     const consumer = this.#connection.createConsumer(
       {
         queue,
@@ -88,10 +93,14 @@ export class QueueSource implements Source {
     if (!this.#reads) this.#parts.log.info({ input: this.#parts.name }, 'this node reads the queue');
     this.#reads = true;
     this.#underWay++;
-    const outcome = await this.#parts.intake.take(sourceMessage(this.#settings.name, message), () => !this.#ending);
+    const life = this.#life;
+    const mayGoOn = () => !this.#ending && life === this.#life;
+    const outcome = await this.#parts.intake.take(sourceMessage(this.#settings.name, message), mayGoOn);
     this.#underWay--;
     if (outcome === 'published') return ConsumerStatus.ACK;
     if (outcome instanceof Poison) return ConsumerStatus.DROP;
+    // Its connection has ended; the library waits for this before it consumes on the next one.
+    if (!this.#ending) return ConsumerStatus.REQUEUE;
     // The end of the connection puts it back, in its place and with those behind it.
     return new Promise(() => undefined);
   }

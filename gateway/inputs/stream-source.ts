@@ -134,6 +134,8 @@ export class StreamSource implements Source {
     if (term === undefined) return;
     let confirmed: Promise<unknown> = Promise.resolve();
     const confirming = setInterval(() => {
+      // The place was given up.
+      if (this.#ended) return;
       const confirm = () =>
         this.#turn(0).catch((error: Error) => this.#tell(error, 'the place of the reader is not confirmed'));
       confirmed = confirmed.then(confirm);

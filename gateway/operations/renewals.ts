@@ -51,8 +51,13 @@ export class Renewals<Right extends Held = Held> {
 
   /** To be called twice a second. `now`: performance.now(). */
   sweep(now: number): void {
-    if (this.#due.length > 0 || this.#underWay > 0) return;
-    for (const [held, { askAt }] of this.#entries) if (askAt <= now) this.#due.push(held);
+    const isBusy = this.#due.length > 0 || this.#underWay > 0;
+    for (const [held, entry] of this.#entries) {
+      if (entry.askAt > now) continue;
+      // The end of a token: nobody is asked, and it waits for no question.
+      if (held.permit.expiresAt !== undefined) void this.#renew(held, entry);
+      else if (!isBusy) this.#due.push(held);
+    }
     this.#askNext();
   }
 

@@ -61,6 +61,12 @@ test('mistakes are errors in their form; without a key there is no answer, and w
   expect(await method('publish', { channel: 'no such room name', data: 1 })).toMatchObject({ error: { code: 107 } });
   expect(await method('publish', { channel: 'kept:x' })).toMatchObject({ error: { code: 107 } });
   expect(await method('disconnect', {})).toMatchObject({ error: { code: 107 } });
+  const large = 'x'.repeat(65_536);
+  for (const [name, channels] of [
+    ['publish', { channel: 'kept:x' }],
+    ['broadcast', { channels: ['kept:x'] }],
+  ] as const)
+    expect(await method(name, { ...channels, data: large })).toMatchObject({ error: { code: 107 } });
   expect(await method('presence', { channel: 'plain' })).toMatchObject({ error: { code: 108 } });
   expect(await method('info', {}, { authorization: `apikey ${apiKey}` })).toHaveProperty('result');
   const wrong = { ...asLibrary, 'x-api-key': 'another-key-of-16-or-more' };

@@ -127,6 +127,21 @@ test('a subscription token of another user or room closes the connection', async
   }
 });
 
+test('an anonymous connection stays anonymous, and its right by subscription token ends with that', async () => {
+  const room = randomRoom('closed');
+  const open = await startCentrifugo({ ANONYMOUS: true }, closed);
+  const raw = await RawClient.open(open);
+  raw.send(JSON.stringify({ id: 1, connect: {} }));
+  await raw.answer(1);
+  const token = await mintToken({ sub: undefined as unknown as string, channel: room, exp: inSeconds(3) });
+  raw.send(JSON.stringify({ id: 2, subscribe: { channel: room, token } }));
+  expect(await raw.answer(2)).toMatchObject({ subscribe: { expires: true } });
+  raw.send(JSON.stringify({ id: 3, refresh: { token: await tokenOf('mallory') } }));
+  expect(await raw.answer(3)).toMatchObject({ error: { code: 103 } });
+  const ended = () => raw.replies.some(({ push }) => (push as { unsubscribe?: object } | undefined)?.unsubscribe);
+  await until(ended, 8_000, 'the subscription ends with its token');
+});
+
 test('a subscription token opens no connection, of neither protocol', async () => {
   const token = await mintToken({ sub: 'guest', channel: randomRoom('closed') });
   const client = clientOf(node, { token });

@@ -109,6 +109,26 @@ test('what can never be published is parked with its reason, and holds nothing u
   expect(await metric(nodes[0], counted('parked'))).toBe(bad.length);
 });
 
+test('what cannot be parked stays in the stream, and is parked when it can be', async () => {
+  const { add, nodes, redis, stream } = await cluster(1);
+  const parked = `${stream}:roomcast:parked`;
+  await redis.set(parked, 'no stream');
+  const room = randomRoom('kept');
+  const member = await join(nodes[0], 'ann', room);
+  const bad = await add('data', '1');
+  await add('room', room, 'data', '2');
+  await until(() => dataOf(member, room).length === 1, deadlineMs, 'the good one came');
+  // The turn that acknowledges the good one could not park the other.
+  const pending = async () =>
+    ((await redis.xpending(stream, 'roomcast', '-', '+', 10)) as string[][]).map(([id]) => id);
+  await until(async () => (await pending()).join() === bad, deadlineMs, 'the good one is acknowledged');
+  await redis.del(parked);
+  await untilAcknowledged(redis, stream);
+  const [[, fields] = []] = await redis.xrange(parked, '-', '+');
+  expect(fields).toContain(bad);
+  expect(await redis.xlen(parked)).toBe(1);
+});
+
 test('a key of another type in place of a room parks its messages, and those of other rooms come', async () => {
   const { add, nodes, redis, stream, settings } = await cluster(1);
   const [broken, room] = [randomRoom('kept'), randomRoom('kept')];

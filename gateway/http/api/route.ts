@@ -10,6 +10,8 @@ import type { PublishParts } from '../../operations/publish.ts';
 
 export interface RouteParts extends PublishParts, HistoryParts, PresenceParts, ClusterParts {
   version: string;
+  /** Of `data`, as text. */
+  maxMessageBytes: number;
 }
 
 /** What a call came to. */

@@ -139,7 +139,8 @@ export class Emulation {
     const opened = this.#bodies
       .readBytes(
         exchange,
-        this.#parts.config.maxMessageBytes,
+        // As of a WebSocket frame: SDKs send `connect` and all `subscribe`s together.
+        2 * this.#parts.config.maxMessageBytes,
         (body) => this.#open(exchange, request, dialect, headers, body),
         dialect === this.#dialects.messages ? binaryPattern : jsonType,
       )

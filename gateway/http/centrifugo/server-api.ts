@@ -44,6 +44,7 @@ type Method = (text: string, parts: RouteParts) => Promise<Fields>;
 const methods: Record<string, Method> = {
   publish: async (text, parts) => {
     const { room, data } = commandOf('publish', text);
+    checkSize(data, parts);
     const { idempotency_key: key } = checked(schemas.publish, text);
     return published(await publishFromServer(parts, { room, data, key, from: undefined }));
   },
@@ -51,6 +52,7 @@ const methods: Record<string, Method> = {
     const { channels, idempotency_key: key } = checked(schemas.broadcast, text);
     const { data } = readBody(text);
     if (data === undefined) throw new Refusal('bad_request', 'data must be there.');
+    checkSize(data, parts);
     const results = await broadcast(parts, channels, { data, key, from: undefined });
     return {
       responses: results.map((each) =>
@@ -72,19 +74,16 @@ const methods: Record<string, Method> = {
   },
   disconnect: async (text, parts) => {
     const { client, user } = checked(schemas.disconnect, text);
-    if (client === undefined) await disconnectUser(parts, server, { user });
-    else await disconnectConnection(parts, server, client);
-    return {};
+    if (client === undefined) return done(await disconnectUser(parts, server, { user }));
+    return done(await disconnectConnection(parts, server, client));
   },
   subscribe: async (text, parts) => {
     const { channel: room, user } = checked(schemas.inChannel, text);
-    await subscribeUser(parts, server, { room, user });
-    return {};
+    return done(await subscribeUser(parts, server, { room, user }));
   },
   unsubscribe: async (text, parts) => {
     const { channel: room, user } = checked(schemas.inChannel, text);
-    await kickUser(parts, server, { room, user });
-    return {};
+    return done(await kickUser(parts, server, { room, user }));
   },
   channels: async (text, parts) => {
     const { pattern = '' } = checked(schemas.channels, text);
@@ -156,6 +155,17 @@ function checked<Schema extends z.ZodObject>(schema: Schema, text: string): z.ou
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new Refusal('bad_request', `${issue?.path.join('.')} ${issue?.message}.`);
+}
+
+function checkSize(data: string, { maxMessageBytes }: RouteParts): void {
+  if (Buffer.byteLength(data) <= maxMessageBytes) return;
+  throw new Refusal('too_large', `data may have at most ${maxMessageBytes} bytes; send less.`);
+}
+
+/** `missing`: nodes that have not confirmed it. */
+function done({ missing }: { missing?: readonly string[] | undefined }): Fields {
+  if (missing === undefined || missing.length === 0) return {};
+  throw new Refusal('timeout', `No confirmation from ${missing.join(', ')}; send it again.`);
 }
 
 function published({ position }: ServerPublished): Fields {

@@ -100,13 +100,15 @@ export class ClusterOutbox implements Outbox {
       this.#scannedAt = Number.NEGATIVE_INFINITY;
       return { mine, waiting: 0, events: [] };
     }
-    if (performance.now() - this.#scannedAt >= scanMs) await this.#scan();
+    const isDue = performance.now() - this.#scannedAt >= scanMs;
+    if (isDue) await this.#scan();
     let events = limit > 0 ? await this.#takeSome(limit) : [];
-    if (limit > 0 && events.length === 0) {
+    if (!isDue && limit > 0 && events.length === 0) {
       await this.#scan();
       events = await this.#takeSome(limit);
     }
-    return { mine, waiting: this.#total, events };
+    // What is above that is dropped with the next look, and counted then.
+    return { mine, waiting: Math.min(this.#total, this.#options.most), events };
   }
 
   async release(): Promise<void> {

@@ -79,6 +79,8 @@ export class RedisControl implements ControlChannel {
       if (question.settled) return question.outcome;
       const meant = asked.to === undefined ? live : live.filter((each) => each === asked.to);
       question.expect(meant.map((each) => ({ instance: each, node: nodeOf(each) })));
+      // Nobody is there to do it, so nobody has to read it.
+      if (meant.length === 0 && asked.to !== undefined) return question.outcome;
       // Not awaited: answers may come first.
       link.publish(this.#names.commands, text).catch((error: Error) => question.fail(error));
     } catch (error) {

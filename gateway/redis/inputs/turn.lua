@@ -21,11 +21,15 @@ local done = tonumber(ARGV[7])
 for index = 8, 7 + done do redis.call('XACK', KEYS[1], ARGV[1], ARGV[index]) end
 for index = 8 + done, #ARGV, 2 do
   local id = ARGV[index]
-  local found = redis.call('XRANGE', KEYS[1], id, id)[1]
-  if redis.call('XACK', KEYS[1], ARGV[1], id) == 1 and found then
-    -- Lua passes on some thousand values.
-    local fields = #found[2] <= 2000 and found[2] or {}
-    redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'roomcast:entry', id, 'roomcast:reason', ARGV[index + 1], unpack(fields))
+  -- Parked first: what Redis refuses to park stays where it is. One that is acknowledged was parked by an earlier turn.
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1) == 1 then
+    local found = redis.call('XRANGE', KEYS[1], id, id)[1]
+    if found then
+      -- Lua passes on some thousand values.
+      local fields = #found[2] <= 2000 and found[2] or {}
+      redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'roomcast:entry', id, 'roomcast:reason', ARGV[index + 1], unpack(fields))
+    end
+    redis.call('XACK', KEYS[1], ARGV[1], id)
   end
 end
 

@@ -93,7 +93,10 @@ test.each<[object[], string]>([
     'two inputs read the same: {"host":"cache","port":6380} database 2, stream orders, group roomcast.',
   ],
   [[rabbit, { ...rabbit, name: 'again' }], 'two inputs read the same: mq/vhost, queue rooms.'],
-  [[kafka, { ...kafka, name: 'again' }], 'two inputs read the same: k1:9092,k2:9092, topic events, group roomcast.'],
+  [
+    [kafka, { ...kafka, name: 'again', topic: 'others' }],
+    'two inputs read the same: k1:9092,k2:9092, group roomcast; give each topic a group of its own.',
+  ],
 ])('%j is one mistake: %s', (inputs, mistake) => {
   const mistakes = mistakesOf(settings(...inputs));
   expect(mistakes).toHaveLength(1);

@@ -132,3 +132,13 @@ test('an answer for a member that has left meanwhile has no effect', async () =>
   await settled();
   expect([gone, renewed]).toEqual([[], []]);
 });
+
+test('the end of a token waits for no question that is under way', async () => {
+  answer = (held) => (held.permit.expiresAt === undefined ? new Promise(() => undefined) : denied);
+  for (let count = 0; count < 100; count++) add(2_000);
+  await sweepAt(2_000);
+  const held = { permit: { ...until(3_000), expiresAt: 3_000 } };
+  renewals.add(held, holder);
+  await sweepAt(3_000);
+  expect(gone).toEqual([held]);
+});
