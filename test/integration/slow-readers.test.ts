@@ -157,13 +157,16 @@ describe('slow: close', () => {
 describe('answers that nobody reads', async () => {
   const node = await spawnNode(settings);
 
-  test.each<[what: string, send: (client: Client) => void, codes: string[]]>([
-    ['to ping frames', (client) => client.send({ type: 'ping', id: '💥'.repeat(64) }), ['4003']],
-    ['to forbidden publishes', (client) => client.send('{"type":"publish","room":"@a","data":0}'), ['4003']],
-    ['to WebSocket pings', (client) => client.socket.ping('x'.repeat(125)), ['4003', '4007']],
+  // 4007: a busy node is behind first, by all frames that may wait.
+  const codes = ['4003', '4007'];
+
+  test.each<[what: string, send: (client: Client) => void]>([
+    ['to ping frames', (client) => client.send({ type: 'ping', id: '💥'.repeat(64) })],
+    ['to forbidden publishes', (client) => client.send('{"type":"publish","room":"@a","data":0}')],
+    ['to WebSocket pings', (client) => client.socket.ping('x'.repeat(125))],
   ])(
     '%s end the connection, with memory bounded',
-    async (_what, send, codes) => {
+    async (_what, send) => {
       const other = await enter(node, 'other');
       const client = await enter(node, 'user');
       const closed = async () => {
