@@ -15,8 +15,8 @@ import { downAfterMs, type SentinelStack, type Server, sentinelStack } from '../
 import { until } from '../support/until.ts';
 
 const deadlineMs = 20_000;
-/** From the fault to acknowledged messages. 10 s besides `downAfterMs` are enough where other tests leave the processors free. */
-const backMs = downAfterMs + 30_000;
+/** From the fault to the first acknowledged message. */
+const backMs = downAfterMs + 10_000;
 
 interface Load {
   room: string;
