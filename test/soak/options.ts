@@ -14,7 +14,7 @@ export interface Options {
 
 const quick: Options = { warmUpMs: 15_000, sampledMs: 30_000, mostRise: { rss: 0.2, others: 0.1 } };
 const longWarmUpMs = 120_000;
-const longRise: Bounds = { rss: 0.05, others: 0.02 };
+const longRise: Bounds = { rss: 0.02, others: 0.02 };
 
 /** Throws a TypeError that names the option. */
 export function readOptions(env: NodeJS.ProcessEnv): Options {
