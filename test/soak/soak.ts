@@ -40,6 +40,16 @@ const smallCaches: readonly Change[] = [
   cache('http/fallback/client-rates.js', 'maxRemembered = 10_000'),
 ];
 
+/** Buffers that grow with the largest frame so far, and are used again, are here as large as they get from the start. */
+const grownBuffers: readonly Change[] = [
+  { file: 'protocol/centrifugo/protobuf/write.js', place: 'firstBytes = 16_384', change: 'firstBytes = 1_048_576' },
+  {
+    file: 'protocol/msgpack/write.js',
+    place: 'new MsgpackEncoder({ maxDepth })',
+    change: 'new MsgpackEncoder({ maxDepth, initialBufferSize: 1_048_576 })',
+  },
+];
+
 function cache(file: string, place: string): Change {
   return { file, place, change: place.replace(/[\d_]+$/, '10') };
 }
@@ -55,7 +65,7 @@ export async function soak(
   { warmUpMs, sampledMs, mostRise }: Options,
   leaks: readonly Change[] = [],
 ): Promise<Outcome> {
-  const world = await startWorld(changedBuild(...smallCaches, ...leaks));
+  const world = await startWorld(changedBuild(...smallCaches, ...grownBuffers, ...leaks));
   const { nodes, files } = world;
   const churn = new Churn(nodes);
   churn.start();
