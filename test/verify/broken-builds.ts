@@ -57,6 +57,16 @@ export const brokenBuilds: BrokenBuild[] = [
     ),
   },
   {
+    breaks: "does not tell Centrifugo's members that messages are missing",
+    faults: ['Redis emptied'],
+    expected: ['LOST_GAP', 'LOST_TAIL', 'EPOCH', 'DIVERGE'],
+    make: broken({
+      file: 'protocol/centrifugo/encode.js',
+      place: "return reply.count === 0 ? [] : [push(reply.room, 'unsubscribe', unsubscribes.gap)];",
+      change: 'return [];',
+    }),
+  },
+  {
     breaks: 'takes a master for one for ever',
     faults: ['master demoted (a node cut)'],
     expected: ['LOST_GAP', 'LOST_TAIL'],

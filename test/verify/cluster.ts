@@ -55,6 +55,7 @@ const redisSettings = [
 const settings = {
   PUBLISH_RATE: 0,
   REQUEST_RATE: 0,
+  CENTRIFUGO: true,
   DRAIN_NOTICE_MS: 1_000,
   DRAIN_MS: 3_000,
   MAX_BUFFERED_BYTES: 8_388_608,

@@ -11,6 +11,7 @@ import type { Random } from '../unit/random.ts';
 import { LoadClient, type LoadClientOptions } from './client.ts';
 import { burstRoom, roomPlans, trimmedRoom } from './cluster.ts';
 import type { Entry } from './log.ts';
+import { allDialects, type Dialect } from './speech.ts';
 
 const tickMs = 50;
 const heartbeatMs = 500;
@@ -49,6 +50,8 @@ export interface CrowdClient {
 export interface CrowdPlan {
   count: number;
   random: Random;
+  /** Of the clients, in turn; default: all. */
+  dialects?: readonly Dialect[];
   /** Connections lost per second, beside those that the faults cost; default: 4. */
   lossesPerSecond?: number;
   /** Makes a client; default: a load client. */
@@ -67,6 +70,7 @@ export interface Crowd {
 
 export async function gather(url: string, plan: CrowdPlan, log: Entry[]): Promise<Crowd> {
   const { count, random, lossesPerSecond = 4, make = (options) => new LoadClient(options) } = plan;
+  const { dialects = allDialects } = plan;
   const names = roomPlans.map(({ name }) => name);
   const clients: CrowdClient[] = [];
   for (let index = 0; index < count; index++) {
@@ -74,7 +78,8 @@ export async function gather(url: string, plan: CrowdPlan, log: Entry[]): Promis
     const token = await mintToken({ sub: name, exp: Math.floor(Date.now() / 1000) + tokenSeconds });
     const seed = random.integer(0, 2 ** 31);
     const rooms = random.shuffled(names).slice(0, roomsPerClient);
-    clients.push(make({ name, url, token, rooms, seed, log }));
+    const dialect = dialects[index % dialects.length] ?? 'native';
+    clients.push(make({ name, dialect, url, token, rooms, seed, log }));
   }
   const inTrimmed = clients.filter(({ rooms }) => rooms.includes(trimmedRoom));
   const inBurst = clients.filter(({ rooms }) => rooms.includes(burstRoom));

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import type { Position } from '../../shared/protocol.ts';
+import type { Dialect } from './speech.ts';
 
 export interface RoomPlan {
   name: string;
@@ -59,10 +60,11 @@ export type Entry =
   | (Line & { event: 'lapse'; room?: string })
   /** A replica with all data became the master at `from`; at `t` no node was connected to the former one. */
   | (Line & { event: 'takeover'; from: number })
-  | (OfClient & { event: 'open'; node: string })
+  | (OfClient & { event: 'open'; dialect: Dialect })
   /** Written before the frame is sent. A retry has the same id; the id is also the key, if there is one. */
   | (OfRoom & { event: 'publish'; id: string })
-  | (OfRoom & { event: 'ack'; id: string; epoch?: string; offset?: number; duplicate?: boolean })
+  /** `untold`: the dialect tells no position. */
+  | (OfRoom & { event: 'ack'; id: string; epoch?: string; offset?: number; duplicate?: boolean; untold?: true })
   /** The gateway said: certainly not taken. */
   | (OfRoom & { event: 'nack'; id: string; code: string })
   /** `timeout`, no answer, or the end of the connection. */
@@ -70,9 +72,12 @@ export type Entry =
   /** The `ok` to a subscription without, or (`resume`) with `since`. */
   | (OfRoom & { event: 'subscribe'; epoch?: string; offset?: number; recovered?: boolean })
   | (OfRoom & { event: 'resume'; from: Position; epoch?: string; offset?: number; recovered?: boolean })
-  /** The `ok` to `unsubscribe`. */
-  | (OfRoom & { event: 'unsubscribe' })
-  /** `id`: from the publisher, or `corrupt …` if it does not fit the payload. `wire`: the gateway's id (plain rooms). */
+  /** The `ok` to `unsubscribe`; `told`: that messages are missing, where a dialect has no `gap`. */
+  | (OfRoom & { event: 'unsubscribe'; told?: true })
+  /**
+   * `id`: from the publisher, or `corrupt …` if it does not fit the payload. `wire`: the gateway's id (plain rooms), where the dialect tells
+   * it.
+   */
   | (OfRoom & { event: 'deliver'; id: string; offset?: number; wire?: string })
   | (OfRoom & {
       event: 'gap';

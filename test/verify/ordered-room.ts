@@ -56,13 +56,19 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
     report('HISTORY', `${room} ends at ${expected - 1}, its top is ${offset}`, line);
   }
   const held = new Map(items.map((item) => [item.offset, item.id]));
+  const keptIds = new Set(held.values());
   const deletedAt = publications.deletedAt(room);
   for (const { id, room: of, acks, firstAt } of publications.all()) {
     if (of !== room) continue;
     // The key of a deleted message may still be known.
     const isKept = (ack: EntryOf<'ack'>) => ack.epoch === epoch || firstAt > deletedAt;
     for (const ack of acks) {
-      if (ack.offset === undefined || ack.epoch === undefined) {
+      if (ack.untold) {
+        // Somewhere, if nothing was trimmed or deleted since.
+        if (first === 1 && firstAt > deletedAt && !keptIds.has(id)) {
+          report('HISTORY', `${id} of ${room} was acknowledged, and is not there`, ack, line);
+        }
+      } else if (ack.offset === undefined || ack.epoch === undefined) {
         report('HISTORY', `the ok for ${id} in ${room} has no position`, ack);
       } else if (isKept(ack) && (ack.offset > offset || (ack.offset >= first && held.get(ack.offset) !== id))) {
         report('HISTORY', `${id} was acknowledged at ${ack.offset} of ${room}, and is not there`, ack, line);

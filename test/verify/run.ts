@@ -12,6 +12,7 @@ import type { World } from './fault.ts';
 import type { Entry, EntryOf, PlannedFault, StoredMessage } from './log.ts';
 import { inflict } from './nemesis.ts';
 import { idOf } from './payload.ts';
+import { allDialects, type Dialect } from './speech.ts';
 
 /** The run ends after this time without any message. */
 export const quietMs = 2_500;
@@ -24,6 +25,8 @@ export interface RunPlan {
   /** Duration of the faults, if there are any. */
   minutes: number;
   clients: number;
+  /** Default: all. */
+  dialects?: readonly Dialect[];
   schedule: PlannedFault[];
   /** Longest time to settle, and then to get quiet; a broken gateway may never do either. */
   patienceMs: number;
@@ -41,12 +44,12 @@ export interface Played {
 }
 
 export async function play(plan: RunPlan): Promise<Played> {
-  const { seed, minutes, clients, schedule, patienceMs, start = startCluster } = plan;
+  const { seed, minutes, clients, dialects = allDialects, schedule, patienceMs, start = startCluster } = plan;
   const random = new Random(seed);
   const log: Entry[] = [{ t: performance.now(), event: 'run', seed, minutes, rooms: roomPlans, schedule }];
   const cluster = await start();
   const { url } = cluster.balancer;
-  const crowd = await (plan.gather?.(url, random, log) ?? gather(url, { count: clients, random }, log));
+  const crowd = await (plan.gather?.(url, random, log) ?? gather(url, { count: clients, dialects, random }, log));
   crowd.start();
   await plan.disturb?.({ cluster, crowd, log });
   const endsAt = performance.now() + minutes * 60_000;

@@ -132,7 +132,7 @@ export function validLog(seed: number, steps = 250): Entry[] {
     if (client.conn > 0) log.push({ t: now(), client: client.name, conn: client.conn, event: 'close', code: 1006 });
     for (const room of rooms) leave(client, room);
     client.conn = ++conns;
-    log.push({ t: now(), client: client.name, conn: client.conn, event: 'open', node: 'n' });
+    log.push({ t: now(), client: client.name, conn: client.conn, event: 'open', dialect: 'native' });
     for (const room of rooms) join(client, room);
   };
 
