@@ -13,6 +13,7 @@ import { writeLog } from './log.ts';
 import { plan, schedule } from './nemesis.ts';
 import { readOptions } from './options.ts';
 import { play } from './run.ts';
+import { allDialects } from './speech.ts';
 import { evidence, lacks, summarize, table } from './summary.ts';
 
 const { minutes, seed, faults } = readOptions(process.env);
@@ -45,10 +46,10 @@ test('every promise holds while everything breaks', { timeout: minutes * 60_000 
 test.skipIf(faults !== undefined).each(brokenBuilds)(
   'a gateway that $breaks is caught',
   { timeout: aroundMs },
-  async ({ faults, expected, make }) => {
+  async ({ faults, dialects = allDialects, expected, make }) => {
     const random = new Random(seed);
     const planned = faults.map((kind) => plan(kind, random));
-    const { log } = await play({ seed, ...briefly, schedule: planned, start: () => startCluster(make()) });
+    const { log } = await play({ seed, ...briefly, dialects, schedule: planned, start: () => startCluster(make()) });
     const found = new Set(check(log).map(({ kind }) => kind));
     process.stdout.write(`  caught by ${[...found].join(', ') || 'nothing'}\n`);
     expect([...found].filter((kind) => expected.includes(kind))).not.toEqual([]);
