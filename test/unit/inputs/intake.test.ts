@@ -1,5 +1,7 @@
 /** The intake of an input: publishes each message until it is done, in the order of its room, and never longer than it may. */
 import { expect, test, vi } from 'vitest';
+import { Lane } from '../../../gateway/admission/lane.ts';
+import { Shares } from '../../../gateway/admission/shares.ts';
 import { BackplaneError, type Publication, type Published } from '../../../gateway/backplane/backplane.ts';
 import { Intake, type Outcome } from '../../../gateway/inputs/intake.ts';
 import { Poison, type SourceMessage } from '../../../gateway/inputs/message.ts';
@@ -32,6 +34,7 @@ function begin(answer: (publication: Publication) => Promise<Published>) {
       return answer(publication);
     },
   };
+  const lane = new Lane(new Shares({ count: 1_000, bytes: 1_000_000 }));
   const places = { room: { header: 'room' }, key: undefined, from: undefined, data: [] };
   const parts = {
     ...{
@@ -42,6 +45,7 @@ function begin(answer: (publication: Publication) => Promise<Published>) {
       log,
     },
     ...{ hub: hub as unknown as Hub, maxMessageBytes: 1_000 },
+    lanes: { api: lane, input: lane, post: lane },
   };
   return { intake: new Intake('orders', places, parts), tried, counts };
 }
