@@ -3,6 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
+import { addressOf } from '../../gateway/redis/connection/address.ts';
+import { maxTurnBytes, RedisStream } from '../../gateway/redis/inputs/stream.ts';
+import { createLog } from '../../gateway/telemetry/log.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { faultProxy } from '../support/fault-proxy.ts';
 import { type NodeSettings, type StartedNode, spawnNode, startNode } from '../support/node.ts';
@@ -212,6 +215,29 @@ test('entries that Redis has handed out with an answer that was lost are read ag
   await until(() => dataOf(member, room).length >= numbers.length, deadlineMs, 'all came');
   expect(dataOf(member, room)).toEqual(numbers);
   await untilAcknowledged(redis, stream);
+});
+
+test('a turn reads about 8 MiB, and the next ones the rest in order: of new entries, and of those that were left', async () => {
+  const { redis, stream } = await cluster(0);
+  const text = 'x'.repeat(524_288);
+  const added: string[] = [];
+  for (let number = 0; number < 60; number++) added.push((await redis.xadd(stream, '*', 'data', text)) as string);
+  const address = addressOf(inject('redisUrl'));
+  const nothing = { done: [], parked: [] };
+  for (const instance of ['one', 'other']) {
+    const reader = new RedisStream({ address, stream, group: 'roomcast', instance }, createLog('silent'));
+    onCleanup(() => reader.close());
+    await reader.connect();
+    const read: string[] = [];
+    for (let from = '0-0'; read.length < added.length; ) {
+      const turn = await reader.turn(100, from, nothing);
+      from = turn.from;
+      read.push(...turn.entries.map(({ id }) => id));
+      expect(turn.entries.length).toBeLessThanOrEqual(maxTurnBytes / text.length + 10);
+    }
+    expect(read).toEqual(added);
+    await reader.release(nothing);
+  }
 });
 
 test('the libraries for RabbitMQ and Kafka are loaded with the first input of their kind, not before', () => {
