@@ -75,7 +75,7 @@ export class Repair {
     this.#underWay.add(key);
     this.#run(key, command)
       .then((deleted) => {
-        const fields = { key: truncate(key) };
+        const fields = { reason: truncate(key) };
         if (deleted === 1) this.#log.error(fields, 'a key of another type was deleted; somebody has replaced it');
       })
       // It is refused, or Redis is away: the connection has logged it. The next command that fails tries again.

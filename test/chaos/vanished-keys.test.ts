@@ -20,14 +20,15 @@ import { WebhookReceiver } from '../support/webhook-receiver.ts';
 const rightAgainMs = 11_000;
 
 /** Keys of a room. */
-const names = ['members', 'users', 'counted', 'nodes', 'position', 'messages'];
+const names = ['members', 'users', 'counted', 'nodes', 'ended', 'position', 'messages'];
 
 /** `replaced`: by a list, which no key is. */
 const faults = ['deleted', 'replaced'] as const;
 
 async function inflict(admin: Redis, key: string, fault: (typeof faults)[number]): Promise<void> {
-  await admin.del(key);
-  if (fault === 'replaced') await admin.rpush(key, 'item');
+  // In one step: nodes write it again.
+  if (fault === 'replaced') await admin.multi().del(key).rpush(key, 'item').exec();
+  else await admin.del(key);
 }
 
 async function cluster() {
@@ -46,11 +47,7 @@ async function cluster() {
   const admin = redisClient(redis.url);
   const told = (key: string) =>
     nodes.some(({ logs }) =>
-      logs.some(
-        (line) =>
-          (line.msg?.includes('another type was deleted') && line.key === key) ||
-          (line.msg?.includes('of another type; deleted') && line.key === key),
-      ),
+      logs.some(({ msg = '', reason, key: of }) => msg.includes('of another type') && [reason, of].includes(key)),
     );
   return { admin, receiver, nodes, told };
 }
@@ -132,6 +129,45 @@ test('keys of rooms in which only the killed node has members: deleted, and the 
     expect(receiver.story(room).filter((line) => line === 'room.vacated')).toHaveLength(1);
   }
 }, 60_000);
+
+describe('all keys are deleted at once (FLUSHALL)', () => {
+  const room = 'k:alone';
+  async function alone() {
+    const world = await cluster();
+    await comers(world.nodes[0], 'ann', [room]);
+    await until(() => world.receiver.story(room).includes('member.joined ann'), 10_000, 'she is told');
+    return world;
+  }
+
+  test('and a node is killed when it has its lease again: the end of the room that it had alone is told', async () => {
+    const { admin, nodes, receiver } = await alone();
+    await admin.flushall();
+    const isBack = async () =>
+      (await admin.exists(`rc:{${room}}:nodes`)) === 1 && (await admin.exists(`rc:{${room}}:members`)) === 1;
+    await until(isBack, rightAgainMs, 'the room is written again');
+    nodes[0].kill('SIGKILL');
+    const end = ['room.vacated', 'member.left ann'];
+    const isTold = () => end.every((line) => receiver.story(room).includes(line));
+    await until(isTold, 2 * rightAgainMs, 'its end is told');
+    expect(receiver.story(room).filter((line) => end.includes(line))).toHaveLength(2);
+    expect(await admin.keys(`rc:{${room}}:m*`)).toEqual([]);
+  }, 60_000);
+
+  test('and a node is killed in the same moment: other nodes say that it is gone, and who comes is told anew', async () => {
+    const { admin, nodes, receiver } = await alone();
+    nodes[0].kill('SIGSTOP');
+    await admin.flushall();
+    nodes[0].kill('SIGKILL');
+    const isTold = ({ logs }: SpawnedNode) =>
+      logs.some(({ msg, reason }) => msg?.startsWith('a node is gone since all leases were lost') && reason === 'n0');
+    for (const node of nodes.slice(1)) await until(() => isTold(node), 2 * rightAgainMs, 'the log names it');
+    expect(receiver.story(room)).not.toContain('room.vacated');
+    const bob = await comers(nodes[1], 'bob', [room]);
+    await until(() => receiver.story(room).at(-1) === 'member.joined bob', rightAgainMs, 'he is told');
+    expect(receiver.story(room).filter((line) => line === 'room.occupied')).toHaveLength(2);
+    expect(await usersOf(bob, room)).toBe('bob');
+  }, 60_000);
+});
 
 describe.each(faults)('keys of all rooms: %s', (fault) => {
   test.each(['rc:nodes', 'rc:outbox', 'rc:outbox:sender', 'rc:blocks', 'rc:line'])(

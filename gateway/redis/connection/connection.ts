@@ -19,7 +19,7 @@ import { prepare } from './prepare.ts';
 import { isRedirect } from './redirect.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
 import { purposes, type RedisRole } from './role.ts';
-import { sentinelTrouble } from './sentinels.ts';
+import { leadsTo, type Master, sentinelTrouble } from './sentinels.ts';
 import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
 
 export interface RedisConnectionOptions {
@@ -208,8 +208,8 @@ export class RedisConnection {
   }
 
   /** Sentinel names another master. Leaves any other server; gives up an attempt, which may hang, to reach one. */
-  follow({ host, port }: Endpoint): void {
-    if (this.peer?.host === host && this.peer.port === port) return;
+  follow(master: Master): void {
+    if (leadsTo(master, this.peer)) return;
     this.#attempts = 0;
     this.reconnect('the sentinels name another master');
   }
