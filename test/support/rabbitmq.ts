@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Connection } from 'rabbitmq-client';
@@ -63,12 +64,14 @@ export async function ownRabbit(tls?: { certificate: string; key: string }): Pro
   const kill = async () => {
     if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
     const exited = once(server, 'exit');
-    server.kill('SIGKILL');
+    // The program is a script that waits for the broker: both have to go.
+    process.kill(-(server.pid ?? 0), 'SIGKILL');
     await exited;
+    await until(async () => !(await takesConnections(port)), startDeadlineMs, 'the port of RabbitMQ is closed');
   };
   const start = async () => {
-    server = spawn(program, [], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
-    endWithThisProcess(server);
+    server = spawn(program, [], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    endWithThisProcess(server, true);
     let output = '';
     for (const stream of [server.stdout, server.stderr]) stream?.on('data', (chunk) => (output += chunk));
     await until(() => answers(url, tls?.certificate), startDeadlineMs, 'RabbitMQ answers').catch((error: Error) => {
@@ -93,6 +96,14 @@ function listenersOf(port: number, tls?: { certificate: string; key: string }): 
     'ssl_options.verify = verify_none',
     'ssl_options.fail_if_no_peer_cert = false',
   ];
+}
+
+function takesConnections(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => socket.destroy());
+    socket.on('error', () => resolve(false));
+    socket.on('close', () => resolve(true));
+  });
 }
 
 async function answers(url: string, certificate?: string): Promise<boolean> {
