@@ -136,14 +136,24 @@ describe('all keys are deleted at once (FLUSHALL)', () => {
     const world = await cluster();
     await comers(world.nodes[0], 'ann', [room]);
     await until(() => world.receiver.story(room).includes('member.joined ann'), 10_000, 'she is told');
+    const beats = async () => Object.entries(await world.admin.hgetall('rc:nodes'));
+    await until(async () => (await beats()).length === 3, rightAgainMs, 'all have a lease');
+    const before = Object.fromEntries(await beats());
+    const haveSeenAll = async () =>
+      (await beats()).every(([lease, beat]) => Number(beat) >= Number(before[lease] ?? 0) + 2);
+    await until(haveSeenAll, rightAgainMs, 'all have seen the leases of all');
     return world;
   }
 
   test('and a node is killed when it has its lease again: the end of the room that it had alone is told', async () => {
     const { admin, nodes, receiver } = await alone();
     await admin.flushall();
-    const isBack = async () =>
-      (await admin.exists(`rc:{${room}}:nodes`)) === 1 && (await admin.exists(`rc:{${room}}:members`)) === 1;
+    const isBack = async () => {
+      const [index = ''] = await admin.keys('rc:node:n0-*:rooms');
+      const indexed = await admin.smembers(index);
+      const isIndexed = [room, `>${room}`].every((entry) => indexed.includes(entry));
+      return isIndexed && (await admin.exists(`rc:{${room}}:nodes`, `rc:{${room}}:members`)) === 2;
+    };
     await until(isBack, rightAgainMs, 'the room is written again');
     nodes[0].kill('SIGKILL');
     const end = ['room.vacated', 'member.left ann'];
