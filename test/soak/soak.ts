@@ -36,7 +36,7 @@ export interface Outcome extends Omit<Judged, 'mostRise' | 'leftovers'> {
 const smallCaches: readonly Change[] = [
   cache('rooms/access.js', 'maxRemembered = 20_000'),
   cache('auth/verified-tokens.js', 'maxRemembered = 10_000'),
-  cache('auth/authenticator.js', 'maxRememberedGrants = 1_000'),
+  cache('auth/claims.js', 'maxRememberedGrants = 1_000'),
   cache('http/fallback/client-rates.js', 'maxRemembered = 10_000'),
 ];
 
@@ -103,6 +103,7 @@ async function startWorld(program: string): Promise<World> {
     ...receiver.settings,
     REDIS_URL: redis.url,
     API_KEY: apiKey,
+    CENTRIFUGO: true,
     PUBLISH_RATE: 0,
     REQUEST_RATE: 0,
     DEDUPE_MS: 2_000,
