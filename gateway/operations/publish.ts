@@ -10,12 +10,19 @@ import type { Authorised } from './authorise.ts';
 import type { Client } from './caller.ts';
 import { Refusal, refusalOf } from './refusal.ts';
 
+/** Has publishes wait for a place, so that those of one way leave some to others (gateway/admission/lane.ts). */
+export interface Lane {
+  publish<Result>(data: string, send: () => Promise<Result>): Promise<Result>;
+}
+
 export interface PublishParts {
   access: Access;
   hub: Hub;
   stamper: MessageStamper;
   events: Events;
   faults: Faults;
+  /** For what comes by no connection. `post`: a publish of a client by HTTP. */
+  lanes: Record<'api' | 'input' | 'post', Lane>;
 }
 
 /** What the operator's server publishes. */
@@ -54,17 +61,18 @@ export function publish(
  * The same for the operator's own server, which may publish to every room and in anybody's name. Its keys are its own: no
  * user can take one before it does. `source`: by which way it came.
  */
-export async function publishFromServer(
+export function publishFromServer(
   parts: PublishParts,
   message: ServerMessage,
   source: Exclude<PublishSource, 'client'> = 'api',
 ): Promise<ServerPublished> {
-  const { access, stamper } = parts;
-  const { history } = access.rule(message.room);
-  const publication = stamper.stamp(message, message.from ?? null, history, null);
-  const published = await send(parts, publication, source);
-  const { duplicate, position } = published;
-  return { duplicate, position, id: duplicate ? undefined : publication.id };
+  const { access, lanes, stamper } = parts;
+  return lanes[source].publish(message.data, async () => {
+    const { history } = access.rule(message.room);
+    const publication = stamper.stamp(message, message.from ?? null, history, null);
+    const { duplicate, position } = await send(parts, publication, source);
+    return { duplicate, position, id: duplicate ? undefined : publication.id };
+  });
 }
 
 /** `forbidden`, or `unavailable` without an answer of the operator's backend. */

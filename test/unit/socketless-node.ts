@@ -5,7 +5,8 @@
  * Owns the end of the node's timers. A token is its identity as JSON, so a test can be any user.
  */
 
-import { Shares } from '../../gateway/admission/shares.ts';
+import { Lane } from '../../gateway/admission/lane.ts';
+import { type Publishing, Shares } from '../../gateway/admission/shares.ts';
 import type { Authenticator } from '../../gateway/auth/authenticator.ts';
 import type { Callback } from '../../gateway/auth/callback/callback.ts';
 import type { Verified } from '../../gateway/auth/claims.ts';
@@ -40,6 +41,8 @@ export interface SocketlessParts {
   backplane?: Backplane;
   callback?: Callback;
   log?: Logger;
+  /** For publishes. */
+  places?: Publishing;
 }
 
 export function tokenOf(identity: Identity): string {
@@ -71,6 +74,7 @@ export class SocketlessNode {
     backplane = new MemoryBackplane(60_000),
     callback,
     log = createLog('silent'),
+    places = { count: 10_000, bytes: 67_108_864 },
   }: SocketlessParts) {
     const config = read({ ANONYMOUS: 'true', ...settings });
     const checked = readRules({ rooms: rules });
@@ -102,9 +106,10 @@ export class SocketlessNode {
         expiresAt: Date.now() + 3_600_000,
       }),
     } as unknown as Authenticator;
+    const shares = new Shares(places);
     this.node = {
       ...{ config, instance: 'n-1', access, authenticator, backpressure, fanout, freeze, events, faults, log },
-      shares: new Shares(10_000),
+      ...{ shares, lanes: { api: new Lane(shares), input: new Lane(shares), post: new Lane(shares) } },
       ...{
         callback,
         renewals: this.renewals,

@@ -57,7 +57,9 @@ export class Publishing {
     const authorised = await authorise(parts, client, 'publish', room);
     if (stoodStill(parts)) return { problem: problem(stale) };
     try {
-      const { duplicate, position } = await publish(parts, client, authorised, request);
+      const { duplicate, position } = await parts.lanes.post.publish(request.data, () =>
+        publish(parts, client, authorised, request),
+      );
       return { ok: JSON.stringify({ ...position, ...(duplicate ? { duplicate } : {}) }) };
     } catch (error) {
       if (error instanceof Refusal) return { problem: problem(error) };
