@@ -56,11 +56,10 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
     report('HISTORY', `${room} ends at ${expected - 1}, its top is ${offset}`, line);
   }
   const held = new Map(items.map((item) => [item.offset, item.id]));
-  const deletedAt = publications.deletedAt(room);
-  for (const { id, room: of, acks, firstAt } of publications.all()) {
-    if (of !== room) continue;
+  const lostUntil = publications.lostUntil(room);
+  for (const { id, acks, firstAt } of publications.of(room)) {
     // The key of a deleted message may still be known.
-    const isKept = (ack: EntryOf<'ack'>) => ack.epoch === epoch || firstAt > deletedAt;
+    const isKept = (ack: EntryOf<'ack'>) => ack.epoch === epoch || firstAt > lostUntil;
     for (const ack of acks) {
       if (ack.offset === undefined || ack.epoch === undefined) {
         report('HISTORY', `the ok for ${id} in ${room} has no position`, ack);
