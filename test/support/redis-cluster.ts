@@ -156,6 +156,8 @@ export class RedisCluster {
   /** Moves the first `count` slots of a primary by `redis-cli --cluster reshard`. Returns them. */
   async reshard(from: ClusterServer, to: ClusterServer, count: number): Promise<number[]> {
     const slots = (await this.slotsOf(from)).slice(0, count);
+    // It refuses a cluster whose servers do not agree: replicas hear of the last move a moment later.
+    await this.untilOk();
     const what = ['--cluster-from', from.id, '--cluster-to', to.id, '--cluster-slots', slots.length];
     await redisCli('--cluster', 'reshard', `127.0.0.1:${to.port}`, ...what, '--cluster-yes');
     const moved = new Set(await this.slotsOf(to));
