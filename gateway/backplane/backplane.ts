@@ -121,6 +121,12 @@ export interface Backplane {
   readonly trouble: string | undefined;
 
   /**
+   * Only in a cluster: more than half of the rooms can be used, whatever the trouble of the others. A shard that is away is
+   * away for all nodes, so clients are not better served by another one.
+   */
+  readonly mostlyUp?: boolean;
+
+  /**
    * Connects. Resolves when up, or after a few seconds all the same: a node serves without its backplane. Rejects, with a
    * sentence for the operator, if the backplane can never be up.
    */
