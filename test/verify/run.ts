@@ -2,6 +2,7 @@
  * One run from beginning to end: a cluster, a crowd, and faults; then a quiet time, the rooms of every client, and the
  * history of each room. The result is a log, which checker.ts judges afterwards.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Client, connectWelcomed, okOf } from '../support/client.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
@@ -21,6 +22,8 @@ const mostMembers = 1_000;
 const answerDeadlineMs = 10_000;
 /** Histories that are read at the same time. */
 const readsAtOnce = 16;
+/** The load goes on for so long after the last fault. */
+const aftermathMs = 3_000;
 
 export interface RunPlan<Site extends Nodes> {
   seed: number;
@@ -60,10 +63,8 @@ export async function play<Site extends Nodes>(plan: RunPlan<Site>): Promise<Pla
   const lastsMs = minutes === undefined ? Number.POSITIVE_INFINITY : minutes * 60_000;
   const endsAt = performance.now() + lastsMs;
   await inflict(plan, endsAt, new Random(seed), { cluster, crowd, log });
-  if (minutes !== undefined) {
-    const isStuck = log.some(({ event }) => event === 'stuck');
-    await until(() => isStuck || performance.now() >= endsAt, lastsMs, 'the time of the run is over');
-  }
+  const isStuck = log.some(({ event }) => event === 'stuck');
+  if (!isStuck) await pause(minutes === undefined ? aftermathMs : Math.max(0, endsAt - performance.now()));
   await crowd.settle(patienceMs);
   await quiet(log, patienceMs);
   await readEnd(url, rooms, log).catch((error: Error) => {

@@ -9,7 +9,7 @@ import type { ViolationKind } from '../../verify/publications.ts';
 import { Random } from '../random.ts';
 import { validLog } from './verify-history.ts';
 
-const logs = Array.from({ length: 40 }, (_, index) => ({ seed: index + 1, log: validLog(index + 1) }));
+const logs = Array.from({ length: 80 }, (_, index) => ({ seed: index + 1, log: validLog(index + 1) }));
 const plainRooms = new Set(['p:0', 'p:1']);
 
 interface Damaged {
@@ -219,7 +219,9 @@ const damages: Record<string, Damage> = {
     return { log: log.filter((entry) => !reasons.includes(entry)), kinds: ['EPOCH'] };
   },
   'a message that was kept is gone after another Redis took over': (log) => {
-    const deletedAt = log.findLast(({ event }) => event === 'wipe' || event === 'lapse')?.t ?? 0;
+    const isLoss = (entry: Entry) =>
+      entry.event === 'wipe' || entry.event === 'lapse' || (entry.event === 'takeover' && entry.lossy === true);
+    const deletedAt = log.findLast(isLoss)?.t ?? 0;
     const tried = (id: string) => log.find((entry) => entry.event === 'publish' && entry.id === id)?.t ?? 0;
     const former = (id: string, epoch: string) =>
       log.some((entry) => entry.event === 'ack' && entry.id === id && entry.epoch !== epoch);

@@ -4,7 +4,7 @@
  *
  * Figures only: whether others noticed anything is judged by others.ts.
  */
-import type { Entry } from '../log.ts';
+import type { Entry, EntryOf } from '../log.ts';
 
 export interface Span {
   from: number;
@@ -40,6 +40,19 @@ export function effectRows(log: readonly Entry[], calm: Span): [string, string][
     ['p99 elsewhere, all faults', compared(effects.flatMap(({ elsewhere }) => elsewhere))],
   ];
 }
+
+/** Acknowledged messages of rooms with history that are not there at the end, among those that keep all. */
+export function lostOf(log: readonly Entry[]): number {
+  const kept = new Map(
+    log.flatMap((entry) => (entry.event === 'history' && entry.first <= 1 ? [[entry.room, idsOf(entry)]] : [])),
+  );
+  const lost = new Set<string>();
+  for (const entry of log)
+    if (entry.event === 'ack' && kept.get(entry.room)?.has(entry.id) === false) lost.add(entry.id);
+  return lost.size;
+}
+
+const idsOf = ({ items }: EntryOf<'history'>) => new Set(items.map(({ id }) => id));
 
 /** One for each fault that has healed. */
 function readEffects(log: readonly Entry[]): Effect[] {
