@@ -256,9 +256,10 @@ function nodeGauges(
   return { bufferedBytes: buffered, slow, trouble: () => backplane.trouble, limits: { connections, bufferedBytes } };
 }
 
-function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
-  if (trouble !== undefined) return { ready: false, text: trouble };
-  return { ready: true, text: redis === undefined ? `ready, but ${alone}` : 'ready' };
+function readinessOf({ backplane: { trouble, mostlyUp = false }, redis }: Parts): Readiness {
+  if (trouble !== undefined && !mostlyUp) return { ready: false, text: trouble };
+  const but = trouble ?? (redis === undefined ? alone : undefined);
+  return { ready: true, text: but === undefined ? 'ready' : `ready, but ${but}` };
 }
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */

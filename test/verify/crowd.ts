@@ -16,7 +16,7 @@ import { allDialects, type Dialect } from './speech.ts';
 const tickMs = 50;
 const heartbeatMs = 500;
 const roomsPerClient = 5;
-const messagesPerSecond = 70;
+const usualMessagesPerSecond = 70;
 const messagesInARow = 3;
 const wandersPerSecond = 2;
 /** One in this many stays away long enough for a small history to be trimmed. */
@@ -54,6 +54,10 @@ export interface CrowdPlan {
   dialects?: readonly Dialect[];
   /** Connections lost per second, beside those that the faults cost; default: 4. */
   lossesPerSecond?: number;
+  /** Published by all clients together; default: 70. */
+  messagesPerSecond?: number;
+  /** The rooms of the client with this index; default: five of those of cluster.ts. */
+  roomsOf?(index: number): string[];
   /** Makes a client; default: a load client. */
   make?(options: LoadClientOptions): CrowdClient;
 }
@@ -69,15 +73,16 @@ export interface Crowd {
 }
 
 export async function gather(url: string, plan: CrowdPlan, log: Entry[]): Promise<Crowd> {
-  const { count, random, lossesPerSecond = 4, make = (options) => new LoadClient(options) } = plan;
-  const { dialects = allDialects } = plan;
+  const { count, random, lossesPerSecond = 4, messagesPerSecond = usualMessagesPerSecond } = plan;
+  const { dialects = allDialects, make = (options) => new LoadClient(options) } = plan;
   const names = roomPlans.map(({ name }) => name);
+  const roomsOf = plan.roomsOf ?? (() => random.shuffled(names).slice(0, roomsPerClient));
   const clients: CrowdClient[] = [];
   for (let index = 0; index < count; index++) {
     const name = `c${index}`;
     const token = await mintToken({ sub: name, exp: Math.floor(Date.now() / 1000) + tokenSeconds });
     const seed = random.integer(0, 2 ** 31);
-    const rooms = random.shuffled(names).slice(0, roomsPerClient);
+    const rooms = roomsOf(index);
     const dialect = dialects[index % dialects.length] ?? 'native';
     clients.push(make({ name, dialect, url, token, rooms, seed, log }));
   }

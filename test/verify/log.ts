@@ -47,6 +47,17 @@ interface OfRoom extends OfClient {
   room: string;
 }
 
+/** A replica became the master at `from`; at `t` no node was connected to the former one. */
+export interface Takeover {
+  from: number;
+  /** Only these; without it all rooms. */
+  rooms?: readonly string[];
+  /** The replica may have lacked the last writes, also acknowledged ones. Without it, it had all that were acknowledged. */
+  lossy?: true;
+  /** The former master stood still, and carried out what it had received when it went on. */
+  late?: true;
+}
+
 export type Entry =
   | (Line & { event: 'run'; seed: number; minutes: number; rooms: RoomPlan[]; schedule: PlannedFault[] })
   | (Line & { event: 'fault' | 'healed'; kind: string; node: number; room: string })
@@ -58,8 +69,9 @@ export type Entry =
   | (Line & { event: 'wipe'; from: number })
   /** The key with the epoch of this room, or without a name of every room, was deleted. */
   | (Line & { event: 'lapse'; room?: string })
-  /** A replica with all data became the master at `from`; at `t` no node was connected to the former one. */
-  | (Line & { event: 'takeover'; from: number })
+  | (Line & { event: 'takeover' } & Takeover)
+  /** With Redis Cluster: the only rooms in which the fault under way may be noticed. */
+  | (Line & { event: 'concerns'; rooms: readonly string[] })
   | (OfClient & { event: 'open'; dialect: Dialect })
   /** Written before the frame is sent. A retry has the same id; the id is also the key, if there is one. */
   | (OfRoom & { event: 'publish'; id: string })

@@ -56,17 +56,16 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
     report('HISTORY', `${room} ends at ${expected - 1}, its top is ${offset}`, line);
   }
   const held = new Map(items.map((item) => [item.offset, item.id]));
-  const deletedAt = publications.deletedAt(room);
+  const lostUntil = publications.lostUntil(room);
   const isGone = ({ offset: at }: Position, id: string) => at > offset || (at >= first && held.get(at) !== id);
-  for (const { id, room: of, acks, firstAt } of publications.all()) {
-    if (of !== room) continue;
+  for (const { id, acks, firstAt } of publications.of(room)) {
     // The key of a deleted message may still be known.
-    const isKept = (place: Position) => place.epoch === epoch || firstAt > deletedAt;
+    const isKept = (place: Position) => place.epoch === epoch || firstAt > lostUntil;
     for (const ack of acks) {
       const [place] = ack.untold ? places.of(id) : [ack];
       if (place === undefined) {
         // Nobody got it. It is among those that are kept, if none was trimmed.
-        if (first === 1 && firstAt > deletedAt)
+        if (first === 1 && firstAt > lostUntil)
           report('HISTORY', `${id} was acknowledged, and is not there`, ack, line);
       } else if (place.offset === undefined || place.epoch === undefined) {
         report('HISTORY', `the ok for ${id} in ${room} has no position`, ack);

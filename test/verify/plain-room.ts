@@ -36,7 +36,7 @@ export function judgePlainRoom(room: string, streams: readonly Stream[], facts: 
   const segments = streams.flatMap((stream) => cut(stream, names, facts));
   judgeNames(segments, facts);
   judgeSuccessors(room, segments, facts);
-  const acknowledged = [...facts.publications.all()].filter((one) => one.room === room && one.acks.length > 0);
+  const acknowledged = facts.publications.of(room).filter(({ acks }) => acks.length > 0);
   for (const segment of segments) {
     judgeAcknowledged(room, segment, acknowledged, facts);
     judgeFifo(room, segment, facts);
@@ -113,7 +113,8 @@ function judgeNames(segments: Segment[], { publications, report }: Facts): void 
       report('DIVERGE', `${sameWire.id} and ${line.id} are both ${line.wire}`, sameWire, line);
     const sameId = ensure(byId, line.id, () => line);
     const publication = publications.get(line.id);
-    if (sameId.wire === line.wire || (publication && publications.mayBeDouble(publication))) continue;
+    if (sameId.wire === line.wire) continue;
+    if (publication && (publications.mayBeDouble(publication) || publications.mayBeLate(publication))) continue;
     report('DOUBLE', `${line.id} was published as ${sameId.wire} and as ${line.wire}`, sameId, line);
   }
 }

@@ -117,7 +117,12 @@ export function lacks(
   ].filter(Boolean);
 }
 
-export function table(summary: Summary, violations: readonly Violation[]): string {
+/** `more`: rows of a run of its own kind. */
+export function table(
+  summary: Summary,
+  violations: readonly Violation[],
+  more: readonly [string, string][] = [],
+): string {
   const list = (map: Map<string, number>) => [...map].map(([key, count]) => `${key} ${count}`).join(', ') || 'none';
   const kinds = new Map<string, number>();
   for (const { kind } of violations) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
@@ -135,6 +140,7 @@ export function table(summary: Summary, violations: readonly Violation[]): strin
     ['faults', list(summary.faults)],
     ['longest time without an ok', `${summary.longestAckPauseMs.toFixed(0)} ms`],
     ['latency', `p50 ${summary.latencyMs[0]} ms, p99 ${summary.latencyMs[1]} ms, p99.9 ${summary.latencyMs[2]} ms`],
+    ...more,
     ['violations', violations.length === 0 ? '0' : `${violations.length}: ${list(kinds)}`],
   ];
   return rows.map(([name, value]) => `  ${name.padEnd(28)}${value}\n`).join('');
