@@ -143,7 +143,7 @@ export function table(
     ...more,
     ['violations', violations.length === 0 ? '0' : `${violations.length}: ${list(kinds)}`],
   ];
-  return rows.map(([name, value]) => `  ${name.padEnd(28)}${value}\n`).join('');
+  return rows.map(([name, value]) => `  ${name.padEnd(38)} ${value}\n`).join('');
 }
 
 /** The first violations, one of each kind first, with the lines of the log that show them. */
