@@ -73,8 +73,7 @@ export class RedisCluster {
       if (!answers.every((info) => info.includes('cluster_state:ok') && info.includes('slots_ok:16384'))) return false;
       const infos = await Promise.all(this.running.map((server) => this.ask(server, 'INFO', 'replication')));
       const linked = infos.filter((info) => info.includes('master_link_status:up')).length;
-      const maps = await Promise.all(this.running.map((server) => this.#owners(server)));
-      return linked >= replicas && new Set(maps.map((map) => JSON.stringify(map))).size === 1;
+      return linked >= replicas && (await this.#agrees());
     };
     await until(ok, deadlineMs, 'the cluster is ok');
   }
@@ -130,6 +129,8 @@ export class RedisCluster {
   }
 
   async moveSlot(slot: number, to: ClusterServer, meanwhile: () => unknown = () => undefined): Promise<void> {
+    // A slot that moves on before all know its last move can end without an owner.
+    await until(() => this.#agrees(), deadlineMs, 'all know who owns which slot');
     const from = await this.ownerOf(slot);
     if (from === to) return;
     await this.ask(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
@@ -209,14 +210,20 @@ export class RedisCluster {
     }
   }
 
-  async #owners(server: ClusterServer): Promise<[from: number, to: number, port: number][]> {
+  /** All servers that run have the same map. */
+  async #agrees(): Promise<boolean> {
+    const maps = await Promise.all(this.running.map((server) => this.#owners(server)));
+    return new Set(maps.map((map) => JSON.stringify(map))).size === 1;
+  }
+
+  async #owners(server: ClusterServer): Promise<Owner[]> {
     const lines = (await this.ask(server, 'CLUSTER', 'NODES')).split('\n').filter((line) => /\bmaster\b/.test(line));
     const owners = lines.flatMap((line) => {
       const words = line.split(' ');
       const port = Number(/:(\d+)@/.exec(words[1] ?? '')?.[1]);
-      return words.slice(8).flatMap((range): [number, number, number][] => {
+      return words.slice(8).flatMap((range): Owner[] => {
         const [, from, to] = /^(\d+)(?:-(\d+))?$/.exec(range) ?? [];
-        return from === undefined ? [] : [[Number(from), Number(to ?? from), port]];
+        return from === undefined ? [] : [[Number(from), Number(to ?? from), port, Number(words[6])]];
       });
     });
     return owners.sort(([one], [other]) => one - other);
@@ -245,6 +252,9 @@ export class RedisCluster {
     return Object.assign(redis, { id: await this.#asker.ask(redis.port, ['CLUSTER', 'MYID']) });
   }
 }
+
+/** Whose slots these are, since which epoch. */
+type Owner = [from: number, to: number, port: number, epoch: number];
 
 /** A room whose keys lie in one of these slots. */
 export function roomIn(slots: readonly number[], name = 'r'): string {
