@@ -24,21 +24,21 @@ export class Lane implements Sharer {
     return this.#waiting[0]?.bytes;
   }
 
-  /** Calls `send` as soon as there is a place for it. `data`: JSON text. */
-  async publish<Result>(data: string, send: () => Promise<Result>): Promise<Result> {
+  /** A publish is under way as soon as there is a place for it, until `end`. Returns the bytes that it counts. `data`: JSON text. */
+  begin(data: string): number | Promise<number> {
     const bytes = publishBytes(data);
-    if (this.#waiting.length === 0 && this.#shares.hasPlace(this, bytes)) this.#shares.publishBegan(this, bytes);
-    else await this.#turn(bytes);
-    try {
-      return await send();
-    } finally {
-      this.#shares.publishEnded(this, bytes);
-    }
+    if (this.#waiting.length > 0 || !this.#shares.hasPlace(this, bytes)) return this.#turn(bytes);
+    this.#shares.publishBegan(this, bytes);
+    return bytes;
   }
 
-  #turn(bytes: number): Promise<void> {
-    return new Promise((begin) => {
-      this.#waiting.push({ bytes, begin });
+  end(bytes: number): void {
+    this.#shares.publishEnded(this, bytes);
+  }
+
+  #turn(bytes: number): Promise<number> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ bytes, begin: () => resolve(bytes) });
       this.#shares.wait(this);
     });
   }

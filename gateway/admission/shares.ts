@@ -111,18 +111,20 @@ export class Shares {
   }
 
   publishBegan({ publishing: own }: Sharer, bytes: number): void {
-    for (const each of [own, this.#publishing]) {
-      each.count++;
-      each.bytes += bytes;
-    }
+    const all = this.#publishing;
+    own.count++;
+    own.bytes += bytes;
+    all.count++;
+    all.bytes += bytes;
   }
 
   /** `bytes`: as it began. */
   publishEnded({ publishing: own }: Sharer, bytes: number): void {
-    for (const each of [own, this.#publishing]) {
-      each.count--;
-      each.bytes -= bytes;
-    }
+    const all = this.#publishing;
+    own.count--;
+    own.bytes -= bytes;
+    all.count--;
+    all.bytes -= bytes;
   }
 
   /** Nobody has to wait for a place any more. */

@@ -12,7 +12,9 @@ import { Refusal, refusalOf } from './refusal.ts';
 
 /** Has publishes wait for a place, so that those of one way leave some to others (gateway/admission/lane.ts). */
 export interface Lane {
-  publish<Result>(data: string, send: () => Promise<Result>): Promise<Result>;
+  /** Returns what `end` needs. A promise only if there is no place now. */
+  begin(data: string): number | Promise<number>;
+  end(bytes: number): void;
 }
 
 export interface PublishParts {
@@ -61,18 +63,22 @@ export function publish(
  * The same for the operator's own server, which may publish to every room and in anybody's name. Its keys are its own: no
  * user can take one before it does. `source`: by which way it came.
  */
-export function publishFromServer(
+export async function publishFromServer(
   parts: PublishParts,
   message: ServerMessage,
   source: Exclude<PublishSource, 'client'> = 'api',
 ): Promise<ServerPublished> {
   const { access, lanes, stamper } = parts;
-  return lanes[source].publish(message.data, async () => {
+  const place = lanes[source].begin(message.data);
+  const bytes = typeof place === 'number' ? place : await place;
+  try {
     const { history } = access.rule(message.room);
     const publication = stamper.stamp(message, message.from ?? null, history, null);
     const { duplicate, position } = await send(parts, publication, source);
     return { duplicate, position, id: duplicate ? undefined : publication.id };
-  });
+  } finally {
+    lanes[source].end(bytes);
+  }
 }
 
 /** `forbidden`, or `unavailable` without an answer of the operator's backend. */

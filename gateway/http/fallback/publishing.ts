@@ -56,14 +56,16 @@ export class Publishing {
     if (admitted instanceof Refusal) return { problem: problem(asUnauthorized(admitted)) };
     const authorised = await authorise(parts, client, 'publish', room);
     if (stoodStill(parts)) return { problem: problem(stale) };
+    const { post } = parts.lanes;
+    const bytes = await post.begin(request.data);
     try {
-      const { duplicate, position } = await parts.lanes.post.publish(request.data, () =>
-        publish(parts, client, authorised, request),
-      );
+      const { duplicate, position } = await publish(parts, client, authorised, request);
       return { ok: JSON.stringify({ ...position, ...(duplicate ? { duplicate } : {}) }) };
     } catch (error) {
       if (error instanceof Refusal) return { problem: problem(error) };
       throw error;
+    } finally {
+      post.end(bytes);
     }
   }
 }

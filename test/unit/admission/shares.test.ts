@@ -4,6 +4,8 @@ import { Lane } from '../../../gateway/admission/lane.ts';
 import { publishBytes, type Sharer, Shares } from '../../../gateway/admission/shares.ts';
 import type { Backplane } from '../../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
+import { ClientRates } from '../../../gateway/http/fallback/client-rates.ts';
+import { Publishing } from '../../../gateway/http/fallback/publishing.ts';
 import { broadcast } from '../../../gateway/operations/broadcast.ts';
 import { publishFromServer } from '../../../gateway/operations/publish.ts';
 import { onCleanup } from '../../support/cleanup.ts';
@@ -50,33 +52,32 @@ describe('places', () => {
 });
 
 describe('a lane', () => {
-  test('begins its publishes in their order, each when there is a place, and loses none that fails', async () => {
+  test('begins its publishes in their order, each when there is a place', async () => {
     const shares = new Shares({ count: 4, bytes: 1_000_000 });
     const lane = new Lane(shares);
     const order: number[] = [];
     let most = 0;
-    const sent = Array.from({ length: 20 }, (_, number) =>
-      lane.publish('1', async () => {
-        order.push(number);
-        most = Math.max(most, lane.publishing.count);
-        await new Promise((resolve) => setImmediate(resolve));
-        if (number % 3 === 0) throw new Error('refused');
-        return number;
-      }),
-    );
-    const settled = await Promise.allSettled(sent);
-    expect(settled.filter(({ status }) => status === 'rejected')).toHaveLength(7);
-    expect([order, most]).toEqual([Array.from({ length: 20 }, (_, number) => number), 2]);
+    const send = async (number: number) => {
+      const bytes = await lane.begin('1');
+      order.push(number);
+      most = Math.max(most, lane.publishing.count);
+      await new Promise((resolve) => setImmediate(resolve));
+      lane.end(bytes);
+    };
+    const numbers = Array.from({ length: 20 }, (_, number) => number);
+    await Promise.all(numbers.map(send));
+    expect([order, most]).toEqual([numbers, 2]);
     expect(lane.publishing).toEqual({ count: 0, bytes: 0 });
   });
 
   test('keeps nobody waiting when the node ends', async () => {
     const shares = new Shares({ count: 2, bytes: 1_000_000 });
     const lane = new Lane(shares);
-    lane.publish('1', never);
-    const waiting = lane.publish('1', async () => 'sent');
+    expect(lane.begin('1')).toBe(small);
+    const waiting = lane.begin('1');
+    expect(waiting).toBeInstanceOf(Promise);
     shares.close();
-    expect(await waiting).toBe('sent');
+    expect(await waiting).toBe(small);
   });
 });
 
@@ -88,7 +89,7 @@ describe('on a node whose backplane takes nothing, with a hundred places', () =>
       rooms.push(room);
       return never();
     };
-    const rules = [{ match: '*', publish: 'user' }];
+    const rules = [{ match: '*', publish: 'anyone' }];
     const world = await new SocketlessNode({ rules, backplane, places: { count: 100, bytes: 100 * 1_024 } }).start();
     onCleanup(() => world.close());
     const count = (room: string) => rooms.filter((each) => each === room).length;
@@ -126,7 +127,8 @@ describe('on a node whose backplane takes nothing, with a hundred places', () =>
     await until(() => count('ann') + count('bob') >= 75, 5_000, 'both have theirs');
     void publishFromServer(node, { ...message, room: 'api' });
     void publishFromServer(node, { ...message, room: 'input' }, 'input');
-    void node.lanes.post.publish('1', () => node.hub.publish({ room: 'post', prefix: '', suffix: '', at: 0 }));
+    const post = new Publishing(new ClientRates(0, 1));
+    void post.publish(node, { room: 'post', token: undefined, address: '192.0.2.9', text: '{"data":1}' });
     await until(() => ['api', 'input', 'post'].every((room) => count(room) === 1), 5_000, 'each has one');
   });
 
