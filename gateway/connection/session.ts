@@ -9,7 +9,7 @@ import { type CloseCode, closeCode } from '../../shared/codes.ts';
 import { type FrameId, protocolVersion } from '../../shared/protocol.ts';
 import { type Authenticator, KeysUnavailableError } from '../auth/authenticator.ts';
 import { TokenError, type Verified } from '../auth/claims.ts';
-import { anonymous, type Identity } from '../auth/grants.ts';
+import type { Identity } from '../auth/grants.ts';
 import { type Authorised, type AuthoriseParts, authoriseConnect } from '../operations/authorise.ts';
 import type { Client } from '../operations/caller.ts';
 import { Refusal } from '../operations/refusal.ts';
@@ -91,7 +91,7 @@ export class Session {
   #open(token: string | undefined, id: FrameId | undefined): void {
     if (token !== undefined) this.#authenticate(token, id, true);
     else if (this.#parts.config.anonymous) {
-      const asking = this.#admit(anonymous, Number.POSITIVE_INFINITY, id, true);
+      const asking = this.#admit(this.#parts.authenticator.anonymous, Number.POSITIVE_INFINITY, id, true);
       if (asking !== undefined) this.#waitFor(asking);
     }
   }

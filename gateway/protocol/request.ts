@@ -3,7 +3,7 @@
  * only.
  */
 import type { ErrorCode } from '../../shared/codes.ts';
-import type { FrameId, Position } from '../../shared/protocol.ts';
+import type { FrameId } from '../../shared/protocol.ts';
 
 export type Request =
   | AuthRequest
@@ -33,12 +33,19 @@ export interface AuthRequest {
   opens?: boolean;
 }
 
+/** A position of the client. */
+export interface Since {
+  /** Undefined: the current one, whatever it is. */
+  epoch: string | undefined;
+  offset: number;
+}
+
 export interface SubscribeRequest {
   type: 'subscribe';
   id: FrameId;
   room: string;
   /** Resumes after this position. */
-  since: Position | undefined;
+  since: Since | undefined;
   /** True: it becomes no member unless it gets everything since then. */
   onlyRecovered?: boolean;
   /** Gives the right to this room: gateway/operations/subscription-token.ts. */

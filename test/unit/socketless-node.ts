@@ -11,6 +11,7 @@ import type { Authenticator } from '../../gateway/auth/authenticator.ts';
 import type { Callback } from '../../gateway/auth/callback/callback.ts';
 import type { Verified } from '../../gateway/auth/claims.ts';
 import type { Identity } from '../../gateway/auth/grants.ts';
+import { anonymous } from '../../gateway/auth/grants.ts';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
@@ -101,6 +102,7 @@ export class SocketlessNode {
     this.hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence: this.presence, faults });
     this.users = new UserConnections<Connection>(maxConnectionsPerUser);
     const authenticator = {
+      anonymous,
       verify: async (token: string): Promise<Verified> => ({
         identity: JSON.parse(token) as Verified['identity'],
         expiresAt: Date.now() + 3_600_000,

@@ -12,6 +12,7 @@ import { byRule, type Permit } from '../../operations/authorise.ts';
 import { forbidden } from '../../operations/caller.ts';
 import { Refusal, refusalOf } from '../../operations/refusal.ts';
 import type { GapReply, Reply } from '../../protocol/reply.ts';
+import type { Since } from '../../protocol/request.ts';
 import { gapFields, isHole, type Step, samePosition } from '../../rooms/continuation.ts';
 import type { Follower } from '../../rooms/feed.ts';
 import type { Hub, Room } from '../../rooms/hub.ts';
@@ -49,7 +50,7 @@ export interface JoinRequest {
   /** Of the `subscribe` of the client. Undefined: the server subscribes it. */
   id: FrameId | undefined;
   room: string;
-  since: Position | undefined;
+  since: Since | undefined;
   /** See gateway/protocol/request.ts. */
   onlyRecovered?: boolean;
 }
@@ -120,9 +121,10 @@ export class Membership implements Follower {
    * The room is subscribed: answers the request, after a read of history if it resumes, and goes live or catches up.
    */
   begin(joining: Joining): void {
-    const { id, room, since } = joining.request;
+    const { id, room, since: asked } = joining.request;
     const { feed } = this.room;
     const position = feed?.position;
+    const since = asked && { ...asked, epoch: asked.epoch ?? position?.epoch ?? nowhere.epoch };
     if (this.#state === 'left' || this.#refused(joining)) return;
     if (position !== undefined && since !== undefined && !samePosition(since, position)) {
       this.#cursor = since;
@@ -219,8 +221,8 @@ export class Membership implements Follower {
     return true;
   }
 
-  #resume({ id, room, since }: JoinRequest, steps: readonly Step[], recovered: boolean, caughtUp: boolean): void {
-    const position = recovered ? since : this.room.feed?.position;
+  #resume({ id, room }: JoinRequest, steps: readonly Step[], recovered: boolean, caughtUp: boolean): void {
+    const position = recovered ? this.#cursor : this.room.feed?.position;
     this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt: this.permit.expiresAt });
     if (this.#hasLeft()) return;
     if (recovered) {

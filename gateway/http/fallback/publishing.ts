@@ -7,7 +7,7 @@
 import { closeCode } from '../../../shared/codes.ts';
 import { KeysUnavailableError } from '../../auth/authenticator.ts';
 import { TokenError } from '../../auth/claims.ts';
-import { anonymous, type Identity } from '../../auth/grants.ts';
+import type { Identity } from '../../auth/grants.ts';
 import type { ConnectionParts } from '../../connection/parts.ts';
 import { authorise, authoriseConnect } from '../../operations/authorise.ts';
 import { publish } from '../../operations/publish.ts';
@@ -92,7 +92,7 @@ async function identify(
   token: string | undefined,
 ): Promise<Identity | { problem: Problem }> {
   if (token === undefined) {
-    if (config.anonymous) return anonymous;
+    if (config.anonymous) return authenticator.anonymous;
     return { problem: problem({ code: 'unauthorized', message: 'Send a token, as Authorization: Bearer.' }) };
   }
   try {

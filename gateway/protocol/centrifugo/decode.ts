@@ -75,7 +75,8 @@ function readSubscribe(fields: Fields, number: number): Request | Rejected {
   };
   if (recover !== true) return { ...request, since: undefined };
   if (!isOffset(offset) || !isEpoch(epoch)) return bad(number, badPosition);
-  return { ...request, since: { epoch, offset }, onlyRecovered: (flag & rejectUnrecovered) !== 0 };
+  const since = { epoch: epoch === '' ? undefined : epoch, offset };
+  return { ...request, since, onlyRecovered: (flag & rejectUnrecovered) !== 0 };
 }
 
 const rejectUnrecovered = 2;
