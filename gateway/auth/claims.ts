@@ -5,7 +5,7 @@
  * payload is never merged into an object. It knows no keys.
  */
 import QuickLRU from 'quick-lru';
-import { isRoomName } from '../../shared/room.ts';
+import { isRoomName, roomNameRule } from '../../shared/room.ts';
 import { type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
 
 /** Why a token was refused; also a metric label, so the set is closed. */
@@ -26,6 +26,17 @@ export interface Verified {
   identity: Identity & { user: string };
   /** Unix milliseconds. From then on no frame of this connection is obeyed. */
   expiresAt: number;
+  /** Only with subscriptions. */
+  assigned: readonly AssignedRoom[];
+}
+
+/** A room whose member the user is from the connect on. */
+export interface AssignedRoom {
+  room: string;
+  /** JSON text for presence, in place of that of the token. */
+  info: string | undefined;
+  /** JSON text for the client. */
+  data: string | undefined;
 }
 
 /** For one room, and for nothing else. */
@@ -51,13 +62,18 @@ export interface Claims {
   info?: unknown;
   rooms?: unknown;
   channel?: unknown;
+  channels?: unknown;
+  subs?: unknown;
 }
 
-/** `withSubscriptions`: a token with the claim `channel` is for one subscription. The function throws a TokenError. */
+/** `withSubscriptions`: a token with the claim `channel` is for one subscription, and `channels` and `subs` assign rooms. The function throws a TokenError. */
 export function claimsReader(withSubscriptions: boolean): (claims: Claims) => Verified | VerifiedSubscription {
   const grantsOf = rememberGrants();
-  return (claims) =>
-    withSubscriptions && claims.channel !== undefined ? readSubscription(claims) : readConnection(claims, grantsOf);
+  return (claims) => {
+    if (!withSubscriptions) return readConnection(claims, grantsOf);
+    if (claims.channel !== undefined) return readSubscription(claims);
+    return { ...readConnection(claims, grantsOf), assigned: readAssigned(claims) };
+  };
 }
 
 /** The claims seen last are remembered: so many at least, twice as many at most. */
@@ -84,10 +100,38 @@ function readConnection({ sub, exp, info, rooms }: Claims, grantsOf: (claim: unk
   const text = infoOf(info);
   try {
     const identity = { user: sub, grants: grantsOf(rooms) };
-    return { identity: text === undefined ? identity : { ...identity, info: text }, expiresAt };
+    return { identity: text === undefined ? identity : { ...identity, info: text }, expiresAt, assigned: none };
   } catch (error) {
     throw new TokenError('claims', (error as TypeError).message);
   }
+}
+
+const none: readonly AssignedRoom[] = [];
+
+/** `channels` is a list of rooms, `subs` has options for each: `info` and `data`. A room may be in both. */
+function readAssigned({ channels, subs }: Claims): readonly AssignedRoom[] {
+  if (isEmpty(channels) && isEmpty(subs)) return none;
+  if (!isEmpty(channels) && !Array.isArray(channels)) throw new TokenError('claims', 'channels is no list of rooms');
+  if (!isEmpty(subs) && !isObject(subs)) throw new TokenError('claims', 'subs is no object with a field for each room');
+  const rooms = new Map<unknown, AssignedRoom>();
+  for (const room of (channels ?? []) as unknown[]) rooms.set(room, optionsOf('channels', room, {}));
+  for (const [room, options] of Object.entries(subs ?? {})) rooms.set(room, optionsOf('subs', room, options));
+  return [...rooms.values()];
+}
+
+/** Of absent claims, null, and an empty list (PHP's empty map). */
+function isEmpty(claim: unknown): boolean {
+  return claim === undefined || claim === null || (Array.isArray(claim) && claim.length === 0);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function optionsOf(claim: string, room: unknown, options: unknown): AssignedRoom {
+  if (!isRoomName(room)) throw new TokenError('claims', `${claim} names a room that is not ${roomNameRule}`);
+  const { info, data } = isObject(options) ? options : {};
+  return { room, info: infoOf(info), data: data === undefined ? undefined : JSON.stringify(data) };
 }
 
 function readSubscription({ sub = '', exp, info, channel }: Claims): VerifiedSubscription {

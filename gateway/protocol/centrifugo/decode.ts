@@ -4,6 +4,7 @@
  * A command is an object with a number and one request by name. What this gateway does not offer is rejected as `unsupported`,
  * never ignored where ignoring it would give a client something else than it asked for.
  */
+import type { Position } from '../../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
 import type { Rejected, Request } from '../request.ts';
 import { maxLimit } from '../roomcast/decode.ts';
@@ -20,7 +21,7 @@ type Fields = Record<string, unknown>;
 
 /** What can be asked for; the first of them in a command counts. */
 const readers: Record<string, (fields: Fields, number: number, text: string) => Request | Rejected> = {
-  connect: (fields, number) => readToken(fields, number, 'connect'),
+  connect: readConnect,
   subscribe: readSubscribe,
   unsubscribe: ({ channel }, number) =>
     isRoomName(channel)
@@ -60,6 +61,25 @@ function readToken({ token = '' }: Fields, number: number, command: 'connect' | 
   const opens = command === 'connect';
   const id = writeAddress({ command, number });
   return { type: 'auth', id, token: opens && token === '' ? undefined : token, opens };
+}
+
+function readConnect(fields: Fields, number: number): Request | Rejected {
+  const request = readToken(fields, number, 'connect');
+  const { subs } = fields;
+  if (request.type !== 'auth' || subs === undefined || subs === null) return request;
+  const since = isObject(subs) ? readPositions(subs) : undefined;
+  return since === undefined ? bad(number, `subs has a position for each room: ${badPosition}`) : { ...request, since };
+}
+
+/** By room. Those that ask for no recovery, or have no room's name, are left out. Undefined: one is no position. */
+function readPositions(subs: Fields): Map<string, Position> | undefined {
+  const positions = new Map<string, Position>();
+  for (const [room, sub] of Object.entries(subs)) {
+    const { recover, offset = 0, epoch = '' } = isObject(sub) ? sub : { recover: true, offset: '' };
+    if (!isOffset(offset) || !isEpoch(epoch)) return undefined;
+    if (recover === true && isRoomName(room)) positions.set(room, { epoch, offset });
+  }
+  return positions;
 }
 
 function readSubscribe(fields: Fields, number: number): Request | Rejected {
