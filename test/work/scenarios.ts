@@ -12,6 +12,8 @@ interface Scenario {
   /** What the counts are divided by. */
   unit: string;
   counts: (keyof Counts)[];
+  /** The same with native members. */
+  native?: string;
   /** Builds what the work needs. The work returns how many units it was. */
   prepare(stage: Stage): Promise<() => Promise<number>>;
 }
@@ -121,27 +123,23 @@ export const scenarios: Scenario[] = [
 ];
 
 function delivering(who: string, protocol: MemberProtocol): Scenario[] {
-  const counts = ['sends', 'reads', 'all', 'heapBytes'] as const;
+  const scenario = (name: string, prepare: Scenario['prepare']): Scenario => ({
+    name: `${name}${who}`,
+    unit: 'delivery',
+    counts: ['sends', 'reads', 'all', 'heapBytes'],
+    ...(protocol !== 'gateway' && { native: name }),
+    prepare,
+  });
   return [
-    {
-      name: `a hot room: bursts of 32 messages to 30 members${who}`,
-      unit: 'delivery',
-      counts: [...counts],
-      prepare: async (stage) => {
-        await stage.fill('hot', 30, protocol);
-        return () => hearing(stage, Array(burst).fill('hot'), 30);
-      },
-    },
-    {
-      name: `many rooms: bursts of one message to each of 32 rooms of 10 members${who}`,
-      unit: 'delivery',
-      counts: [...counts],
-      prepare: async (stage) => {
-        const rooms = named('many', burst);
-        for (const room of rooms) await stage.fill(room, 10, protocol);
-        return () => hearing(stage, rooms, 10);
-      },
-    },
+    scenario('a hot room: bursts of 32 messages to 30 members', async (stage) => {
+      await stage.fill('hot', 30, protocol);
+      return () => hearing(stage, Array(burst).fill('hot'), 30);
+    }),
+    scenario('many rooms: bursts of one message to each of 32 rooms of 10 members', async (stage) => {
+      const rooms = named('many', burst);
+      for (const room of rooms) await stage.fill(room, 10, protocol);
+      return () => hearing(stage, rooms, 10);
+    }),
   ];
 }
 

@@ -19,6 +19,8 @@ const space = 0x20;
 const zero = 0x30;
 /** Of an offset, and of a time. */
 const maxDigits = 16;
+/** A user's name has at most 200 bytes, each of which JSON may write as six; then the quote. Text that is longer is not searched. */
+const mostFromBytes = fromField.length + 6 * 200 + 1;
 
 /** Places in the frame that was cut last, in bytes. A part that is not there ends where it begins. */
 export class MessageCut {
@@ -52,20 +54,34 @@ export class MessageCut {
     const hasOffset = this.#isAt(offsetField, this.roomEnd + 1);
     this.offsetEnd = hasOffset ? this.#digitsEnd(this.offsetStart) : this.offsetStart;
     // No room name, id or offset contains a quote.
-    const dataAt = frame.indexOf(dataField);
+    const dataAt = this.#first(dataField, this.roomEnd);
     // A string contains no quote without a backslash before it. So no string contains a field, and the last one is the right one:
     // only `key` follows.
-    const atAt = frame.lastIndexOf(atField);
+    const atAt = this.#last(atField, frame.length, dataAt);
     this.atStart = atAt + atField.length;
     this.atEnd = this.#digitsEnd(this.atStart);
     if (this.roomEnd === this.roomStart || dataAt === -1 || atAt < dataAt || this.atEnd === this.atStart) return false;
     // Behind the data of an object with a field `from` stands its brace.
-    const fromAt = frame[atAt - 1] === quote ? frame.lastIndexOf(fromField, atAt) : -1;
+    const fromAt = frame[atAt - 1] === quote ? this.#last(fromField, atAt, Math.max(dataAt, atAt - mostFromBytes)) : -1;
     this.dataStart = dataAt + dataField.length;
     this.dataEnd = fromAt > dataAt ? fromAt : atAt;
     this.userStart = fromAt > dataAt ? fromAt + fromField.length - 1 : atAt;
     this.userEnd = atAt;
     return true;
+  }
+
+  // What is looked for is near: Buffer.indexOf would make an object.
+
+  /** -1: not there. */
+  #first(text: Uint8Array, from: number): number {
+    for (let at = from; at + text.length <= this.frame.length; at++) if (this.#isAt(text, at)) return at;
+    return -1;
+  }
+
+  /** -1: not there, from `least` on. */
+  #last(text: Uint8Array, end: number, least: number): number {
+    for (let at = end - text.length; at >= least; at--) if (this.#isAt(text, at)) return at;
+    return -1;
   }
 
   #isAt(text: Uint8Array, at: number): boolean {

@@ -18,8 +18,8 @@ const spread = { connections: 10_000, rooms: 1000 };
 const small = { connections: 1000, rooms: 100 };
 
 const memberLoads: Load[] = [
-  { key: 'hot', title: 'one room of 1,000, 50 messages/s', shape: hot, messagesPerSecond: 50 },
-  { key: 'spread', title: '1,000 rooms of 10, 5,000 messages/s', shape: spread, messagesPerSecond: 5000 },
+  { key: 'hot', title: 'one room of 1,000, 20 messages/s', shape: hot, messagesPerSecond: 20 },
+  { key: 'spread', title: '1,000 rooms of 10, 2,000 messages/s', shape: spread, messagesPerSecond: 2000 },
 ];
 
 /** 20,000 deliveries/s, which both servers hold on one processor. */

@@ -214,6 +214,13 @@ test('pushes that were made before stay as they are, also beyond a page, and a m
   }
 });
 
+test('line breaks in long data become blanks too', () => {
+  const { frame } = stamped(`[\n${'1,\r\n'.repeat(1_000)}1]`, 'u', undefined, 1);
+  expect(String(publicationPush(frame))).not.toMatch(/[\r\n]/);
+  expect(String(publicationPush(frame))).toBe(writeJson(publicationPushValue(frame)));
+  expect(Buffer.from(protobufPush(frame))).toEqual(Buffer.from(writeReplies([publicationPushValue(frame)])));
+});
+
 test('lines are cut one by one, as they are asked for', () => {
   const message = Uint8Array.from(Buffer.from(`{"id":1}\n{}${'\n'.repeat(100_000)}`)).buffer;
   const parts = centrifugo.split?.(message)[Symbol.iterator]() as Iterator<ArrayBuffer>;
