@@ -2,7 +2,7 @@
  * Starts Centrifugo for a measurement, with a configuration of its own, and says so like the other servers. It ends with it.
  *
  * Everything that it is not told is as by default. CENTRIFUGO is its program, ENGINE `redis` or `memory`, SECRET that of the
- * tokens. Channels of the namespace `h` keep HISTORY_SIZE messages.
+ * tokens. Channels of the namespace `kept` keep HISTORY_SIZE messages.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,7 +31,7 @@ const configuration = {
   usage_stats: { disabled: true },
   log: { level: 'error' },
   client: { token: { hmac_secret_key: secret } },
-  channel: { without_namespace: rights, namespaces: [{ name: 'h', ...rights, ...history }] },
+  channel: { without_namespace: rights, namespaces: [{ name: 'kept', ...rights, ...history }] },
   engine: engine === 'redis' ? { type: 'redis', redis: { address: redis } } : { type: 'memory' },
 };
 const folder = mkdtempSync(join(tmpdir(), 'roomcast-centrifugo-'));
@@ -43,7 +43,11 @@ endWithThisProcess(child);
 const exited = once(child, 'exit').finally(() => rmSync(folder, { recursive: true, force: true }));
 process.once('SIGTERM', () => child.kill('SIGTERM'));
 const listens = async () => (await fetch(`http://127.0.0.1:${port}/health`)).ok;
-await Promise.race([until(listens, startDeadlineMs, 'Centrifugo listens'), exited]);
+const early = exited.then(([code]) => {
+  throw new Error(`Centrifugo ended before it listened, with ${code}`);
+});
+await Promise.race([until(listens, startDeadlineMs, 'Centrifugo listens'), early]);
+early.catch(() => undefined);
 process.stdout.write(`${JSON.stringify({ msg: 'listening', port, pid: child.pid })}\n`);
 const [code] = await exited;
 process.exitCode = code ?? 0;

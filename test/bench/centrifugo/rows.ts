@@ -23,8 +23,8 @@ const memberLoads: Load[] = [
 ];
 
 /** 20,000 deliveries/s, which both servers hold on one processor. */
-const peerLoads: Load[] = ['r', 'h:'].flatMap((roomPrefix) => {
-  const more = roomPrefix === 'h:' ? ' with history' : '';
+const peerLoads: Load[] = ['r', 'kept:'].flatMap((roomPrefix) => {
+  const more = roomPrefix === 'kept:' ? ' with history' : '';
   return [
     {
       key: `hot${more}`,

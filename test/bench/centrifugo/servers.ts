@@ -13,10 +13,10 @@ export const formats = {
 export type Format = keyof typeof formats;
 export type Engine = 'redis' | 'memory';
 
-/** Rooms `h:…` keep this many messages. */
+/** Rooms `kept:…` keep this many messages. */
 const historySize = 100;
 const roomsFile = join(folder, 'history-rooms.json');
-writeFileSync(roomsFile, JSON.stringify({ rooms: [{ match: 'h:*', history: { size: historySize } }] }));
+writeFileSync(roomsFile, JSON.stringify({ rooms: [{ match: 'kept:*', history: { size: historySize } }] }));
 
 /** Its members speak this form; the publisher is a native one, as in the rows they are compared with. */
 export function memberOf(format: Format): Contestant {
