@@ -41,7 +41,6 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   readonly inbox: Inbox;
   readonly #outbox: Outbox;
   readonly #liveness = new Liveness(performance.now());
-  publishesUnderWay = 0;
   /** It obeys no more requests and is in no room. Its socket may still hold bytes that the peer has not read. */
   #closing = false;
   /** Set if the gateway closed it. */
@@ -202,7 +201,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     return !this.#closing && this.#liveness.missesPong(now, timeoutMs);
   }
 
-  /** Closes it if a deadline has passed: token, `auth`, silence, or reading the close frame. `time` is Unix ms. */
+  /** Closes it if a deadline has passed: token, `auth` or the answer to it, silence, reading the close frame. `time`: Unix ms. */
   checkDeadlines(now: number, time: number): void {
     const { config, events } = this.#parts;
     if (this.#closing) {
@@ -211,7 +210,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     }
     if (this.#closeIfExpired(time)) return;
     if (this.identity === undefined && now - this.#liveness.openedAt >= config.authTimeoutMs) {
-      this.close(closeCode.authTimeout);
+      this.close(this.authenticating ? closeCode.internalError : closeCode.authTimeout);
     } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
       events.heartbeatTimedOut();
       this.close(closeCode.heartbeatTimeout);

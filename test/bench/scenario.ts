@@ -80,6 +80,8 @@ export interface Shape
   roomPrefix?: string;
   /** Otherwise all members are on the last node. */
   onAllNodes?: boolean;
+  /** Of all tokens. */
+  claims?: { exp?: number };
   /** A WebSocket waits for answers, with at most 16 publishes unanswered. By the HTTP API it is so anyway. */
   answered?: boolean;
 }
@@ -115,7 +117,7 @@ export class Bench {
 
   /** Connects an audience, hands it to `use`, and ends it. Publishes to the first node. */
   async withAudience<Result>(
-    { onAllNodes = false, answered = false, roomPrefix = 'r', ...shape }: Shape,
+    { onAllNodes = false, answered = false, roomPrefix = 'r', claims = {}, ...shape }: Shape,
     use: (client: LoadClient) => Promise<Result>,
     publishes = true,
   ): Promise<Result> {
@@ -127,13 +129,13 @@ export class Bench {
     const script = byApi ? './api-publisher.js' : './window-publisher.js';
     const client = new LoadClient({
       audience: {
-        place: placeOf(dialect, roomPrefix),
+        place: placeOf(dialect, roomPrefix, claims),
         ports: onAllNodes ? ports : ports.slice(-1),
         roomsPerConnection: 1,
         ...shape,
       },
       ...(publishes && { publisherPort: (byApi ? first?.adminPort : first?.port) ?? 0 }),
-      publisherPlace: placeOf(publisherDialect, roomPrefix),
+      publisherPlace: placeOf(publisherDialect, roomPrefix, claims),
       publishers: this.#contestant.apiConnections ?? 1,
       ...((byApi || answered) && { publisherScript: new URL(script, import.meta.url) }),
       payloadBytes,
@@ -218,8 +220,8 @@ export class Bench {
   }
 }
 
-function placeOf(dialect: DialectName, roomPrefix: string): Place {
-  const credentials = { secret: benchSecret, claims: {} };
+function placeOf(dialect: DialectName, roomPrefix: string, claims: { exp?: number } = {}): Place {
+  const credentials = { secret: benchSecret, claims };
   const { path } = dialects[dialect];
   return { dialect, path, host: '127.0.0.1', secure: false, userPrefix: '', roomPrefix, credentials };
 }

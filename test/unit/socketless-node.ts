@@ -5,11 +5,13 @@
  * Owns the end of the node's timers. A token is its identity as JSON, so a test can be any user.
  */
 
-import { Shares } from '../../gateway/admission/shares.ts';
+import { Lane } from '../../gateway/admission/lane.ts';
+import { type Publishing, Shares } from '../../gateway/admission/shares.ts';
 import type { Authenticator } from '../../gateway/auth/authenticator.ts';
 import type { Callback } from '../../gateway/auth/callback/callback.ts';
 import type { Verified } from '../../gateway/auth/claims.ts';
 import type { Identity } from '../../gateway/auth/grants.ts';
+import { anonymous } from '../../gateway/auth/grants.ts';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
@@ -40,6 +42,8 @@ export interface SocketlessParts {
   backplane?: Backplane;
   callback?: Callback;
   log?: Logger;
+  /** For publishes. */
+  places?: Publishing;
 }
 
 export function tokenOf(identity: Identity): string {
@@ -71,6 +75,7 @@ export class SocketlessNode {
     backplane = new MemoryBackplane(60_000),
     callback,
     log = createLog('silent'),
+    places = { count: 10_000, bytes: 67_108_864 },
   }: SocketlessParts) {
     const config = read({ ANONYMOUS: 'true', ...settings });
     const checked = readRules({ rooms: rules });
@@ -97,14 +102,17 @@ export class SocketlessNode {
     this.hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence: this.presence, faults });
     this.users = new UserConnections<Connection>(maxConnectionsPerUser);
     const authenticator = {
+      anonymous,
       verify: async (token: string): Promise<Verified> => ({
         identity: JSON.parse(token) as Verified['identity'],
         expiresAt: Date.now() + 3_600_000,
+        assigned: [],
       }),
     } as unknown as Authenticator;
+    const shares = new Shares(places);
     this.node = {
       ...{ config, instance: 'n-1', access, authenticator, backpressure, fanout, freeze, events, faults, log },
-      shares: new Shares(10_000),
+      ...{ shares, lanes: { api: new Lane(shares), input: new Lane(shares), post: new Lane(shares) } },
       ...{
         callback,
         renewals: this.renewals,

@@ -12,6 +12,7 @@ import { byRule, type Permit } from '../../operations/authorise.ts';
 import { forbidden } from '../../operations/caller.ts';
 import { Refusal, refusalOf } from '../../operations/refusal.ts';
 import type { GapReply, Reply } from '../../protocol/reply.ts';
+import type { Since } from '../../protocol/request.ts';
 import { gapFields, isHole, type Step, samePosition } from '../../rooms/continuation.ts';
 import type { Follower } from '../../rooms/feed.ts';
 import type { Hub, Room } from '../../rooms/hub.ts';
@@ -49,7 +50,7 @@ export interface JoinRequest {
   /** Of the `subscribe` of the client. Undefined: the server subscribes it. */
   id: FrameId | undefined;
   room: string;
-  since: Position | undefined;
+  since: Since | undefined;
   /** See gateway/protocol/request.ts. */
   onlyRecovered?: boolean;
 }
@@ -60,6 +61,11 @@ export interface Joining {
   joined(): void;
   /** The membership has ended. */
   failed(refusal: Refusal): void;
+  /**
+   * Set: the client is told later, and not by this membership. It stays in the joining until `start`. Called with `recovered`
+   * of an `ok`, and if that is true with the position that the client has.
+   */
+  readonly held?: ((recovered: boolean | undefined, from: Position | undefined) => void) | undefined;
 }
 
 const nobodyWaits: () => void = () => undefined;
@@ -120,9 +126,10 @@ export class Membership implements Follower {
    * The room is subscribed: answers the request, after a read of history if it resumes, and goes live or catches up.
    */
   begin(joining: Joining): void {
-    const { id, room, since } = joining.request;
+    const { id, room, since: asked } = joining.request;
     const { feed } = this.room;
     const position = feed?.position;
+    const since = asked && { ...asked, epoch: asked.epoch ?? position?.epoch ?? nowhere.epoch };
     if (this.#state === 'left' || this.#refused(joining)) return;
     if (position !== undefined && since !== undefined && !samePosition(since, position)) {
       this.#cursor = since;
@@ -133,11 +140,27 @@ export class Membership implements Follower {
     if (since !== undefined && position === undefined && this.#failsUnrecovered(joining)) return;
     if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
+    if (joining.held !== undefined) {
+      joining.held(recovered, recovered === true ? position : undefined);
+      return;
+    }
     const { expiresAt } = this.permit;
     if (id === undefined) this.#subscriber.reply({ type: 'subscribed', room, ...position });
     else this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt });
     this.#startAt(position);
     joining.joined();
+  }
+
+  /**
+   * Begins what was held, in the turn in which its client is told: behind the position `from` that the client has, or at that of
+   * the room.
+   */
+  start(from: Position | undefined): void {
+    if (from === undefined) this.#startAt(this.room.feed?.position);
+    else if (!this.#hasLeft()) {
+      this.#catchUpFrom(from);
+      if (this.#subscriber.live) this.drained();
+    }
   }
 
   /** An exception closes its connection and stays here: the feed has other followers to serve. */
@@ -158,8 +181,10 @@ export class Membership implements Follower {
       const recovered = !steps.some(isHole);
       this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
       if (!recovered && this.#failsUnrecovered(resumption)) return;
-      this.#resume(resumption.request, steps, recovered, caughtUp);
-      resumption.joined();
+      if (resumption.held === undefined) {
+        this.#resume(resumption.request, steps, recovered, caughtUp);
+        resumption.joined();
+      } else resumption.held(recovered, recovered ? this.#cursor : undefined);
     }
   }
 
@@ -219,15 +244,20 @@ export class Membership implements Follower {
     return true;
   }
 
-  #resume({ id, room, since }: JoinRequest, steps: readonly Step[], recovered: boolean, caughtUp: boolean): void {
-    const position = recovered ? since : this.room.feed?.position;
+  #resume({ id, room }: JoinRequest, steps: readonly Step[], recovered: boolean, caughtUp: boolean): void {
+    const position = recovered ? this.#cursor : this.room.feed?.position;
     this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt: this.permit.expiresAt });
     if (this.#hasLeft()) return;
     if (recovered) {
-      this.#state = 'catching-up';
-      this.#changesSeen = this.#parts.presence.changesSeen(room);
+      this.#catchUpFrom(this.#cursor);
       this.#follow(steps, caughtUp);
     } else this.#startAt(position);
+  }
+
+  #catchUpFrom(position: Position): void {
+    this.#state = 'catching-up';
+    this.#cursor = position;
+    this.#changesSeen = this.#parts.presence.changesSeen(this.room.name);
   }
 
   #follow(steps: readonly Step[], caughtUp: boolean): void {
