@@ -40,6 +40,8 @@ export const closeCode = {
   overloaded: 4005,
   internalError: 4006,
   rateLimited: 4007,
+  /** Only of dialects whose clients cannot be told of a `gap` in a room that their token assigns. */
+  insufficientState: 4008,
   unauthorized: 4501,
   authTimeout: 4502,
   disconnected: 4503,
@@ -60,6 +62,7 @@ export const closeReason: Record<CloseCode, string> = {
   4005: 'overloaded: reconnect with backoff',
   4006: 'internal error: reconnect with backoff',
   4007: 'rate limited: wait at least 30 s before reconnecting',
+  4008: 'insufficient state: reconnect and resume',
   4501: 'unauthorized: come back with a valid token',
   4502: 'no token in time: send auth first',
   4503: 'disconnected by an administrator',

@@ -5,7 +5,7 @@
  * payload is never merged into an object. It knows no keys.
  */
 import QuickLRU from 'quick-lru';
-import { isRoomName } from '../../shared/room.ts';
+import { isRoomName, roomNameRule } from '../../shared/room.ts';
 import { allGrants, type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
 
 /** Why a token was refused; also a metric label, so the set is closed. */
@@ -27,6 +27,17 @@ export interface Verified {
   identity: Identity;
   /** Unix milliseconds; Infinity only with `insecure`. From then on no frame of this connection is obeyed. */
   expiresAt: number;
+  /** Only with subscriptions. */
+  assigned: readonly AssignedRoom[];
+}
+
+/** A room whose member the user is from the connect on. */
+export interface AssignedRoom {
+  room: string;
+  /** JSON text for presence, in place of that of the token. */
+  info: string | undefined;
+  /** JSON text for the client. */
+  data: string | undefined;
 }
 
 /** For one room, and for nothing else. */
@@ -52,10 +63,12 @@ export interface Claims {
   info?: unknown;
   rooms?: unknown;
   channel?: unknown;
+  channels?: unknown;
+  subs?: unknown;
 }
 
 export interface ClaimSettings {
-  /** There are tokens for one subscription: those with the claim `channel`. */
+  /** There are tokens for one subscription: those with the claim `channel`; and `channels` and `subs` assign rooms. */
   centrifugo: boolean;
   /** A token may be without `sub`, which is anonymous, and without `exp`; and every one has all rights. */
   insecure: boolean;
@@ -69,7 +82,8 @@ export function claimsReader({
   const grantsOf = rememberGrants();
   return (claims) => {
     if (centrifugo && claims.channel !== undefined) return readSubscription(claims);
-    return insecure ? readInsecurely(claims) : readConnection(claims, grantsOf);
+    const connection = insecure ? readInsecurely(claims) : readConnection(claims, grantsOf);
+    return { ...connection, assigned: centrifugo ? readAssigned(claims) : none };
   };
 }
 
@@ -98,13 +112,43 @@ function checkedGrants(claim: unknown): Grants {
   }
 }
 
-function readConnection({ sub, exp, info, rooms }: Claims, grantsOf: (claim: unknown) => Grants): Verified {
+const none: readonly AssignedRoom[] = [];
+
+/** `channels` is a list of rooms, `subs` has options for each: `info` and `data`. A room may be in both. */
+function readAssigned({ channels, subs }: Claims): readonly AssignedRoom[] {
+  if (isEmpty(channels) && isEmpty(subs)) return none;
+  if (!isEmpty(channels) && !Array.isArray(channels)) throw new TokenError('claims', 'channels is no list of rooms');
+  if (!isEmpty(subs) && !isObject(subs)) throw new TokenError('claims', 'subs is no object with a field for each room');
+  const rooms = new Map<unknown, AssignedRoom>();
+  for (const room of (channels ?? []) as unknown[]) rooms.set(room, optionsOf('channels', room, {}));
+  for (const [room, options] of Object.entries(subs ?? {})) rooms.set(room, optionsOf('subs', room, options));
+  return [...rooms.values()];
+}
+
+/** Of absent claims, null, and an empty list (PHP's empty map). */
+function isEmpty(claim: unknown): boolean {
+  return claim === undefined || claim === null || (Array.isArray(claim) && claim.length === 0);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function optionsOf(claim: string, room: unknown, options: unknown): AssignedRoom {
+  if (!isRoomName(room)) throw new TokenError('claims', `${claim} names a room that is not ${roomNameRule}`);
+  const { info, data } = isObject(options) ? options : {};
+  return { room, info: infoOf(info), data: data === undefined ? undefined : JSON.stringify(data) };
+}
+
+type Connection = Omit<Verified, 'assigned'>;
+
+function readConnection({ sub, exp, info, rooms }: Claims, grantsOf: (claim: unknown) => Grants): Connection {
   if (!isUserName(sub)) throw badUser();
   if (exp === undefined) throw new TokenError('claims', 'exp is missing');
   return { identity: withInfo({ user: sub, grants: grantsOf(rooms) }, info), expiresAt: endOf(exp) };
 }
 
-function readInsecurely({ sub, exp, info }: Claims): Verified {
+function readInsecurely({ sub, exp, info }: Claims): Connection {
   return { identity: withInfo({ user: userOf(sub), grants: allGrants }, info), expiresAt: endOf(exp) };
 }
 

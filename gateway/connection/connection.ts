@@ -201,7 +201,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     return !this.#closing && this.#liveness.missesPong(now, timeoutMs);
   }
 
-  /** Closes it if a deadline has passed: token, `auth`, silence, or reading the close frame. `time` is Unix ms. */
+  /** Closes it if a deadline has passed: token, `auth` or the answer to it, silence, reading the close frame. `time`: Unix ms. */
   checkDeadlines(now: number, time: number): void {
     const { config, events } = this.#parts;
     if (this.#closing) {
@@ -210,7 +210,7 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
     }
     if (this.#closeIfExpired(time)) return;
     if (this.identity === undefined && now - this.#liveness.openedAt >= config.authTimeoutMs) {
-      this.close(closeCode.authTimeout);
+      this.close(this.authenticating ? closeCode.internalError : closeCode.authTimeout);
     } else if (this.#liveness.isSilent(now, config.clientTimeoutMs)) {
       events.heartbeatTimedOut();
       this.close(closeCode.heartbeatTimeout);

@@ -182,9 +182,13 @@ export class WaitingFrames {
   }
 }
 
+/** Of a room with its position: the names, and what a map needs. */
+const positionBytes = 400;
+
 function sizeOf(request: Request | Rejected): number {
   if ('data' in request) return request.data.length;
-  return 'token' in request ? (request.token?.length ?? 0) : 0;
+  const positions = request.type === 'auth' ? (request.since?.size ?? 0) : 0;
+  return ('token' in request ? (request.token?.length ?? 0) : 0) + positions * positionBytes;
 }
 
 /** Connections by user, oldest first. */

@@ -29,12 +29,17 @@ export interface Permit {
   readonly info: string | undefined;
   /** Unix ms. Set: a subscription token gave it, and the right ends with that. Infinity: the token has no end. */
   readonly expiresAt?: number;
+  /** The token of the connection makes it a member, and not a request. */
+  readonly assigned?: true;
 }
 
 export type Authorised = Permit | Refusal;
 
 /** The right comes from a rule or from the token. */
 export const byRule: Permit = { asked: false, until: Number.POSITIVE_INFINITY, info: undefined };
+
+/** The token of the connection says so, as that of a subscription may: whatever rules say, and until another one comes. */
+export const byAssignment: Permit = { ...byRule, expiresAt: Number.POSITIVE_INFINITY, assigned: true };
 
 /**
  * A promise only if the backend has to be asked; it never rejects. Refusals: `forbidden`, or `unavailable` if the backend gave

@@ -27,8 +27,8 @@ export interface Dialect {
   /** True: connections that speak it are brief, and a client has one after the other. */
   readonly brief?: boolean;
   /**
-   * Its clients open with a request: they get no welcome before it, and no other request is taken. A request that has no id
-   * for an error ends the connection.
+   * Its clients open with a request: they get no welcome before it, and no other request is taken. The welcome is the answer,
+   * and tells the rooms that the token assigns. A request that has no id for an error ends the connection.
    */
   readonly opensByRequest?: true;
   /**

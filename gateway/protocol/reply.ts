@@ -22,7 +22,7 @@ import type { Present } from '../backplane/presence.ts';
 type Fields<Frame> = { [Key in keyof Frame]: undefined extends Frame[Key] ? Frame[Key] | undefined : Frame[Key] };
 
 export type Reply =
-  | Fields<WelcomeFrame>
+  | WelcomeReply
   | Fields<Pick<OkFrame, 'type' | 'id' | 'room' | 'epoch' | 'offset' | 'recovered' | 'duplicate' | 'expiresAt'>>
   | HistoryReply
   | PresenceReply
@@ -35,6 +35,16 @@ export type Reply =
   | Fields<SubscribedFrame>
   | UnsubscribedReply
   | Fields<PongFrame>;
+
+/** `rooms`: those that the token assigns. Only dialects that open by a request tell them. */
+export type WelcomeReply = Fields<WelcomeFrame> & { rooms?: readonly AssignedReply[] | undefined };
+
+/** As the `ok` to a `subscribe`. */
+export interface AssignedReply extends Pick<Fields<OkFrame>, 'epoch' | 'offset' | 'recovered'> {
+  room: string;
+  /** JSON text for the client, from the token. */
+  data: string | undefined;
+}
 
 /** The first token has expired. Only for dialects that open by a request; others learn it from the close code. */
 export interface ExpiredReply {

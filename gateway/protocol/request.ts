@@ -31,6 +31,8 @@ export interface AuthRequest {
   token: string | undefined;
   /** True: it can only be the first request; false: it cannot. Absent: it can be either. */
   opens?: boolean;
+  /** The last positions of its client in rooms that the token may assign. Only with `opens`. */
+  since?: ReadonlyMap<string, Since>;
 }
 
 /** A position of the client. */

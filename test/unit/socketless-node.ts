@@ -106,6 +106,7 @@ export class SocketlessNode {
       verify: async (token: string): Promise<Verified> => ({
         identity: JSON.parse(token) as Verified['identity'],
         expiresAt: Date.now() + 3_600_000,
+        assigned: [],
       }),
     } as unknown as Authenticator;
     const shares = new Shares(places);

@@ -61,6 +61,11 @@ export interface Joining {
   joined(): void;
   /** The membership has ended. */
   failed(refusal: Refusal): void;
+  /**
+   * Set: the client is told later, and not by this membership. It stays in the joining until `start`. Called with `recovered`
+   * of an `ok`, and if that is true with the position that the client has.
+   */
+  readonly held?: ((recovered: boolean | undefined, from: Position | undefined) => void) | undefined;
 }
 
 const nobodyWaits: () => void = () => undefined;
@@ -135,11 +140,27 @@ export class Membership implements Follower {
     if (since !== undefined && position === undefined && this.#failsUnrecovered(joining)) return;
     if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
+    if (joining.held !== undefined) {
+      joining.held(recovered, recovered === true ? position : undefined);
+      return;
+    }
     const { expiresAt } = this.permit;
     if (id === undefined) this.#subscriber.reply({ type: 'subscribed', room, ...position });
     else this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt });
     this.#startAt(position);
     joining.joined();
+  }
+
+  /**
+   * Begins what was held, in the turn in which its client is told: behind the position `from` that the client has, or at that of
+   * the room.
+   */
+  start(from: Position | undefined): void {
+    if (from === undefined) this.#startAt(this.room.feed?.position);
+    else if (!this.#hasLeft()) {
+      this.#catchUpFrom(from);
+      if (this.#subscriber.live) this.drained();
+    }
   }
 
   /** An exception closes its connection and stays here: the feed has other followers to serve. */
@@ -160,8 +181,10 @@ export class Membership implements Follower {
       const recovered = !steps.some(isHole);
       this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
       if (!recovered && this.#failsUnrecovered(resumption)) return;
-      this.#resume(resumption.request, steps, recovered, caughtUp);
-      resumption.joined();
+      if (resumption.held === undefined) {
+        this.#resume(resumption.request, steps, recovered, caughtUp);
+        resumption.joined();
+      } else resumption.held(recovered, recovered ? this.#cursor : undefined);
     }
   }
 
@@ -226,10 +249,15 @@ export class Membership implements Follower {
     this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt: this.permit.expiresAt });
     if (this.#hasLeft()) return;
     if (recovered) {
-      this.#state = 'catching-up';
-      this.#changesSeen = this.#parts.presence.changesSeen(room);
+      this.#catchUpFrom(this.#cursor);
       this.#follow(steps, caughtUp);
     } else this.#startAt(position);
+  }
+
+  #catchUpFrom(position: Position): void {
+    this.#state = 'catching-up';
+    this.#cursor = position;
+    this.#changesSeen = this.#parts.presence.changesSeen(this.room.name);
   }
 
   #follow(steps: readonly Step[], caughtUp: boolean): void {

@@ -75,6 +75,7 @@ const closes = {
   4005: 'overloaded',
   4006: 'internal error',
   4007: 'over the rate',
+  4008: 'missed messages of a room of its token',
   4501: 'not authorised',
   4502: 'no token in time',
   4503: 'by an administrator',

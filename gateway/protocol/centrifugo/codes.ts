@@ -52,6 +52,7 @@ export const closes: Readonly<Record<CloseCode, readonly [code: number, reason: 
   4005: [3004, 'internal server error'],
   4006: [3004, 'internal server error'],
   4007: [3013, 'too many requests'],
+  4008: [3010, 'insufficient state'],
   4501: [3500, 'invalid token'],
   4502: [3502, 'stale'],
   4503: [3503, 'force disconnect'],

@@ -5,7 +5,7 @@
  * never ignored where ignoring it would give a client something else than it asked for.
  */
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
-import type { Rejected, Request } from '../request.ts';
+import type { Rejected, Request, Since } from '../request.ts';
 import { maxLimit } from '../roomcast/decode.ts';
 import { scanObject } from '../roomcast/object-text.ts';
 import { type Command, writeAddress } from './return-address.ts';
@@ -20,7 +20,7 @@ type Fields = Record<string, unknown>;
 
 /** What can be asked for; the first of them in a command counts. */
 const readers: Record<string, (fields: Fields, number: number, text: string) => Request | Rejected> = {
-  connect: (fields, number) => readToken(fields, number, 'connect'),
+  connect: readConnect,
   subscribe: readSubscribe,
   unsubscribe: ({ channel }, number) =>
     isRoomName(channel)
@@ -62,6 +62,25 @@ function readToken({ token = '' }: Fields, number: number, command: 'connect' | 
   return { type: 'auth', id, token: opens && token === '' ? undefined : token, opens };
 }
 
+function readConnect(fields: Fields, number: number): Request | Rejected {
+  const request = readToken(fields, number, 'connect');
+  const { subs } = fields;
+  if (request.type !== 'auth' || subs === undefined || subs === null) return request;
+  const since = isObject(subs) ? readPositions(subs) : undefined;
+  return since === undefined ? bad(number, `subs has a position for each room: ${badPosition}`) : { ...request, since };
+}
+
+/** By room. Those that ask for no recovery, or have no room's name, are left out. Undefined: one is no position. */
+function readPositions(subs: Fields): Map<string, Since> | undefined {
+  const positions = new Map<string, Since>();
+  for (const [room, sub] of Object.entries(subs)) {
+    const { recover, offset = 0, epoch = '' } = isObject(sub) ? sub : { recover: true, offset: '' };
+    if (!isOffset(offset) || !isEpoch(epoch)) return undefined;
+    if (recover === true && isRoomName(room)) positions.set(room, sinceOf(offset, epoch));
+  }
+  return positions;
+}
+
 function readSubscribe(fields: Fields, number: number): Request | Rejected {
   const { channel, recover, offset = 0, epoch = '', type = 0, token = '', tf, flag = 0 } = fields;
   if (!isRoomName(channel)) return badChannel(number);
@@ -75,8 +94,11 @@ function readSubscribe(fields: Fields, number: number): Request | Rejected {
   };
   if (recover !== true) return { ...request, since: undefined };
   if (!isOffset(offset) || !isEpoch(epoch)) return bad(number, badPosition);
-  const since = { epoch: epoch === '' ? undefined : epoch, offset };
-  return { ...request, since, onlyRecovered: (flag & rejectUnrecovered) !== 0 };
+  return { ...request, since: sinceOf(offset, epoch), onlyRecovered: (flag & rejectUnrecovered) !== 0 };
+}
+
+function sinceOf(offset: number, epoch: string): Since {
+  return { epoch: epoch === '' ? undefined : epoch, offset };
 }
 
 const rejectUnrecovered = 2;

@@ -3,7 +3,7 @@
  * functions, but for the clock, which a time to live needs. Zero values are left out, as the original server does.
  */
 import type { JoinLeaveFrame, Position } from '../../../shared/protocol.ts';
-import type { HistoryReply, PresenceReply, Reply } from '../reply.ts';
+import type { AssignedReply, HistoryReply, PresenceReply, Reply } from '../reply.ts';
 import { errors, finerErrors, unsubscribes } from './codes.ts';
 import { oneLine, publicationOf } from './publication.ts';
 import { type Command, type ReturnAddress, readAddress } from './return-address.ts';
@@ -57,6 +57,7 @@ function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): Fi
       return result(number, 'connect', {
         ...{ client: reply.connection, version: server },
         ...expiry(reply.expiresAt),
+        subs: reply.rooms && assigned(reply.rooms),
         ...{ ping: Math.ceil(reply.pingIntervalMs / 1000), pong: true },
       });
     case 'ok':
@@ -76,6 +77,15 @@ function answer(reply: Answer, { command, number, ...asked }: ReturnAddress): Fi
       return failed(number, { ...error, message: `${error.message}: ${reply.message}` });
     }
   }
+}
+
+/** Each as in an answer to `subscribe`. */
+function assigned(rooms: readonly AssignedReply[]): Fields {
+  const subs = rooms.map(({ room, data, ...reply }): [string, Fields] => [
+    room,
+    { ...subscribed(reply), data: data === undefined ? undefined : new Payload(data) },
+  ]);
+  return Object.fromEntries(subs);
 }
 
 type Ok = Extract<Reply, { type: 'ok' }>;
@@ -115,7 +125,7 @@ function positionOf({ epoch, offset }: Partial<{ [Key in keyof Position]: Positi
  * What was missed follows as pushes, and the offset is the one that the client asked from. So an answer has no bound on them,
  * and a slow reader gets them at its own pace.
  */
-function subscribed({ recovered, expiresAt = null, ...reply }: Ok): Fields {
+function subscribed({ recovered, expiresAt = null, ...reply }: Omit<Ok, 'type'>): Fields {
   return {
     ...expiry(expiresAt),
     ...positionOf(reply),

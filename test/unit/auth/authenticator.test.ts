@@ -68,6 +68,7 @@ describe('a good token', () => {
         info: '{"name":"Ann"}',
       },
       expiresAt: (now + 60) * 1000,
+      assigned: [],
     });
   });
 
@@ -279,11 +280,16 @@ describe('an insecure node', () => {
 
   test('takes tokens without sub and exp, and gives everybody every right', async () => {
     const verify = (payload: object) => insecure().verify(forgeToken(hs256, payload, 'short'));
-    expect(await verify({})).toEqual({ identity: { user: null, grants: everything }, expiresAt: Infinity });
+    expect(await verify({})).toEqual({
+      identity: { user: null, grants: everything },
+      expiresAt: Infinity,
+      assigned: [],
+    });
     expect(await verify({ sub: '', info: 1 })).toMatchObject({ identity: { user: null, info: '1' } });
     expect(await verify({ ...claims, rooms: {} })).toEqual({
       identity: { user: 'ann', grants: everything },
       expiresAt: claims.exp * 1_000,
+      assigned: [],
     });
     expect(insecure().anonymous).toEqual({ user: null, grants: everything });
     expect(authenticator().anonymous).toEqual({ user: null, grants: [] });

@@ -65,7 +65,8 @@ class Writer {
       for (const item of (value as readonly Fields[]).toReversed()) this.#message(number, item, kind.schema);
       return;
     } else if (kind instanceof MapOf) {
-      for (const [key, item] of Object.entries(value)) this.#entry(number, key, item as Fields, kind.schema);
+      for (const [key, item] of Object.entries(value).toReversed())
+        this.#entry(number, key, item as Fields, kind.schema);
       return;
     } else this.delimited(value as Fields, kind as Schema);
     this.#varint(number * 8 + lengthDelimited);
