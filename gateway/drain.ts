@@ -14,7 +14,7 @@ export interface Movable {
   /** Asks the client to open a connection elsewhere. Does nothing on a closed connection. */
   askToMove(): void;
   /** Publishes of this client without an answer yet. */
-  readonly publishesUnderWay: number;
+  readonly inbox: { readonly publishing: { readonly count: number } };
   close(code: CloseCode): void;
 }
 
@@ -62,7 +62,7 @@ export async function drain(connections: ReadonlySet<Movable>, settings: DrainSe
     asked = Math.max(asked, closed);
     for (const due = slotsBegun(clients.length, windowMs, elapsed); asked < due; asked++) clients[asked]?.askToMove();
     for (const client of leaving) {
-      if (client.publishesUnderWay > 0 && elapsed < drainMs + answerMs) continue;
+      if (client.inbox.publishing.count > 0 && elapsed < drainMs + answerMs) continue;
       leaving.delete(client);
       client.close(closeCode.draining);
       lastClosedAt = elapsed;

@@ -5,11 +5,12 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeCode } from '../shared/codes.ts';
 import { Admission } from './admission/admission.ts';
+import { Lane } from './admission/lane.ts';
 import { Shares } from './admission/shares.ts';
 import { createAuthenticator } from './auth/authenticator.ts';
 import { createCallback } from './auth/callback/callback.ts';
 import { createCalls } from './auth/callback/calls.ts';
-import { maxPublishesInFlight } from './backplane/backplane.ts';
+import { maxPublishBytesInFlight, maxPublishesInFlight } from './backplane/backplane.ts';
 import type { PresenceListener } from './backplane/presence.ts';
 import { ClusterNode, createBlocks } from './cluster.ts';
 import { alone, type Config } from './config.ts';
@@ -218,12 +219,13 @@ function createParts(config: Config, log: Logger, dialects: readonly Dialect[]) 
     backplane.renew();
   });
   const presence = new Presence({ store, access, backpressure, fanout, events, faults });
+  const shares = new Shares({ count: maxPublishesInFlight, bytes: maxPublishBytesInFlight });
   const hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence, faults });
   return {
     ...{ open, connections, server, heartbeat, metrics, gauges, vitals, demo, fallbackRules, redis, hub, presence },
     ...{ backplane, control, store, blocks, callback, calls, webhooks, renewals: new Renewals<Membership>() },
     ...{ instance, access, authenticator, backpressure, fanout, freeze, events, faults },
-    shares: new Shares(maxPublishesInFlight),
+    ...{ shares, lanes: { api: new Lane(shares), input: new Lane(shares), post: new Lane(shares) } },
   };
 }
 
@@ -254,9 +256,10 @@ function nodeGauges(
   return { bufferedBytes: buffered, slow, trouble: () => backplane.trouble, limits: { connections, bufferedBytes } };
 }
 
-function readinessOf({ backplane: { trouble }, redis }: Parts): Readiness {
-  if (trouble !== undefined) return { ready: false, text: trouble };
-  return { ready: true, text: redis === undefined ? `ready, but ${alone}` : 'ready' };
+function readinessOf({ backplane: { trouble, mostlyUp = false }, redis }: Parts): Readiness {
+  if (trouble !== undefined && !mostlyUp) return { ready: false, text: trouble };
+  const but = trouble ?? (redis === undefined ? alone : undefined);
+  return { ready: true, text: but === undefined ? 'ready' : `ready, but ${but}` };
 }
 
 /** Moves clients to other nodes, then ends everything that serves them. The backplane stays open. */

@@ -168,6 +168,7 @@ export const settings = {
     'true, false',
     'Serve SDKs of Centrifugo at `/connection/…` and `/emulation` (docs/centrifugo.md).',
   ),
+  insecure: setting('INSECURE', flag, 'false', 'true, false', 'For test suites only: everybody may do everything.'),
   allowedOrigins: optional(
     'ALLOWED_ORIGINS',
     listOf('an origin'),

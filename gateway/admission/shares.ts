@@ -3,19 +3,35 @@
  *
  * The library hands over everything that a client has sent at once, up to half a megabyte, and cannot be told to stop. So when
  * the requests of a turn have taken their time, the others wait where they are, and connections take turns with a few requests
- * each. A publish also waits while its connection has as many publishes under way as there are places left: whoever floods takes
- * half of them, two take a third each, and those who publish now and then always find one.
+ * each. A publish also waits while its connection has as many publishes, or as many of their bytes, under way as there is room
+ * left: whoever floods takes half of it, two take a third each, and those who publish now and then always find some. Publishes
+ * that come by no connection share in it by lanes (gateway/admission/lane.ts).
  *
  * It knows neither requests nor rooms: gateway/connection/inbox.ts keeps what waits.
  */
 
-/** A connection with requests that wait. */
+/** A connection with requests that wait, or a lane. */
 export interface Sharer {
-  readonly publishesUnderWay: number;
-  /** The next one of them is a publish, which needs a place. */
-  readonly publishesNext: boolean;
+  /** Its publishes under way, and their bytes. */
+  readonly publishing: Publishing;
+  /** Bytes of the next one of them, if it is a publish, which needs a place; else undefined. */
+  readonly nextBytes: number | undefined;
   /** Executes at most so many of them, each if it `mayGoOn`. Never throws. Returns true if more wait for their turn. */
   goOn(most: number): boolean;
+}
+
+/** Publishes under way, of a sharer or of all. */
+export interface Publishing {
+  count: number;
+  bytes: number;
+}
+
+/** Of a frame beside its data: room, sender, id, key and time. */
+const frameOverheadBytes = 512;
+
+/** What a publish takes of the bytes that may be under way. `data`: JSON text. */
+export function publishBytes(data: string): number {
+  return Buffer.byteLength(data) + frameOverheadBytes;
 }
 
 /** Of the requests of one turn. */
@@ -32,8 +48,8 @@ const mostBytes = 33_554_432;
 const pauseMs = 5;
 
 export class Shares {
-  readonly #places: number;
-  #publishing = 0;
+  readonly #most: Readonly<Publishing>;
+  readonly #publishing: Publishing = { count: 0, bytes: 0 };
   /** Those that wait, and their bytes. */
   #requests = 0;
   #bytes = 0;
@@ -44,20 +60,29 @@ export class Shares {
   /** In the order of their turns. */
   readonly #waiting = new Set<Sharer>();
   #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
-  /** `places`: publishes that the node may have under way. */
-  constructor(places: number) {
-    this.#places = places;
+  /** `most`: publishes that the node may have under way. */
+  constructor(most: Readonly<Publishing>) {
+    this.#most = most;
   }
 
-  /** A request has come. True if it must wait; then call `wait`. */
-  mustWait(sharer: Sharer, isPublish: boolean, now: number): boolean {
-    return this.#isTurnOver(now) || (isPublish && !this.#hasPlace(sharer));
+  /** A request has come; `bytes`: if it is a publish. True if it must wait; then call `wait`. */
+  mustWait(sharer: Sharer, bytes: number | undefined, now: number): boolean {
+    return this.#isTurnOver(now) || (bytes !== undefined && !this.hasPlace(sharer, bytes));
   }
 
   /** False if its next request waits for a place. */
   mayGoOn(sharer: Sharer): boolean {
-    return !sharer.publishesNext || this.#hasPlace(sharer);
+    const { nextBytes } = sharer;
+    return nextBytes === undefined || this.hasPlace(sharer, nextBytes);
+  }
+
+  /** True if a publish of so many bytes may begin. The first of all always may, however large: who takes it refuses it. */
+  hasPlace({ publishing: own }: Sharer, bytes: number): boolean {
+    const { count, bytes: allBytes } = this.#publishing;
+    if (count === 0 || this.#isClosed) return true;
+    return own.count < this.#most.count - count && own.bytes + bytes <= this.#most.bytes - allBytes;
   }
 
   /** `goOn` is called in its turn. */
@@ -85,17 +110,30 @@ export class Shares {
     this.#bytes -= bytes;
   }
 
-  publishBegan(): void {
-    this.#publishing++;
+  publishBegan({ publishing: own }: Sharer, bytes: number): void {
+    const all = this.#publishing;
+    own.count++;
+    own.bytes += bytes;
+    all.count++;
+    all.bytes += bytes;
   }
 
-  publishEnded(): void {
-    this.#publishing--;
+  /** `bytes`: as it began. */
+  publishEnded({ publishing: own }: Sharer, bytes: number): void {
+    const all = this.#publishing;
+    own.count--;
+    own.bytes -= bytes;
+    all.count--;
+    all.bytes -= bytes;
   }
 
+  /** Nobody has to wait for a place any more. */
   close(): void {
     clearTimeout(this.#timer);
+    this.#isClosed = true;
+    const waiting = [...this.#waiting];
     this.#waiting.clear();
+    for (const sharer of waiting) sharer.goOn(Number.POSITIVE_INFINITY);
   }
 
   #isTurnOver(now: number): boolean {
@@ -143,9 +181,5 @@ export class Shares {
   #again(): void {
     this.#timer = undefined;
     if (this.#turnBeganAt === 0) this.#beginTurn(performance.now());
-  }
-
-  #hasPlace({ publishesUnderWay }: Sharer): boolean {
-    return publishesUnderWay < this.#places - this.#publishing;
   }
 }

@@ -19,7 +19,15 @@ import {
   UnsecuredJWT,
 } from 'jose';
 import type { Logger } from '../telemetry/log.ts';
-import { claimsReader, TokenError, toleranceSeconds, type Verified, type VerifiedSubscription } from './claims.ts';
+import {
+  type ClaimSettings,
+  claimsReader,
+  TokenError,
+  toleranceSeconds,
+  type Verified,
+  type VerifiedSubscription,
+} from './claims.ts';
+import { allGrants, anonymous, type Identity } from './grants.ts';
 import { Jwks, type KeySet } from './jwks.ts';
 import { algorithmsOf, publicAlgorithms, secretAlgorithms } from './keys.ts';
 import { Verifications, VerificationsFullError } from './verifications.ts';
@@ -42,27 +50,27 @@ export interface Authenticator {
   verify(token: string): Promise<Verified>;
   /** The same for a token of one subscription, which the setting allows. */
   verifySubscription(token: string): Promise<VerifiedSubscription>;
+  /** Of a client without a token, where it may be without one. */
+  readonly anonymous: Identity;
   /** Tokens whose verification has not begun, because so many are under way. */
   readonly waiting: number;
   close(): void;
 }
 
 /** The settings (gateway/settings.ts) about tokens; exactly one of secret, public key and URL is set. */
-export interface AuthSettings {
+export interface AuthSettings extends ClaimSettings {
   jwtSecret: string | undefined;
   jwtPublicKey: KeyObject | undefined;
   jwtJwksUrl: string | undefined;
   jwtAlgorithms: string[] | undefined;
   jwtIssuer: string | undefined;
   jwtAudience: string[] | undefined;
-  /** There are tokens for one subscription: those with the claim `channel`. */
-  centrifugo: boolean;
 }
 
 export function createAuthenticator(config: AuthSettings, log: Logger): Authenticator {
   const verifications = new Verifications();
   const { payloadOf, keys, close } = createVerifier(config, verifications, log);
-  const readClaims = claimsReader(config.centrifugo);
+  const readClaims = claimsReader(config);
   const tokens = new VerifiedTokens<Verified | VerifiedSubscription>((token) => {
     const payload = payloadOf(token);
     return payload instanceof Promise ? payload.then(readClaims) : readClaims(payload);
@@ -77,6 +85,7 @@ export function createAuthenticator(config: AuthSettings, log: Logger): Authenti
     }
   };
   return {
+    anonymous: config.insecure ? { ...anonymous, grants: allGrants } : anonymous,
     get waiting() {
       return verifications.waiting;
     },

@@ -1,12 +1,12 @@
 /**
  * The claims of a token whose signature is good: whose it is, what it grants, and until when.
  *
- * `exp` and `sub` are required for a connection (RFC 7519 section 4.1), neither for a subscription. Claims are copied by name; the
+ * `exp` and `sub` are required for a connection (RFC 7519 section 4.1), neither for a subscription, nor with `insecure`. Claims are copied by name; the
  * payload is never merged into an object. It knows no keys.
  */
 import QuickLRU from 'quick-lru';
 import { isRoomName, roomNameRule } from '../../shared/room.ts';
-import { type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
+import { allGrants, type Grants, type Identity, isUserName, maxInfoBytes, maxUserBytes, readGrants } from './grants.ts';
 
 /** Why a token was refused; also a metric label, so the set is closed. */
 export type TokenRefusal = 'malformed' | 'signature' | 'key' | 'expired' | 'claims';
@@ -23,8 +23,9 @@ export class TokenError extends Error {
 }
 
 export interface Verified {
-  identity: Identity & { user: string };
-  /** Unix milliseconds. From then on no frame of this connection is obeyed. */
+  /** Anonymous only with the setting `insecure`. */
+  identity: Identity;
+  /** Unix milliseconds; Infinity only with `insecure`. From then on no frame of this connection is obeyed. */
   expiresAt: number;
   /** Only with subscriptions. */
   assigned: readonly AssignedRoom[];
@@ -66,13 +67,23 @@ export interface Claims {
   subs?: unknown;
 }
 
-/** `withSubscriptions`: a token with the claim `channel` is for one subscription, and `channels` and `subs` assign rooms. The function throws a TokenError. */
-export function claimsReader(withSubscriptions: boolean): (claims: Claims) => Verified | VerifiedSubscription {
+export interface ClaimSettings {
+  /** There are tokens for one subscription: those with the claim `channel`; and `channels` and `subs` assign rooms. */
+  centrifugo: boolean;
+  /** A token may be without `sub`, which is anonymous, and without `exp`; and every one has all rights. */
+  insecure: boolean;
+}
+
+/** The function throws a TokenError. */
+export function claimsReader({
+  centrifugo,
+  insecure,
+}: ClaimSettings): (claims: Claims) => Verified | VerifiedSubscription {
   const grantsOf = rememberGrants();
   return (claims) => {
-    if (!withSubscriptions) return readConnection(claims, grantsOf);
-    if (claims.channel !== undefined) return readSubscription(claims);
-    return { ...readConnection(claims, grantsOf), assigned: readAssigned(claims) };
+    if (centrifugo && claims.channel !== undefined) return readSubscription(claims);
+    const connection = insecure ? readInsecurely(claims) : readConnection(claims, grantsOf);
+    return { ...connection, assigned: centrifugo ? readAssigned(claims) : none };
   };
 }
 
@@ -87,20 +98,15 @@ function rememberGrants(): (claim: unknown) => Grants {
     const text = JSON.stringify(claim) ?? '';
     const known = remembered.get(text);
     if (known !== undefined) return known;
-    const grants = readGrants(claim);
+    const grants = checkedGrants(claim);
     if (text.length <= maxRememberedCharacters) remembered.set(text, grants);
     return grants;
   };
 }
 
-function readConnection({ sub, exp, info, rooms }: Claims, grantsOf: (claim: unknown) => Grants): Verified {
-  if (!isUserName(sub)) throw badUser();
-  if (exp === undefined) throw new TokenError('claims', 'exp is missing');
-  const expiresAt = endOf(exp);
-  const text = infoOf(info);
+function checkedGrants(claim: unknown): Grants {
   try {
-    const identity = { user: sub, grants: grantsOf(rooms) };
-    return { identity: text === undefined ? identity : { ...identity, info: text }, expiresAt, assigned: none };
+    return readGrants(claim);
   } catch (error) {
     throw new TokenError('claims', (error as TypeError).message);
   }
@@ -134,11 +140,33 @@ function optionsOf(claim: string, room: unknown, options: unknown): AssignedRoom
   return { room, info: infoOf(info), data: data === undefined ? undefined : JSON.stringify(data) };
 }
 
-function readSubscription({ sub = '', exp, info, channel }: Claims): VerifiedSubscription {
+type Connection = Omit<Verified, 'assigned'>;
+
+function readConnection({ sub, exp, info, rooms }: Claims, grantsOf: (claim: unknown) => Grants): Connection {
+  if (!isUserName(sub)) throw badUser();
+  if (exp === undefined) throw new TokenError('claims', 'exp is missing');
+  return { identity: withInfo({ user: sub, grants: grantsOf(rooms) }, info), expiresAt: endOf(exp) };
+}
+
+function readInsecurely({ sub, exp, info }: Claims): Connection {
+  return { identity: withInfo({ user: userOf(sub), grants: allGrants }, info), expiresAt: endOf(exp) };
+}
+
+function readSubscription({ sub, exp, info, channel }: Claims): VerifiedSubscription {
   if (!isRoomName(channel)) throw new TokenError('claims', 'channel is no name of a room');
-  if (sub !== '' && !isUserName(sub)) throw badUser();
-  const expiresAt = exp === undefined ? Number.POSITIVE_INFINITY : endOf(exp);
-  return { user: sub === '' ? null : sub, room: channel, info: infoOf(info), expiresAt };
+  return { user: userOf(sub), room: channel, info: infoOf(info), expiresAt: endOf(exp) };
+}
+
+/** Null: anonymous. */
+function userOf(sub: unknown = ''): string | null {
+  if (sub === '') return null;
+  if (!isUserName(sub)) throw badUser();
+  return sub;
+}
+
+function withInfo(identity: Identity, info: unknown): Identity {
+  const text = infoOf(info);
+  return text === undefined ? identity : { ...identity, info: text };
 }
 
 function badUser(): TokenError {
@@ -152,8 +180,12 @@ function infoOf(info: unknown): string | undefined {
   throw new TokenError('claims', `info is larger than ${maxInfoBytes} bytes`);
 }
 
-/** Of the rights, in Unix milliseconds. A token that arrives within the tolerance after its `exp` is good until the tolerance ends. */
-function endOf(exp: number): number {
+/**
+ * Of the rights, in Unix milliseconds; Infinity without `exp`. A token that arrives within the tolerance after its `exp` is good
+ * until the tolerance ends.
+ */
+function endOf(exp: number | undefined): number {
+  if (exp === undefined) return Number.POSITIVE_INFINITY;
   if (exp > latestExpiry) throw new TokenError('claims', 'exp is beyond the year 9999');
   const expired = exp * 1000 <= Date.now();
   return Math.floor((exp + (expired ? toleranceSeconds : 0)) * 1000);

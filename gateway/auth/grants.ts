@@ -37,6 +37,11 @@ export function isUserName(name: unknown): name is string {
 
 export const anonymous: Identity = { user: null, grants: [] };
 
+/** Every right that rules leave to tokens, in every room. */
+export const allGrants: Grants = [
+  { pattern: '*', actions: Object.values(actionBit).reduce((sum, bit) => sum | bit, 0) },
+];
+
 /** A pattern of room names, in rules and in claims. */
 export const roomPattern = z.string().refine(isRoomPattern, {
   error: `is not a room pattern: 1 to 200 characters of the room grammar, with at most ${maxPatternStars} "*"`,

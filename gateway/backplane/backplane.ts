@@ -121,6 +121,12 @@ export interface Backplane {
   readonly trouble: string | undefined;
 
   /**
+   * Only in a cluster: more than half of the rooms can be used, whatever the trouble of the others. A shard that is away is
+   * away for all nodes, so clients are not better served by another one.
+   */
+  readonly mostlyUp?: boolean;
+
+  /**
    * Connects. Resolves when up, or after a few seconds all the same: a node serves without its backplane. Rejects, with a
    * sentence for the operator, if the backplane can never be up.
    */
@@ -152,14 +158,20 @@ export interface Backplane {
   close(): Promise<void>;
 }
 
-/** `unavailable`: certainly not taken. `timeout`: outcome unknown; a retry with the same `key` is safe. */
+/**
+ * `unavailable`: certainly not taken. `timeout`: outcome unknown; a retry with the same `key` is safe. It has no stack: it is an
+ * answer, and an outage makes thousands in a turn. Their stacks held nodes up for a third of a second.
+ */
 export class BackplaneError extends Error {
   readonly code: 'unavailable' | 'timeout';
   /** The answer of the backplane, if there was one. For the operator, never for a client. */
   override readonly cause: Error | undefined;
 
   constructor(code: 'unavailable' | 'timeout', message: string, cause?: Error) {
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(message);
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'BackplaneError';
     this.code = code;
     this.cause = cause;

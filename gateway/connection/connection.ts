@@ -41,7 +41,6 @@ export class Connection implements InboxOwner, OutboxOwner, Buffered, Membership
   readonly inbox: Inbox;
   readonly #outbox: Outbox;
   readonly #liveness = new Liveness(performance.now());
-  publishesUnderWay = 0;
   /** It obeys no more requests and is in no room. Its socket may still hold bytes that the peer has not read. */
   #closing = false;
   /** Set if the gateway closed it. */

@@ -7,7 +7,7 @@
  */
 import { type CloseCode, closeCode, type ErrorCode } from '../../shared/codes.ts';
 import type { FrameId } from '../../shared/protocol.ts';
-import type { Sharer, Shares } from '../admission/shares.ts';
+import { type Publishing, publishBytes, type Sharer, type Shares } from '../admission/shares.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { Rejected, Request, RoomRequest } from '../protocol/request.ts';
@@ -34,7 +34,6 @@ export interface InboxParts {
 
 export interface InboxOwner {
   readonly dialect: Dialect;
-  readonly publishesUnderWay: number;
   /** True while requests wait for the result of an `auth`. */
   readonly authenticating: boolean;
   /** True once requests are ignored. */
@@ -67,6 +66,7 @@ export interface RoomOrder {
 }
 
 export class Inbox implements RoomOrder, Sharer {
+  readonly publishing: Publishing = { count: 0, bytes: 0 };
   readonly #owner: InboxOwner;
   readonly #settings: InboxSettings;
   readonly #events: Events;
@@ -86,10 +86,6 @@ export class Inbox implements RoomOrder, Sharer {
     this.#events = events;
     this.#shares = shares;
     this.#rates = new Rates(config);
-  }
-
-  get publishesUnderWay(): number {
-    return this.#owner.publishesUnderWay;
   }
 
   /** One message of the client. `now` is performance.now(). */
@@ -125,7 +121,7 @@ export class Inbox implements RoomOrder, Sharer {
   /** Executes a request, after the earlier ones. The rates do not count it. */
   accept(request: Request | Rejected, now: number): void {
     const isBehind = this.#owner.authenticating || this.#waiting !== undefined;
-    if (!isBehind && !this.#shares.mustWait(this, request.type === 'publish', now)) this.#owner.handle(request);
+    if (!isBehind && !this.#shares.mustWait(this, bytesOf(request), now)) this.#owner.handle(request);
     else if (this.#mayWait(request, 'line', !this.#owner.authenticating)) {
       this.#waiting ??= [];
       this.#waiting.push(request);
@@ -190,7 +186,7 @@ export class Inbox implements RoomOrder, Sharer {
     const { maxMessageBytes, maxRoomsPerConnection } = this.#settings;
     this.#waitingFrames ??= new WaitingFrames(maxRoomsPerConnection, maxWaitingMessages * maxMessageBytes);
     if (this.#waitingFrames.add(request, list, this.#shares, isForTurn)) return true;
-    if (this.#waitingFrames.ignoresRefusals) this.#owner.close(closeCode.rateLimited);
+    if (this.#waitingFrames.ignoresRefusals(list)) this.#owner.close(closeCode.rateLimited);
     else this.#refuse(request.id, 'limit_exceeded', 'Too many frames wait for earlier ones; wait for an answer first.');
     return false;
   }
@@ -214,8 +210,19 @@ export class Inbox implements RoomOrder, Sharer {
     this.#shares.leave(this);
   }
 
-  get publishesNext(): boolean {
-    return this.#waiting?.[0]?.type === 'publish';
+  get nextBytes(): number | undefined {
+    return bytesOf(this.#waiting?.[0]);
+  }
+
+  /** A publish is under way until `publishEnded`. Returns the bytes that it counts. */
+  publishBegan(data: string): number {
+    const bytes = publishBytes(data);
+    this.#shares.publishBegan(this, bytes);
+    return bytes;
+  }
+
+  publishEnded(bytes: number): void {
+    this.#shares.publishEnded(this, bytes);
   }
 
   goOn(most: number): boolean {
@@ -283,4 +290,9 @@ export class Inbox implements RoomOrder, Sharer {
   #refuse(id: FrameId | undefined, code: ErrorCode, message: string): void {
     this.#owner.reply({ type: 'error', id, code, message });
   }
+}
+
+/** Undefined: it is no publish. */
+function bytesOf(request: Request | Rejected | undefined): number | undefined {
+  return request?.type === 'publish' ? publishBytes(request.data) : undefined;
 }

@@ -126,8 +126,11 @@ export type WaitingList = 'line' | 'rooms';
 export class WaitingFrames {
   readonly #maxFrames: number;
   readonly #maxBytes: number;
-  readonly #lists = { line: { frames: 0, bytes: 0 }, rooms: { frames: 0, bytes: 0 } };
-  #refusedInARow = 0;
+  /** A client may be let into one list again and again while the other refuses it: each has its own count. */
+  readonly #lists = {
+    line: { frames: 0, bytes: 0, refusedInARow: 0 },
+    rooms: { frames: 0, bytes: 0, refusedInARow: 0 },
+  };
 
   /** The bound on frames is what a connection may send at once for all of its rooms. `maxBytes`: of one list. */
   constructor(maxRoomsPerConnection: number, maxBytes: number) {
@@ -136,8 +139,8 @@ export class WaitingFrames {
   }
 
   /** As in Rates. */
-  get ignoresRefusals(): boolean {
-    return this.#refusedInARow >= refusalsBeforeClose;
+  ignoresRefusals(list: WaitingList): boolean {
+    return this.#lists[list].refusedInARow >= refusalsBeforeClose;
   }
 
   /** Counts a frame until `remove`. False if it would exceed a bound of its list, or of the node. */
@@ -150,10 +153,10 @@ export class WaitingFrames {
     const isFull = counted.frames >= maxFrames || counted.bytes + bytes > maxBytes;
     const own = { requests: line.frames + rooms.frames, bytes: line.bytes + rooms.bytes };
     if (isFull || !node.requestWaits(bytes, own)) {
-      this.#refusedInARow++;
+      counted.refusedInARow++;
       return false;
     }
-    this.#refusedInARow = 0;
+    counted.refusedInARow = 0;
     counted.frames++;
     counted.bytes += bytes;
     return true;

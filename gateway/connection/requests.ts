@@ -15,20 +15,18 @@ import { publish } from '../operations/publish.ts';
 import { Refusal } from '../operations/refusal.ts';
 import type { Reply } from '../protocol/reply.ts';
 import type { CallRequest, HistoryRequest, PresenceRequest, PublishRequest } from '../protocol/request.ts';
-import type { RoomOrder } from './inbox.ts';
+import type { Inbox, RoomOrder } from './inbox.ts';
 import type { ConnectionParts } from './parts.ts';
 
 /** What an operation needs of the connection that requests it. */
 export interface Requester extends Client {
   /** It obeys no more requests. */
   readonly closing: boolean;
-  /** Publishes without an answer yet. */
-  publishesUnderWay: number;
   reply(reply: Reply): void;
   refuse(id: FrameId | undefined, refusal: Refusal): void;
   fail(error: unknown): void;
   close(code: CloseCode): void;
-  readonly inbox: RoomOrder;
+  readonly inbox: RoomOrder & Pick<Inbox, 'publishBegan' | 'publishEnded'>;
 }
 
 export function perform(
@@ -86,14 +84,15 @@ function replyTo(id: FrameId, answer: CallAnswer, requester: Requester): void {
 
 function answerPublish(request: PublishRequest, requester: Requester, parts: ConnectionParts): void {
   const authorised = authorise(parts, requester, 'publish', request.room);
-  publishBegan(requester, parts);
-  if (authorised instanceof Promise) publishOnceAnswered(authorised, request, requester, parts);
-  else publishAs(authorised, request, requester, parts);
+  const bytes = requester.inbox.publishBegan(request.data);
+  if (authorised instanceof Promise) publishOnceAnswered(authorised, request, bytes, requester, parts);
+  else publishAs(authorised, request, bytes, requester, parts);
 }
 
 function publishOnceAnswered(
   authorised: Promise<Authorised>,
   request: PublishRequest,
+  bytes: number,
   requester: Requester,
   parts: ConnectionParts,
 ): void {
@@ -102,8 +101,8 @@ function publishOnceAnswered(
   authorised
     .then((settled) => {
       // The connection has ended, and its requests with it.
-      if (requester.closing) publishEnded(requester, parts);
-      else publishAs(settled, request, requester, parts);
+      if (requester.closing) requester.inbox.publishEnded(bytes);
+      else publishAs(settled, request, bytes, requester, parts);
       requester.inbox.answered(room);
     })
     .catch((error: unknown) => requester.fail(error));
@@ -112,6 +111,7 @@ function publishOnceAnswered(
 function publishAs(
   authorised: Authorised,
   request: PublishRequest,
+  bytes: number,
   requester: Requester,
   parts: ConnectionParts,
 ): void {
@@ -119,11 +119,11 @@ function publishAs(
   // Hot path: no promise besides that of the publish.
   publish(parts, requester, authorised, request).then(
     (published) => {
-      publishEnded(requester, parts);
+      requester.inbox.publishEnded(bytes);
       if (id !== undefined) acknowledge(requester, id, published);
     },
     (refusal: Refusal) => {
-      publishEnded(requester, parts);
+      requester.inbox.publishEnded(bytes);
       refuse(requester, id, refusal);
     },
   );
@@ -145,16 +145,6 @@ function refuse(requester: Requester, id: FrameId | undefined, refusal: Refusal)
   } catch (error) {
     requester.fail(error);
   }
-}
-
-function publishBegan(requester: Requester, { shares }: ConnectionParts): void {
-  requester.publishesUnderWay++;
-  shares.publishBegan();
-}
-
-function publishEnded(requester: Requester, { shares }: ConnectionParts): void {
-  requester.publishesUnderWay--;
-  shares.publishEnded();
 }
 
 async function readHistory(request: HistoryRequest, requester: Requester, parts: ConnectionParts): Promise<Reply> {

@@ -6,15 +6,15 @@
  * have its say (gateway/operations/authorise.ts), and the rooms that the token assigns are joined. It knows no other rooms.
  */
 import { type CloseCode, closeCode } from '../../shared/codes.ts';
-import { type FrameId, type Position, protocolVersion } from '../../shared/protocol.ts';
+import { type FrameId, protocolVersion } from '../../shared/protocol.ts';
 import { type Authenticator, KeysUnavailableError } from '../auth/authenticator.ts';
 import { type AssignedRoom, TokenError, type Verified } from '../auth/claims.ts';
-import { anonymous, type Identity } from '../auth/grants.ts';
+import type { Identity } from '../auth/grants.ts';
 import { type Authorised, type AuthoriseParts, authoriseConnect } from '../operations/authorise.ts';
 import type { Client } from '../operations/caller.ts';
 import { Refusal } from '../operations/refusal.ts';
 import type { Reply } from '../protocol/reply.ts';
-import type { AuthRequest } from '../protocol/request.ts';
+import type { AuthRequest, Since } from '../protocol/request.ts';
 import type { Events } from '../telemetry/events.ts';
 import { type Logger, truncate } from '../telemetry/log.ts';
 import type { Assigned } from './membership/joins.ts';
@@ -44,7 +44,7 @@ export interface SessionOwner extends Client {
   readonly id: string;
   readonly number: number;
   readonly memberships: {
-    assign(rooms: readonly AssignedRoom[], since: ReadonlyMap<string, Position> | undefined): Promise<Assigned>;
+    assign(rooms: readonly AssignedRoom[], since: ReadonlyMap<string, Since> | undefined): Promise<Assigned>;
     reassign(rooms: readonly AssignedRoom[]): void;
   };
   reply(reply: Reply): void;
@@ -115,6 +115,7 @@ export class Session {
   #open(token: string | undefined, request: Opening): void {
     if (token !== undefined) this.#authenticate(token, request);
     else if (this.#parts.config.anonymous) {
+      const { anonymous } = this.#parts.authenticator;
       const expiresAt = Number.POSITIVE_INFINITY;
       const asking = this.#admit({ identity: anonymous, expiresAt, assigned: noRooms, request });
       if (asking !== undefined) this.#waitFor(asking);

@@ -7,7 +7,7 @@
 import type { BackendMetrics } from '../telemetry/backend-metrics.ts';
 import type { InputSettings } from './inputs-file.ts';
 import { Intake, type IntakeParts } from './intake.ts';
-import type { Source, SourceParts } from './source.ts';
+import { mostUnderWay, type Source, type SourceParts } from './source.ts';
 import { StreamSource } from './stream-source.ts';
 
 export interface InputsParts extends IntakeParts {
@@ -27,8 +27,10 @@ export class Inputs {
     const sources = new Map<string, Source>();
     for (const each of settings) {
       const { name, places } = each;
-      const { instance, log } = parts;
-      sources.set(name, await sourceOf(each, { name, instance, log, intake: new Intake(name, places, parts) }));
+      const { instance, log, maxMessageBytes } = parts;
+      const most = mostUnderWay(maxMessageBytes);
+      const intake = new Intake(name, places, parts);
+      sources.set(name, await sourceOf(each, { name, instance, log, intake, most }));
     }
     parts.metrics.backend.expectInputs(sources);
     for (const source of sources.values()) source.start();

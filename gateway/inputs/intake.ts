@@ -61,8 +61,6 @@ export class Intake {
         return 'published';
       } catch (error) {
         const refusal = error as Refusal;
-        if (isForEver(refusal))
-          return this.#park(new Poison('Redis refuses it, because a key of the room is of another type'));
         events.inputTaken(this.#name, 'retried');
         log.warn(
           { input: this.#name, reason: `${this.#name}: ${truncate(refusal.message)}` },
@@ -80,11 +78,6 @@ export class Intake {
     this.#parts.log.warn(fields, 'a message of an input cannot be published; it is parked');
     return poison;
   }
-}
-
-/** Only an operator can change it, so it would hold up all messages behind it. */
-function isForEver({ cause }: Refusal): boolean {
-  return cause instanceof Error && cause.message.includes('WRONGTYPE');
 }
 
 function pauseAfter(attempt: number): number {

@@ -17,7 +17,7 @@ import {
 } from 'kafkajs';
 import { truncate } from '../telemetry/log.ts';
 import { Poison, type SourceMessage } from './message.ts';
-import { closeMs, maxUnderWay, type Source, type SourceParts } from './source.ts';
+import { closeMs, type Source, type SourceParts } from './source.ts';
 
 export interface TopicSettings {
   kind: 'kafka';
@@ -39,8 +39,11 @@ const heartbeatMs = 1_000;
 const retryMs = 2_000;
 /** Between two questions for the lag. */
 const lagMs = 5_000;
-/** Partitions of this node that are read at the same time; each has `maxUnderWay` messages at most. */
+/** Partitions of this node that are read at the same time; each has `most` messages under way. */
 const partitionsAtOnce = 8;
+/** Of one answer of a broker, which has at least one message; and of one partition in it. */
+const maxFetchBytes = 8_388_608;
+const maxPartitionBytes = 1_048_576;
 
 export class TopicSource implements Source {
   readonly #settings: TopicSettings;
@@ -77,6 +80,8 @@ export class TopicSource implements Source {
       heartbeatInterval: heartbeatMs,
       rebalanceTimeout: sessionMs,
       maxWaitTimeInMs: 500,
+      maxBytes: maxFetchBytes,
+      maxBytesPerPartition: maxPartitionBytes,
       allowAutoTopicCreation: false,
     });
     this.#producer = kafka.producer();
@@ -145,6 +150,7 @@ export class TopicSource implements Source {
   async #readBatch(payload: EachBatchPayload): Promise<void> {
     const { batch, heartbeat, isRunning, isStale, resolveOffset, commitOffsetsIfNecessary, uncommittedOffsets } =
       payload;
+    const { most } = this.#parts;
     let lost: unknown;
     const beating = setInterval(() => {
       heartbeat().catch((error: unknown) => {
@@ -153,8 +159,8 @@ export class TopicSource implements Source {
     }, heartbeatMs);
     const mayGoOn = () => lost === undefined && !this.#ending && isRunning() && !isStale();
     try {
-      for (let from = 0; from < batch.messages.length && mayGoOn(); from += maxUnderWay) {
-        const slice = batch.messages.slice(from, from + maxUnderWay);
+      for (let from = 0; from < batch.messages.length && mayGoOn(); from += most) {
+        const slice = batch.messages.slice(from, from + most);
         const settled = await Promise.all(slice.map((message) => this.#take(batch.partition, message, mayGoOn)));
         const firstLeft = settled.indexOf(false);
         const last = slice[(firstLeft === -1 ? slice.length : firstLeft) - 1];

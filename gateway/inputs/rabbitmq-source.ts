@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type AsyncMessage, Connection, ConsumerStatus } from 'rabbitmq-client';
 import { truncate } from '../telemetry/log.ts';
 import { Poison, type SourceMessage } from './message.ts';
-import { closeMs, maxUnderWay, type Source, type SourceParts } from './source.ts';
+import { closeMs, type Source, type SourceParts } from './source.ts';
 
 export interface QueueSettings {
   kind: 'rabbitmq';
@@ -72,7 +72,7 @@ export class QueueSource implements Source {
       {
         queue,
         queueOptions: { durable: true, arguments: { ...more, 'x-single-active-consumer': true } },
-        qos: { prefetchCount: maxUnderWay },
+        qos: { prefetchCount: this.#parts.most },
       },
       (message) => this.#take(message),
     );

@@ -24,10 +24,18 @@ export interface SourceParts {
   /** This run of the node, unique. */
   instance: string;
   intake: Intake;
+  /** Messages of one source that are under way on a node, at most. */
+  most: number;
   log: Logger;
 }
 
-/** Messages of one source that are under way on a node. */
-export const maxUnderWay = 100;
+/** Of the messages of one source that are under way on a node: their number, and their bytes if each is as large as may be. */
+const maxUnderWay = 100;
+const maxBytesUnderWay = 16_777_216;
+
+/** `maxMessageBytes`: of a body that can be published. */
+export function mostUnderWay(maxMessageBytes: number): number {
+  return Math.max(1, Math.min(maxUnderWay, Math.floor(maxBytesUnderWay / maxMessageBytes)));
+}
 /** At the end of the node, for what is under way. */
 export const closeMs = 4_000;

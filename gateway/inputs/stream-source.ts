@@ -12,7 +12,7 @@ import { RedisStream, readerMs, type StreamEntry, type StreamTurn } from '../red
 import { type Logger, truncate } from '../telemetry/log.ts';
 import type { Outcome } from './intake.ts';
 import { Poison } from './message.ts';
-import { closeMs, maxUnderWay, type Source, type SourceParts } from './source.ts';
+import { closeMs, type Source, type SourceParts } from './source.ts';
 
 export interface StreamSettings {
   kind: 'redis';
@@ -50,7 +50,7 @@ export class StreamSource implements Source {
   /** Where to go on among entries that were left; '': all are done. */
   #from = oldest;
   /** Entries to read: one after a failure, in case that a batch is more than a reply may be. */
-  #limit = maxUnderWay;
+  #limit: number;
   #done: string[] = [];
   #parked: { id: string; reason: string }[] = [];
   readonly #closing = new AbortController();
@@ -60,6 +60,7 @@ export class StreamSource implements Source {
   constructor(settings: StreamSettings, parts: SourceParts) {
     this.#settings = settings;
     this.#parts = parts;
+    this.#limit = parts.most;
     this.#log = parts.log;
     this.#stream = new RedisStream({ ...settings, instance: `${parts.instance}-${parts.name}` }, parts.log);
   }
@@ -88,7 +89,7 @@ export class StreamSource implements Source {
     while (!signal.aborted) {
       try {
         await this.#step();
-        this.#limit = maxUnderWay;
+        this.#limit = this.#parts.most;
       } catch (error) {
         this.#limit = 1;
         // Redis away or hanging, or it refuses the commands: its connection says why.

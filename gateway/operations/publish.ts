@@ -10,12 +10,21 @@ import type { Authorised } from './authorise.ts';
 import type { Client } from './caller.ts';
 import { Refusal, refusalOf } from './refusal.ts';
 
+/** Has publishes wait for a place, so that those of one way leave some to others (gateway/admission/lane.ts). */
+export interface Lane {
+  /** Returns what `end` needs. A promise only if there is no place now. */
+  begin(data: string): number | Promise<number>;
+  end(bytes: number): void;
+}
+
 export interface PublishParts {
   access: Access;
   hub: Hub;
   stamper: MessageStamper;
   events: Events;
   faults: Faults;
+  /** For what comes by no connection. `post`: a publish of a client by HTTP. */
+  lanes: Record<'api' | 'input' | 'post', Lane>;
 }
 
 /** What the operator's server publishes. */
@@ -59,12 +68,17 @@ export async function publishFromServer(
   message: ServerMessage,
   source: Exclude<PublishSource, 'client'> = 'api',
 ): Promise<ServerPublished> {
-  const { access, stamper } = parts;
-  const { history } = access.rule(message.room);
-  const publication = stamper.stamp(message, message.from ?? null, history, null);
-  const published = await send(parts, publication, source);
-  const { duplicate, position } = published;
-  return { duplicate, position, id: duplicate ? undefined : publication.id };
+  const { access, lanes, stamper } = parts;
+  const place = lanes[source].begin(message.data);
+  const bytes = typeof place === 'number' ? place : await place;
+  try {
+    const { history } = access.rule(message.room);
+    const publication = stamper.stamp(message, message.from ?? null, history, null);
+    const { duplicate, position } = await send(parts, publication, source);
+    return { duplicate, position, id: duplicate ? undefined : publication.id };
+  } finally {
+    lanes[source].end(bytes);
+  }
 }
 
 /** `forbidden`, or `unavailable` without an answer of the operator's backend. */

@@ -3,7 +3,7 @@
  * only.
  */
 import type { ErrorCode } from '../../shared/codes.ts';
-import type { FrameId, Position } from '../../shared/protocol.ts';
+import type { FrameId } from '../../shared/protocol.ts';
 
 export type Request =
   | AuthRequest
@@ -32,7 +32,14 @@ export interface AuthRequest {
   /** True: it can only be the first request; false: it cannot. Absent: it can be either. */
   opens?: boolean;
   /** The last positions of its client in rooms that the token may assign. Only with `opens`. */
-  since?: ReadonlyMap<string, Position>;
+  since?: ReadonlyMap<string, Since>;
+}
+
+/** A position of the client. */
+export interface Since {
+  /** Undefined: the current one, whatever it is. */
+  epoch: string | undefined;
+  offset: number;
 }
 
 export interface SubscribeRequest {
@@ -40,7 +47,7 @@ export interface SubscribeRequest {
   id: FrameId;
   room: string;
   /** Resumes after this position. */
-  since: Position | undefined;
+  since: Since | undefined;
   /** True: it becomes no member unless it gets everything since then. */
   onlyRecovered?: boolean;
   /** Gives the right to this room: gateway/operations/subscription-token.ts. */

@@ -105,8 +105,9 @@ export class RedisNames {
     return `${this.#keys}${this.#tag}outbox:sender`;
   }
 
+  /** In a cluster a room may be called like the home, and has a key `…:nodes` then (gateway/redis/presence/occupancy.ts). */
   get nodes(): string {
-    return `${this.#keys}${this.#tag}nodes`;
+    return `${this.#keys}${this.#tag}${this.#home === undefined ? 'nodes' : 'leases'}`;
   }
 
   leaseRooms(lease: string): string {

@@ -12,7 +12,7 @@ end
 local function reason(raised)
   local text = type(raised) == 'table' and raised.err or 'ERR ' .. tostring(raised)
   if string.find(text, 'WRONGTYPE', 1, true) then
-    return 'WRONGTYPE ' .. tostring(touched) .. ' is of another type than Roomcast gives it; delete it'
+    return 'WRONGTYPE ' .. tostring(touched) .. ' is of another type than Roomcast gives it'
   end
   return text .. ' (' .. tostring(command) .. ')'
 end

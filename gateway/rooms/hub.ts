@@ -341,6 +341,6 @@ export class Hub implements BackplaneListener {
     const toRetry = [...this.#toRetry];
     this.#toRetry.clear();
     for (const feed of toRetry) feed.retry();
-    if (this.#backplane.up) this.#probes.goOn(now);
+    if (this.#backplane.up || this.#backplane.mostlyUp) this.#probes.goOn(now);
   }
 }

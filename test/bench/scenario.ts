@@ -77,6 +77,8 @@ export interface Shape
     Partial<Pick<Audience, 'roomsPerConnection' | 'since'>> {
   /** Otherwise all members are on the last node. */
   onAllNodes?: boolean;
+  /** Of all tokens. */
+  claims?: { exp?: number };
   /** A WebSocket waits for answers, with at most 16 publishes unanswered. By the HTTP API it is so anyway. */
   answered?: boolean;
 }
@@ -112,7 +114,7 @@ export class Bench {
 
   /** Connects an audience, hands it to `use`, and ends it. Publishes to the first node. */
   async withAudience<Result>(
-    { onAllNodes = false, answered = false, ...shape }: Shape,
+    { onAllNodes = false, answered = false, claims = {}, ...shape }: Shape,
     use: (client: LoadClient) => Promise<Result>,
     publishes = true,
   ): Promise<Result> {
@@ -125,7 +127,7 @@ export class Bench {
     const script = byApi ? './api-publisher.js' : './window-publisher.js';
     const client = new LoadClient({
       audience: {
-        place: { ...place, credentials: { secret: benchSecret, claims: {} } },
+        place: { ...place, credentials: { secret: benchSecret, claims } },
         ports: onAllNodes ? ports : ports.slice(-1),
         roomsPerConnection: 1,
         ...shape,

@@ -102,3 +102,28 @@ test('all sentinels hang while the master works: nothing is interrupted', async 
   await until(() => back() === 3, deadlineMs, 'all three are back');
   expect([node.roomsWithGap(), node.reconnects]).toEqual([[], 0]);
 });
+
+test('sentinels that announce names: each that names the new master late finds the node there, and it stays connected', async () => {
+  const names = ['sentinel resolve-hostnames yes', 'sentinel announce-hostnames yes'];
+  const named = await sentinelStack({ host: 'localhost', sentinel: names });
+  const { log, lines } = capturedLog();
+  const node = await redisNode(named.url, { log }).start();
+  const [first, ...late] = named.sentinels;
+  for (const sentinel of late) sentinel.pause();
+  onCleanup(() => late.forEach((sentinel) => void sentinel.resume()));
+  await first?.client.call('SENTINEL', 'FAILOVER', masterName);
+  const count = (text: string) => lines.filter((line) => line.includes(text)).length;
+  await until(() => count('names another redis as the master') === 1, deadlineMs, 'the first one names it');
+  expect(lines.some((line) => line.includes('localhost:'))).toBe(true);
+  await until(
+    async () => (await outcome(node.backplane.publish(publication('a')))) === 'taken',
+    deadlineMs,
+    'it serves',
+  );
+  await node.untilUp(true);
+  const before = count('connecting to redis again');
+  for (const sentinel of late) sentinel.resume();
+  await until(() => count('names another redis as the master') === 3, deadlineMs, 'the others name it too');
+  expect(await outcome(node.backplane.publish(publication('a')))).toBe('taken');
+  expect(count('connecting to redis again')).toBe(before);
+});

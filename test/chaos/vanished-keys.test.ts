@@ -1,6 +1,6 @@
 /**
  * Keys that nodes write, deleted or replaced by another type, while their node lives and when it is killed. No
- * node ends, no other room notices; the log names a key of another type; and once it is gone all is right again.
+ * node ends, no other room notices; the log names a key of another type, which is deleted; and all is right again.
  * Three nodes as processes and a Redis for each test. Keys of leases alone: test/chaos/presence-keys.test.ts.
  */
 import type { Redis } from 'ioredis';
@@ -20,14 +20,15 @@ import { WebhookReceiver } from '../support/webhook-receiver.ts';
 const rightAgainMs = 11_000;
 
 /** Keys of a room. */
-const names = ['members', 'users', 'counted', 'nodes', 'position', 'messages'];
+const names = ['members', 'users', 'counted', 'nodes', 'ended', 'position', 'messages'];
 
 /** `replaced`: by a list, which no key is. */
 const faults = ['deleted', 'replaced'] as const;
 
 async function inflict(admin: Redis, key: string, fault: (typeof faults)[number]): Promise<void> {
-  await admin.del(key);
-  if (fault === 'replaced') await admin.rpush(key, 'item');
+  // In one step: nodes write it again.
+  if (fault === 'replaced') await admin.multi().del(key).rpush(key, 'item').exec();
+  else await admin.del(key);
 }
 
 async function cluster() {
@@ -46,7 +47,7 @@ async function cluster() {
   const admin = redisClient(redis.url);
   const told = (key: string) =>
     nodes.some(({ logs }) =>
-      logs.some(({ error }) => String(error).includes('is of another type') && String(error).includes(key)),
+      logs.some(({ msg = '', reason, key: of }) => msg.includes('of another type') && [reason, of].includes(key)),
     );
   return { admin, receiver, nodes, told };
 }
@@ -83,15 +84,14 @@ describe.each(faults)('keys of rooms: %s', (fault) => {
 
       expect((await bob.publish('k:other', 'other')).offset).toBe(2);
       const carol = await comers(third, 'carol', ['k:other']);
-      if (fault === 'replaced') {
-        const isNamed = async (name: string) => {
-          await carol.request({ type: 'subscribe', room: `k:${name}` });
-          await carol.request({ type: 'presence', room: `k:${name}` });
-          await carol.request({ type: 'history', room: `k:${name}`, limit: 1 });
-          return told(keyOf(name));
-        };
-        for (const name of names) await until(() => isNamed(name), rightAgainMs, `the log names ${keyOf(name)}`);
-        for (const name of names) await admin.del(keyOf(name));
+      // Whoever uses a room finds a key of another type in it.
+      for (const name of names) {
+        await carol.request({ type: 'subscribe', room: `k:${name}` });
+        await carol.request({ type: 'presence', room: `k:${name}` });
+        await carol.request({ type: 'history', room: `k:${name}`, limit: 1 });
+      }
+      for (const name of fault === 'replaced' ? names : []) {
+        await until(() => told(keyOf(name)), rightAgainMs, `the log names ${keyOf(name)}`);
       }
       await carol.request({ type: 'unsubscribe', room: 'k:other' });
       for (const room of rooms) await carol.request({ type: 'unsubscribe', room });
@@ -130,6 +130,55 @@ test('keys of rooms in which only the killed node has members: deleted, and the 
   }
 }, 60_000);
 
+describe('all keys are deleted at once (FLUSHALL)', () => {
+  const room = 'k:alone';
+  async function alone() {
+    const world = await cluster();
+    await comers(world.nodes[0], 'ann', [room]);
+    await until(() => world.receiver.story(room).includes('member.joined ann'), 10_000, 'she is told');
+    const beats = async () => Object.entries(await world.admin.hgetall('rc:nodes'));
+    await until(async () => (await beats()).length === 3, rightAgainMs, 'all have a lease');
+    const before = Object.fromEntries(await beats());
+    const haveSeenAll = async () =>
+      (await beats()).every(([lease, beat]) => Number(beat) >= Number(before[lease] ?? 0) + 2);
+    await until(haveSeenAll, rightAgainMs, 'all have seen the leases of all');
+    return world;
+  }
+
+  test('and a node is killed when it has its lease again: the end of the room that it had alone is told', async () => {
+    const { admin, nodes, receiver } = await alone();
+    await admin.flushall();
+    const isBack = async () => {
+      const [index = ''] = await admin.keys('rc:node:n0-*:rooms');
+      const indexed = await admin.smembers(index);
+      const isIndexed = [room, `>${room}`].every((entry) => indexed.includes(entry));
+      return isIndexed && (await admin.exists(`rc:{${room}}:nodes`, `rc:{${room}}:members`)) === 2;
+    };
+    await until(isBack, rightAgainMs, 'the room is written again');
+    nodes[0].kill('SIGKILL');
+    const end = ['room.vacated', 'member.left ann'];
+    const isTold = () => end.every((line) => receiver.story(room).includes(line));
+    await until(isTold, 2 * rightAgainMs, 'its end is told');
+    expect(receiver.story(room).filter((line) => end.includes(line))).toHaveLength(2);
+    expect(await admin.keys(`rc:{${room}}:m*`)).toEqual([]);
+  }, 60_000);
+
+  test('and a node is killed in the same moment: other nodes say that it is gone, and who comes is told anew', async () => {
+    const { admin, nodes, receiver } = await alone();
+    nodes[0].kill('SIGSTOP');
+    await admin.flushall();
+    nodes[0].kill('SIGKILL');
+    const isTold = ({ logs }: SpawnedNode) =>
+      logs.some(({ msg, reason }) => msg?.startsWith('a node is gone since all leases were lost') && reason === 'n0');
+    for (const node of nodes.slice(1)) await until(() => isTold(node), 2 * rightAgainMs, 'the log names it');
+    expect(receiver.story(room)).not.toContain('room.vacated');
+    const bob = await comers(nodes[1], 'bob', [room]);
+    await until(() => receiver.story(room).at(-1) === 'member.joined bob', rightAgainMs, 'he is told');
+    expect(receiver.story(room).filter((line) => line === 'room.occupied')).toHaveLength(2);
+    expect(await usersOf(bob, room)).toBe('bob');
+  }, 60_000);
+});
+
 describe.each(faults)('keys of all rooms: %s', (fault) => {
   test.each(['rc:nodes', 'rc:outbox', 'rc:outbox:sender', 'rc:blocks', 'rc:line'])(
     '%s: the log says so where something is lost, and all is right again when it is gone',
@@ -141,15 +190,12 @@ describe.each(faults)('keys of all rooms: %s', (fault) => {
       const blocked = await call(nodes[2], 'POST', '/api/users/mallory/disconnect', { body: { blockSeconds: 600 } });
       expect(blocked.status).toBe(200);
       await inflict(admin, key, fault);
-      if (fault === 'replaced') {
-        const tried = async () => {
-          await bob.request({ type: 'publish', room: 'k:a', data: 1 });
-          await call(nodes[0], 'POST', '/api/users/eve/disconnect', { body: { blockSeconds: 1 } });
-          return told(key);
-        };
-        await until(tried, rightAgainMs, `the log names ${key}`);
-        await admin.del(key);
-      }
+      const tried = async () => {
+        await bob.request({ type: 'publish', room: 'k:a', data: 1 });
+        await call(nodes[0], 'POST', '/api/users/eve/disconnect', { body: { blockSeconds: 1 } });
+        return fault === 'deleted' || told(key);
+      };
+      await until(tried, rightAgainMs, `the log names ${key}`);
       nodes[0].kill('SIGKILL');
       await until(async () => (await usersOf(bob, 'k:a')) === 'bob', 3 * rightAgainMs, 'bob alone is in the room');
       await until(() => bob.publish('k:a', 'after'), 5_000, 'the room takes messages');

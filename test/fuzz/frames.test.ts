@@ -155,7 +155,7 @@ fuzz(
       if (claim === undefined) throw new TokenError('malformed', 'no token');
       return { identity: { user: token, grants: readGrants(claim) }, expiresAt: Date.now() + 3_600_000 };
     };
-    Object.assign(world.node, { authenticator: { verify } });
+    Object.assign(world.node, { authenticator: { ...world.node.authenticator, verify } });
     const { epoch } = await world.hub.history('kept', { limit: 0, maxBytes: 0 });
     const { connection, socket } = world.connect();
     const asked = new Map<string, number>();

@@ -20,7 +20,7 @@ import { fuzz, nearly, someBytes } from './kit.ts';
 
 const settings = {
   ...{ jwtSecret: testSecret, jwtPublicKey: undefined, jwtJwksUrl: undefined, jwtAlgorithms: undefined },
-  ...{ jwtIssuer: undefined, jwtAudience: undefined, centrifugo: false },
+  ...{ jwtIssuer: undefined, jwtAudience: undefined, centrifugo: false, insecure: false },
 };
 const authenticator = createAuthenticator(settings, createLog('silent'));
 const now = Math.floor(Date.now() / 1000);

@@ -2,13 +2,15 @@
  * A queue of RabbitMQ as an input, with a real broker of the test's own: order, poison, and the death of the node, of the broker and
  * of Redis.
  */
+import { readFileSync } from 'node:fs';
 import { Connection } from 'rabbitmq-client';
 import { expect, test } from 'vitest';
 import { metric } from '../integration/admin.ts';
-import { roomsFile, writeFile } from '../integration/files.ts';
+import { roomsFile, selfSigned, writeFile } from '../integration/files.ts';
 import { dataOf, join, messagesOf, randomRoom } from '../integration/people.ts';
 import { onCleanup } from '../support/cleanup.ts';
-import { startNode } from '../support/node.ts';
+import { faultProxy } from '../support/fault-proxy.ts';
+import { spawnNode, startNode } from '../support/node.ts';
 import { ownRedisOnDisk } from '../support/own-redis.ts';
 import { hasRabbit, ownRabbit } from '../support/rabbitmq.ts';
 import { until } from '../support/until.ts';
@@ -21,8 +23,9 @@ if (!hasRabbit) {
   process.stderr.write('RabbitMQ is not on this machine (Debian: rabbitmq-server), so its tests are skipped.\n');
 }
 
-function backend(url: string) {
-  const connection = new Connection({ url, retryLow: 100 });
+function backend(url: string, certificate?: string) {
+  const tls = certificate === undefined ? {} : { tls: { ca: readFileSync(certificate) } };
+  const connection = new Connection({ url, retryLow: 100, ...tls });
   connection.on('error', () => undefined);
   onCleanup(() => connection.unsafeDestroy());
   return { connection, publisher: connection.createPublisher({ confirm: true }) };
@@ -154,4 +157,60 @@ test.skipIf(!hasRabbit)(
     await flood.untilWhole();
   },
   240_000,
+);
+
+test.skipIf(!hasRabbit)(
+  'over TLS with a private CA: a node that knows it reads, and one that does not says so',
+  async () => {
+    const files = selfSigned();
+    const [rabbit, redis] = [await ownRabbit(files), await ownRedisOnDisk()];
+    const inputs = [{ name: 'orders', kind: 'rabbitmq', url: rabbit.url, queue: 'orders', room: { header: 'room' } }];
+    const settings = { REDIS_URL: redis.url, INPUTS_FILE: writeFile('inputs.json', JSON.stringify({ inputs })) };
+    const stranger = await spawnNode(settings);
+    const isTold = () => stranger.logs.some(({ reason }) => /self-signed certificate/.test(String(reason)));
+    await until(isTold, deadlineMs, 'the log says that the certificate is not trusted');
+    const node = await spawnNode(settings, undefined, undefined, { NODE_EXTRA_CA_CERTS: files.certificate });
+    const { connection, publisher } = backend(rabbit.url, files.certificate);
+    const declared = async () =>
+      (await connection.queueDeclare({ queue: 'orders', passive: true })).consumerCount === 1;
+    await until(declared, deadlineMs, 'it reads');
+    const room = randomRoom('plain');
+    const member = await join(node, 'ann', room);
+    await publisher.send({ routingKey: 'orders', messageId: '1', headers: { room } }, Buffer.from('"safe"'));
+    await until(() => dataOf(member, room).length === 1, deadlineMs, 'it came');
+    expect(dataOf(member, room)).toEqual(['safe']);
+  },
+  120_000,
+);
+
+test.skipIf(!hasRabbit)(
+  'a node without Redis loses its broker too: it lets go of what it held, consumes again, and all comes once and in order',
+  async () => {
+    const [rabbit, redis] = [await ownRabbit(), await ownRedisOnDisk()];
+    const proxy = await faultProxy(redis.url);
+    const inputs = [{ name: 'orders', kind: 'rabbitmq', url: rabbit.url, queue: 'orders', room: { header: 'room' } }];
+    const settings = { INPUTS_FILE: writeFile('inputs.json', JSON.stringify({ inputs })), REDIS_URL: proxy.url };
+    const node = await spawnNode(settings);
+    const { connection, publisher } = backend(rabbit.url);
+    const consumers = async () => (await connection.queueDeclare({ queue: 'orders', passive: true })).consumerCount;
+    await until(async () => (await consumers()) === 1, deadlineMs, 'it reads');
+    const room = randomRoom('plain');
+    const member = await join(node, 'ann', room);
+    proxy.mode = 'reset';
+    proxy.cut();
+    const numbers = Array.from({ length: 150 }, (_, number) => number);
+    for (const number of numbers) {
+      const envelope = { routingKey: 'orders', durable: true, messageId: `${number}`, headers: { room } };
+      await publisher.send(envelope, Buffer.from(`${number}`));
+    }
+    const retries = () => node.logs.some(({ msg }) => msg?.startsWith('a message of an input is not published yet'));
+    await until(retries, deadlineMs, 'it holds messages');
+    await rabbit.kill();
+    await rabbit.start();
+    await until(async () => (await consumers()) === 1, deadlineMs, 'it consumes again, though Redis is still away');
+    proxy.mode = 'pass';
+    await until(() => dataOf(member, room).length === numbers.length, deadlineMs, 'all came');
+    expect(dataOf(member, room)).toEqual(numbers);
+  },
+  180_000,
 );

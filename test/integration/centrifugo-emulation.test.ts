@@ -115,6 +115,18 @@ const post = (path: string, body: unknown, headers: Record<string, string> = {})
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
 
+test('an event stream has line feeds only: after a carriage return, eventsource for Node holds back the first event', async () => {
+  const first = { id: 1, connect: { token: await tokenOf('guest') } };
+  const query = new URLSearchParams({ cf_connect: JSON.stringify(first) });
+  const { body } = await fetch(`${httpOf(node)}/connection/sse?${query}`);
+  let text = '';
+  for await (const chunk of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    if (text.endsWith('\n\n')) break;
+  }
+  expect(text).toMatch(/^\ndata: \{"id":1,"connect":\{.*\}\}\n\n$/);
+});
+
 test('commands of a session that no node has are answered with 404; those of one that the node does not know with 204', async () => {
   const gone = await post('/emulation', { node: 'gone-0123456789', session: 'a', data: '{}' });
   expect([gone.status, await gone.json()]).toEqual([404, expect.objectContaining({ status: 404 })]);

@@ -4,7 +4,16 @@ import { connect, okOf } from '../support/client.ts';
 import type { StartedNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
-import { clientOf, connectAs, have, listen, RawClient, startCentrifugo, subscribe } from './centrifugo-member.ts';
+import {
+  clientOf,
+  connectAs,
+  type Heard,
+  have,
+  listen,
+  RawClient,
+  startCentrifugo,
+  subscribe,
+} from './centrifugo-member.ts';
 import { join, randomRoom, tokenOf } from './people.ts';
 
 const closed = { match: 'closed:*', subscribe: 'server', publish: 'user', history: {}, presence: true };
@@ -173,6 +182,28 @@ test('a member that wants all or nothing is refused with 112, and is no member',
   raw.send(JSON.stringify({ id: 5, history: { channel: randomRoom('plain') } }));
   expect(await raw.answer(5)).toMatchObject({ error: { code: 108 } });
   expect(raw.replies.filter(({ push }) => push !== undefined)).toEqual([]);
+});
+
+test('a position without an epoch is one of the current epoch, whatever that is', async () => {
+  const room = randomRoom('kept');
+  const native = await join(node, 'native', room);
+  for (const data of [1, 2, 3]) await native.publish(room, data);
+  const since = (offset: number) => ({ since: { offset, epoch: '' } });
+  const client = await connectAs(node, 'guest');
+  const fromState = listen(client, room, { getState: async () => ({ offset: 1, epoch: '' }) });
+  fromState.subscription.subscribe();
+  expect(await have(fromState, 2)).toEqual([2, 3]);
+  expect(fromState.events).toEqual(['subscribing 0', 'subscribed, recovered: true']);
+  const others = await Promise.all(
+    [0, 3, 4].map(async (offset) => subscribe(await connectAs(node, `from ${offset}`), room, since(offset))),
+  );
+  await native.publish(room, 4);
+  expect(await have(others[0] as Heard, 4)).toEqual([1, 2, 3, 4]);
+  expect(await have(others[1] as Heard, 1)).toEqual([4]);
+  // Ahead of the room: messages of an older epoch are missing.
+  expect(others.map(({ events }) => events.at(-1))).toEqual(
+    [true, true, false].map((recovered) => `subscribed, recovered: ${recovered}`),
+  );
 });
 
 test('getState of the client is asked when messages are missing, and the subscription goes on from the state', async () => {

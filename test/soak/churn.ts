@@ -9,11 +9,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { call, post } from '../integration/api.ts';
 import type { SpawnedNode } from '../support/node.ts';
 import { mintToken } from '../support/token.ts';
+import { visit } from './sdk.ts';
 import { Visitor } from './visitor.ts';
 
 /** Of rooms with history. */
 export const poolSize = 60;
-const perNode = { chatter: 12, renewer: 2, expirer: 2, slow: 1, stream: 3, poller: 2, backend: 1, wanderer: 1 };
+const perNode = { chatter: 12, renewer: 2, expirer: 2, slow: 1, stream: 3, poller: 2, backend: 1, wanderer: 1, sdk: 3 };
 const rights = { '*': ['subscribe', 'publish', 'history', 'presence'] };
 const roomsPerWalk = 40;
 const floodBytes = 12_000;
@@ -21,7 +22,7 @@ const floodMessages = 100;
 
 /** Brings one more client, which ends with the act at the latest. */
 type Enter = (token: string) => Promise<Visitor>;
-type Act = (node: SpawnedNode, enter: Enter) => Promise<void>;
+type Act = (node: SpawnedNode, enter: Enter, otherNode: SpawnedNode) => Promise<void>;
 
 const name = (topic: string) => `${topic}:${randomBytes(8).toString('hex')}`;
 const kept = () => `kept:${Math.floor(Math.random() * poolSize)}`;
@@ -142,7 +143,21 @@ async function backend(node: SpawnedNode): Promise<void> {
   await stay();
 }
 
-const acts: Record<keyof typeof perNode, Act> = { chatter, renewer, expirer, slow, stream, poller, backend, wanderer };
+async function sdk(node: SpawnedNode, _enter: Enter, otherNode: SpawnedNode): Promise<void> {
+  await visit(node, otherNode, await tokenFor(600), [name('live'), kept()]);
+}
+
+const acts: Record<keyof typeof perNode, Act> = {
+  chatter,
+  renewer,
+  expirer,
+  slow,
+  stream,
+  poller,
+  backend,
+  wanderer,
+  sdk,
+};
 
 export class Churn {
   readonly #nodes: readonly SpawnedNode[];
@@ -179,7 +194,7 @@ export class Churn {
         return visitor;
       };
       try {
-        await acts[kind](node, enter);
+        await acts[kind](node, enter, this.#next(node));
         this.done.set(kind, (this.done.get(kind) ?? 0) + 1);
       } catch (error) {
         const what = `${kind}: ${(error as Error).message}`;
@@ -189,5 +204,9 @@ export class Churn {
         await Promise.all(visitors.map((visitor) => visitor.leave('cut')));
       }
     }
+  }
+
+  #next(node: SpawnedNode): SpawnedNode {
+    return this.#nodes[(this.#nodes.indexOf(node) + 1) % this.#nodes.length] ?? node;
   }
 }

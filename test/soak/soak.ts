@@ -36,8 +36,18 @@ export interface Outcome extends Omit<Judged, 'mostRise' | 'leftovers'> {
 const smallCaches: readonly Change[] = [
   cache('rooms/access.js', 'maxRemembered = 20_000'),
   cache('auth/verified-tokens.js', 'maxRemembered = 10_000'),
-  cache('auth/authenticator.js', 'maxRememberedGrants = 1_000'),
+  cache('auth/claims.js', 'maxRememberedGrants = 1_000'),
   cache('http/fallback/client-rates.js', 'maxRemembered = 10_000'),
+];
+
+/** Buffers that grow with the largest frame so far, and are used again, are here as large as they get from the start. */
+const grownBuffers: readonly Change[] = [
+  { file: 'protocol/centrifugo/protobuf/write.js', place: 'firstBytes = 16_384', change: 'firstBytes = 1_048_576' },
+  {
+    file: 'protocol/msgpack/write.js',
+    place: 'new MsgpackEncoder({ maxDepth })',
+    change: 'new MsgpackEncoder({ maxDepth, initialBufferSize: 1_048_576 })',
+  },
 ];
 
 function cache(file: string, place: string): Change {
@@ -55,7 +65,7 @@ export async function soak(
   { warmUpMs, sampledMs, mostRise }: Options,
   leaks: readonly Change[] = [],
 ): Promise<Outcome> {
-  const world = await startWorld(changedBuild(...smallCaches, ...leaks));
+  const world = await startWorld(changedBuild(...smallCaches, ...grownBuffers, ...leaks));
   const { nodes, files } = world;
   const churn = new Churn(nodes);
   churn.start();
@@ -103,6 +113,7 @@ async function startWorld(program: string): Promise<World> {
     ...receiver.settings,
     REDIS_URL: redis.url,
     API_KEY: apiKey,
+    CENTRIFUGO: true,
     PUBLISH_RATE: 0,
     REQUEST_RATE: 0,
     DEDUPE_MS: 2_000,

@@ -26,6 +26,8 @@ export interface StreamOptions {
   method?: string;
   /** Certificate authority, PEM, for a node with TLS. */
   ca?: string;
+  /** Takes the messages; they are not in `events` then. */
+  onMessage?: (message: Record<string, unknown>) => void;
 }
 
 const deadlineMs = 5_000;
@@ -43,13 +45,15 @@ export class EventStream {
   complete = false;
   readonly response: IncomingMessage;
   readonly #request: ClientRequest;
+  readonly #onMessage: StreamOptions['onMessage'];
   #rest = '';
   #name = '';
   #data: string[] = [];
   #readUpTo = 0;
 
-  private constructor(request: ClientRequest, response: IncomingMessage) {
+  private constructor(request: ClientRequest, response: IncomingMessage, onMessage: StreamOptions['onMessage']) {
     this.#request = request;
+    this.#onMessage = onMessage;
     this.response = response;
     response.setEncoding('utf8');
     response.on('data', (text: string) => {
@@ -86,7 +90,7 @@ export class EventStream {
       });
       onCleanup(() => void request.destroy());
       request.on('error', reject);
-      request.on('response', (response) => resolve(new EventStream(request, response)));
+      request.on('response', (response) => resolve(new EventStream(request, response, options.onMessage)));
       request.end();
     });
   }
@@ -147,7 +151,9 @@ export class EventStream {
     if (line === '') {
       if (this.#data.length > 0) {
         const data = JSON.parse(this.#data.join('\n')) as Record<string, unknown>;
-        this.events.push({ name: this.#name || 'message', data, id: this.lastEventId });
+        const name = this.#name || 'message';
+        if (name === 'message' && this.#onMessage !== undefined) this.#onMessage(data);
+        else this.events.push({ name, data, id: this.lastEventId });
       }
       this.#data = [];
       this.#name = '';

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
@@ -21,6 +21,8 @@ const startDeadlineMs = 60_000;
 
 export interface OwnKafka {
   broker: string;
+  /** The same, over TLS and with a user. Undefined without `Access`. */
+  secureBroker: string;
   /** SIGKILL. */
   kill(): Promise<void>;
   /** Starts it again, with what it has kept. */
@@ -59,14 +61,27 @@ const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   </dependency></dependencies>
 </project>`;
 
-export async function ownKafka(jars: string): Promise<OwnKafka> {
+/** A second port, for TLS with this certificate and a user, who may use each mechanism. */
+export interface Access {
+  certificate: string;
+  key: string;
+  username: string;
+  password: string;
+}
+
+export async function ownKafka(jars: string, access?: Access): Promise<OwnKafka> {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-kafka-'));
-  const [port, controller] = [await freePort(), await freePort()];
+  const [port, controller, securePort] = [await freePort(), await freePort(), await freePort()];
   const settings = join(folder, 'server.properties');
-  writeFileSync(settings, propertiesOf(folder, port, controller));
+  const secure = access === undefined ? [] : accessLines(folder, access);
+  writeFileSync(settings, propertiesOf(folder, port, controller, access && securePort, secure));
   const java = (...words: string[]) => ['-Xmx384m', '-cp', join(jars, '*'), ...words];
   mkdirSync(join(folder, 'data'));
-  execFileSync('java', java('kafka.tools.StorageTool', 'format', '-t', 'AAAAAAAAQACAAAAAAAAAAA', '-c', settings), {
+  const user = access && `[name=${access.username},password=${access.password}]`;
+  const users =
+    user === undefined ? [] : ['256', '512'].flatMap((bits) => ['--add-scram', `SCRAM-SHA-${bits}=${user}`]);
+  const format = ['format', '-t', 'AAAAAAAAQACAAAAAAAAAAA', '-c', settings, ...users];
+  execFileSync('java', java('kafka.tools.StorageTool', ...format), {
     stdio: 'ignore',
     timeout: startDeadlineMs,
   });
@@ -88,7 +103,7 @@ export async function ownKafka(jars: string): Promise<OwnKafka> {
     rmSync(folder, { recursive: true, force: true });
   });
   await start();
-  return { broker, kill, start };
+  return { broker, secureBroker: `127.0.0.1:${securePort}`, kill, start };
 }
 
 /** A client that says nothing by itself. */
@@ -111,15 +126,41 @@ async function answers(broker: string): Promise<boolean> {
   }
 }
 
-function propertiesOf(folder: string, port: number, controller: number): string {
+function accessLines(folder: string, { certificate, key, username, password }: Access): string[] {
+  const store = join(folder, 'store.pem');
+  writeFileSync(store, readFileSync(key, 'utf8') + readFileSync(certificate, 'utf8'));
+  const modules = 'org.apache.kafka.common.security';
+  const scram = ['256', '512'].map(
+    (bits) => `scram-sha-${bits}.sasl.jaas.config=${modules}.scram.ScramLoginModule required;`,
+  );
+  const lines = [
+    'ssl.keystore.type=PEM',
+    `ssl.keystore.location=${store}`,
+    'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
+    `plain.sasl.jaas.config=${modules}.plain.PlainLoginModule required user_${username}="${password}";`,
+    ...scram,
+  ];
+  return lines.map((line) => `listener.name.secure.${line}`);
+}
+
+function propertiesOf(
+  folder: string,
+  port: number,
+  controller: number,
+  securePort: number | undefined,
+  more: readonly string[],
+): string {
+  const secure = securePort === undefined ? '' : `,SECURE://127.0.0.1:${securePort}`;
   return [
     'process.roles=broker,controller',
     'node.id=1',
     `controller.quorum.voters=1@127.0.0.1:${controller}`,
-    `listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}`,
-    `advertised.listeners=PLAINTEXT://127.0.0.1:${port}`,
+    `listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}${secure}`,
+    `advertised.listeners=PLAINTEXT://127.0.0.1:${port}${secure}`,
     'controller.listener.names=CONTROLLER',
-    'listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+    'listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL',
+    'inter.broker.listener.name=PLAINTEXT',
+    ...more,
     `log.dirs=${join(folder, 'data')}`,
     'offsets.topic.replication.factor=1',
     'offsets.topic.num.partitions=1',

@@ -6,10 +6,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 
-/** Ties `child`, which must just have been started, to this process. */
-export function endWithThisProcess(child: ChildProcess): void {
+/** Ties `child`, which must just have been started, to this process. `isGroup`: with all processes that it has started. */
+export function endWithThisProcess(child: ChildProcess, isGroup = false): void {
   if (child.pid === undefined) return;
-  const script = 'read -r never; kill -KILL "$1"';
-  const lifeline = spawn('sh', ['-c', script, 'lifeline', `${child.pid}`], { stdio: ['pipe', 'ignore', 'ignore'] });
+  const script = 'read -r never; kill -KILL -- "$1"';
+  const target = `${isGroup ? '-' : ''}${child.pid}`;
+  const lifeline = spawn('sh', ['-c', script, 'lifeline', target], { stdio: ['pipe', 'ignore', 'ignore'] });
   child.once('exit', () => lifeline.kill('SIGKILL'));
 }

@@ -4,7 +4,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Connection } from 'rabbitmq-client';
@@ -27,7 +28,8 @@ export interface OwnRabbit {
   start(): Promise<void>;
 }
 
-export async function ownRabbit(): Promise<OwnRabbit> {
+/** `tls`: then it speaks nothing else, with this self-signed certificate. */
+export async function ownRabbit(tls?: { certificate: string; key: string }): Promise<OwnRabbit> {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-rabbit-'));
   const [port, distribution] = [await freePort(), await freePort()];
   const inside = (name: string) => {
@@ -35,7 +37,7 @@ export async function ownRabbit(): Promise<OwnRabbit> {
     return join(folder, name);
   };
   const configuration = join(folder, 'rabbitmq.conf');
-  writeFileSync(configuration, `listeners.tcp.default = 127.0.0.1:${port}\nloopback_users = none\n`);
+  writeFileSync(configuration, ['loopback_users = none', ...listenersOf(port, tls), ''].join('\n'));
   writeFileSync(join(folder, 'plugins'), '[].');
   writeFileSync(join(folder, 'environment'), '');
   const home = inside('home');
@@ -57,20 +59,22 @@ export async function ownRabbit(): Promise<OwnRabbit> {
     // Without epmd, which would be shared with others and outlive the test.
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `-erl_epmd_port ${distribution} -start_epmd false`,
   };
-  const url = `amqp://guest:guest@127.0.0.1:${port}`;
+  const url = `${tls ? 'amqps' : 'amqp'}://guest:guest@127.0.0.1:${port}`;
   let server: ChildProcess | undefined;
   const kill = async () => {
     if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
     const exited = once(server, 'exit');
-    server.kill('SIGKILL');
+    // The program is a script that waits for the broker: both have to go.
+    process.kill(-(server.pid ?? 0), 'SIGKILL');
     await exited;
+    await until(async () => !(await takesConnections(port)), startDeadlineMs, 'the port of RabbitMQ is closed');
   };
   const start = async () => {
-    server = spawn(program, [], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
-    endWithThisProcess(server);
+    server = spawn(program, [], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    endWithThisProcess(server, true);
     let output = '';
     for (const stream of [server.stdout, server.stderr]) stream?.on('data', (chunk) => (output += chunk));
-    await until(() => answers(url), startDeadlineMs, 'RabbitMQ answers').catch((error: Error) => {
+    await until(() => answers(url, tls?.certificate), startDeadlineMs, 'RabbitMQ answers').catch((error: Error) => {
       throw new Error(output, { cause: error });
     });
   };
@@ -82,8 +86,29 @@ export async function ownRabbit(): Promise<OwnRabbit> {
   return { url, kill, start };
 }
 
-async function answers(url: string): Promise<boolean> {
-  const connection = new Connection({ url, connectionTimeout: 2_000 });
+function listenersOf(port: number, tls?: { certificate: string; key: string }): string[] {
+  if (tls === undefined) return [`listeners.tcp.default = 127.0.0.1:${port}`];
+  const { certificate, key } = tls;
+  return [
+    'listeners.tcp = none',
+    `listeners.ssl.default = 127.0.0.1:${port}`,
+    ...[`cacertfile = ${certificate}`, `certfile = ${certificate}`, `keyfile = ${key}`].map((l) => `ssl_options.${l}`),
+    'ssl_options.verify = verify_none',
+    'ssl_options.fail_if_no_peer_cert = false',
+  ];
+}
+
+function takesConnections(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => socket.destroy());
+    socket.on('error', () => resolve(false));
+    socket.on('close', () => resolve(true));
+  });
+}
+
+async function answers(url: string, certificate?: string): Promise<boolean> {
+  const tls = certificate === undefined ? {} : { tls: { ca: readFileSync(certificate) } };
+  const connection = new Connection({ url, connectionTimeout: 2_000, ...tls });
   // A failure rejects `onConnect` too.
   connection.on('error', () => undefined);
   try {

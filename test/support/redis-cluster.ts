@@ -13,11 +13,14 @@ import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { slotCount, slotOf } from '../../gateway/redis/cluster/slots.ts';
 import { onCleanup } from './cleanup.ts';
+import { RedisAsker } from './redis-asker.ts';
 import { launchRedisProcess, type OwnRedis } from './redis-process.ts';
 import { until } from './until.ts';
 
 const run = promisify(execFile);
 const deadlineMs = 30_000;
+/** A reshard prints two lines for each slot. */
+const mostPrintedBytes = 16 * 1_048_576;
 const launchAttempts = 5;
 export const nodeTimeoutMs = 2_000;
 
@@ -36,9 +39,11 @@ export interface ClusterServer extends OwnRedis {
 export class RedisCluster {
   readonly servers: ClusterServer[] = [];
   readonly #settings: readonly string[];
+  readonly #asker = new RedisAsker();
 
   private constructor(settings: readonly string[]) {
     this.#settings = settings;
+    onCleanup(() => this.#asker.close());
   }
 
   /** It ends with the test, or with the file if it is started outside of a test. */
@@ -68,8 +73,7 @@ export class RedisCluster {
       if (!answers.every((info) => info.includes('cluster_state:ok') && info.includes('slots_ok:16384'))) return false;
       const infos = await Promise.all(this.running.map((server) => this.ask(server, 'INFO', 'replication')));
       const linked = infos.filter((info) => info.includes('master_link_status:up')).length;
-      const maps = await Promise.all(this.running.map((server) => this.#owners(server)));
-      return linked >= replicas && new Set(maps.map((map) => JSON.stringify(map))).size === 1;
+      return linked >= replicas && (await this.#agrees());
     };
     await until(ok, deadlineMs, 'the cluster is ok');
   }
@@ -87,6 +91,19 @@ export class RedisCluster {
     const owner = this.servers.find((server) => server.port === port);
     if (owner === undefined) throw new Error(`slot ${slot} has an owner`);
     return owner;
+  }
+
+  /** The servers that have slots, as another one than `except` sees it; in the order of their slots. */
+  async primaries(except?: ClusterServer): Promise<ClusterServer[]> {
+    const witness = this.running.find((server) => server !== except);
+    const ports = witness === undefined ? [] : (await this.#owners(witness)).map(([, , port]) => port);
+    return [...new Set(ports)].flatMap((port) => this.servers.filter((server) => server.port === port));
+  }
+
+  /** Resolves when another server has the slots of this one, which may be dead or stand still. */
+  async untilReplaced(server: ClusterServer): Promise<void> {
+    const replaced = async () => !(await this.primaries(server)).includes(server);
+    await until(replaced, deadlineMs, 'a replica takes over');
   }
 
   /** Another primary than this one. */
@@ -112,6 +129,8 @@ export class RedisCluster {
   }
 
   async moveSlot(slot: number, to: ClusterServer, meanwhile: () => unknown = () => undefined): Promise<void> {
+    // A slot that moves on before all know its last move can end without an owner.
+    await until(() => this.#agrees(), deadlineMs, 'all know who owns which slot');
     const from = await this.ownerOf(slot);
     if (from === to) return;
     await this.ask(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
@@ -135,17 +154,30 @@ export class RedisCluster {
     }
   }
 
-  /** A new primary without slots. */
-  async add(): Promise<ClusterServer> {
+  /** Moves the first `count` slots of a primary by `redis-cli --cluster reshard`. Returns them. */
+  async reshard(from: ClusterServer, to: ClusterServer, count: number): Promise<number[]> {
+    const slots = (await this.slotsOf(from)).slice(0, count);
+    // It refuses a cluster whose servers do not agree: replicas hear of the last move a moment later.
+    await this.untilOk();
+    const what = ['--cluster-from', from.id, '--cluster-to', to.id, '--cluster-slots', slots.length];
+    await redisCli('--cluster', 'reshard', `127.0.0.1:${to.port}`, ...what, '--cluster-yes');
+    const moved = new Set(await this.slotsOf(to));
+    if (!slots.every((slot) => moved.has(slot))) throw new Error('the first slots of a server are moved first');
+    return slots;
+  }
+
+  /** A new primary without slots; or a replica of this one. */
+  async add(primary?: ClusterServer): Promise<ClusterServer> {
     const [witness] = this.running;
     const server = await this.#launch();
     this.servers.push(server);
-    await redisCli('--cluster', 'add-node', `127.0.0.1:${server.port}`, `127.0.0.1:${witness?.port}`);
+    const role = primary === undefined ? [] : ['--cluster-slave', '--cluster-master-id', primary.id];
+    await redisCli('--cluster', 'add-node', `127.0.0.1:${server.port}`, `127.0.0.1:${witness?.port}`, ...role);
     await this.untilOk();
     return server;
   }
 
-  /** Takes a primary without slots out. */
+  /** Takes a server without slots out. */
   async remove(server: ClusterServer): Promise<void> {
     const [witness] = this.others(server);
     await redisCli('--cluster', 'del-node', `127.0.0.1:${witness?.port}`, server.id);
@@ -163,8 +195,9 @@ export class RedisCluster {
     return own.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, (_, index) => from + index));
   }
 
-  async ask(server: ClusterServer, ...words: (string | number)[]): Promise<string> {
-    return redisCli('-p', server.port, ...words);
+  /** As `redis-cli` prints it. */
+  ask(server: ClusterServer, ...words: (string | number)[]): Promise<string> {
+    return this.#asker.ask(server.port, words);
   }
 
   /** Sends all of these in one write. */
@@ -177,14 +210,20 @@ export class RedisCluster {
     }
   }
 
-  async #owners(server: ClusterServer): Promise<[from: number, to: number, port: number][]> {
+  /** All servers that run have the same map. */
+  async #agrees(): Promise<boolean> {
+    const maps = await Promise.all(this.running.map((server) => this.#owners(server)));
+    return new Set(maps.map((map) => JSON.stringify(map))).size === 1;
+  }
+
+  async #owners(server: ClusterServer): Promise<Owner[]> {
     const lines = (await this.ask(server, 'CLUSTER', 'NODES')).split('\n').filter((line) => /\bmaster\b/.test(line));
     const owners = lines.flatMap((line) => {
       const words = line.split(' ');
       const port = Number(/:(\d+)@/.exec(words[1] ?? '')?.[1]);
-      return words.slice(8).flatMap((range): [number, number, number][] => {
+      return words.slice(8).flatMap((range): Owner[] => {
         const [, from, to] = /^(\d+)(?:-(\d+))?$/.exec(range) ?? [];
-        return from === undefined ? [] : [[Number(from), Number(to ?? from), port]];
+        return from === undefined ? [] : [[Number(from), Number(to ?? from), port, Number(words[6])]];
       });
     });
     return owners.sort(([one], [other]) => one - other);
@@ -210,9 +249,12 @@ export class RedisCluster {
     const more = ['--dir', folder, '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
     const redis = await launchRedisProcess(undefined, [...settings, ...more, ...this.#settings]);
     onCleanup(() => redis.stop());
-    return Object.assign(redis, { id: (await redisCli('-p', redis.port, 'CLUSTER', 'MYID')).trim() });
+    return Object.assign(redis, { id: await this.#asker.ask(redis.port, ['CLUSTER', 'MYID']) });
   }
 }
+
+/** Whose slots these are, since which epoch. */
+type Owner = [from: number, to: number, port: number, epoch: number];
 
 /** A room whose keys lie in one of these slots. */
 export function roomIn(slots: readonly number[], name = 'r'): string {
@@ -223,11 +265,10 @@ export function roomIn(slots: readonly number[], name = 'r'): string {
   throw new Error('a room lies in one of these slots');
 }
 
-async function redisCli(...words: (string | number)[]): Promise<string> {
-  const { stdout } = await run('redis-cli', words.map(String));
-  // redis-cli ends with 0 after an error reply.
-  if (/^(ERR|MOVED|ASK|CLUSTERDOWN|IOERR|NOAUTH|NOPERM|\[ERR\])/m.test(stdout)) throw new Error(stdout.trim());
-  return stdout;
+async function redisCli(...words: (string | number)[]): Promise<void> {
+  const { stdout } = await run('redis-cli', words.map(String), { maxBuffer: mostPrintedBytes });
+  // It may end with 0 after an error.
+  if (/^\[ERR\]/m.test(stdout)) throw new Error(stdout.trim());
 }
 
 function isAlive(pid: number): boolean {

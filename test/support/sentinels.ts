@@ -23,6 +23,7 @@ export const masterName = 'mymaster';
 /** Without an answer for so long, a sentinel takes the master for dead. */
 export const downAfterMs = 1_000;
 const deadlineMs = 20_000;
+const loopback = '127.0.0.1';
 
 export interface Server {
   redis: OwnRedis;
@@ -48,6 +49,8 @@ export interface SentinelSettings {
   watch?: readonly string[];
   /** Of the test at the sentinels: `user:password`. */
   access?: string;
+  /** By which all of them know each other. Default: the loopback address. */
+  host?: string;
   /** Then everybody but `admin` speaks TLS. */
   tls?: { certificate: string; key: string };
 }
@@ -65,7 +68,8 @@ export interface SentinelStack {
 export async function sentinelStack(settings: SentinelSettings = {}): Promise<SentinelStack> {
   const servers = (await Promise.all([1, 2, 3].map(() => server(settings)))) as SentinelStack['servers'];
   const [master, ...replicas] = servers;
-  await Promise.all(replicas.map(({ admin }) => admin.replicaof('127.0.0.1', `${master.proxy.port}`)));
+  const { host = loopback } = settings;
+  await Promise.all(replicas.map(({ admin }) => admin.replicaof(host, `${master.proxy.port}`)));
   await until(async () => (await replicasOf(master.admin)) === 2, deadlineMs, 'two replicas follow the master');
   const sentinels = await Promise.all([1, 2, 3].map(() => sentinel(master.proxy.port, settings)));
   const knowAll = async () => {
@@ -102,7 +106,7 @@ function redisClient(url: string): Redis {
   return client;
 }
 
-async function server({ commands = [], tls }: SentinelSettings): Promise<Server> {
+async function server({ commands = [], host = loopback, tls }: SentinelSettings): Promise<Server> {
   const tlsPort = await freePort();
   const secure =
     tls && [`--tls-port ${tlsPort}`, ...tlsLines(tls).map((line) => `--${line}`)].flatMap((line) => line.split(' '));
@@ -110,7 +114,7 @@ async function server({ commands = [], tls }: SentinelSettings): Promise<Server>
     '--repl-diskless-sync-delay',
     '0',
     '--replica-announce-ip',
-    '127.0.0.1',
+    host,
     ...(secure ?? []),
   );
   const way = tls ? `redis://127.0.0.1:${tlsPort}` : redis.url;
@@ -126,7 +130,7 @@ function tlsLines({ certificate, key }: { certificate: string; key: string }): s
 }
 
 async function sentinel(masterPort: number, settings: SentinelSettings): Promise<Sentinel> {
-  const { sentinel: lines = [], watch = [], access = '', tls } = settings;
+  const { sentinel: lines = [], watch = [], access = '', host = loopback, tls } = settings;
   const folder = await mkdtemp(join(tmpdir(), 'roomcast-sentinel-'));
   onCleanup(() => rm(folder, { recursive: true, force: true }));
   const [port, tlsPort] = [await freePort(), await freePort()];
@@ -137,7 +141,7 @@ async function sentinel(masterPort: number, settings: SentinelSettings): Promise
     `dir ${folder}`,
     ...(tls ? [`tls-port ${tlsPort}`, ...tlsLines(tls)] : []),
     ...lines,
-    `sentinel monitor ${masterName} 127.0.0.1 ${masterPort} 2`,
+    `sentinel monitor ${masterName} ${host} ${masterPort} 2`,
     `sentinel down-after-milliseconds ${masterName} ${downAfterMs}`,
     `sentinel failover-timeout ${masterName} 10000`,
     ...watch,

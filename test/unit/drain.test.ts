@@ -32,7 +32,7 @@ describe('the schedule', () => {
 });
 
 class FakeClient implements Movable {
-  publishesUnderWay = 0;
+  readonly inbox = { publishing: { count: 0 } };
   askedAt: number | undefined;
   closedAt: number | undefined;
   code: CloseCode | undefined;
@@ -106,11 +106,11 @@ test.concurrent('with no time to drain, all are closed at once and nobody is ask
 test.concurrent('a client that waits for an answer is closed when it has it, or after a bounded time', async () => {
   const { connections, clients } = crowd(2, { moves: false });
   const [answered, unanswered] = clients as [FakeClient, FakeClient];
-  answered.publishesUnderWay = 1;
-  unanswered.publishesUnderWay = 1;
+  answered.inbox.publishing.count = 1;
+  unanswered.inbox.publishing.count = 1;
   let answeredAt = Number.POSITIVE_INFINITY;
   setTimeout(() => {
-    answered.publishesUnderWay = 0;
+    answered.inbox.publishing.count = 0;
     answeredAt = performance.now();
   }, 300);
   const lastedMs = await durationOf(connections, { drainNoticeMs: 0, drainMs: 0 });

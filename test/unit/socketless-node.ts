@@ -6,11 +6,13 @@
  * `assigned`: its rooms.
  */
 
-import { Shares } from '../../gateway/admission/shares.ts';
+import { Lane } from '../../gateway/admission/lane.ts';
+import { type Publishing, Shares } from '../../gateway/admission/shares.ts';
 import type { Authenticator } from '../../gateway/auth/authenticator.ts';
 import type { Callback } from '../../gateway/auth/callback/callback.ts';
 import type { Verified } from '../../gateway/auth/claims.ts';
 import type { Identity } from '../../gateway/auth/grants.ts';
+import { anonymous } from '../../gateway/auth/grants.ts';
 import type { Backplane } from '../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../gateway/backplane/memory/backplane.ts';
 import { MemoryPresence } from '../../gateway/backplane/memory/presence.ts';
@@ -42,6 +44,8 @@ export interface SocketlessParts {
   backplane?: Backplane;
   callback?: Callback;
   log?: Logger;
+  /** For publishes. */
+  places?: Publishing;
 }
 
 export function tokenOf(identity: Identity): string {
@@ -73,6 +77,7 @@ export class SocketlessNode {
     backplane = new MemoryBackplane(60_000),
     callback,
     log = createLog('silent'),
+    places = { count: 10_000, bytes: 67_108_864 },
   }: SocketlessParts) {
     const config = read({ ANONYMOUS: 'true', ...settings });
     const checked = readRules({ rooms: rules });
@@ -99,14 +104,16 @@ export class SocketlessNode {
     this.hub = new Hub({ backplane, access, backpressure, fanout, freeze, events, presence: this.presence, faults });
     this.users = new UserConnections<Connection>(maxConnectionsPerUser);
     const authenticator = {
+      anonymous,
       verify: async (token: string): Promise<Verified> => {
         const { assigned = [], ...identity } = JSON.parse(token) as Verified['identity'] & Partial<Verified>;
         return { identity, assigned, expiresAt: Date.now() + 3_600_000 };
       },
     } as unknown as Authenticator;
+    const shares = new Shares(places);
     this.node = {
       ...{ config, instance: 'n-1', access, authenticator, backpressure, fanout, freeze, events, faults, log },
-      shares: new Shares(10_000),
+      ...{ shares, lanes: { api: new Lane(shares), input: new Lane(shares), post: new Lane(shares) } },
       ...{
         callback,
         renewals: this.renewals,

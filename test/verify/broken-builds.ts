@@ -5,11 +5,14 @@
 import { type Change, changedBuild } from '../support/changed-build.ts';
 import type { FaultKind } from './nemesis.ts';
 import type { ViolationKind } from './publications.ts';
+import type { Dialect } from './speech.ts';
 
 interface BrokenBuild {
   breaks: string;
   /** The fault that makes it show. */
   faults: FaultKind[];
+  /** Of the clients; default: all. */
+  dialects?: readonly Dialect[];
   /** At least one of these violations must be found. */
   expected: ViolationKind[];
   /** Returns the program, as for spawnNode. */
@@ -33,6 +36,8 @@ export const brokenBuilds: BrokenBuild[] = [
   {
     breaks: 'forgets the key of a publish',
     faults: ['replies swallowed'],
+    // The others have no keys.
+    dialects: ['native'],
     expected: ['DOUBLE'],
     make: broken(
       { file: 'redis/publish.lua', place: "'NX', ", change: '' },
@@ -55,6 +60,16 @@ export const brokenBuilds: BrokenBuild[] = [
         change: 'follower.receive([], true)',
       },
     ),
+  },
+  {
+    breaks: "does not tell Centrifugo's members that messages are missing",
+    faults: ['Redis emptied'],
+    expected: ['LOST_GAP', 'LOST_TAIL', 'EPOCH', 'DIVERGE'],
+    make: broken({
+      file: 'protocol/centrifugo/encode.js',
+      place: "return reply.count === 0 ? [] : [push(reply.room, 'unsubscribe', unsubscribes.gap)];",
+      change: 'return [];',
+    }),
   },
   {
     breaks: 'takes a master for one for ever',

@@ -8,11 +8,13 @@
  *   ordered-room.ts   LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, BAD_RESUME, EPOCH, HISTORY
  *   plain-room.ts     LOST_GAP, GAP, DUP, REORDER, LOST_TAIL, DIVERGE, DOUBLE, FIFO, BAD_RESUME
  *   present.ts        PRESENCE
+ *   others.ts         NOTICED
  * and here STUCK: the cluster did not recover from a fault; CLIENT: the client library did what it must never do.
  * A publish without an answer may have been delivered or not, but at most once. A loss that a `gap` reports is no violation.
  */
 import type { Entry, EntryOf } from './log.ts';
 import { judgeOrderedRoom } from './ordered-room.ts';
+import { judgeOthers } from './others.ts';
 import { Places } from './places.ts';
 import { judgePlainRoom } from './plain-room.ts';
 import { judgePresence } from './present.ts';
@@ -60,6 +62,7 @@ export function check(entries: readonly Entry[]): Violation[] {
     else judgePlainRoom(name, own, { publications, report });
     if (presence) judgePresence(name, own, presences.get(name), report);
   }
+  judgeOthers(entries, report);
   places.judgeEpochs();
   places.judgeFifo();
   return violations.sort((one, other) => (one.lines.at(-1)?.t ?? 0) - (other.lines.at(-1)?.t ?? 0));

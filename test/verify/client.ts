@@ -10,11 +10,12 @@ import { Random } from '../unit/random.ts';
 import { Link, type Push } from './link.ts';
 import type { Entry } from './log.ts';
 import { idOf, type Payload, payload } from './payload.ts';
+import { type Dialect, speeches } from './speech.ts';
 
 const longestBackoffMs = 2_000;
 /** Much shorter than the time that a key is remembered. */
 const retryForMs = 45_000;
-/** Share of messages with a key; the others are never retried. */
+/** Share of messages with a key, where the dialect has keys; the others are never retried. */
 const keyedShare = 0.7;
 /** A larger difference comes from a node with a wrong clock, and is not a latency. */
 const longestLatencyMs = 300_000;
@@ -36,6 +37,8 @@ interface Unsettled {
 
 export interface LoadClientOptions {
   name: string;
+  dialect: Dialect;
+  /** As of the native endpoint. */
   url: string;
   token: string;
   rooms: readonly string[];
@@ -85,9 +88,9 @@ export class LoadClient {
 
   connect(): void {
     if (this.#stopped) return;
-    const { url, token } = this.#options;
-    const link = new Link(url, token, {
-      welcome: (_, node) => this.#welcomed(link, node),
+    const { url, token, dialect } = this.#options;
+    const link = new Link(url.replace(speeches.native.path, ''), token, speeches[dialect], {
+      welcome: () => this.#welcomed(link),
       push: (_, frame) => this.#pushed(link, frame),
       closed: (_, code) => this.#ended(link, code),
     });
@@ -102,7 +105,8 @@ export class LoadClient {
   publish(room: string, length: number): void {
     const data = payload(room, `${this.name}-${++this.#published}`, length);
     this.unsettled++;
-    this.#attempt({ room, data, firstAt: performance.now(), keyed: this.#random.chance(keyedShare) });
+    const keyed = speeches[this.#options.dialect].keyed && this.#random.chance(keyedShare);
+    this.#attempt({ room, data, firstAt: performance.now(), keyed });
   }
 
   /** Loses its connection, and stays away for this time. `silently`: without a FIN to the gateway. */
@@ -144,9 +148,9 @@ export class LoadClient {
     for (const each of [...this.#links, ...this.#vanished]) each.drop();
   }
 
-  #welcomed(link: Link, node: string): void {
+  #welcomed(link: Link): void {
     this.#failures = 0;
-    this.#note(link, { event: 'open', node });
+    this.#note(link, { event: 'open', dialect: this.#options.dialect });
     if (!this.#current?.usable) this.#current = link;
     for (const [room, { wanted }] of this.#rooms) if (wanted) this.#subscribe(link, room);
     this.#publishWaiting();
@@ -191,7 +195,16 @@ export class LoadClient {
     if (frame.type === 'message') this.#delivered(link, frame);
     else if (frame.type === 'gap') this.#told(link, frame);
     else if (frame.type === 'unsubscribed') this.#note(link, { event: 'unsubscribe', room: frame.room });
+    else if (frame.type === 'resubscribe') this.#resubscribe(link, frame.room);
     else if (frame.type === 'reconnect') this.#later(frame.afterMs, () => this.#move(link));
+  }
+
+  /** Told that messages are missing, and out of the room by that. It goes on from the last message that it has. */
+  #resubscribe(link: Link, room: string): void {
+    this.#note(link, { event: 'unsubscribe', room, told: true });
+    const membership = this.#rooms.get(room);
+    if (membership?.owner === link) delete membership.owner;
+    if (membership?.wanted) this.#subscribe(link, room);
   }
 
   #move(from: Link): void {
@@ -257,7 +270,9 @@ export class LoadClient {
       if (typeof answer === 'object' && answer.type === 'ok') {
         const { epoch, offset, duplicate } = answer;
         const position = epoch === undefined || offset === undefined ? {} : { epoch, offset };
-        this.#note(link, { event: 'ack', room, id, ...position, ...(duplicate ? { duplicate } : {}) });
+        const untold = !speeches[this.#options.dialect].keyed;
+        const more = { ...(duplicate ? { duplicate } : {}), ...(untold ? { untold } : {}) };
+        this.#note(link, { event: 'ack', room, id, ...position, ...more });
         this.unsettled--;
         return;
       }

@@ -11,11 +11,12 @@ import type { Random } from '../unit/random.ts';
 import { LoadClient, type LoadClientOptions } from './client.ts';
 import { burstRoom, roomPlans, trimmedRoom } from './cluster.ts';
 import type { Entry } from './log.ts';
+import { allDialects, type Dialect } from './speech.ts';
 
 const tickMs = 50;
 const heartbeatMs = 500;
 const roomsPerClient = 5;
-const messagesPerSecond = 70;
+const usualMessagesPerSecond = 70;
 const messagesInARow = 3;
 const wandersPerSecond = 2;
 /** One in this many stays away long enough for a small history to be trimmed. */
@@ -49,8 +50,14 @@ export interface CrowdClient {
 export interface CrowdPlan {
   count: number;
   random: Random;
+  /** Of the clients, in turn; default: all. */
+  dialects?: readonly Dialect[];
   /** Connections lost per second, beside those that the faults cost; default: 4. */
   lossesPerSecond?: number;
+  /** Published by all clients together; default: 70. */
+  messagesPerSecond?: number;
+  /** The rooms of the client with this index; default: five of those of cluster.ts. */
+  roomsOf?(index: number): string[];
   /** Makes a client; default: a load client. */
   make?(options: LoadClientOptions): CrowdClient;
 }
@@ -66,15 +73,18 @@ export interface Crowd {
 }
 
 export async function gather(url: string, plan: CrowdPlan, log: Entry[]): Promise<Crowd> {
-  const { count, random, lossesPerSecond = 4, make = (options) => new LoadClient(options) } = plan;
+  const { count, random, lossesPerSecond = 4, messagesPerSecond = usualMessagesPerSecond } = plan;
+  const { dialects = allDialects, make = (options) => new LoadClient(options) } = plan;
   const names = roomPlans.map(({ name }) => name);
+  const roomsOf = plan.roomsOf ?? (() => random.shuffled(names).slice(0, roomsPerClient));
   const clients: CrowdClient[] = [];
   for (let index = 0; index < count; index++) {
     const name = `c${index}`;
     const token = await mintToken({ sub: name, exp: Math.floor(Date.now() / 1000) + tokenSeconds });
     const seed = random.integer(0, 2 ** 31);
-    const rooms = random.shuffled(names).slice(0, roomsPerClient);
-    clients.push(make({ name, url, token, rooms, seed, log }));
+    const rooms = roomsOf(index);
+    const dialect = dialects[index % dialects.length] ?? 'native';
+    clients.push(make({ name, dialect, url, token, rooms, seed, log }));
   }
   const inTrimmed = clients.filter(({ rooms }) => rooms.includes(trimmedRoom));
   const inBurst = clients.filter(({ rooms }) => rooms.includes(burstRoom));

@@ -16,7 +16,7 @@ import { startCluster } from './cluster.ts';
 import { brokenLibraries, loadBroken, loadLibrary } from './library/builds.ts';
 import { linesOf, Members } from './library/members.ts';
 import { type PlannedFault, writeLog } from './log.ts';
-import { type FaultKind, inflict, plan } from './nemesis.ts';
+import { type FaultKind, faults, plan } from './nemesis.ts';
 import { readOptions } from './options.ts';
 import { play } from './run.ts';
 import { evidence, lacks, summarize, table } from './summary.ts';
@@ -60,11 +60,8 @@ test('applications with the client library lose nothing, and hold no more afterw
 
   const planned = schedule(new Random(seed));
   const { log } = await play({
-    ...{ seed, clients: size.clients, patienceMs },
-    ...(full ? { minutes, schedule: planned } : { minutes: 0, schedule: [] }),
-    async disturb(world) {
-      if (!full) await inflict(planned, Number.POSITIVE_INFINITY, new Random(seed), world);
-    },
+    ...{ seed, clients: size.clients, patienceMs, faults, schedule: planned },
+    ...(full ? { minutes } : {}),
     start: () => startCluster(undefined, undefined, settings),
     async gather(...how) {
       const crowd = await members.gather(...how);

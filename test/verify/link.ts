@@ -5,17 +5,18 @@
  * never reconnects. Next: client.ts.
  */
 import { WebSocket } from 'ws';
-import { type GatewayFrame, subprotocol } from '../../shared/protocol.ts';
+import type { GatewayFrame } from '../../shared/protocol.ts';
+import type { Question, Said, Speech } from './speech.ts';
 
 type Answer = Extract<GatewayFrame, { type: 'ok' | 'error' }>;
 /** In both cases the request may have been carried out, or not. */
 export type NoAnswer = 'no answer in time' | 'connection ended';
 type OnAnswer = (answer: Answer | NoAnswer) => void;
-/** Frames that answer no request. */
-export type Push = Exclude<GatewayFrame, { type: 'ok' | 'pong' | 'welcome' }>;
+/** What answers no request. */
+export type Push = Exclude<Said, { type: 'ok' | 'ping' | 'pong' | 'welcome' }>;
 
 export interface LinkListener {
-  welcome(link: Link, node: string): void;
+  welcome(link: Link): void;
   push(link: Link, frame: Push): void;
   /** Called once, at the end; also without a welcome. */
   closed(link: Link, code: number): void;
@@ -23,7 +24,7 @@ export interface LinkListener {
 
 const handshakeTimeoutMs = 3_000;
 const answerTimeoutMs = 8_000;
-/** Silence after which it sends `ping`; without an answer it then gives the connection up. */
+/** Silence after which it asks whether anybody is there; without an answer it then gives the connection up. */
 const silentMs = 2_000;
 const deadMs = 4_500;
 
@@ -33,6 +34,7 @@ export class Link {
   readonly number = ++links;
   welcomed = false;
   readonly #socket: WebSocket;
+  readonly #speech: Speech;
   readonly #listener: LinkListener;
   readonly #questions = new Map<number, { onAnswer: OnAnswer; askedAt: number }>();
   #lastId = 0;
@@ -40,14 +42,20 @@ export class Link {
   #pinged = false;
   #closed = false;
 
-  constructor(url: string, token: string, listener: LinkListener) {
+  /** `url`: without a path. */
+  constructor(url: string, token: string, speech: Speech, listener: LinkListener) {
+    this.#speech = speech;
     this.#listener = listener;
-    this.#socket = new WebSocket(url, [subprotocol], {
-      headers: { authorization: `Bearer ${token}` },
+    this.#socket = new WebSocket(`${url}${speech.path}`, speech.subprotocols, {
+      headers: speech.headers(token),
       handshakeTimeout: handshakeTimeoutMs,
       perMessageDeflate: false,
     });
-    this.#socket.on('message', (data) => this.#take(JSON.parse(String(data)) as GatewayFrame));
+    const { opening } = speech;
+    if (opening !== undefined) this.#socket.on('open', () => this.#socket.send(opening(token)));
+    this.#socket.on('message', (data: Buffer) => {
+      for (const said of speech.hear(data)) this.#take(said);
+    });
     // `close` follows every error.
     this.#socket.on('error', () => undefined);
     this.#socket.on('close', (code) => this.#end(code));
@@ -57,15 +65,15 @@ export class Link {
     return this.welcomed && !this.#closed;
   }
 
-  /** `frame` has no id. Resolves at once if the connection has ended. */
-  ask(frame: object, onAnswer: OnAnswer): void {
+  /** Resolves at once if the connection has ended. */
+  ask(question: Question, onAnswer: OnAnswer): void {
     if (!this.usable) {
       onAnswer('connection ended');
       return;
     }
     const id = ++this.#lastId;
     this.#questions.set(id, { onAnswer, askedAt: performance.now() });
-    this.#socket.send(JSON.stringify({ ...frame, id }));
+    this.#socket.send(this.#speech.ask(question, id));
   }
 
   /** Call it a few times a second. */
@@ -80,7 +88,7 @@ export class Link {
     if (now - this.#heardAt > deadMs) this.drop();
     else if (now - this.#heardAt > silentMs && this.welcomed && !this.#pinged) {
       this.#pinged = true;
-      this.#socket.send('{"type":"ping"}');
+      this.#socket.send(this.#speech.probe);
     }
   }
 
@@ -100,14 +108,15 @@ export class Link {
     this.#end(1006);
   }
 
-  #take(frame: GatewayFrame): void {
+  #take(frame: Said): void {
     if (this.#closed) return;
     this.#heardAt = performance.now();
     this.#pinged = false;
     if (frame.type === 'welcome') {
       this.welcomed = true;
-      this.#listener.welcome(this, frame.node);
-    } else if (frame.type === 'ok' || (frame.type === 'error' && frame.id !== undefined)) {
+      this.#listener.welcome(this);
+    } else if (frame.type === 'ping') this.#socket.send(this.#speech.pong);
+    else if (frame.type === 'ok' || (frame.type === 'error' && frame.id !== undefined)) {
       const question = this.#questions.get(Number(frame.id));
       this.#questions.delete(Number(frame.id));
       question?.onAnswer(frame);

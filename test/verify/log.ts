@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import type { Position } from '../../shared/protocol.ts';
+import type { Dialect } from './speech.ts';
 
 export interface RoomPlan {
   name: string;
@@ -46,6 +47,17 @@ interface OfRoom extends OfClient {
   room: string;
 }
 
+/** A replica became the master at `from`; at `t` no node was connected to the former one. */
+export interface Takeover {
+  from: number;
+  /** Only these; without it all rooms. */
+  rooms?: readonly string[];
+  /** The replica may have lacked the last writes, also acknowledged ones. Without it, it had all that were acknowledged. */
+  lossy?: true;
+  /** The former master stood still, and carried out what it had received when it went on. */
+  late?: true;
+}
+
 export type Entry =
   | (Line & { event: 'run'; seed: number; minutes: number; rooms: RoomPlan[]; schedule: PlannedFault[] })
   | (Line & { event: 'fault' | 'healed'; kind: string; node: number; room: string })
@@ -57,12 +69,14 @@ export type Entry =
   | (Line & { event: 'wipe'; from: number })
   /** The key with the epoch of this room, or without a name of every room, was deleted. */
   | (Line & { event: 'lapse'; room?: string })
-  /** A replica with all data became the master at `from`; at `t` no node was connected to the former one. */
-  | (Line & { event: 'takeover'; from: number })
-  | (OfClient & { event: 'open'; node: string })
+  | (Line & { event: 'takeover' } & Takeover)
+  /** With Redis Cluster: the only rooms in which the fault under way may be noticed. */
+  | (Line & { event: 'concerns'; rooms: readonly string[] })
+  | (OfClient & { event: 'open'; dialect: Dialect })
   /** Written before the frame is sent. A retry has the same id; the id is also the key, if there is one. */
   | (OfRoom & { event: 'publish'; id: string })
-  | (OfRoom & { event: 'ack'; id: string; epoch?: string; offset?: number; duplicate?: boolean })
+  /** `untold`: the dialect tells no position. */
+  | (OfRoom & { event: 'ack'; id: string; epoch?: string; offset?: number; duplicate?: boolean; untold?: true })
   /** The gateway said: certainly not taken. */
   | (OfRoom & { event: 'nack'; id: string; code: string })
   /** `timeout`, no answer, or the end of the connection. */
@@ -70,9 +84,12 @@ export type Entry =
   /** The `ok` to a subscription without, or (`resume`) with `since`. */
   | (OfRoom & { event: 'subscribe'; epoch?: string; offset?: number; recovered?: boolean })
   | (OfRoom & { event: 'resume'; from: Position; epoch?: string; offset?: number; recovered?: boolean })
-  /** The `ok` to `unsubscribe`. */
-  | (OfRoom & { event: 'unsubscribe' })
-  /** `id`: from the publisher, or `corrupt …` if it does not fit the payload. `wire`: the gateway's id (plain rooms). */
+  /** The `ok` to `unsubscribe`; `told`: that messages are missing, where a dialect has no `gap`. */
+  | (OfRoom & { event: 'unsubscribe'; told?: true })
+  /**
+   * `id`: from the publisher, or `corrupt …` if it does not fit the payload. `wire`: the gateway's id (plain rooms), where the dialect tells
+   * it.
+   */
   | (OfRoom & { event: 'deliver'; id: string; offset?: number; wire?: string })
   | (OfRoom & {
       event: 'gap';

@@ -2,29 +2,32 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { within } from '../support/until.ts';
 import { wrongClock } from '../support/wrong-clock.ts';
-import type { Cluster } from './cluster.ts';
 import type { Fault } from './fault.ts';
+import type { Nodes } from './nodes.ts';
 
 const drainDeadlineMs = 15_000;
 const clockOffMs = 600_000;
 
 /** Stops a node like a deploy. */
-export async function drain(cluster: Cluster, index: number): Promise<void> {
+export async function drain(cluster: Nodes, index: number): Promise<void> {
   const draining = cluster.nodes[index];
   draining?.kill('SIGTERM');
   if (draining) await within(draining.exited, drainDeadlineMs, 'a node ends after SIGTERM');
 }
 
-export const nodeFaults = {
-  'node killed': {
-    holdMs: [300, 1_500],
-    async inflict({ cluster }, { node, holdMs }) {
-      cluster.nodes[node]?.kill('SIGKILL');
-      await cluster.nodes[node]?.exited;
-      await pause(holdMs);
-      await cluster.restartNode(node);
-    },
+/** Whatever Redis is behind the nodes. */
+export const nodeKilled: Fault<Nodes> = {
+  holdMs: [300, 1_500],
+  async inflict({ cluster }, { node, holdMs }) {
+    cluster.nodes[node]?.kill('SIGKILL');
+    await cluster.nodes[node]?.exited;
+    await pause(holdMs);
+    await cluster.restartNode(node);
   },
+};
+
+export const nodeFaults = {
+  'node killed': nodeKilled,
   'node drained': {
     holdMs: [0, 500],
     async inflict({ cluster }, { node, holdMs }) {

@@ -56,16 +56,21 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
     report('HISTORY', `${room} ends at ${expected - 1}, its top is ${offset}`, line);
   }
   const held = new Map(items.map((item) => [item.offset, item.id]));
-  const deletedAt = publications.deletedAt(room);
-  for (const { id, room: of, acks, firstAt } of publications.all()) {
-    if (of !== room) continue;
+  const lostUntil = publications.lostUntil(room);
+  const isGone = ({ offset: at }: Position, id: string) => at > offset || (at >= first && held.get(at) !== id);
+  for (const { id, acks, firstAt } of publications.of(room)) {
     // The key of a deleted message may still be known.
-    const isKept = (ack: EntryOf<'ack'>) => ack.epoch === epoch || firstAt > deletedAt;
+    const isKept = (place: Position) => place.epoch === epoch || firstAt > lostUntil;
     for (const ack of acks) {
-      if (ack.offset === undefined || ack.epoch === undefined) {
+      const [place] = ack.untold ? places.of(id) : [ack];
+      if (place === undefined) {
+        // Nobody got it. It is among those that are kept, if none was trimmed.
+        if (first === 1 && firstAt > lostUntil)
+          report('HISTORY', `${id} was acknowledged, and is not there`, ack, line);
+      } else if (place.offset === undefined || place.epoch === undefined) {
         report('HISTORY', `the ok for ${id} in ${room} has no position`, ack);
-      } else if (isKept(ack) && (ack.offset > offset || (ack.offset >= first && held.get(ack.offset) !== id))) {
-        report('HISTORY', `${id} was acknowledged at ${ack.offset} of ${room}, and is not there`, ack, line);
+      } else if (isKept(place as Position) && isGone(place as Position, id)) {
+        report('HISTORY', `${id} was acknowledged at ${place.offset} of ${room}, and is not there`, ack, line);
       }
     }
   }

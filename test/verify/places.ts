@@ -50,6 +50,11 @@ export class Places {
     this.#report('DOUBLE', `${id} is at ${at} and at ${other.epoch}:${other.offset}`, other.line, line);
   }
 
+  /** All places at which this message was seen. */
+  of(id: string): readonly Position[] {
+    return this.#byId.get(id) ?? [];
+  }
+
   /** True if the message has this offset in another epoch: the next epoch keeps messages of the one before. */
   isLeft(id: string, { epoch, offset }: Position): boolean {
     return this.#byId.get(id)?.some((place) => place.epoch !== epoch && place.offset === offset) ?? false;

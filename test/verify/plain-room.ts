@@ -5,6 +5,7 @@
  * - after a given message, all segments have the same next one (else GAP, LOST_GAP or REORDER);
  * - let a message be sent after the segment began, and acknowledged before another message of the segment was sent. Then it
  *   is in the segment too (LOST_GAP). If the segment lasts to the end, this holds for every acknowledged one (LOST_TAIL).
+ * Where a dialect does not tell the id of the gateway, it is the one that others were told. Where they were told two, a segment ends.
  * Messages accepted by a former master are excused if a gap follows them later: nobody can report them in their place.
  */
 import type { EntryOf } from './log.ts';
@@ -14,7 +15,7 @@ import { ensure, type Stream } from './streams.ts';
 interface Segment {
   client: string;
   startedAt: number;
-  began: Stream['opened'] | EntryOf<'gap'>;
+  began: Stream['opened'] | EntryOf<'gap' | 'deliver'>;
   lines: EntryOf<'deliver'>[];
   ids: Set<string>;
   alive: boolean;
@@ -22,23 +23,48 @@ interface Segment {
   endedAt: number;
 }
 
+/** The gateway's ids of each message, as members were told. */
+type Names = ReadonlyMap<string, ReadonlySet<string>>;
+
 interface Facts {
   publications: Publications;
   report: Report;
 }
 
 export function judgePlainRoom(room: string, streams: readonly Stream[], facts: Facts): void {
-  const segments = streams.flatMap((stream) => cut(stream, facts));
+  const names = namesIn(streams);
+  const segments = streams.flatMap((stream) => cut(stream, names, facts));
   judgeNames(segments, facts);
   judgeSuccessors(room, segments, facts);
-  const acknowledged = [...facts.publications.all()].filter((one) => one.room === room && one.acks.length > 0);
+  const acknowledged = facts.publications.of(room).filter(({ acks }) => acks.length > 0);
   for (const segment of segments) {
     judgeAcknowledged(room, segment, acknowledged, facts);
     judgeFifo(room, segment, facts);
   }
 }
 
-function cut({ client, room, opened, lines, alive, endedAt }: Stream, { publications, report }: Facts): Segment[] {
+function namesIn(streams: readonly Stream[]): Names {
+  const names = new Map<string, Set<string>>();
+  for (const line of streams.flatMap(({ lines }) => lines)) {
+    if (line.event === 'deliver' && line.wire !== undefined) ensure(names, line.id, () => new Set()).add(line.wire);
+  }
+  return names;
+}
+
+/** Undefined if it may be one of several. */
+function nameOf({ id, wire }: EntryOf<'deliver'>, names: Names, publications: Publications): string | undefined {
+  if (wire !== undefined) return wire;
+  const publication = publications.get(id);
+  if (publication !== undefined && publications.mayBeDouble(publication)) return undefined;
+  const [name = id, ...others] = names.get(id) ?? [];
+  return others.length > 0 ? undefined : name;
+}
+
+function cut(
+  { client, room, opened, lines, alive, endedAt }: Stream,
+  names: Names,
+  { publications, report }: Facts,
+): Segment[] {
   if (opened.epoch !== undefined || opened.recovered) {
     report('BAD_RESUME', `${client} was given a position in ${room}, which has no history`, opened);
   }
@@ -56,12 +82,21 @@ function cut({ client, room, opened, lines, alive, endedAt }: Stream, { publicat
       continue;
     }
     publications.seen(line.id, room, line);
-    const before = seen.get(line.wire ?? '');
-    if (before) report('DUP', `${client} got ${line.wire} of ${room} twice`, before, line);
-    else {
-      seen.set(line.wire ?? '', line);
-      segment.lines.push(line);
+    const wire = nameOf(line, names, publications);
+    const before = wire === undefined ? undefined : seen.get(wire);
+    if (before) {
+      report('DUP', `${client} got ${wire} of ${room} twice`, before, line);
+      continue;
+    }
+    segment.ids.add(line.id);
+    if (wire === undefined) {
+      segment.endedAt = line.t;
+      segment = begin(line);
+      segments.push(segment);
       segment.ids.add(line.id);
+    } else {
+      seen.set(wire, line);
+      segment.lines.push({ ...line, wire });
     }
   }
   segment.alive = alive;
@@ -78,7 +113,8 @@ function judgeNames(segments: Segment[], { publications, report }: Facts): void 
       report('DIVERGE', `${sameWire.id} and ${line.id} are both ${line.wire}`, sameWire, line);
     const sameId = ensure(byId, line.id, () => line);
     const publication = publications.get(line.id);
-    if (sameId.wire === line.wire || (publication && publications.mayBeDouble(publication))) continue;
+    if (sameId.wire === line.wire) continue;
+    if (publication && (publications.mayBeDouble(publication) || publications.mayBeLate(publication))) continue;
     report('DOUBLE', `${line.id} was published as ${sameId.wire} and as ${line.wire}`, sameId, line);
   }
 }

@@ -2,11 +2,12 @@
  * What publishers did, read from the log: every message, its attempts, and their answers.
  *
  * Judges single messages: PHANTOM (nobody published it, or its payload changed), LEAK (it belongs to another room), UNDEAD
- * (every attempt was refused, but it was delivered). Knows the excuses: a Redis that lost its data between two attempts
+ * (every attempt was refused, but it was delivered). Knows the excuses: a Redis that lost data between two attempts
  * cannot know the key of the first one (DOUBLE), and begins new epochs; a plain message accepted by a former master may be
- * missing, if a gap reports it soon. It does not know who received what, and in which order.
+ * missing, if a gap reports it soon, or come twice, if that master stood still (docs/operations.md, Redis Cluster). It does not know who received what, and in which order.
  */
 import type { Entry, EntryOf } from './log.ts';
+import { ensure } from './streams.ts';
 
 export type ViolationKind =
   | 'LOST_GAP'
@@ -24,6 +25,7 @@ export type ViolationKind =
   | 'FIFO'
   | 'HISTORY'
   | 'PRESENCE'
+  | 'NOTICED'
   | 'STUCK'
   | 'CLIENT';
 
@@ -54,8 +56,9 @@ const toldWithinMs = 5_000;
 
 export class Publications {
   readonly #byId = new Map<string, Publication>();
+  readonly #byRoom = new Map<string, Publication[]>();
   readonly #wipes: EntryOf<'wipe'>[] = [];
-  readonly #takeovers: EntryOf<'takeover'>[] = [];
+  readonly #takeovers: (EntryOf<'takeover'> & { concerns(room: string): boolean })[] = [];
   readonly #lapses: EntryOf<'lapse'>[] = [];
   readonly #report: Report;
 
@@ -63,7 +66,10 @@ export class Publications {
     this.#report = report;
     for (const entry of entries) {
       if (entry.event === 'wipe') this.#wipes.push(entry);
-      if (entry.event === 'takeover') this.#takeovers.push(entry);
+      if (entry.event === 'takeover') {
+        const rooms = entry.rooms && new Set(entry.rooms);
+        this.#takeovers.push({ ...entry, concerns: (room) => rooms?.has(room) ?? true });
+      }
       if (entry.event === 'lapse') this.#lapses.push(entry);
       if (entry.event === 'publish') this.#attempt(entry);
       if (entry.event === 'nack') this.#published(entry).nacks++;
@@ -71,21 +77,27 @@ export class Publications {
     }
   }
 
-  /** When the history of the room was last deleted. */
-  deletedAt(room: string): number {
+  /** What the room had in an earlier epoch may be gone, up to this time. */
+  lostUntil(room: string): number {
     const lapses = this.#lapses.filter((lapse) => lapse.room === room);
-    return Math.max(Number.NEGATIVE_INFINITY, ...[...this.#wipes, ...lapses].map(({ t }) => t));
+    const lossy = this.#takeoversOf(room).filter((takeover) => takeover.lossy);
+    return Math.max(Number.NEGATIVE_INFINITY, ...[...this.#wipes, ...lapses, ...lossy].map(({ t }) => t));
   }
 
   /** The number of reasons for a new epoch of this room. */
   reasonsForEpochs(room: string): number {
     const lapses = this.#lapses.filter((lapse) => lapse.room === undefined || lapse.room === room);
-    return this.#wipes.length + this.#takeovers.length + lapses.length;
+    return this.#wipes.length + this.#takeoversOf(room).length + lapses.length;
   }
 
   /** In the order of their first attempts. */
   all(): IterableIterator<Publication> {
     return this.#byId.values();
+  }
+
+  /** In the order of their first attempts. */
+  of(room: string): readonly Publication[] {
+    return this.#byRoom.get(room) ?? [];
   }
 
   get(id: string): Publication | undefined {
@@ -108,20 +120,29 @@ export class Publications {
     return publication;
   }
 
-  /** True if Redis lost all keys between the first and the last attempt. */
-  mayBeDouble({ attempts, firstAt }: Publication): boolean {
-    const lastAt = attempts.at(-1)?.t ?? firstAt;
-    return this.#wipes.some(({ from, t }) => firstAt <= t && lastAt >= from);
+  /** True if Redis may have lost the key between the first and the last attempt. */
+  mayBeDouble(publication: Publication): boolean {
+    const lossy = this.#takeoversOf(publication.room).filter((takeover) => takeover.lossy);
+    return [...this.#wipes, ...lossy].some((loss) => spans(publication, loss));
+  }
+
+  /** True if a former master that stood still may have sent this plain message when it went on, besides the new one. */
+  mayBeLate(publication: Publication): boolean {
+    return this.#takeoversOf(publication.room).some((takeover) => takeover.late && spans(publication, takeover));
   }
 
   /**
    * True if a former master may have taken this plain message, to be heard by those alone who were still there, and who
    * did not get it was told so, or left, at `toldAt`.
    */
-  mayBeMissed({ firstAt, ackedAt }: Publication, toldAt: number): boolean {
-    return this.#takeovers.some(
+  mayBeMissed({ room, firstAt, ackedAt }: Publication, toldAt: number): boolean {
+    return this.#takeoversOf(room).some(
       ({ from, t }) => firstAt <= t && ackedAt >= from && toldAt >= from && toldAt <= t + toldWithinMs,
     );
+  }
+
+  #takeoversOf(room: string): EntryOf<'takeover'>[] {
+    return this.#takeovers.filter((takeover) => takeover.concerns(room));
   }
 
   #attempt(entry: EntryOf<'publish'>): void {
@@ -133,6 +154,7 @@ export class Publications {
     const { id, room, conn, t } = entry;
     const publication = { id, room, conn, attempts: [entry], acks: [], nacks: 0, firstAt: t, ackedAt: Infinity };
     this.#byId.set(id, publication);
+    ensure(this.#byRoom, room, () => []).push(publication);
   }
 
   #acked(entry: EntryOf<'ack'>): void {
@@ -146,4 +168,8 @@ export class Publications {
     if (publication === undefined) throw new TypeError(`the log has an answer before its publish: ${entry.id}`);
     return publication;
   }
+}
+
+function spans({ attempts, firstAt }: Publication, { from, t }: { from: number; t: number }): boolean {
+  return firstAt <= t && (attempts.at(-1)?.t ?? firstAt) >= from;
 }

@@ -2,8 +2,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { until } from '../support/until.ts';
 import { administer } from './administrator.ts';
-import { presenceRoom, redisUser } from './cluster.ts';
+import { redisUser } from './cluster.ts';
 import type { Fault } from './fault.ts';
+import { presenceRoom } from './nodes.ts';
 
 const pubsubLimit = { small: 'pubsub 32kb 0 0', usual: 'pubsub 32mb 8mb 60' };
 /** Enough for the administrator and some of the nine connections of three nodes. */

@@ -9,12 +9,13 @@ import { ownRedisOnDisk } from '../support/own-redis.ts';
 import type { OwnRedis } from '../support/redis-process.ts';
 import { administer } from './administrator.ts';
 import { check } from './checker.ts';
-import { nodeCount, startCluster } from './cluster.ts';
+import { startCluster } from './cluster.ts';
 import { follow } from './failover-faults.ts';
 import type { World } from './fault.ts';
 import { buildLanded, isLandedHere, landedCommit } from './landed.ts';
 import type { Entry } from './log.ts';
 import { drain } from './node-faults.ts';
+import { nodeCount } from './nodes.ts';
 import { readOptions } from './options.ts';
 import { play } from './run.ts';
 import { evidence, summarize, table } from './summary.ts';
@@ -71,7 +72,8 @@ describe.skipIf(!isHere)('nodes of the last version and of this one take turns u
     async (_, prepare) => {
       process.stdout.write(`roll: seed ${seed}, from ${landedCommit} to this version and back\n`);
       const { log, latencies } = await play({
-        ...{ seed, clients, patienceMs, minutes: 0, schedule: [] },
+        // A drain cuts the others; the native dialect moves without a word of it.
+        ...{ seed, clients, dialects: ['native'], patienceMs, minutes: 0, faults: {}, schedule: [] },
         start: () => startCluster(landed, prepare),
         async disturb(world) {
           await pause(besideMs);

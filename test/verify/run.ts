@@ -2,37 +2,50 @@
  * One run from beginning to end: a cluster, a crowd, and faults; then a quiet time, the rooms of every client, and the
  * history of each room. The result is a log, which checker.ts judges afterwards.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Client, connectWelcomed, okOf } from '../support/client.ts';
 import { mintToken } from '../support/token.ts';
 import { until } from '../support/until.ts';
 import { Random } from '../unit/random.ts';
-import { type Cluster, roomPlans, startCluster } from './cluster.ts';
+import { roomPlans } from './cluster.ts';
 import { type Crowd, gather } from './crowd.ts';
-import type { World } from './fault.ts';
-import type { Entry, EntryOf, PlannedFault, StoredMessage } from './log.ts';
+import type { Faults, World } from './fault.ts';
+import type { Entry, EntryOf, PlannedFault, RoomPlan, StoredMessage } from './log.ts';
 import { inflict } from './nemesis.ts';
+import type { Nodes } from './nodes.ts';
 import { idOf } from './payload.ts';
+import { allDialects, type Dialect } from './speech.ts';
 
 /** The run ends after this time without any message. */
 export const quietMs = 2_500;
 const historyPage = 500;
 const mostMembers = 1_000;
 const answerDeadlineMs = 10_000;
+/** Histories that are read at the same time. */
+const readsAtOnce = 16;
+/** The load goes on for so long after the last fault. */
+const aftermathMs = 3_000;
 
-export interface RunPlan {
+export interface RunPlan<Site extends Nodes> {
   seed: number;
-  /** Duration of the faults, if there are any. */
-  minutes: number;
+  /** Duration of the faults, if there are any; default: until each has been inflicted. */
+  minutes?: number;
   clients: number;
+  /** Default: all. */
+  dialects?: readonly Dialect[];
+  faults: Faults<Site>;
   schedule: PlannedFault[];
+  /** Default: those of cluster.ts. */
+  rooms?: RoomPlan[];
   /** Longest time to settle, and then to get quiet; a broken gateway may never do either. */
   patienceMs: number;
-  /** Starts the cluster; default: with the built nodes. */
-  start?(): Promise<Cluster>;
+  start(): Promise<Site>;
   /** Brings the clients; default: load clients. */
   gather?(url: string, random: Random, log: Entry[]): Promise<Crowd>;
+  /** Runs before the load. */
+  prepare?(world: World<Site>): Promise<void>;
   /** Runs under load before the faults. */
-  disturb?(world: World): Promise<void>;
+  disturb?(world: World<Site>): Promise<void>;
 }
 
 export interface Played {
@@ -40,22 +53,24 @@ export interface Played {
   latencies: number[];
 }
 
-export async function play(plan: RunPlan): Promise<Played> {
-  const { seed, minutes, clients, schedule, patienceMs, start = startCluster } = plan;
+export async function play<Site extends Nodes>(plan: RunPlan<Site>): Promise<Played> {
+  const { seed, minutes, clients, dialects = allDialects, schedule, rooms = roomPlans, patienceMs, start } = plan;
   const random = new Random(seed);
-  const log: Entry[] = [{ t: performance.now(), event: 'run', seed, minutes, rooms: roomPlans, schedule }];
+  const log: Entry[] = [{ t: performance.now(), event: 'run', seed, minutes: minutes ?? 0, rooms, schedule }];
   const cluster = await start();
   const { url } = cluster.balancer;
-  const crowd = await (plan.gather?.(url, random, log) ?? gather(url, { count: clients, random }, log));
+  const crowd = await (plan.gather?.(url, random, log) ?? gather(url, { count: clients, dialects, random }, log));
+  await plan.prepare?.({ cluster, crowd, log });
   crowd.start();
   await plan.disturb?.({ cluster, crowd, log });
-  const endsAt = performance.now() + minutes * 60_000;
-  await inflict(schedule, endsAt, new Random(seed), { cluster, crowd, log });
+  const lastsMs = minutes === undefined ? Number.POSITIVE_INFINITY : minutes * 60_000;
+  const endsAt = performance.now() + lastsMs;
+  await inflict(plan, endsAt, new Random(seed), { cluster, crowd, log });
   const isStuck = log.some(({ event }) => event === 'stuck');
-  await until(() => isStuck || performance.now() >= endsAt, minutes * 60_000, 'the time of the run is over');
+  if (!isStuck) await pause(minutes === undefined ? aftermathMs : Math.max(0, endsAt - performance.now()));
   await crowd.settle(patienceMs);
   await quiet(log, patienceMs);
-  await readEnd(url, log).catch((error: Error) => {
+  await readEnd(url, rooms, log).catch((error: Error) => {
     log.push({ t: performance.now(), event: 'stuck', what: `at the end the rooms cannot be read: ${error.message}` });
   });
   crowd.end();
@@ -70,16 +85,16 @@ async function quiet(log: Entry[], deadlineMs: number): Promise<void> {
   );
 }
 
-async function readEnd(url: string, log: Entry[]): Promise<void> {
+async function readEnd(url: string, rooms: readonly RoomPlan[], log: Entry[]): Promise<void> {
   const token = await mintToken({ sub: 'reader', rooms: { '*': ['history', 'presence'] } });
   const reader = await connectWelcomed(url, token);
-  log.push(...(await readPresence(reader)), ...(await readHistories(reader)));
+  log.push(...(await readPresence(reader, rooms)), ...(await readHistories(reader, rooms)));
   await reader.close();
 }
 
-async function readPresence(reader: Client): Promise<Entry[]> {
+async function readPresence(reader: Client, rooms: readonly RoomPlan[]): Promise<Entry[]> {
   const presences: Entry[] = [];
-  for (const { name: room, presence } of roomPlans) {
+  for (const { name: room, presence } of rooms) {
     if (!presence) continue;
     const page = await reader.request({ type: 'presence', room, limit: mostMembers }, answerDeadlineMs);
     const { count = 0, users = 0, members = [] } = okOf(page);
@@ -89,9 +104,14 @@ async function readPresence(reader: Client): Promise<Entry[]> {
   return presences;
 }
 
-async function readHistories(reader: Client): Promise<Entry[]> {
+async function readHistories(reader: Client, rooms: readonly RoomPlan[]): Promise<Entry[]> {
+  const names = rooms.filter(({ history }) => history).map(({ name }) => name);
   const histories: Entry[] = [];
-  for (const { name: room, history } of roomPlans) if (history) histories.push(await readHistory(reader, room));
+  const readOn = async () => {
+    for (let room = names.pop(); room !== undefined; room = names.pop())
+      histories.push(await readHistory(reader, room));
+  };
+  await Promise.all(Array.from({ length: readsAtOnce }, readOn));
   return histories;
 }
 

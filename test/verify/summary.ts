@@ -8,7 +8,7 @@ import type { Entry } from './log.ts';
 import type { Violation } from './publications.ts';
 import { ensure } from './streams.ts';
 
-const enough = { deliveries: 100_000, recovered: 100, trimmed: 1 };
+const enough = { deliveries: 100_000, recovered: 100, recoveredOfEach: 25, trimmed: 1 };
 const shownViolations = 12;
 const shownCharacters = 600;
 
@@ -24,6 +24,9 @@ export interface Summary {
   notRecovered: number;
   /** Of these, refusals in the same epoch: the missed messages had been trimmed. */
   trimmed: number;
+  /** By dialect; empty if the clients did not say. */
+  ofDialects: Map<string, { deliveries: number; recovered: number }>;
+  /** Also what other dialects have in the place of a gap. */
   gaps: Map<string, number>;
   closes: Map<string, number>;
   faults: Map<string, number>;
@@ -42,8 +45,21 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
   const plans = log[0]?.event === 'run' ? log[0].rooms : [];
   const withHistory = new Set(plans.filter(({ history }) => history).map(({ name }) => name));
   let [recovered, notRecovered, trimmed, unanswered, longestAckPauseMs, ackedAt] = [0, 0, 0, 0, 0, 0];
+  const dialects = new Map<string, string>();
+  const ofDialects: Summary['ofDialects'] = new Map();
+  const dialectOf = ({ client }: { client: string }) => ofDialects.get(dialects.get(client) ?? '');
   for (const entry of log) {
     count(events, entry.event);
+    if (entry.event === 'open') {
+      dialects.set(entry.client, entry.dialect);
+      ensure(ofDialects, entry.dialect, () => ({ deliveries: 0, recovered: 0 }));
+    }
+    const own = entry.event === 'deliver' || entry.event === 'resume' ? dialectOf(entry) : undefined;
+    if (own && entry.event === 'deliver') own.deliveries++;
+    if (own && entry.event === 'resume' && entry.recovered) own.recovered++;
+    if (entry.event === 'unsubscribe' && entry.told) {
+      count(gaps, `an unsubscribe in ${withHistory.has(entry.room) ? 'history' : 'plain'} rooms`);
+    }
     if (entry.event === 'gap') {
       const rooms = withHistory.has(entry.room) ? 'history' : 'plain';
       count(gaps, entry.count === 0 ? 'of no message' : `${entry.reason} in ${rooms} rooms`);
@@ -74,6 +90,7 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
     recovered,
     notRecovered,
     trimmed,
+    ofDialects,
     gaps,
     closes,
     faults,
@@ -84,16 +101,28 @@ export function summarize(log: readonly Entry[], latencies: readonly number[]): 
 }
 
 /** What a run lacks to count; empty if it counts. A run of chosen faults only needs to have had those. */
-export function lacks({ deliveries, recovered, trimmed, faults }: Summary, chosen?: readonly string[]): string[] {
+export function lacks(
+  { deliveries, recovered, trimmed, ofDialects, faults }: Summary,
+  chosen?: readonly string[],
+): string[] {
   if (chosen !== undefined) return chosen.filter((kind) => !faults.has(kind)).map((kind) => `no "${kind}"`);
   return [
     deliveries < enough.deliveries ? `${deliveries} deliveries, ${enough.deliveries} are needed` : '',
     recovered < enough.recovered ? `${recovered} resumes recovered, ${enough.recovered} are needed` : '',
+    ...[...ofDialects].map(([dialect, own]) => {
+      if (own.recovered >= enough.recoveredOfEach) return '';
+      return `${own.recovered} resumes of ${dialect} recovered, ${enough.recoveredOfEach} are needed`;
+    }),
     trimmed < enough.trimmed ? 'no resume was refused because of trimming' : '',
   ].filter(Boolean);
 }
 
-export function table(summary: Summary, violations: readonly Violation[]): string {
+/** `more`: rows of a run of its own kind. */
+export function table(
+  summary: Summary,
+  violations: readonly Violation[],
+  more: readonly [string, string][] = [],
+): string {
   const list = (map: Map<string, number>) => [...map].map(([key, count]) => `${key} ${count}`).join(', ') || 'none';
   const kinds = new Map<string, number>();
   for (const { kind } of violations) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
@@ -103,14 +132,18 @@ export function table(summary: Summary, violations: readonly Violation[]): strin
     ['  unknown', `${summary.unknown}, of which ${summary.unansweredDelivered} were delivered`],
     ['  not answered in 8 s', `${summary.unanswered}`],
     ['resumes', `${summary.recovered} recovered, ${summary.notRecovered} refused (${summary.trimmed} trimmed)`],
+    ...[...summary.ofDialects].map(([dialect, { deliveries, recovered }]): [string, string] => {
+      return [`  ${dialect}`, `${deliveries} deliveries, ${recovered} resumes recovered`];
+    }),
     ['gaps told', list(summary.gaps)],
     ['closes', list(summary.closes)],
     ['faults', list(summary.faults)],
     ['longest time without an ok', `${summary.longestAckPauseMs.toFixed(0)} ms`],
     ['latency', `p50 ${summary.latencyMs[0]} ms, p99 ${summary.latencyMs[1]} ms, p99.9 ${summary.latencyMs[2]} ms`],
+    ...more,
     ['violations', violations.length === 0 ? '0' : `${violations.length}: ${list(kinds)}`],
   ];
-  return rows.map(([name, value]) => `  ${name.padEnd(28)}${value}\n`).join('');
+  return rows.map(([name, value]) => `  ${name.padEnd(38)} ${value}\n`).join('');
 }
 
 /** The first violations, one of each kind first, with the lines of the log that show them. */

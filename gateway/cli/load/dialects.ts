@@ -7,7 +7,7 @@ import { createHmac } from 'node:crypto';
 const tokenLifeSeconds = 36_000;
 
 /** A secret (HS256) makes each connection a user with a token of its own; otherwise all of them use one token. */
-export type Credentials = { secret: string; claims: { iss?: string; aud?: string } } | { token: string };
+export type Credentials = { secret: string; claims: { iss?: string; aud?: string; exp?: number } } | { token: string };
 
 /** The position to resume a room with history from. */
 export interface Position {

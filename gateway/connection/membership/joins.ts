@@ -11,6 +11,7 @@ import { byAssignment } from '../../operations/authorise.ts';
 import { type Refusal, refusalOf } from '../../operations/refusal.ts';
 import type { Renewals } from '../../operations/renewals.ts';
 import type { AssignedReply, UnsubscribedReply } from '../../protocol/reply.ts';
+import type { Since } from '../../protocol/request.ts';
 import type { PresenceConnection } from '../../rooms/presence.ts';
 import type { RoomOrder } from '../inbox.ts';
 import { MembershipList } from './list.ts';
@@ -36,7 +37,7 @@ export interface Assigned {
 }
 
 interface Held {
-  settled(recovered: boolean | undefined): void;
+  settled(recovered: boolean | undefined, from: Position | undefined): void;
   failed(refusal: Refusal): void;
 }
 
@@ -66,7 +67,7 @@ export abstract class Joins<Owner extends JoinsOwner, Parts extends JoinsParts> 
    * Joins the rooms that the token of the connection assigns, for a client that is in none yet. `since`: the last positions of the
    * client. Rejects with a Refusal if one of them cannot be joined.
    */
-  async assign(rooms: readonly AssignedRoom[], since: ReadonlyMap<string, Position> | undefined): Promise<Assigned> {
+  async assign(rooms: readonly AssignedRoom[], since: ReadonlyMap<string, Since> | undefined): Promise<Assigned> {
     const all = await Promise.all(rooms.map((room) => this.#hold(room, since?.get(room.room))));
     return {
       get outdated() {
@@ -82,10 +83,9 @@ export abstract class Joins<Owner extends JoinsOwner, Parts extends JoinsParts> 
     };
   }
 
-  #hold({ room, info, data }: AssignedRoom, since: Position | undefined): Promise<HeldMembership> {
+  #hold({ room, info, data }: AssignedRoom, since: Since | undefined): Promise<HeldMembership> {
     return new Promise((resolve, failed) => {
-      const settled = (recovered: boolean | undefined) =>
-        resolve({ membership, data, from: recovered === true ? since : undefined, recovered });
+      const settled: Held['settled'] = (recovered, from) => resolve({ membership, data, from, recovered });
       const membership = this.join({ id: undefined, room, since }, { settled, failed });
       membership.permit = info === undefined ? byAssignment : { ...byAssignment, info };
     });

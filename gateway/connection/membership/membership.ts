@@ -12,6 +12,7 @@ import { byRule, type Permit } from '../../operations/authorise.ts';
 import { forbidden } from '../../operations/caller.ts';
 import { Refusal, refusalOf } from '../../operations/refusal.ts';
 import type { GapReply, Reply } from '../../protocol/reply.ts';
+import type { Since } from '../../protocol/request.ts';
 import { gapFields, isHole, type Step, samePosition } from '../../rooms/continuation.ts';
 import type { Follower } from '../../rooms/feed.ts';
 import type { Hub, Room } from '../../rooms/hub.ts';
@@ -49,7 +50,7 @@ export interface JoinRequest {
   /** Of the `subscribe` of the client. Undefined: the server subscribes it. */
   id: FrameId | undefined;
   room: string;
-  since: Position | undefined;
+  since: Since | undefined;
   /** See gateway/protocol/request.ts. */
   onlyRecovered?: boolean;
 }
@@ -62,9 +63,9 @@ export interface Joining {
   failed(refusal: Refusal): void;
   /**
    * Set: the client is told later, and not by this membership. It stays in the joining until `start`. Called with `recovered`
-   * of an `ok`.
+   * of an `ok`, and if that is true with the position that the client has.
    */
-  readonly held?: ((recovered: boolean | undefined) => void) | undefined;
+  readonly held?: ((recovered: boolean | undefined, from: Position | undefined) => void) | undefined;
 }
 
 const nobodyWaits: () => void = () => undefined;
@@ -125,9 +126,10 @@ export class Membership implements Follower {
    * The room is subscribed: answers the request, after a read of history if it resumes, and goes live or catches up.
    */
   begin(joining: Joining): void {
-    const { id, room, since } = joining.request;
+    const { id, room, since: asked } = joining.request;
     const { feed } = this.room;
     const position = feed?.position;
+    const since = asked && { ...asked, epoch: asked.epoch ?? position?.epoch ?? nowhere.epoch };
     if (this.#state === 'left' || this.#refused(joining)) return;
     if (position !== undefined && since !== undefined && !samePosition(since, position)) {
       this.#cursor = since;
@@ -139,7 +141,7 @@ export class Membership implements Follower {
     if (since !== undefined && position !== undefined) this.#parts.events.resumed('recovered');
     const recovered = since === undefined ? undefined : position !== undefined;
     if (joining.held !== undefined) {
-      joining.held(recovered);
+      joining.held(recovered, recovered === true ? position : undefined);
       return;
     }
     const { expiresAt } = this.permit;
@@ -179,12 +181,10 @@ export class Membership implements Follower {
       const recovered = !steps.some(isHole);
       this.#parts.events.resumed(recovered ? 'recovered' : 'refused');
       if (!recovered && this.#failsUnrecovered(resumption)) return;
-      if (resumption.held !== undefined) {
-        resumption.held(recovered);
-        return;
-      }
-      this.#resume(resumption.request, steps, recovered, caughtUp);
-      resumption.joined();
+      if (resumption.held === undefined) {
+        this.#resume(resumption.request, steps, recovered, caughtUp);
+        resumption.joined();
+      } else resumption.held(recovered, recovered ? this.#cursor : undefined);
     }
   }
 
@@ -244,12 +244,12 @@ export class Membership implements Follower {
     return true;
   }
 
-  #resume({ id, room, since }: JoinRequest, steps: readonly Step[], recovered: boolean, caughtUp: boolean): void {
-    const position = recovered ? since : this.room.feed?.position;
+  #resume({ id, room }: JoinRequest, steps: readonly Step[], recovered: boolean, caughtUp: boolean): void {
+    const position = recovered ? this.#cursor : this.room.feed?.position;
     this.#subscriber.reply({ type: 'ok', id, room, ...position, recovered, expiresAt: this.permit.expiresAt });
     if (this.#hasLeft()) return;
-    if (recovered && since !== undefined) {
-      this.#catchUpFrom(since);
+    if (recovered) {
+      this.#catchUpFrom(this.#cursor);
       this.#follow(steps, caughtUp);
     } else this.#startAt(position);
   }

@@ -7,7 +7,7 @@
 import { closeCode } from '../../../shared/codes.ts';
 import { KeysUnavailableError } from '../../auth/authenticator.ts';
 import { TokenError } from '../../auth/claims.ts';
-import { anonymous, type Identity } from '../../auth/grants.ts';
+import type { Identity } from '../../auth/grants.ts';
 import type { ConnectionParts } from '../../connection/parts.ts';
 import { authorise, authoriseConnect } from '../../operations/authorise.ts';
 import { publish } from '../../operations/publish.ts';
@@ -56,12 +56,16 @@ export class Publishing {
     if (admitted instanceof Refusal) return { problem: problem(asUnauthorized(admitted)) };
     const authorised = await authorise(parts, client, 'publish', room);
     if (stoodStill(parts)) return { problem: problem(stale) };
+    const { post } = parts.lanes;
+    const bytes = await post.begin(request.data);
     try {
       const { duplicate, position } = await publish(parts, client, authorised, request);
       return { ok: JSON.stringify({ ...position, ...(duplicate ? { duplicate } : {}) }) };
     } catch (error) {
       if (error instanceof Refusal) return { problem: problem(error) };
       throw error;
+    } finally {
+      post.end(bytes);
     }
   }
 }
@@ -88,7 +92,7 @@ async function identify(
   token: string | undefined,
 ): Promise<Identity | { problem: Problem }> {
   if (token === undefined) {
-    if (config.anonymous) return anonymous;
+    if (config.anonymous) return authenticator.anonymous;
     return { problem: problem({ code: 'unauthorized', message: 'Send a token, as Authorization: Bearer.' }) };
   }
   try {

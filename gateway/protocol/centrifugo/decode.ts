@@ -4,9 +4,8 @@
  * A command is an object with a number and one request by name. What this gateway does not offer is rejected as `unsupported`,
  * never ignored where ignoring it would give a client something else than it asked for.
  */
-import type { Position } from '../../../shared/protocol.ts';
 import { isRoomName, roomNameRule } from '../../../shared/room.ts';
-import type { Rejected, Request } from '../request.ts';
+import type { Rejected, Request, Since } from '../request.ts';
 import { maxLimit } from '../roomcast/decode.ts';
 import { scanObject } from '../roomcast/object-text.ts';
 import { type Command, writeAddress } from './return-address.ts';
@@ -72,12 +71,12 @@ function readConnect(fields: Fields, number: number): Request | Rejected {
 }
 
 /** By room. Those that ask for no recovery, or have no room's name, are left out. Undefined: one is no position. */
-function readPositions(subs: Fields): Map<string, Position> | undefined {
-  const positions = new Map<string, Position>();
+function readPositions(subs: Fields): Map<string, Since> | undefined {
+  const positions = new Map<string, Since>();
   for (const [room, sub] of Object.entries(subs)) {
     const { recover, offset = 0, epoch = '' } = isObject(sub) ? sub : { recover: true, offset: '' };
     if (!isOffset(offset) || !isEpoch(epoch)) return undefined;
-    if (recover === true && isRoomName(room)) positions.set(room, { epoch, offset });
+    if (recover === true && isRoomName(room)) positions.set(room, sinceOf(offset, epoch));
   }
   return positions;
 }
@@ -95,7 +94,11 @@ function readSubscribe(fields: Fields, number: number): Request | Rejected {
   };
   if (recover !== true) return { ...request, since: undefined };
   if (!isOffset(offset) || !isEpoch(epoch)) return bad(number, badPosition);
-  return { ...request, since: { epoch, offset }, onlyRecovered: (flag & rejectUnrecovered) !== 0 };
+  return { ...request, since: sinceOf(offset, epoch), onlyRecovered: (flag & rejectUnrecovered) !== 0 };
+}
+
+function sinceOf(offset: number, epoch: string): Since {
+  return { epoch: epoch === '' ? undefined : epoch, offset };
 }
 
 const rejectUnrecovered = 2;

@@ -22,7 +22,7 @@ import { RedisNames, sharedHome } from '../names.ts';
 import type { Link, OwnChannel } from '../own-channels.ts';
 import { Rooms } from './rooms.ts';
 import type { Shard, Shards, ShardUser } from './shards.ts';
-import { slotOf, tagOf } from './slots.ts';
+import { slotCount, slotOf, tagOf } from './slots.ts';
 import type { Ask } from './topology.ts';
 
 const startTimeoutMs = 3_000;
@@ -73,6 +73,12 @@ export class ClusterBackplane implements Backplane, ShardUser {
       return `shard ${shard.primary.name} (slots ${this.#shards.rangesOf(shard)}): ${plane.trouble}`;
     }
     return this.#shards.trouble;
+  }
+
+  get mostlyUp(): boolean {
+    let slots = 0;
+    for (const [shard, { plane }] of this.#parts) if (plane.trouble === undefined) slots += shard.slots;
+    return 2 * slots > slotCount;
   }
 
   async start(listener: BackplaneListener): Promise<void> {

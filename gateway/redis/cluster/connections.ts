@@ -28,6 +28,7 @@ export class ShardConnections implements PresenceConnections, ShardUser {
     return this.ofSlot(slotOf(room));
   }
 
+  /** As of now: when slots move there is nothing to be done. A write that failed meanwhile is followed by a sync of its room. */
   ofSlot(slot: number): RedisConnection | undefined {
     const shard = this.#shards.of(slot);
     return shard && this.#connections.get(shard);
@@ -71,10 +72,6 @@ export class ShardConnections implements PresenceConnections, ShardUser {
     });
     this.#connections.set(shard, connection);
     if (this.#connects) connection.connect();
-  }
-
-  slotsMoved(): void {
-    // `of` reads the map. A write that failed meanwhile is followed by a sync of its room.
   }
 
   shardRemoved(shard: Shard): void {

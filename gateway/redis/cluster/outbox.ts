@@ -34,7 +34,7 @@ const partScript = readScript('outbox/part.lua');
 const slotsPerScan = 512;
 /** Between two looks through all slots. Shorter than the pause of a sender (gateway/webhooks/sender.ts). */
 const scanMs = 900;
-/** Of one slot, at once. It bounds how long Redis is blocked. */
+/** By one command. It bounds how long Redis is blocked. */
 const mostDropped = 1_000;
 const ownSlot = slotOf(sharedHome);
 
@@ -184,11 +184,12 @@ export class ClusterOutbox implements Outbox {
     this.#scannedAt = performance.now();
     await Promise.all(this.#connections.slots.map((slots) => this.#scanShard(slots)));
     let excess = this.#total - this.#options.most;
+    // From those that have most: a flood in one room costs no other its events.
     for (const [slot, waiting] of [...this.#waiting].sort(([, one], [, other]) => other - one)) {
-      if (excess <= 0) return;
-      const drop = Math.min(excess, waiting, mostDropped);
-      excess -= drop;
-      await this.#takeFrom(slot, 0, drop);
+      for (let left = Math.min(waiting, excess); left > 0; left -= mostDropped) {
+        await this.#takeFrom(slot, 0, Math.min(left, mostDropped));
+      }
+      excess -= waiting;
     }
   }
 

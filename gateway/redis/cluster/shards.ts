@@ -28,7 +28,7 @@ export interface ShardUser {
   /** The shard is new. */
   shardAdded(shard: Shard): void;
   /** These slots have another owner than before. */
-  slotsMoved(slots: readonly number[]): void;
+  slotsMoved?(slots: readonly number[]): void;
   /** The map was read. */
   mapRead?(): void;
   /** Its connections have to be closed. */
@@ -166,7 +166,7 @@ export class Shards {
     }
     this.#log.info({ slots: slots.length, shards: this.#shards.size }, 'slots of the cluster have other primaries');
     for (const user of this.#users) for (const shard of added) user.shardAdded(shard);
-    for (const user of this.#users) user.slotsMoved(slots);
+    for (const user of this.#users) user.slotsMoved?.(slots);
   }
 
   #connect({ host, port }: Primary): RedisConnections {

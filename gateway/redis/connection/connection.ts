@@ -10,6 +10,7 @@
  */
 import { BackplaneError } from '../../backplane/backplane.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
+import { namingKeys, Repair, repairScript } from '../repair.ts';
 import { evaluation, type Script, textOf } from '../script.ts';
 import type { Endpoint, RedisAddress } from './address.ts';
 import { dial, type RedisClient } from './dial.ts';
@@ -18,7 +19,7 @@ import { prepare } from './prepare.ts';
 import { isRedirect } from './redirect.ts';
 import { type Reply, ReplyError, type ReplyListener, type Words } from './resp.ts';
 import { purposes, type RedisRole } from './role.ts';
-import { sentinelTrouble } from './sentinels.ts';
+import { leadsTo, type Master, sentinelTrouble } from './sentinels.ts';
 import { type RedisServer, readServer, whyUnfit } from './server-info.ts';
 
 export interface RedisConnectionOptions {
@@ -72,6 +73,8 @@ export class RedisConnection {
   readonly #address: RedisAddress;
   readonly #peers: Peers;
   readonly #log: Logger;
+  /** Undefined: its keys are those of the operator's backend. */
+  readonly #repair: Repair | undefined;
   /** Undefined while no connection is open. */
   #pipeline: RedisPipeline | undefined;
   /** Commands sent until each of the last ticks, the oldest first. */
@@ -93,6 +96,8 @@ export class RedisConnection {
     this.#address = address;
     this.#peers = peers;
     this.#log = log;
+    const repair = (key: string, command: string) => this.run(this.evaluation(repairScript, [key], [command]));
+    this.#repair = options.role === 'inputs' ? undefined : new Repair(repair, log);
     this.#redis = dial(address, () => this.#retryDelayMs());
     this.#redis.on('error', (error: Error) => {
       // Each sentinel has told its own trouble.
@@ -143,7 +148,7 @@ export class RedisConnection {
     if (!this.ready || this.#pipeline === undefined) settle(new BackplaneError('unavailable', 'Redis is away'), null);
     else {
       const outcome: Settle = (error, reply) =>
-        settle(error instanceof ReplyError ? this.refused(namingKeys(error, words)) : error, reply);
+        settle(error instanceof ReplyError ? this.refused(namingKeys(error, words, this.isSharded)) : error, reply);
       this.#pipeline.send(words, outcome, answers);
     }
   }
@@ -203,8 +208,8 @@ export class RedisConnection {
   }
 
   /** Sentinel names another master. Leaves any other server; gives up an attempt, which may hang, to reach one. */
-  follow({ host, port }: Endpoint): void {
-    if (this.peer?.host === host && this.peer.port === port) return;
+  follow(master: Master): void {
+    if (leadsTo(master, this.peer)) return;
     this.#attempts = 0;
     this.reconnect('the sentinels name another master');
   }
@@ -239,8 +244,13 @@ export class RedisConnection {
     this.#log.error({ role, for: purposes[role], error: truncate(message) }, 'redis refused a command');
     if (notMaster.test(message)) this.#peers.renew(message);
     else if (message.startsWith('NOSCRIPT')) this.#loadScripts();
+    this.#repair?.heard(message);
     this.#peers.refused(error);
     return new BackplaneError('unavailable', 'Redis refused it', error);
+  }
+
+  get #scriptTexts(): string[] {
+    return [...(this.#options.scripts ?? []), repairScript].map((script) => textOf(script, this.isSharded));
   }
 
   #dial(): void {
@@ -261,8 +271,8 @@ export class RedisConnection {
     const unsubscribed = this.isSharded && onMessage !== undefined ? onUnsubscribed : undefined;
     const pipeline = new RedisPipeline(stream, { message: onMessage, unsubscribed });
     this.#pipeline = pipeline;
-    const { name, scripts = [] } = this.#options;
-    const texts = scripts.map((script) => textOf(script, this.isSharded));
+    const { name } = this.#options;
+    const texts = this.#scriptTexts;
     prepare(pipeline, this.#address, {
       name,
       texts,
@@ -305,8 +315,7 @@ export class RedisConnection {
   #loadScripts(): void {
     if (this.#loadingScripts) return;
     this.#loadingScripts = true;
-    const scripts = this.#options.scripts ?? [];
-    Promise.all(scripts.map((script) => this.run(['SCRIPT', 'LOAD', textOf(script, this.isSharded)])))
+    Promise.all(this.#scriptTexts.map((text) => this.run(['SCRIPT', 'LOAD', text])))
       .catch((error: Error) => this.reconnect(error.message))
       .finally(() => {
         this.#loadingScripts = false;
@@ -333,11 +342,4 @@ export class RedisConnection {
     this.#trouble = truncate(reason);
     this.#log.warn({ role: this.#options.role, error: truncate(reason) }, 'redis connection failed');
   }
-}
-
-/** An error of Redis does not say which key is of another type. */
-function namingKeys(error: ReplyError, words: Words): ReplyError {
-  if (!error.message.includes('WRONGTYPE Operation')) return error;
-  const keys = words[0] === 'EVALSHA' ? words.slice(3, 3 + Number(words[2])) : words.slice(1, 2);
-  return new ReplyError(`WRONGTYPE ${keys.join(' or ')} is of another type than Roomcast gives it; delete it`);
 }

@@ -7,11 +7,11 @@
  */
 import type { Logger } from '../../telemetry/log.ts';
 import type { RedisHealth } from '../../telemetry/redis-metrics.ts';
-import type { Endpoint, RedisAddress } from './address.ts';
+import type { RedisAddress } from './address.ts';
 import { RedisConnection, type RedisConnectionOptions, tickMs } from './connection.ts';
 import { RedisHealthProbe } from './health.ts';
 import type { ReplyError } from './resp.ts';
-import { Sentinels } from './sentinels.ts';
+import { type Master, Sentinels } from './sentinels.ts';
 
 export class RedisConnections {
   readonly #address: RedisAddress;
@@ -29,7 +29,7 @@ export class RedisConnections {
     this.#log = log;
     if (address.kind === 'sentinel') {
       const listener = {
-        named: (master: Endpoint) => {
+        named: (master: Master) => {
           for (const connection of this.#connections) connection.follow(master);
         },
         failoverBegins: () => this.renew('a sentinel begins a failover'),

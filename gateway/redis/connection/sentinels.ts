@@ -8,7 +8,9 @@
  * It owns these connections, what each sentinel has named last, and whether a failover is under way. It never knows the
  * connections to Redis: they find the master by themselves, whenever they connect (gateway/redis/connection/dial.ts).
  */
+import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger, truncate } from '../../telemetry/log.ts';
 import type { Endpoint } from './address.ts';
 import { dialSentinel, type RedisClient, type SentinelAddress } from './dial.ts';
@@ -16,6 +18,8 @@ import { dialSentinel, type RedisClient, type SentinelAddress } from './dial.ts'
 const askIntervalMs = 1_000;
 /** A failover takes 2 to 3 s. After that, sentinels may differ for 2 s, until all have heard of it. */
 const failoverMs = 10_000;
+/** For the addresses of a name. */
+const lookupMs = 1_000;
 /** Text of a notice: `mymaster <old host> <old port> <new host> <new port>`. */
 const isDone = '+switch-master';
 /** `master mymaster <host> <port>`, at least 0.1 s before a replica is promoted. */
@@ -30,9 +34,21 @@ interface Sentinel {
   isReached: boolean;
 }
 
+/** Where the master is, as connections see it. */
+export interface Master {
+  /** None: its name could not be resolved, so nothing can be compared with it. */
+  addresses: readonly string[];
+  port: number;
+}
+
+/** `server`: an address. */
+export function leadsTo({ addresses, port }: Master, server: Endpoint | undefined): boolean {
+  return server !== undefined && addresses.includes(server.host) && server.port === port;
+}
+
 export interface SentinelListener {
   /** A sentinel names another master than before. Each of them tells it. */
-  named(master: Endpoint): void;
+  named(master: Master): void;
   /** No master may serve until `mayServe`. */
   failoverBegins(): void;
 }
@@ -45,7 +61,9 @@ export class Sentinels {
   #timer: NodeJS.Timeout | undefined;
   /** By `performance.now()`. Until then only `#next` may serve. */
   #settledAt = 0;
-  #next: Endpoint | undefined;
+  #next: Master | undefined;
+  /** Of `#next`: `host:port`, as sentinels name it. */
+  #nextName = '';
 
   constructor(address: SentinelAddress, listener: SentinelListener, log: Logger) {
     this.#master = address.master;
@@ -75,8 +93,7 @@ export class Sentinels {
     if (performance.now() >= this.#settledAt) return true;
     const next = this.#next;
     if (next === undefined) return false;
-    // A name cannot be compared.
-    return isIP(next.host) === 0 || (server?.host === next.host && server.port === next.port);
+    return next.addresses.length === 0 || leadsTo(next, server);
   }
 
   stop(): void {
@@ -100,6 +117,7 @@ export class Sentinels {
       this.#log.warn({ reason: sentinel.name }, 'a sentinel begins a failover: nothing is published until it is over');
       this.#settledAt = performance.now() + failoverMs;
       this.#next = undefined;
+      this.#nextName = '';
       this.#listener.failoverBegins();
     } else if (this.#next === undefined) this.#settledAt = 0;
   }
@@ -129,9 +147,23 @@ export class Sentinels {
     if (before === undefined || before === named) return;
     const reason = `${sentinel.name}: ${named}, not ${before} any more`;
     this.#log.warn({ reason }, 'a sentinel names another redis as the master');
-    this.#next = { host, port: Number(port) };
     this.#settledAt = performance.now() + failoverMs;
-    this.#listener.named(this.#next);
+    // Another sentinel has named it before, and its addresses are known, or will be.
+    if (this.#nextName === named) {
+      if (this.#next !== undefined) this.#listener.named(this.#next);
+      return;
+    }
+    this.#next = undefined;
+    this.#nextName = named;
+    if (isIP(host) !== 0) this.#found(named, { addresses: [host], port: Number(port) });
+    else addressesOf(host).then((addresses) => this.#found(named, { addresses, port: Number(port) }));
+  }
+
+  #found(name: string, master: Master): void {
+    // The sentinels name another one by now.
+    if (this.#nextName !== name) return;
+    this.#next = master;
+    this.#listener.named(master);
   }
 
   /** Logged once, until it answers again. */
@@ -142,6 +174,15 @@ export class Sentinels {
     // The name is in the reason: lines with the same one are written once a minute.
     this.#log.warn({ reason: truncate(`${sentinel.name}: ${plain(reason)}`) }, line);
   }
+}
+
+/** All addresses of a host. None if it has none, or the answer takes too long: who connects to it is told why. */
+function addressesOf(host: string): Promise<string[]> {
+  const found = lookup(host, { all: true }).then(
+    (all) => all.map(({ address }) => address),
+    () => [],
+  );
+  return Promise.race([found, delay(lookupMs, [], { ref: false })]);
 }
 
 /** What ioredis says of a sentinel that named no master, in words that say what to do. */

@@ -20,6 +20,8 @@ const turnScript = readScript('inputs/turn.lua');
 export const readerMs = 5_000;
 /** Entries in the stream of parked ones, about; the oldest go. */
 export const maxParked = 10_000;
+/** Of the entries of one turn; it reads up to ten entries beyond. */
+export const maxTurnBytes = 8_388_608;
 
 export interface StreamOptions {
   address: RedisAddress;
@@ -84,7 +86,7 @@ export class RedisStream {
 
   /**
    * Settles entries. Then takes the place of the reader or keeps it, for `readerMs` from now on, unless another node has it, and
-   * reads at most `limit` entries: from `from` on those that were left, or new ones. Rejects with a BackplaneError.
+   * reads at most `limit` entries of about `maxTurnBytes`: from `from` on those that were left, or new ones. Rejects with a BackplaneError.
    */
   async turn(limit: number, from: string, settled: Settled): Promise<StreamTurn> {
     const reply = await this.#run(readerMs, limit, from, settled);
@@ -117,7 +119,7 @@ export class RedisStream {
 
   #run(lifetimeMs: number, limit: number, from: string, { done, parked }: Settled): Promise<Reply> {
     const { group, instance } = this.#options;
-    const words = [group, instance, lifetimeMs, limit, from, maxParked, done.length, ...done];
+    const words = [group, instance, lifetimeMs, limit, from, maxParked, maxTurnBytes, done.length, ...done];
     const reasons = parked.flatMap(({ id, reason }) => [id, reason]);
     return this.#connection.run(this.#connection.evaluation(turnScript, this.#keys, [...words, ...reasons]));
   }

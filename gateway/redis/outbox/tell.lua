@@ -9,10 +9,14 @@ if type(moving) == 'table' then return moving end
 local told, dropped, refusal = 0, 0, ''
 
 -- `outbox`: a stream. `prefix`: of the ids of events, never used before. `most`: events kept. An event that is refused (no
--- right, another type of key) does not undo the change.
+-- right) does not undo the change. A key of another type holds no events: it is deleted, and said to be refused.
 local function tell(outbox, prefix, most, event)
   told = told + 1
   local waiting = redis.pcall('XLEN', outbox)
+  if type(waiting) == 'table' and string.find(waiting.err or '', 'WRONGTYPE', 1, true) then
+    refusal, waiting = waiting.err, 0
+    redis.call('DEL', outbox)
+  end
   local reply = redis.pcall('XADD', outbox, 'MAXLEN', most, '*', 'id', prefix .. told, 'event', event)
   local refused = type(waiting) == 'table' and waiting.err or type(reply) == 'table' and reply.err
   if refused then

@@ -54,10 +54,10 @@ export class Telling {
 
   /** What a script says of the events of this room that it told. */
   told(room: string, dropped: number, refusal: string): void {
-    if (dropped === 0) return;
     if (refusal !== '') {
-      this.#log.error({ key: this.#keyOf(room), error: truncate(refusal) }, 'redis refused an event for the webhook');
+      const line = dropped > 0 ? 'redis refused an event for the webhook' : 'the outbox was of another type; deleted';
+      this.#log.error({ key: this.#keyOf(room), error: truncate(refusal) }, line);
     }
-    this.listener?.dropped(dropped);
+    if (dropped > 0) this.listener?.dropped(dropped);
   }
 }

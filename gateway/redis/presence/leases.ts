@@ -19,7 +19,7 @@ import { runOn } from '../connection/run.ts';
 import type { RedisNames } from '../names.ts';
 import { readScript } from '../script.ts';
 import type { PresenceConnections } from './connections.ts';
-import { beatMs, Lease, ownerOf } from './lease.ts';
+import { beatMs, Lease, leaseMs, nodeOf, ownerOf } from './lease.ts';
 
 export const indexScript = readScript('presence/index.lua');
 
@@ -31,6 +31,8 @@ const roomsPerRemoval = 1_000;
 const orphanBeat = '0';
 /** In a cluster: far longer than a replica may be behind. */
 const leftMs = 30_000;
+/** After all leases were lost: a node that lives has a new one long before. */
+const backMs = leaseMs + 2 * beatMs;
 
 export interface LeasesOwner {
   /** Removes all members of the lease from the room. */
@@ -52,6 +54,8 @@ export class Leases {
   readonly #reaping = new Set<string>();
   /** Instances with a lease of their own, expired or not, as of the last beat. */
   #instances = new Set<string>();
+  /** The leases of all were lost: instances that had one and have none yet; and since when. */
+  readonly #missing = new Map<string, number>();
   /** Leases whose beat stands still, as of the last beat. */
   #expired = new Set<string>();
   #beating = false;
@@ -163,6 +167,7 @@ export class Leases {
     const isOther = before === undefined ? this.#indexed.size + this.#leaving.size > 0 : before !== server;
     if (mayHaveLost && isOther) {
       this.#lease.lose();
+      this.#expectAll();
       this.#leaving.clear();
     }
     this.#servers.set(connection, server);
@@ -204,6 +209,7 @@ export class Leases {
     if (confirmed && indexWasLost) this.#lease.lose();
     if (!confirmed || indexWasLost) {
       this.#log.warn({ lease: name }, 'the lease was lost; entering all rooms again with a new one');
+      if (beat === 1) this.#expectAll();
       this.#indexed.clear();
       this.#leaving.clear();
       this.#isOutOfSync = true;
@@ -214,6 +220,7 @@ export class Leases {
     }
     const own = Object.entries(beats).filter(([, value]) => value !== orphanBeat);
     this.#instances = new Set(own.map(([lease]) => ownerOf(lease).instance));
+    this.#tellMissing(now);
     if (this.#isOutOfSync) {
       this.#indexed.clear();
       this.#isOutOfSync = false;
@@ -223,6 +230,23 @@ export class Leases {
     }
     this.#expired = new Set(this.#lease.expired(beats, now));
     for (const lease of this.#expired) this.#reap(lease);
+  }
+
+  /** The leases of all are lost. A node that has died meanwhile enters its rooms no more, and nobody knows them. */
+  #expectAll(): void {
+    const now = performance.now();
+    for (const instance of this.#instances) if (instance !== this.#lease.instance) this.#missing.set(instance, now);
+  }
+
+  #tellMissing(now: number): void {
+    for (const [instance, since] of this.#missing) {
+      const isBack = this.#instances.has(instance);
+      if (!isBack && now - since < backMs) continue;
+      this.#missing.delete(instance);
+      if (isBack) continue;
+      const line = 'a node is gone since all leases were lost: who was in its rooms is told only where others are';
+      this.#log.error({ reason: nodeOf(instance), instance }, line);
+    }
   }
 
   async #remove(rooms: readonly string[]): Promise<void> {

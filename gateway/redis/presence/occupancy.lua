@@ -11,10 +11,8 @@ local function about(type)
 end
 
 local before = #redis.call('SRANDMEMBER', KEYS[1], 2)
-local left = redis.pcall('SRANDMEMBER', KEYS[2], 1)
-local isGarbage = left.err and string.find(left.err, 'WRONGTYPE', 1, true)
-if left.err and not isGarbage then return left end
-if isGarbage then redis.call('DEL', KEYS[2]) end
+-- Before anything is written: a key of another type ends the script.
+redis.call('SRANDMEMBER', KEYS[2], 1)
 
 if ARGV[2] == '1' then
   redis.call('SADD', KEYS[1], ARGV[1])

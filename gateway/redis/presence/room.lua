@@ -13,7 +13,7 @@ for index, command in ipairs({ 'ZCARD', 'HLEN', 'GET' }) do
   there[index] = redis.pcall(command, KEYS[index])
   local refusal = type(there[index]) == 'table' and there[index].err
   if refusal and string.find(refusal, 'WRONGTYPE', 1, true) then
-    return redis.error_reply('WRONGTYPE ' .. KEYS[index] .. ' is of another type than Roomcast gives it; delete it')
+    return redis.error_reply('WRONGTYPE ' .. KEYS[index] .. ' is of another type than Roomcast gives it')
   elseif refusal then
     return there[index]
   end

@@ -68,6 +68,7 @@ describe('a good token', () => {
         info: '{"name":"Ann"}',
       },
       expiresAt: (now + 60) * 1000,
+      assigned: [],
     });
   });
 
@@ -270,6 +271,35 @@ describe('a token is refused', () => {
     ['negative', { exp: -1e300 }],
   ])('as expired: exp %s', async (_, changes) => {
     expect(await verdict(bySecret, good(changes))).toBe('expired');
+  });
+});
+
+describe('an insecure node', () => {
+  const insecure = () => authenticator({ INSECURE: 'true', JWT_SECRET: 'short' });
+  const everything = [{ pattern: '*', actions: 15 }];
+
+  test('takes tokens without sub and exp, and gives everybody every right', async () => {
+    const verify = (payload: object) => insecure().verify(forgeToken(hs256, payload, 'short'));
+    expect(await verify({})).toEqual({
+      identity: { user: null, grants: everything },
+      expiresAt: Infinity,
+      assigned: [],
+    });
+    expect(await verify({ sub: '', info: 1 })).toMatchObject({ identity: { user: null, info: '1' } });
+    expect(await verify({ ...claims, rooms: {} })).toEqual({
+      identity: { user: 'ann', grants: everything },
+      expiresAt: claims.exp * 1_000,
+      assigned: [],
+    });
+    expect(insecure().anonymous).toEqual({ user: null, grants: everything });
+    expect(authenticator().anonymous).toEqual({ user: null, grants: [] });
+  });
+
+  test('takes no token that is signed with another key, has ended, or has a sub that is no name', async () => {
+    const verdictOf = (payload: object, key = 'short') => verdict(insecure(), forgeToken(hs256, payload, key));
+    expect(await verdictOf({}, 'other')).toBe('signature');
+    expect(await verdictOf({ exp: now - 60 })).toBe('expired');
+    expect(await verdictOf({ sub: 7 })).toBe('claims');
   });
 });
 

@@ -31,6 +31,13 @@ describe('a key', () => {
     expect(mistakesOf({ JWT_SECRET: 'é'.repeat(16) })).toEqual([]);
   });
 
+  test('may be short only with GATEWAY_INSECURE, which warns and is refused in production', () => {
+    const insecure = { JWT_SECRET: 'secret', INSECURE: 'true' };
+    expect(read(insecure).warnings).toEqual([expect.stringContaining('THIS NODE IS INSECURE')]);
+    expect(mistakesOf(insecure, 'production')).toEqual([expect.stringContaining('GATEWAY_INSECURE')]);
+    expect(mistakesOf({ ...insecure, INSECURE: 'false' })).toEqual([expect.stringContaining('at least 32 bytes')]);
+  });
+
   test.each([
     ['PEM', ecPem],
     ['PEM on one line with \\n', ecPem.trim().replaceAll('\n', '\\n')],

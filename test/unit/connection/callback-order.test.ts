@@ -63,7 +63,7 @@ test('a member that the server made meanwhile stays one though the backend denie
 test('requests behind a question wait for one after the other, and none is left when the connection ends', async () => {
   const { connection, socket } = await enter();
   for (let id = 1; id <= 3; id++) connection.receive(bytesOf({ type: 'publish', id, room: 'r', data: id }));
-  expect([answers.length, connection.publishesUnderWay]).toEqual([1, 1]);
+  expect([answers.length, connection.inbox.publishing.count]).toEqual([1, 1]);
   answers[0]?.({ until: Number.POSITIVE_INFINITY, info: undefined });
   expect(await answerTo(socket, 1)).toMatchObject({ type: 'ok' });
   answers[1]?.('denied');
@@ -71,7 +71,7 @@ test('requests behind a question wait for one after the other, and none is left 
   expect(answers).toHaveLength(3);
   connection.close(4503);
   answers[2]?.({ until: Number.POSITIVE_INFINITY, info: undefined });
-  await until(() => connection.publishesUnderWay === 0, 2_000, 'the last one is done with');
+  await until(() => connection.inbox.publishing.count === 0, 2_000, 'the last one is done with');
   expect(socket.frames.some((frame) => 'id' in frame && frame.id === 3)).toBe(false);
 });
 

@@ -252,6 +252,18 @@ describe('frames that wait', () => {
     expect(add(waiting, 'line', true)).toBe(10_000);
   });
 
+  test('a hundred that one list refuses in a row are that many, whatever the other list takes meanwhile', () => {
+    const waiting = new WaitingFrames(100, 1_000_000);
+    add(waiting, 'rooms', false);
+    for (let refused = 1; refused < 100; refused++) {
+      expect(waiting.ignoresRefusals('rooms')).toBe(false);
+      expect(waiting.add(frame, 'line', unlimited, true)).toBe(true);
+      waiting.remove(frame, 'line', unlimited);
+      expect(waiting.add(frame, 'rooms', unlimited, false)).toBe(false);
+    }
+    expect([waiting.ignoresRefusals('rooms'), waiting.ignoresRefusals('line')]).toEqual([true, false]);
+  });
+
   test('the node is told of all that leave', () => {
     let onNode = 0;
     const node = {

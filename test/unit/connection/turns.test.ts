@@ -11,13 +11,15 @@ import { bytesOf } from '../socketless-node.ts';
 const publish = { id: 'p', type: 'publish', room: 'a', data: 1 };
 const ping = (id: number) => ({ id, type: 'ping' });
 
-/** An inbox, and what was executed. With `places` for publishes, all taken by others. */
-function world(places = 0) {
-  const shares = new Shares(places);
+/** An inbox, and what was executed. All places for publishes are taken by others. */
+function world() {
+  const shares = new Shares({ count: 1, bytes: 1_000_000 });
+  const others = { publishing: { count: 0, bytes: 0 }, nextBytes: undefined, goOn: () => false };
+  shares.publishBegan(others, 600);
   const handled: unknown[] = [];
   const failures: unknown[] = [];
   const owner = {
-    ...{ dialect: roomcast, publishesUnderWay: 0, authenticating: false, closing: false },
+    ...{ dialect: roomcast, authenticating: false, closing: false },
     memberships: { isJoining: () => false },
     handle: (request: { id?: unknown }) => void handled.push(request.id),
     reply: () => undefined,
@@ -26,7 +28,8 @@ function world(places = 0) {
   };
   const inbox = new Inbox(owner as InboxOwner, { config: read({ ANONYMOUS: 'true' }), events: tellEvents(), shares });
   const take = (frame: object) => inbox.take(bytesOf(frame), performance.now());
-  return { shares, handled, failures, owner, inbox, take };
+  const freePlace = () => shares.publishEnded(others, 600);
+  return { shares, freePlace, handled, failures, owner, inbox, take };
 }
 
 const turns = async (count: number) => {
@@ -34,39 +37,39 @@ const turns = async (count: number) => {
 };
 
 test('while all places for publishes are taken, only publishes wait, and what stands behind them', async () => {
-  const { shares, handled, take } = world();
+  const { shares, freePlace, handled, take } = world();
   take(ping(1));
   take(publish);
   take(ping(2));
   await turns(3);
   expect(handled).toEqual([1]);
-  shares.publishEnded();
+  freePlace();
   await until(() => handled.length === 3, 5_000, 'all are executed');
   expect(handled).toEqual([1, 'p', 2]);
   shares.close();
 });
 
 test('a connection that ends keeps nothing of what waits, and is not in the line any more', async () => {
-  const { shares, handled, inbox, take } = world();
+  const { shares, freePlace, handled, inbox, take } = world();
   take(publish);
   take(ping(2));
   inbox.end();
-  expect(inbox.publishesNext).toBe(false);
+  expect(inbox.nextBytes).toBeUndefined();
   expect(inbox.goOn(10)).toBe(false);
-  shares.publishEnded();
+  freePlace();
   await turns(5);
   expect(handled).toEqual([]);
   shares.close();
 });
 
 test('a fault in a request that has waited ends its connection, not the process', async () => {
-  const { shares, failures, owner, take } = world();
+  const { shares, freePlace, failures, owner, take } = world();
   const fault = new Error('a fault');
   owner.handle = () => {
     throw fault;
   };
   take(publish);
-  shares.publishEnded();
+  freePlace();
   await until(() => failures.length > 0, 5_000, 'the connection is told');
   expect(failures).toEqual([fault]);
   shares.close();

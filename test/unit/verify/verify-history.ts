@@ -2,7 +2,7 @@
  * Logs of runs in which nothing was broken, made at random by a gateway of a hundred lines that cannot fail.
  *
  * It has rooms with history and plain ones, clients that lag behind, come back, are refused, publish again with the same
- * key, members that are told a gap, a Redis that loses its memory or one room, and another one that takes over. Whatever
+ * key, members that are told a gap, a Redis that loses its memory or one room, and another one that takes over, for all rooms or, without the last messages, for some. Whatever
  * it writes, the checker must find good.
  */
 import type { Entry, EntryOf, RoomPlan, StoredMessage } from '../../verify/log.ts';
@@ -132,7 +132,7 @@ export function validLog(seed: number, steps = 250): Entry[] {
     if (client.conn > 0) log.push({ t: now(), client: client.name, conn: client.conn, event: 'close', code: 1006 });
     for (const room of rooms) leave(client, room);
     client.conn = ++conns;
-    log.push({ t: now(), client: client.name, conn: client.conn, event: 'open', node: 'n' });
+    log.push({ t: now(), client: client.name, conn: client.conn, event: 'open', dialect: 'native' });
     for (const room of rooms) join(client, room);
   };
 
@@ -188,6 +188,23 @@ export function validLog(seed: number, steps = 250): Entry[] {
     log.push({ t: now(), event: 'takeover', from });
   };
 
+  /** A replica that lacks the last messages takes over, for some rooms: they are gone, and so are their keys. */
+  const loseLast = (some: Room[]) => {
+    const from = now();
+    for (const room of some) {
+      if (room.history) {
+        const lost = room.messages.splice(
+          -random.integer(0, Math.min(3, room.messages.length)) || room.messages.length,
+        );
+        for (const { id } of lost) room.keys.delete(id);
+        room.count -= lost.length;
+        room.epoch++;
+      }
+      interrupt(room);
+    }
+    log.push({ t: now(), event: 'takeover', from, lossy: true, rooms: some.map(({ name }) => name) });
+  };
+
   for (const client of clients) connect(client);
   for (let step = 0; step < steps; step++) {
     const [client, room, fate] = [random.pick(clients), random.pick(rooms), random.next()];
@@ -199,6 +216,7 @@ export function validLog(seed: number, steps = 250): Entry[] {
     else if (fate < 0.965) client.rooms.get(room.name)?.queue.push({ event: 'gap', reason: 'backplane', count: 0 });
     else if (fate < 0.97) takeOver();
     else if (fate < 0.975) lapse(room);
+    else if (fate < 0.98) loseLast(rooms.filter((each) => each === room || random.chance(0.3)));
     else if (fate < 0.995) {
       if (client.rooms.has(room.name)) log.push({ ...line(client, room), event: 'unsubscribe' });
       leave(client, room);
