@@ -51,12 +51,18 @@ export interface Audience extends Tally {
   readonly detached: number;
 }
 
-/** The listeners of a topic that the native publish does not reach. */
-interface OtherListeners {
-  /** The WebSockets per dialect. They subscribe to a topic of that dialect. */
-  sockets: Map<Dialect, Set<Listener>>;
-  direct: Set<Listener>;
+/** The listeners of a topic that speak one dialect, without the WebSockets of the native one. */
+interface Group {
+  readonly dialect: Dialect;
+  /** The topic of its WebSockets. */
+  readonly topic: string;
+  readonly listeners: Set<Listener>;
+  /** So many of them are no WebSockets. */
+  direct: number;
 }
+
+/** Replaced when groups come or go, so that a fan-out under way goes on with those that it began with. */
+type Groups = readonly Group[];
 
 /**
  * The topic of a room's `join` and `leave` frames. A room name has no line feed, so it clashes with no topic of
@@ -66,13 +72,6 @@ export function presenceTopic(room: string): string {
   return `${room}\n`;
 }
 
-/** A frame in the dialects of `OtherListeners`. */
-interface Encoded {
-  /** Size of the largest of them and of the native frame. */
-  bytes: number;
-  send(compressible: boolean): void;
-}
-
 function topicIn(dialect: Dialect, topic: string): string {
   return dialect === roomcast ? topic : `${topic}\n${dialect.subprotocol}`;
 }
@@ -80,7 +79,8 @@ function topicIn(dialect: Dialect, topic: string): string {
 export class Fanout {
   readonly #publish: PublishToTopic;
   readonly #backpressure: Backpressure;
-  readonly #others = new Map<string, OtherListeners>();
+  /** The groups of each topic that has any. */
+  readonly #groups = new Map<string, Groups>();
 
   constructor(publish: PublishToTopic, backpressure: Backpressure) {
     this.#publish = publish;
@@ -103,16 +103,9 @@ export class Fanout {
     const { dialect, topics } = listener;
     topics?.subscribe(topicIn(dialect, topic));
     if (topics !== undefined && dialect === roomcast) return;
-    let others = this.#others.get(topic);
-    if (others === undefined) {
-      others = { sockets: new Map(), direct: new Set() };
-      this.#others.set(topic, others);
-    }
-    if (topics === undefined) others.direct.add(listener);
-    else {
-      const sockets = others.sockets.get(dialect) ?? new Set();
-      others.sockets.set(dialect, sockets.add(listener));
-    }
+    const group = this.#groupOf(topic, dialect) ?? this.#addGroup(topic, dialect);
+    if (topics === undefined && !group.listeners.has(listener)) group.direct++;
+    group.listeners.add(listener);
   }
 
   /** `socketClosed`: the WebSocket server has dropped its subscriptions, and its socket must not be touched. */
@@ -120,22 +113,33 @@ export class Fanout {
     const { dialect, topics } = listener;
     if (!socketClosed) topics?.unsubscribe(topicIn(dialect, topic));
     if (topics !== undefined && dialect === roomcast) return;
-    const others = this.#others.get(topic);
-    if (others === undefined) return;
-    if (topics === undefined) others.direct.delete(listener);
-    else {
-      const sockets = others.sockets.get(dialect);
-      sockets?.delete(listener);
-      if (sockets?.size === 0) others.sockets.delete(dialect);
-    }
-    if (others.sockets.size === 0 && others.direct.size === 0) this.#others.delete(topic);
+    const group = this.#groupOf(topic, dialect);
+    if (group?.listeners.delete(listener) !== true) return;
+    if (topics === undefined) group.direct--;
+    if (group.listeners.size === 0) this.#removeGroup(topic, group);
+  }
+
+  #groupOf(topic: string, dialect: Dialect): Group | undefined {
+    return this.#groups.get(topic)?.find((group) => group.dialect === dialect);
+  }
+
+  #addGroup(topic: string, dialect: Dialect): Group {
+    const group = { dialect, topic: topicIn(dialect, topic), listeners: new Set<Listener>(), direct: 0 };
+    this.#groups.set(topic, [...(this.#groups.get(topic) ?? []), group]);
+    return group;
+  }
+
+  #removeGroup(topic: string, gone: Group): void {
+    const left = this.#groups.get(topic)?.filter((group) => group !== gone) ?? [];
+    if (left.length === 0) this.#groups.delete(topic);
+    else this.#groups.set(topic, left);
   }
 
   /** Its socket must be open. */
   isListening(topic: string, listener: Listener): boolean {
     const { dialect, topics } = listener;
     if (topics !== undefined) return topics.isSubscribed(topicIn(dialect, topic));
-    return this.#others.get(topic)?.direct.has(listener) ?? false;
+    return this.#groupOf(topic, dialect)?.listeners.has(listener) ?? false;
   }
 
   /**
@@ -143,26 +147,29 @@ export class Fanout {
    * `position`: that of the message, in a room with history.
    */
   message(room: Audience, frame: Uint8Array, position: Position | undefined): void {
-    const others = this.#others.size === 0 ? undefined : this.#encodeMessage(room.name, frame, position);
-    this.#toLive(room, frame, others, true);
+    const groups = this.#groupsOf(room.name);
+    const frames = groups === noGroups ? noFrames : new Array<Frame>(groups.length);
+    // Neither a loop over values nor a function is used: either would be objects for each message.
+    for (let index = 0; index < groups.length; index++) {
+      const { dialect } = groups[index] as Group;
+      frames[index] = dialect === roomcast ? frame : dialect.message(frame, position);
+    }
+    this.#toLive(room, frame, groups, frames, true);
   }
 
   /** Sends any other frame to the live members of a room. */
   reply(room: Audience, reply: Reply): void {
-    const frame = roomcast.encode(reply);
     const isGap = reply.type === 'gap';
-    const encode = (to: Dialect) => (isGap && to.gapEndsMembership === true ? '' : to.encode(reply));
-    const others = this.#others.size === 0 ? undefined : this.#encode(room.name, frame, encode);
-    this.#toLive(room, frame, others, false);
-    if (isGap && this.#others.size > 0) this.#endByGap(room.name, reply);
+    const groups = this.#groupsOf(room.name);
+    const frames = groups.map(({ dialect }) => (isGap && dialect.gapEndsMembership ? '' : dialect.encode(reply)));
+    this.#toLive(room, roomcast.encode(reply), groups, frames, false);
+    if (isGap) this.#endByGap(groups, reply);
   }
 
   /** It takes these listeners out of the topic, so each is sent it on its own, after the fan-out. */
-  #endByGap(topic: string, gap: GapReply): void {
-    const others = this.#others.get(topic);
-    if (others === undefined) return;
-    for (const listener of [...others.direct, ...[...others.sockets.values()].flatMap((sockets) => [...sockets])]) {
-      if (listener.dialect.gapEndsMembership === true) listener.reply(gap);
+  #endByGap(groups: Groups, gap: GapReply): void {
+    for (const { dialect, listeners } of groups) {
+      if (dialect.gapEndsMembership === true) for (const listener of [...listeners]) listener.reply(gap);
     }
   }
 
@@ -172,43 +179,47 @@ export class Fanout {
    */
   prepare(topic: string, reply: Reply, listeners: number): () => void {
     const frame = roomcast.encode(reply);
-    const others = this.#encode(topic, frame, (to) => to.encode(reply));
-    this.#backpressure.beforeFanout(others?.bytes ?? Buffer.byteLength(frame), listeners);
+    const groups = this.#groupsOf(topic);
+    const frames = groups.map(({ dialect }) => dialect.encode(reply));
+    this.#backpressure.beforeFanout(largest(frame, frames), listeners);
     return () => {
       this.#publish(topic, frame, false, false);
-      others?.send(false);
+      this.#toGroups(groups, frames, false);
     };
   }
 
-  #toLive(room: Audience, frame: Frame, others: Encoded | undefined, compressible: boolean): void {
-    this.#backpressure.beforeFanout(others?.bytes ?? frame.length, room.members - room.detached, room);
+  #groupsOf(topic: string): Groups {
+    return this.#groups.size === 0 ? noGroups : (this.#groups.get(topic) ?? noGroups);
+  }
+
+  #toLive(room: Audience, frame: Frame, groups: Groups, frames: readonly Frame[], compressible: boolean): void {
+    this.#backpressure.beforeFanout(largest(frame, frames), room.members - room.detached, room);
     if (room.members === room.detached) return;
     this.#publish(room.name, frame, false, compressible);
-    others?.send(compressible);
+    this.#toGroups(groups, frames, compressible);
   }
 
-  /** Separate from `message`, whose every call would allocate for the function. */
-  #encodeMessage(topic: string, frame: Uint8Array, position: Position | undefined): Encoded | undefined {
-    return this.#encode(topic, frame, (dialect) => dialect.message(frame, position));
+  /** `frames`: one for each group. Listeners that have left a group since do not get it. */
+  #toGroups(groups: Groups, frames: readonly Frame[], compressible: boolean): void {
+    for (let index = 0; index < groups.length; index++) {
+      const { dialect, direct, listeners, topic } = groups[index] as Group;
+      const frame = frames[index] as Frame;
+      if (frame.length === 0) continue;
+      if (listeners.size > direct) this.#publish(topic, frame, dialect.binary, compressible);
+      if (direct === 0) continue;
+      for (const listener of [...listeners]) if (listener.topics === undefined) listener.sendUnchecked(frame);
+    }
   }
+}
 
-  /** Encodes once per dialect of the other listeners. Undefined if there are none. */
-  #encode(topic: string, native: Frame, encode: (dialect: Dialect) => Frame): Encoded | undefined {
-    const others = this.#others.get(topic);
-    if (others === undefined) return undefined;
-    const frames = new Map<Dialect, Frame>([[roomcast, native]]);
-    const add = (dialect: Dialect) => frames.has(dialect) || frames.set(dialect, encode(dialect));
-    for (const dialect of others.sockets.keys()) add(dialect);
-    for (const { dialect } of others.direct) add(dialect);
-    const send = (compressible: boolean) => {
-      for (const [dialect, frame] of frames) {
-        if (frame.length === 0) continue;
-        if (others.sockets.has(dialect)) {
-          this.#publish(topicIn(dialect, topic), frame, dialect.binary, compressible);
-        }
-        for (const listener of [...others.direct]) if (listener.dialect === dialect) listener.sendUnchecked(frame);
-      }
-    };
-    return { bytes: Math.max(...[...frames.values()].map((frame) => Buffer.byteLength(frame))), send };
+const noGroups: Groups = [];
+const noFrames: Frame[] = [];
+
+/** In bytes. */
+function largest(native: Frame, frames: readonly Frame[]): number {
+  let bytes = Buffer.byteLength(native);
+  for (let index = 0; index < frames.length; index++) {
+    bytes = Math.max(bytes, Buffer.byteLength(frames[index] as Frame));
   }
+  return bytes;
 }

@@ -6,6 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { needsCentrifugo, setCentrifugo } from './centrifugo/servers.ts';
 import { clientProcessors, describeMachine, pin } from './machine.ts';
 import { installPeer, peerNames } from './peers.ts';
 import { drawPlots } from './plots.ts';
@@ -14,7 +15,7 @@ import { headingOf, tableOf } from './report.ts';
 import { againstPeer, allRows, chooseRows } from './rows.ts';
 import { type RowResult, runRow } from './run.ts';
 import type { Scale, Scenario } from './scenario.ts';
-import { setGateways } from './servers.ts';
+import { type Contestant, otherBuild, setGateways } from './servers.ts';
 
 /** File descriptors of a process that are not for connections. */
 const spareFiles = 600;
@@ -28,7 +29,10 @@ interface Options {
   threads: number;
   quick: boolean;
   set: Record<string, string>;
+  guests: number;
   peer?: string;
+  build?: string;
+  centrifugo?: string;
   out?: string;
   json?: string;
 }
@@ -41,6 +45,14 @@ const command = new Command('npm run bench --')
   .option('--threads <number>', 'threads of the load client that hold connections', wholeNumber, 1)
   .option('--quick', 'a little of everything in a minute: shows that nothing is lost, judges no speed', false)
   .option('--set <NAME=value>', 'a setting of the gateway, without GATEWAY_; may be repeated', collectSetting, {})
+  .option(
+    '--guests <number>',
+    "so many idle members of Centrifugo's protocol at the gateway, in other rooms",
+    wholeNumber,
+    0,
+  )
+  .option('--build <folder>', 'the dist/ of another build of the gateway in the place of the reference')
+  .option('--centrifugo <file>', 'the program of Centrifugo 6, for the rows that compare with it')
   .addOption(new Option('--peer <name>', 'another server in the place of the reference').choices(peerNames))
   .option('--json <file>', 'where to write every trial')
   .option('--out <folder>', 'where to write bench.json and the plots')
@@ -48,9 +60,14 @@ const command = new Command('npm run bench --')
 
 const options = command.parse().opts<Options>();
 const { quick, out } = options;
-setGateways(options.set);
-const chosen = options.rows ?? (quick ? chooseRows(quickRows) : allRows);
-const rows = options.peer === undefined ? chosen : againstPeer(chosen, installPeer(options.peer));
+const peer = peerOf(options);
+setGateways({ ...(options.guests > 0 && { CENTRIFUGO: 'true' }), ...options.set }, options.guests);
+if (options.centrifugo !== undefined) setCentrifugo(options.centrifugo);
+const chosen = options.rows ?? (quick ? chooseRows(quickRows) : allRows.filter((row) => !needsCentrifugo(row)));
+if (options.centrifugo === undefined && chosen.some(needsCentrifugo)) {
+  command.error('error: rows that compare with Centrifugo need --centrifugo; docs/performance.md says how to build it');
+}
+const rows = peer === undefined ? chosen : againstPeer(chosen, peer);
 const pairs = options.pairs ?? (quick ? 1 : 5);
 // The processes of a run inherit it; the servers are moved.
 const isPinned = pin(process.pid, clientProcessors);
@@ -81,6 +98,13 @@ progress.end();
 const isLossless = results.every(({ faults }) => faults.length === 0);
 const isReached = results.every(({ figures }) => figures.every(({ reached }) => reached !== false));
 process.exitCode = isLossless && (quick || isReached) ? 0 : 1;
+
+/** Undefined: the reference. */
+function peerOf({ peer, build }: Options): Contestant | undefined {
+  if (build === undefined) return peer === undefined ? undefined : installPeer(peer);
+  if (peer !== undefined) command.error('error: --peer and --build exclude each other');
+  return otherBuild(build);
+}
 
 /** Called after each row, so that an interrupted run leaves results. */
 function save(): void {

@@ -9,8 +9,8 @@ export interface Spread {
 }
 
 export interface Goal {
-  /** The ratio to the other contestant, or the figure itself. */
-  of: 'ratio' | 'figure';
+  /** The ratio to the other contestant, the figure itself, or by how much it is larger than the other one's. */
+  of: 'ratio' | 'figure' | 'difference';
   bound: 'at least' | 'at most';
   limit: number;
 }

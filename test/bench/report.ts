@@ -54,7 +54,8 @@ function cellsOf(figure: FigureResult, judged: boolean): string[] {
 }
 
 function showGoal({ of, bound, limit }: Goal): string {
-  return `${bound === 'at least' ? '>=' : '<='} ${of === 'ratio' ? `${showRatio(limit)} x` : showNumber(limit)}`;
+  const shown = { ratio: `${showRatio(limit)} x`, figure: showNumber(limit), difference: `+${showNumber(limit)}` };
+  return `${bound === 'at least' ? '>=' : '<='} ${shown[of]}`;
 }
 
 function showRatio(value: number): string {

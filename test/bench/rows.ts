@@ -1,6 +1,7 @@
 /**
  * All rows of the table in order, and the selection of some.
  */
+import { centrifugoRows } from './centrifugo/rows.ts';
 import { connectionRows } from './rows-connections.ts';
 import { growthRows } from './rows-growth.ts';
 import { loopRows } from './rows-loop.ts';
@@ -15,6 +16,7 @@ export const allRows: readonly Scenario[] = [
   ...growthRows,
   ...loopRows,
   ...modelRows,
+  ...centrifugoRows,
 ];
 
 /** Throws a TypeError that lists all rows, for an unknown name. */

@@ -66,7 +66,7 @@ async function measureOnce(scenario: Scenario, contestant: Contestant, plan: Run
   const server = await startServer(contestant, scenario.nodes);
   const bench = new Bench(contestant, server, plan.scale, plan.threads);
   try {
-    return await scenario.measure(bench);
+    return await bench.withGuests(() => scenario.measure(bench));
   } catch (error) {
     return { values: {}, faults: [(error as Error).message], trials: bench.trials };
   } finally {
@@ -83,6 +83,7 @@ function judge(figure: Figure, ours: Measured[], theirs: Measured[]): FigureResu
     theirs: theirs.length > 0 ? spreadOf(of(theirs)).median : undefined,
   };
   const { goal } = figure;
-  const reached = goal && isReached(goal.of === 'ratio' ? spread.median : median.ours, goal);
+  const judged = { ratio: spread.median, figure: median.ours, difference: median.ours - (median.theirs ?? Number.NaN) };
+  const reached = goal && isReached(judged[goal.of], goal);
   return { ...figure, ours: of(ours), theirs: of(theirs), ratios, median, spread, reached };
 }

@@ -2,8 +2,8 @@
  * The parts of a row of the table: the contestants, the load on each, and the goal.
  */
 import { LoadClient, type Trial as LoadTrial } from '../../gateway/cli/load/client.ts';
-import { dialects } from '../../gateway/cli/load/dialects.ts';
-import type { Audience } from '../../gateway/cli/load/plan.ts';
+import { type DialectName, dialects } from '../../gateway/cli/load/dialects.ts';
+import type { Audience, Place } from '../../gateway/cli/load/plan.ts';
 import { cpuSeconds } from './machine.ts';
 import type { Goal } from './ratios.ts';
 import { highestHeld } from './search.ts';
@@ -15,6 +15,7 @@ const heldP99Us = 100_000;
 /** A search uses short trials; the long trial that confirms its rate may need a lower one. */
 const confirmations = 5;
 const stepDown = 0.92;
+const guestsPerRoom = 10;
 
 /** The amount of work. `--quick` does a little of everything. */
 export interface Scale {
@@ -75,6 +76,8 @@ export interface Scenario {
 export interface Shape
   extends Pick<Audience, 'connections' | 'rooms'>,
     Partial<Pick<Audience, 'roomsPerConnection' | 'since'>> {
+  /** `r` makes the rooms r0, r1, … */
+  roomPrefix?: string;
   /** Otherwise all members are on the last node. */
   onAllNodes?: boolean;
   /** Of all tokens. */
@@ -114,25 +117,25 @@ export class Bench {
 
   /** Connects an audience, hands it to `use`, and ends it. Publishes to the first node. */
   async withAudience<Result>(
-    { onAllNodes = false, answered = false, claims = {}, ...shape }: Shape,
+    { onAllNodes = false, answered = false, roomPrefix = 'r', claims = {}, ...shape }: Shape,
     use: (client: LoadClient) => Promise<Result>,
     publishes = true,
   ): Promise<Result> {
-    const { dialect, nodes } = this.server;
-    const { path } = dialects[dialect];
-    const place = { dialect, path, host: '127.0.0.1', secure: false, userPrefix: '', roomPrefix: 'r' };
+    const { nodes } = this.server;
+    const { dialect, publisherDialect = dialect } = this.#contestant;
     const ports = nodes.map(({ port }) => port);
     const [first] = nodes;
     const { byApi } = this;
     const script = byApi ? './api-publisher.js' : './window-publisher.js';
     const client = new LoadClient({
       audience: {
-        place: { ...place, credentials: { secret: benchSecret, claims } },
+        place: placeOf(dialect, roomPrefix, claims),
         ports: onAllNodes ? ports : ports.slice(-1),
         roomsPerConnection: 1,
         ...shape,
       },
       ...(publishes && { publisherPort: (byApi ? first?.adminPort : first?.port) ?? 0 }),
+      publisherPlace: placeOf(publisherDialect, roomPrefix, claims),
       publishers: this.#contestant.apiConnections ?? 1,
       ...((byApi || answered) && { publisherScript: new URL(script, import.meta.url) }),
       payloadBytes,
@@ -142,6 +145,23 @@ export class Bench {
       return await use(client);
     } finally {
       await client.close();
+    }
+  }
+
+  /** With the guests of the contestant, if it has any. */
+  async withGuests<Result>(use: () => Promise<Result>): Promise<Result> {
+    const connections = this.connections(this.#contestant.guests ?? 0);
+    if (connections === 0) return use();
+    const ports = this.server.nodes.map(({ port }) => port);
+    const rooms = Math.ceil(connections / guestsPerRoom);
+    const place = placeOf('centrifugo', 'guests');
+    const audience = { place, ports, connections, rooms, roomsPerConnection: 1 };
+    const guests = new LoadClient({ audience, publishers: 0, payloadBytes, threads: 1 });
+    try {
+      await guests.connect();
+      return await use();
+    } finally {
+      await guests.close();
     }
   }
 
@@ -198,6 +218,12 @@ export class Bench {
       if (isHeld(trial) || attempt === confirmations) return trial;
     }
   }
+}
+
+function placeOf(dialect: DialectName, roomPrefix: string, claims: { exp?: number } = {}): Place {
+  const credentials = { secret: benchSecret, claims };
+  const { path } = dialects[dialect];
+  return { dialect, path, host: '127.0.0.1', secure: false, userPrefix: '', roomPrefix, credentials };
 }
 
 /** Seconds, of the wall clock and of CPUs. */

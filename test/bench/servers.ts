@@ -6,9 +6,9 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { DialectName } from '../../gateway/cli/load/dialects.ts';
@@ -26,23 +26,26 @@ const stopDeadlineMs = 15_000;
 const redisSettings = ['--client-output-buffer-limit', 'pubsub 0 0 0'];
 const historySize = 100;
 
-/** A program that takes REDIS_URL and says `{"msg": "listening", "port"}`. */
+/** A program that takes REDIS_URL and says `{"msg": "listening", "port"}`, and `pid` if another process does its work. */
 export interface Contestant {
   name: string;
   dialect: DialectName;
+  /** Of the publisher, if it is another one. */
+  publisherDialect?: DialectName;
   program: string;
   /** As for `node`. */
   flags: string[];
   environment: Record<string, string>;
   /** Factor on the rates at which a search starts, for a much slower server. */
   pace: number;
+  /** So many idle members of Centrifugo's protocol are there too, in rooms of their own. */
+  guests?: number;
   /** Messages go in by its HTTP API, from so many connections. Otherwise by one WebSocket. */
   apiConnections?: number;
 }
 
 /** A running server: one node, or several on one Redis. */
 export interface Server {
-  dialect: DialectName;
   nodes: { port: number; adminPort: number; pid: number }[];
   pids: number[];
   redis: OwnRedis;
@@ -50,7 +53,7 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
+export const root = fileURLToPath(new URL('../../', import.meta.url));
 
 export const reference: Contestant = {
   name: 'reference',
@@ -83,7 +86,7 @@ export const gateway: Contestant = {
 
 export const gatewayByApi: Contestant = { ...gateway, name: 'gateway by its HTTP API', apiConnections: 16 };
 
-const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'));
+export const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'));
 const roomsFile = join(folder, 'rooms.json');
 writeFileSync(roomsFile, JSON.stringify({ rooms: [{ match: '*', history: { size: historySize } }] }));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
@@ -95,16 +98,25 @@ export const gatewayWithHistory: Contestant = {
   environment: { ...gateway.environment, GATEWAY_ROOMS_FILE: roomsFile },
 };
 
+/** Another build of the gateway: `folder` is its dist/. It has the settings of this one by default. */
+export function otherBuild(folder: string): Contestant {
+  const program = join(resolve(folder), 'gateway/main.js');
+  if (!existsSync(program)) throw new TypeError(`${program} does not exist; build it with npm run build`);
+  return { ...gateway, name: 'other build', program, environment: { ...gateway.environment } };
+}
+
 /** For both. Settings have the names of docs/configuration.md, without GATEWAY_. */
-export function setGateways(settings: Record<string, string>): void {
-  for (const { environment } of [gateway, gatewayWithHistory]) Object.assign(environment, gatewayEnvironment(settings));
+export function setGateways(settings: Record<string, string>, guests: number): void {
+  for (const each of [gateway, gatewayWithHistory]) {
+    Object.assign(each.environment, gatewayEnvironment(settings));
+    each.guests = guests;
+  }
 }
 
 export async function startServer(contestant: Contestant, nodes = 1): Promise<Server> {
   const redis = await launchRedisProcess(undefined, redisSettings);
   const processes = await Promise.all(Array.from({ length: nodes }, () => startNode(contestant, redis.url)));
   return {
-    dialect: contestant.dialect,
     nodes: processes,
     pids: processes.map(({ pid }) => pid),
     redis,
@@ -122,19 +134,18 @@ async function startNode({ name, program, flags, environment }: Contestant, redi
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   endWithThisProcess(child);
-  const pid = child.pid ?? 0;
-  pin(pid, serverProcessors);
+  pin(child.pid ?? 0, serverProcessors);
   const lines: string[] = [];
-  const listening = new Promise<{ port: number; adminPort: number }>((resolve) => {
+  const listening = new Promise<{ port: number; adminPort: number; pid: number }>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       lines.push(line);
-      if (line.includes('"msg":"listening"')) resolve(JSON.parse(line));
+      if (line.includes('"msg":"listening"')) resolve({ pid: child.pid, ...JSON.parse(line) });
     });
   });
   const early = once(child, 'close').then(() => {
     throw new Error(`${name} ended before it listened:\n${lines.join('\n')}`);
   });
-  const { port, adminPort } = await within(Promise.race([listening, early]), startDeadlineMs, `${name} listens`);
+  const { port, adminPort, pid } = await within(Promise.race([listening, early]), startDeadlineMs, `${name} listens`);
   return { port, adminPort, pid, stop: () => stop(child, name) };
 }
 
@@ -145,6 +156,6 @@ async function stop(child: ChildProcess, name: string): Promise<void> {
   await within(exited, stopDeadlineMs, `${name} ends after SIGTERM`).finally(() => child.kill('SIGKILL'));
 }
 
-function gatewayEnvironment(settings: Record<string, string | number>): Record<string, string> {
+export function gatewayEnvironment(settings: Record<string, string | number>): Record<string, string> {
   return Object.fromEntries(Object.entries(settings).map(([name, value]) => [`GATEWAY_${name}`, `${value}`]));
 }

@@ -38,8 +38,7 @@ class ByWindow implements Way, Owner {
   }
 
   request(room: number, payload: string): Buffer {
-    const [before, after] = dialect.publish(`${place.roomPrefix}${room}`);
-    return clientFrame(before.replace('{', '{"id":1,') + payload + after);
+    return clientFrame(dialect.publish(`${place.roomPrefix}${room}`, payload).replace('{', '{"id":1,'));
   }
 
   isFree(): boolean {

@@ -5,13 +5,15 @@
  */
 import type { OkFrame } from '../../shared/protocol.ts';
 import type { Counts } from './meter.ts';
-import { publishFrame, type Stage } from './stage.ts';
+import { type MemberProtocol, publishFrame, type Stage } from './stage.ts';
 
 interface Scenario {
   name: string;
   /** What the counts are divided by. */
   unit: string;
   counts: (keyof Counts)[];
+  /** The same with native members. */
+  native?: string;
   /** Builds what the work needs. The work returns how many units it was. */
   prepare(stage: Stage): Promise<() => Promise<number>>;
 }
@@ -23,25 +25,9 @@ const backendConnections = 16;
 const attempts = 3;
 
 export const scenarios: Scenario[] = [
-  {
-    name: 'a hot room: bursts of 32 messages to 30 members',
-    unit: 'delivery',
-    counts: ['sends', 'reads', 'all', 'heapBytes'],
-    prepare: async (stage) => {
-      await stage.fill('hot', 30);
-      return () => hearing(stage, Array(burst).fill('hot'), 30);
-    },
-  },
-  {
-    name: 'many rooms: bursts of one message to each of 32 rooms of 10 members',
-    unit: 'delivery',
-    counts: ['sends', 'reads', 'all', 'heapBytes'],
-    prepare: async (stage) => {
-      const rooms = named('many', burst);
-      for (const room of rooms) await stage.fill(room, 10);
-      return () => hearing(stage, rooms, 10);
-    },
-  },
+  ...delivering('', 'gateway'),
+  ...delivering(" that speak Centrifugo's JSON", 'centrifugo'),
+  ...delivering(" that speak Centrifugo's Protobuf", 'centrifugoProtobuf'),
   {
     name: 'publishing: bursts of 32 messages',
     unit: 'publish',
@@ -135,6 +121,27 @@ export const scenarios: Scenario[] = [
     },
   },
 ];
+
+function delivering(who: string, protocol: MemberProtocol): Scenario[] {
+  const scenario = (name: string, prepare: Scenario['prepare']): Scenario => ({
+    name: `${name}${who}`,
+    unit: 'delivery',
+    counts: ['sends', 'reads', 'all', 'heapBytes'],
+    ...(protocol !== 'gateway' && { native: name }),
+    prepare,
+  });
+  return [
+    scenario('a hot room: bursts of 32 messages to 30 members', async (stage) => {
+      await stage.fill('hot', 30, protocol);
+      return () => hearing(stage, Array(burst).fill('hot'), 30);
+    }),
+    scenario('many rooms: bursts of one message to each of 32 rooms of 10 members', async (stage) => {
+      const rooms = named('many', burst);
+      for (const room of rooms) await stage.fill(room, 10, protocol);
+      return () => hearing(stage, rooms, 10);
+    }),
+  ];
+}
 
 /**
  * The counts of one unit of work. What else happens on the machine can only add to them, by taking a burst apart, and the

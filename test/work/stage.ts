@@ -4,11 +4,15 @@
  *
  * A burst is kept below what Redis reads at once. Whoever waits for its end is this process; the node is not asked.
  */
+import { once } from 'node:events';
 import { Redis } from 'ioredis';
+import { WebSocket } from 'ws';
+import { dialects } from '../../gateway/cli/load/dialects.ts';
 import { EnvelopeWriter } from '../../gateway/redis/envelope.ts';
 import { RedisNames } from '../../gateway/redis/names.ts';
 import type { GatewayFrame } from '../../shared/protocol.ts';
 import { apiKey } from '../integration/api.ts';
+import { endpointOf } from '../integration/centrifugo-member.ts';
 import { roomsFile } from '../integration/files.ts';
 import { tokenOf } from '../integration/people.ts';
 import { onCleanup } from '../support/cleanup.ts';
@@ -28,8 +32,11 @@ const envelopes = new EnvelopeWriter();
 /** Pings belong to time, not to work: there are next to none. */
 const settings = {
   ...{ REDIS_PREFIX: prefix, PUBLISH_RATE: 0, REQUEST_RATE: 0, PING_INTERVAL_MS: 600_000 },
-  API_KEY: apiKey,
+  ...{ API_KEY: apiKey, CENTRIFUGO: true },
 };
+
+type CentrifugoProtocol = 'centrifugo' | 'centrifugoProtobuf';
+export type MemberProtocol = 'gateway' | CentrifugoProtocol;
 
 export class Stage {
   readonly node: SpawnedNode;
@@ -54,11 +61,12 @@ export class Stage {
     onCleanup(() => this.#redis.disconnect());
   }
 
-  /** Members that count what they hear. */
-  async fill(room: string, members: number): Promise<void> {
+  /** Members that count what they hear, in this protocol. */
+  async fill(room: string, members: number, protocol: MemberProtocol = 'gateway'): Promise<void> {
     const token = await tokenOf('member');
+    const join = () => (protocol === 'gateway' ? this.#join(token, room) : this.#joinBy(protocol, token, room));
     for (let left = members; left > 0; left -= 50) {
-      await Promise.all(Array.from({ length: Math.min(left, 50) }, () => this.#join(token, room)));
+      await Promise.all(Array.from({ length: Math.min(left, 50) }, join));
     }
   }
 
@@ -116,7 +124,30 @@ export class Stage {
     const client = await connectWelcomed(this.node.url, token);
     await client.subscribe(room);
     client.socket.removeAllListeners('message');
-    client.socket.on('message', () => {
+    this.#listen(client.socket);
+  }
+
+  async #joinBy(protocol: CentrifugoProtocol, token: string, room: string): Promise<void> {
+    const { hello, join, opening, joined } = dialects[protocol];
+    const encoding = protocol === 'centrifugo' ? 'utf8' : 'latin1';
+    const subprotocols = protocol === 'centrifugo' ? [] : ['centrifuge-protobuf'];
+    const socket = new WebSocket(endpointOf(this.node), subprotocols);
+    onCleanup(() => socket.terminate());
+    await once(socket, 'open');
+    for (const [frame, answer] of [
+      [hello?.(token), opening[0]?.awaits],
+      [join(room), joined],
+    ]) {
+      const answered = once(socket, 'message');
+      socket.send(protocol === 'centrifugo' ? (frame ?? '') : Buffer.from(frame ?? '', encoding));
+      const [told] = (await within(answered, deadlineMs, 'a command is answered')) as [Buffer];
+      if (!told.toString(encoding).includes(answer ?? '')) throw new Error(`a command was answered by ${told}`);
+    }
+    this.#listen(socket);
+  }
+
+  #listen(socket: WebSocket): void {
+    socket.on('message', () => {
       this.#missing--;
       if (this.#missing === 0) this.#heardAll();
     });

@@ -48,6 +48,15 @@ test.each(ofMessages)(
   },
 );
 
+test.each(ofMessages.filter(({ native }) => native !== undefined))(
+  "$name: at most 1.3 of a native member's objects for each delivery, and no more system calls",
+  ({ name, native }) => {
+    const [own, others] = [readBudget()[name], readBudget()[native ?? '']];
+    expect(own?.heapBytes).toBeLessThanOrEqual(1.3 * (others?.heapBytes ?? Number.NaN));
+    expect(own?.sends).toBe(others?.sends);
+  },
+);
+
 test('the budget has no scenario that is gone', () => {
   if (!writes) expect(Object.keys(readBudget()).sort()).toEqual(scenarios.map(({ name }) => name).sort());
 });

@@ -11,6 +11,7 @@ import { Histogram, type Quantiles } from './histogram.ts';
 import type {
   Audience,
   Connected,
+  Place,
   Published,
   PublisherData,
   PublisherRequest,
@@ -39,6 +40,8 @@ export interface Load {
   audience: Omit<Audience, 'block'>;
   /** Where messages are published; undefined: nothing is published. */
   publisherPort?: number;
+  /** Where publishers speak another protocol than members. */
+  publisherPlace?: Place;
   /** Connections that publish, to a part of the rooms each. */
   publishers: number;
   /** The thread that publishes, if not publisher.ts. */
@@ -75,7 +78,7 @@ export class LoadClient {
   #publisherEnded = false;
 
   constructor(load: Load) {
-    const { publisherPort, publishers: connections, payloadBytes, threads } = load;
+    const { publisherPort, publisherPlace, publishers: connections, payloadBytes, threads } = load;
     const block = nextBlock();
     const audience: Audience = { ...load.audience, block };
     const { place, rooms } = audience;
@@ -84,7 +87,8 @@ export class LoadClient {
       return new Thread<ReceiverRequest>(script('receiver'), { audience, first, step: threads });
     });
     if (publisherPort !== undefined) {
-      const data: PublisherData = { place, port: publisherPort, connections, block, rooms, payloadBytes };
+      const at = publisherPlace ?? place;
+      const data: PublisherData = { place: at, port: publisherPort, connections, block, rooms, payloadBytes };
       this.#publisher = new Thread<PublisherRequest>(load.publisherScript ?? script('publisher'), data);
     }
     this.#members = membersOf(audience);

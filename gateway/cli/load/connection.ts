@@ -6,7 +6,7 @@
  */
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectSecurely } from 'node:tls';
-import { type Dialect, dialects } from './dialects.ts';
+import { type Dialect, dialects, tokenOf } from './dialects.ts';
 import { BusyError, clientFrame, FrameReader, type FrameSink, handshake, opcode, type ReadBuffer } from './frames.ts';
 import type { Place } from './plan.ts';
 
@@ -47,6 +47,7 @@ export class Connection implements FrameSink {
   #lastText = '';
   #failure = '';
   readonly #hello: Buffer;
+  readonly #greeting: Buffer | undefined;
   readonly #joins: Buffer;
   readonly #plan: ConnectionPlan;
   readonly #dialect: Dialect;
@@ -63,8 +64,10 @@ export class Connection implements FrameSink {
     const { place, port, user } = plan;
     this.#dialect = dialects[place.dialect];
     const host = `${isIP(place.host) === 6 ? `[${place.host}]` : place.host}:${port}`;
-    this.#hello = handshake(place.path, host, this.#dialect.headers(`${place.userPrefix}${user}`, place.credentials));
-    this.#joins = Buffer.concat(plan.joins.map((join) => clientFrame(join)));
+    const name = `${place.userPrefix}${user}`;
+    this.#hello = handshake(place.path, host, this.#dialect.headers(name, place.credentials));
+    this.#greeting = this.#dialect.hello && this.#frameOf(this.#dialect.hello(tokenOf(name, place.credentials)));
+    this.#joins = Buffer.concat(plan.joins.map((join) => this.#frameOf(join)));
   }
 
   get isReady(): boolean {
@@ -109,20 +112,40 @@ export class Connection implements FrameSink {
     this.#socket?.destroy();
   }
 
+  #frameOf(message: string): Buffer {
+    return this.#dialect.binary ? clientFrame(Buffer.from(message, 'latin1'), opcode.binary) : clientFrame(message);
+  }
+
   upgraded(): void {
+    if (this.#greeting !== undefined) this.send(this.#greeting);
     if (this.#dialect.opening.length === 0) this.#join();
   }
 
   frame(code: number, start: number, end: number): void {
     const { bytes } = this.#buffer;
     if (code === opcode.text || code === opcode.binary) {
-      if (this.#isReady && this.#dialect.heartbeat === undefined) this.#owner.text(this, bytes, start, end);
-      else this.#readText(bytes, start, end);
+      if (this.#dialect.messageEnd === undefined) this.#message(bytes, start, end);
+      else this.#messages(bytes, start, end);
     } else if (code === opcode.ping) {
       this.send(clientFrame(bytes.subarray(start, end), opcode.pong));
     } else if (code === opcode.close) {
       this.#failure ||= `closed with ${end - start < 2 ? 'no code' : bytes.readUInt16BE(start)}`;
     }
+  }
+
+  #messages(bytes: Buffer, start: number, end: number): void {
+    for (let at = start; at < end; ) {
+      const next = this.#dialect.messageEnd?.(bytes, at, end) ?? end;
+      this.#message(bytes, at, next);
+      at = next;
+    }
+  }
+
+  #message(bytes: Buffer, start: number, end: number): void {
+    const { heartbeat } = this.#dialect;
+    const maybePing = heartbeat !== undefined && end - start <= heartbeat.ping.length + 1;
+    if (this.#isReady && !maybePing) this.#owner.text(this, bytes, start, end);
+    else this.#readText(bytes, start, end);
   }
 
   #read(length: number): boolean {
@@ -154,13 +177,13 @@ export class Connection implements FrameSink {
     const { opening, joined, refused, heartbeat } = this.#dialect;
     const text = bytes.toString('latin1', start, Math.min(end, start + 200));
     const step = opening[this.#opened];
-    if (text === heartbeat?.ping) {
-      this.send(clientFrame(heartbeat.pong));
+    if (heartbeat !== undefined && text.trimEnd() === heartbeat.ping) {
+      this.send(this.#frameOf(heartbeat.pong));
     } else if (this.#isReady) {
       this.#owner.text(this, bytes, start, end);
     } else if (step !== undefined && text.includes(step.awaits)) {
       this.#opened++;
-      if (step.say !== undefined) this.send(clientFrame(step.say));
+      if (step.say !== undefined) this.send(this.#frameOf(step.say));
       if (this.#opened === opening.length) this.#join();
     } else if (refused !== undefined && text.includes(refused)) {
       this.#failure ||= `refused: ${text}`;

@@ -1,8 +1,9 @@
 /**
- * The protocol of each server: the gateway's own, one of three frames for the bare programs, and Socket.IO's. Pure texts; it
- * knows no socket.
+ * The protocol of each server: the gateway's own, one of three frames for the bare programs, Socket.IO's and Centrifugo's. Pure
+ * texts; it knows no socket.
  */
 import { createHmac } from 'node:crypto';
+import { centrifugo, centrifugoProtobuf } from './centrifugo.ts';
 
 const tokenLifeSeconds = 36_000;
 
@@ -21,6 +22,12 @@ export interface Dialect {
   headers(user: string, credentials: Credentials): string[];
   /** Frames that must come before rooms can be joined, each by a part of its text, with the reply to each. */
   opening: { awaits: string; say?: string }[];
+  /** Its frames are binary. Each character of a text here is a byte then. */
+  binary?: true;
+  /** What a client says first, once it is connected. */
+  hello?(token: string): string;
+  /** Where the first message of a frame ends, if a frame may hold several. It begins at `start`; the frame ends at `end`. */
+  messageEnd?(bytes: Uint8Array, start: number, end: number): number;
   join(room: string, since?: Position): string;
   /** Is a part of the answer to a join. */
   joined: string;
@@ -28,9 +35,11 @@ export interface Dialect {
   refused?: string;
   /** Each is a part of frames that say nothing of messages. */
   notices?: string[];
-  /** The frame before and after the text that the message carries. */
-  publish(room: string): readonly [before: string, after: string];
-  /** A heartbeat in text frames, and the answer to it. */
+  /** The frame that publishes a string. `payload` needs no escapes. */
+  publish(room: string, payload: string): string;
+  /** Is a part of the answer to a publish, if there is one. */
+  published?: string;
+  /** A heartbeat in frames of its own, and the answer to it. */
   heartbeat?: { ping: string; pong: string };
 }
 
@@ -44,7 +53,7 @@ const gateway: Dialect = {
   joined: '"type":"ok"',
   refused: '"type":"error"',
   notices: ['"type":"join"', '"type":"leave"'],
-  publish: (room) => [`{"type":"publish","room":"${room}","data":"`, '"}'],
+  publish: (room, payload) => `{"type":"publish","room":"${room}","data":"${payload}"}`,
 };
 
 const bare: Dialect = {
@@ -53,7 +62,7 @@ const bare: Dialect = {
   opening: [],
   join: (room) => `{"join":"${room}"}`,
   joined: '"joined"',
-  publish: (room) => [`{"room":"${room}","data":"`, '"}'],
+  publish: (room, payload) => `{"room":"${room}","data":"${payload}"}`,
 };
 
 const socketio: Dialect = {
@@ -62,14 +71,14 @@ const socketio: Dialect = {
   opening: [{ awaits: '0{', say: '40' }, { awaits: '40{' }],
   join: (room) => `42["join","${room}"]`,
   joined: '42["joined"',
-  publish: (room) => [`42["publish","${room}","`, '"]'],
+  publish: (room, payload) => `42["publish","${room}","${payload}"]`,
   heartbeat: { ping: '2', pong: '3' },
 };
 
-export const dialects = { gateway, bare, socketio };
+export const dialects = { gateway, bare, socketio, centrifugo, centrifugoProtobuf };
 
 /** With a secret the token is good for every room. */
-function tokenOf(user: string, credentials: Credentials): string {
+export function tokenOf(user: string, credentials: Credentials): string {
   if ('token' in credentials) return credentials.token;
   const { secret, claims: more } = credentials;
   const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');

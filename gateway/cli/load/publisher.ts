@@ -10,7 +10,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { nowUs } from './clock.ts';
 import { Connection, type Owner } from './connection.ts';
 import { dialects } from './dialects.ts';
-import { clientFrame, ReadBuffer } from './frames.ts';
+import { clientFrame, opcode, ReadBuffer } from './frames.ts';
 import { Histogram } from './histogram.ts';
 import { blankPayload, findStamp, writeStamp } from './payload.ts';
 import type { Published, PublisherData, PublisherRequest, Window } from './plan.ts';
@@ -94,8 +94,10 @@ class Publisher implements Owner {
   }
 
   text(_connection: Connection, bytes: Buffer, start: number, end: number): void {
+    const text = bytes.toString('latin1', start, Math.min(end, start + 200));
+    if (dialect.published !== undefined && text.includes(dialect.published)) return;
     this.#told++;
-    this.#firstTold ??= bytes.toString('latin1', start, Math.min(end, start + 200));
+    this.#firstTold ??= text;
   }
 
   closed(connection: Connection, reason: string): void {
@@ -133,8 +135,8 @@ class Publisher implements Owner {
   #template(room: number): { frame: Buffer; stampAt: number } {
     const known = this.#templates[room];
     if (known !== undefined) return known;
-    const [before, after] = dialect.publish(`${place.roomPrefix}${room}`);
-    const frame = clientFrame(before + blankPayload(payloadBytes) + after);
+    const message = dialect.publish(`${place.roomPrefix}${room}`, blankPayload(payloadBytes));
+    const frame = dialect.binary ? clientFrame(Buffer.from(message, 'latin1'), opcode.binary) : clientFrame(message);
     const template = { frame, stampAt: findStamp(frame, 0, frame.length, 0) };
     this.#templates[room] = template;
     return template;

@@ -10,7 +10,7 @@ import { centrifugo } from './dialect.ts';
 import { memberPushes, repliesTo } from './encode.ts';
 import { centrifugoProtobuf } from './protobuf/dialect.ts';
 import { writeReplies } from './protobuf/write.ts';
-import { publicationPush, publicationPushValue } from './publication.ts';
+import { publicationPush } from './publication.ts';
 import { type Fields, writeJson } from './value.ts';
 
 export interface EmulatedDialect extends Dialect {
@@ -39,7 +39,6 @@ export function emulatedDialects(sessionOf: (connection: string) => SessionName)
     messages: {
       ...emulated(centrifugoProtobuf, sessionOf, '', (replies) => writeReplies(replies)),
       subprotocol: 'http_stream protobuf',
-      message: (frame: Uint8Array) => writeReplies([publicationPushValue(frame)]),
     } satisfies EmulatedDialect,
   };
 }
@@ -54,7 +53,7 @@ function asText(
   return {
     ...emulated(centrifugo, sessionOf, opening, (replies) => replies.map((each) => wrap(writeJson(each))).join('')),
     subprotocol,
-    message: (frame) => wrap(publicationPush(frame)),
+    message: (frame) => wrap(String(publicationPush(frame))),
   };
 }
 

@@ -1,90 +1,82 @@
 /**
  * A `message` frame of the native dialect becomes a publication of this one. Pure functions.
  *
- * It runs for each message on each node with such members, so it parses nothing: a frame has the one form that
- * gateway/protocol/roomcast/message.ts gives it, and is cut in its places. `data` stays as it is, byte for byte, but for line
- * breaks between its parts, which separate replies here.
+ * A push is made for each message on each node with such members, so it is put together from the bytes of the frame. `data` stays
+ * as it is, byte for byte, but for line breaks between its parts, which separate replies here.
  */
 import { unsubscribes } from './codes.ts';
+import { MessageCut } from './message-cut.ts';
+import { Pages } from './pages.ts';
 import { type Fields, Payload, writeJson } from './value.ts';
 
-/** Of the first field behind the fixed part. A room name, an id and an offset contain no quote. */
-const dataField = ',"data":';
-const fromField = ',"from":"';
-const atField = ',"at":';
+const cut = new MessageCut();
+const pages = new Pages();
 
-/** The first fields. */
-const head = /^\{"type":"message","room":"([^"\\\s]*)"(?:,"offset":(\d{1,16}))?/;
-
-/** A publication, with the offset of its frame. */
-export function publicationOf(frame: Uint8Array): Fields {
-  return fieldsOf(cut(frame));
-}
+const channelField = Buffer.from('{"push":{"channel":"');
+const dataField = Buffer.from('","pub":{"data":');
+const userField = Buffer.from(',"info":{"user":');
+const noClient = Buffer.from(',"client":""}');
+const offsetField = Buffer.from(',"offset":');
+const timeField = Buffer.from(',"time":');
+const end = Buffer.from('}}}');
+const fieldBytes = [channelField, dataField, userField, noClient, offsetField, timeField, end].reduce(
+  (sum, { length }) => sum + length,
+  0,
+);
 
 /** The push of a publication to a member of its room, as JSON. */
-export function publicationPush(frame: Uint8Array): string {
-  const { room, data, user, offset, at } = cut(frame);
-  if (at === undefined && offset === undefined) return writeJson(lostPush(room));
-  const info = user === undefined ? '' : `,"info":{"user":${user},"client":""}`;
-  const position = offset === undefined ? '' : `,"offset":${offset}`;
-  const time = at === undefined ? '' : `,"time":${at}`;
-  return `{"push":{"channel":"${room}","pub":{"data":${oneLine(data)}${info}${position}${time}}}}`;
+export function publicationPush(frame: Uint8Array): Buffer {
+  cut.of(frame);
+  if (!cut.isMessage) return Buffer.from(writeJson(publicationPushValue(frame)));
+  pages.begin(frame, frame.length + fieldBytes);
+  const start = pages.at;
+  pages.bytes(channelField);
+  pages.part(cut.roomStart, cut.roomEnd);
+  pages.bytes(dataField);
+  pages.line(cut.dataStart, cut.dataEnd);
+  if (cut.userEnd > cut.userStart) {
+    pages.bytes(userField);
+    pages.part(cut.userStart, cut.userEnd);
+    pages.bytes(noClient);
+  }
+  if (cut.offsetEnd > cut.offsetStart) {
+    pages.bytes(offsetField);
+    pages.part(cut.offsetStart, cut.offsetEnd);
+  }
+  pages.bytes(timeField);
+  pages.part(cut.atStart, cut.atEnd);
+  pages.bytes(end);
+  return pages.since(start);
 }
 
 /** The same as a value. */
 export function publicationPushValue(frame: Uint8Array): Fields {
-  const publication = cut(frame);
-  const { room, offset, at } = publication;
-  if (at === undefined && offset === undefined) return lostPush(room);
-  return { push: { channel: room, pub: fieldsOf(publication) } };
-}
-
-function fieldsOf({ data, user, offset, at }: Cut): Fields {
-  const info = user === undefined ? undefined : { user: JSON.parse(user) as string, client: '' };
-  return { data: new Payload(oneLine(data)), info, offset, time: at };
-}
-
-/** What is no message has no place in a plain room. */
-function lostPush(channel: string): Fields {
-  return { push: { channel, unsubscribe: unsubscribes.gap } };
-}
-
-interface Cut {
-  room: string;
-  /** JSON text. */
-  data: string;
-  /** JSON text of the sender's name. */
-  user: string | undefined;
-  offset: number | undefined;
-  /** Undefined: it is no message. */
-  at: number | undefined;
-}
-
-/** `{"type":"message","room":R,"offset":N or "id":I,"data":D,"from":F,"at":T,"key":K}`; `from` and `key` may be missing. */
-function cut(frame: Uint8Array): Cut {
-  const text = Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString();
-  const [, room = '', digits] = head.exec(text) ?? [];
-  const offset = digits === undefined ? undefined : Number(digits);
-  const dataAt = text.indexOf(dataField);
-  // A string contains no quote without a backslash before it. So no string contains a field, and the last one is the right one:
-  // only `key` follows.
-  const atAt = text.lastIndexOf(atField);
-  const at = Number.parseInt(text.slice(atAt + atField.length), 10);
-  // It comes from no node, but from somebody else at Redis. In a history it keeps its place: a client that subscribes again
-  // would get the same once more.
-  if (room === '' || dataAt === -1 || atAt < dataAt || Number.isNaN(at)) {
-    return { room, data: 'null', user: undefined, offset, at: undefined };
+  const publication = publicationOf(frame);
+  const channel = textOf(cut.roomStart, cut.roomEnd);
+  // What is no message has no place in a plain room. In a history it keeps its place: a client that subscribes again would get the
+  // same once more.
+  if (!cut.isMessage && publication.offset === undefined) {
+    return { push: { channel, unsubscribe: unsubscribes.gap } };
   }
-  // Behind the data of an object with a field `from` stands its brace.
-  const fromAt = text.charCodeAt(atAt - 1) === quote ? text.lastIndexOf(fromField, atAt) : -1;
-  const hasFrom = fromAt > dataAt;
-  const data = text.slice(dataAt + dataField.length, hasFrom ? fromAt : atAt);
-  return { room, data, user: hasFrom ? text.slice(fromAt + fromField.length - 1, atAt) : undefined, offset, at };
+  return { push: { channel, pub: publication } };
 }
 
-const quote = 0x22;
+/** A publication, with the offset of its frame. */
+export function publicationOf(frame: Uint8Array): Fields {
+  cut.of(frame);
+  const { isMessage, offsetStart, offsetEnd, dataStart, dataEnd, userStart, userEnd, atStart, atEnd } = cut;
+  const offset = offsetEnd > offsetStart ? Number(textOf(offsetStart, offsetEnd)) : undefined;
+  if (!isMessage) return { data: new Payload('null'), offset };
+  const info = userEnd > userStart ? { user: JSON.parse(textOf(userStart, userEnd)) as string, client: '' } : undefined;
+  const data = new Payload(oneLine(textOf(dataStart, dataEnd)));
+  return { data, info, offset, time: Number(textOf(atStart, atEnd)) };
+}
 
-/** JSON has line breaks only between its tokens (RFC 8259 section 7). */
+function textOf(start: number, end: number): string {
+  return cut.frame.toString('utf8', start, end);
+}
+
+/** As `Pages.line`. */
 export function oneLine(json: string): string {
-  return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]+/g, ' ') : json;
+  return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]/g, ' ') : json;
 }

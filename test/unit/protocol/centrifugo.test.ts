@@ -2,7 +2,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { centrifugo } from '../../../gateway/protocol/centrifugo/dialect.ts';
-import { publicationOf, publicationPush } from '../../../gateway/protocol/centrifugo/publication.ts';
+import { publicationPush as protobufPush } from '../../../gateway/protocol/centrifugo/protobuf/publication.ts';
+import { writeReplies } from '../../../gateway/protocol/centrifugo/protobuf/write.ts';
+import {
+  publicationOf,
+  publicationPush,
+  publicationPushValue,
+} from '../../../gateway/protocol/centrifugo/publication.ts';
 import { type Command, readAddress, writeAddress } from '../../../gateway/protocol/centrifugo/return-address.ts';
 import { writeJson } from '../../../gateway/protocol/centrifugo/value.ts';
 import { MessageStamper } from '../../../gateway/protocol/roomcast/message.ts';
@@ -25,31 +31,36 @@ const json = fc
     ),
   );
 
+/** The frame of a message as a node makes it. */
+function stamped(data: string, from: string | null, key: string | undefined, offset: number | undefined) {
+  const history = offset === undefined ? undefined : { size: 1, maxBytes: 1_024, ttlSeconds: 1 };
+  const { at, prefix, suffix } = new MessageStamper().stamp({ room: 'a:b', data, key }, from, history);
+  return { at, frame: Buffer.from(`${prefix}${offset ?? ''}${suffix}`) };
+}
+
 test('every message becomes a publication with the same data, sender, offset and time', () => {
-  const stamper = new MessageStamper();
-  const history = { size: 1, maxBytes: 1_024, ttlSeconds: 1 };
   fc.assert(
     fc.property(
       ...([
         json,
         fc.option(tricky),
         fc.option(tricky, { nil: undefined }),
-        fc.option(fc.nat(), { nil: undefined }),
+        fc.option(fc.nat(2 ** 53 - 1), { nil: undefined }),
       ] as const),
       fc.constantFrom(undefined, 1, 2),
       (data, from, key, offset, indent) => {
         const text = JSON.stringify(data, undefined, indent);
-        const made = stamper.stamp({ room: 'a:b', data: text, key }, from, offset === undefined ? undefined : history);
-        const frame = Buffer.from(`${made.prefix}${offset ?? ''}${made.suffix}`);
+        const { at, frame } = stamped(text, from, key, offset);
         const publication = writeJson(publicationOf(frame));
         expect(publication).not.toMatch(/[\r\n]/);
         expect(JSON.parse(publication)).toEqual({
           data: JSON.parse(text),
           ...(from === null ? {} : { info: { user: from, client: '' } }),
           ...(offset === undefined ? {} : { offset }),
-          time: made.at,
+          time: at,
         });
-        expect(publicationPush(frame)).toBe(`{"push":{"channel":"a:b","pub":${publication}}}`);
+        expect(String(publicationPush(frame))).toBe(`{"push":{"channel":"a:b","pub":${publication}}}`);
+        expect(Buffer.from(protobufPush(frame))).toEqual(Buffer.from(writeReplies([publicationPushValue(frame)])));
       },
     ),
     { numRuns: 2_000 },
@@ -187,8 +198,27 @@ test.each([
     { channel: 'a', pub: { offset: 7, data: null } },
   ],
 ])('a frame at Redis that is no message (%s) ends no node: members are told of its place', (_, text, push) => {
-  expect(JSON.parse(publicationPush(Buffer.from(text)))).toMatchObject({ push });
+  expect(JSON.parse(String(publicationPush(Buffer.from(text))))).toMatchObject({ push });
   expect(JSON.parse(writeJson(publicationOf(Buffer.from(text))))).toMatchObject({ data: null });
+});
+
+test('pushes that were made before stay as they are, also beyond a page, and a message of 256 KiB is one of them', () => {
+  const sizes = [100, 20_000, 100, 262_144, 100, 40_000, 40_000];
+  const frames = sizes.map(
+    (size, index) => stamped(`"${String(index).repeat(size)}"`, 'u', undefined, index + 1).frame,
+  );
+  const pushes = frames.map((frame) => [publicationPush(frame), protobufPush(frame)] as const);
+  for (const [index, frame] of frames.entries()) {
+    expect(String(pushes[index]?.[0])).toBe(writeJson(publicationPushValue(frame)));
+    expect(Buffer.from(pushes[index]?.[1] ?? [])).toEqual(Buffer.from(writeReplies([publicationPushValue(frame)])));
+  }
+});
+
+test('line breaks in long data become blanks too', () => {
+  const { frame } = stamped(`[\n${'1,\r\n'.repeat(1_000)}1]`, 'u', undefined, 1);
+  expect(String(publicationPush(frame))).not.toMatch(/[\r\n]/);
+  expect(String(publicationPush(frame))).toBe(writeJson(publicationPushValue(frame)));
+  expect(Buffer.from(protobufPush(frame))).toEqual(Buffer.from(writeReplies([publicationPushValue(frame)])));
 });
 
 test('lines are cut one by one, as they are asked for', () => {

@@ -10,7 +10,7 @@ import type { Rejected } from '../../request.ts';
 import { readCommand } from '../decode.ts';
 import { centrifugo } from '../dialect.ts';
 import { memberPushes, repliesTo } from '../encode.ts';
-import { publicationPushValue } from '../publication.ts';
+import { publicationPush } from './publication.ts';
 import { endOfDelimited, readDelimited, Unreadable } from './read.ts';
 import { command } from './schema.ts';
 import { writeReplies } from './write.ts';
@@ -26,7 +26,7 @@ export const centrifugoProtobuf: Dialect = {
     return typeof text === 'string' ? readCommand(text) : text;
   },
   encode: (reply) => writeReplies(repliesTo(reply)),
-  message: (frame) => writeReplies([publicationPushValue(frame)]),
+  message: publicationPush,
   joinOfOthers: (frame) => {
     const pushes = memberPushes(frame).map((push) => writeReplies([push]));
     return (index) => Buffer.concat(pushes.toSpliced(index, 1));
