@@ -22,6 +22,8 @@ export interface Balancer {
 const checkEveryMs = 500;
 const checkTimeoutMs = 1_000;
 const connectTimeoutMs = 1_000;
+/** An end of one direction is passed on as that. */
+const relayed = { noDelay: true, allowHalfOpen: true };
 
 export async function startBalancer(): Promise<Balancer> {
   const targets: (Target | undefined)[] = [];
@@ -44,10 +46,10 @@ export async function startBalancer(): Promise<Balancer> {
       if (node === undefined) continue;
       open.add(node);
       node.on('close', () => open.delete(node));
-      // When one side ends, the other side ends too.
+      // What one side sent before its end still reaches the other, and then the end.
       for (const [one, other] of [[client, node] as const, [node, client] as const]) {
         one.on('error', () => other.destroy());
-        one.on('close', () => other.destroy());
+        one.on('close', (failed) => failed && other.destroy());
         one.pipe(other);
       }
       if (client.destroyed) node.destroy();
@@ -56,7 +58,7 @@ export async function startBalancer(): Promise<Balancer> {
     client.destroy();
   };
 
-  const server = createServer({ noDelay: true }, (client) => {
+  const server = createServer(relayed, (client) => {
     open.add(client);
     client.on('close', () => open.delete(client));
     client.on('error', () => client.destroy());
@@ -73,7 +75,7 @@ export async function startBalancer(): Promise<Balancer> {
 
 function reach({ port }: Target): Promise<Socket | undefined> {
   return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true, timeout: connectTimeoutMs });
+    const socket = connect({ port, host: '127.0.0.1', ...relayed, timeout: connectTimeoutMs });
     const fail = () => {
       socket.destroy();
       resolve(undefined);
