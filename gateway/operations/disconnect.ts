@@ -18,14 +18,17 @@ export interface Disconnectable {
 }
 
 /**
- * Closes all connections of users, or the one with an id, with 4503. Returns their number. `connections`: all of the node.
+ * Closes all connections of users, or the one with an id, with 4503; with `user` only if it is of that user. Returns their number.
+ * `connections`: all of the node.
  */
 export function disconnect(
   connections: Iterable<Disconnectable>,
-  target: { users: { has(user: string): boolean } } | { connection: string },
+  target: { users: { has(user: string): boolean } } | { connection: string; user?: string | undefined },
 ): number {
-  const isMeant = ({ id, identity }: Disconnectable) =>
-    'users' in target ? target.users.has(identity?.user ?? '') : id === target.connection;
+  const isMeant = ({ id, identity }: Disconnectable) => {
+    if ('users' in target) return target.users.has(identity?.user ?? '');
+    return id === target.connection && (target.user === undefined || identity?.user === target.user);
+  };
   const meant = [...connections].filter((each) => !each.closing && isMeant(each));
   for (const connection of meant) connection.close(closeCode.disconnected);
   return meant.length;

@@ -77,6 +77,11 @@ export class RedisNames {
     return `${this.#channels}${this.#tag}control`;
   }
 
+  /** Commands to one run of a node. */
+  commandsTo(instance: string): string {
+    return `${this.#channels}${this.#tag}commands:${instance}`;
+  }
+
   /** Answers to the questions of one run of a node. */
   answers(instance: string): string {
     return `${this.#channels}${this.#tag}control:${instance}`;

@@ -6,6 +6,7 @@ import { expect, inject, test } from 'vitest';
 import type { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
 import { slotOf, tagOf } from '../../gateway/redis/cluster/slots.ts';
 import type { EnvelopeVersion } from '../../gateway/redis/envelope.ts';
+import { sharedHome } from '../../gateway/redis/names.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { RedisCluster } from '../support/redis-cluster.ts';
 import { until } from '../support/until.ts';
@@ -66,6 +67,32 @@ test('while a slot moves, nothing of who is in its rooms is changed half-way: us
   const types = async () => (await node.outbox.take(100, [])).events.map(({ text }) => JSON.parse(`{${text}}`).type);
   await until(async () => (await types()).length > 1, 5_000, 'the end is told').catch(() => undefined);
   expect(await types()).toEqual(['member.joined', 'member.left']);
+});
+
+test('keys of another type are deleted, whatever shard they lie in; a room that is called like what nodes share disturbs nothing', async () => {
+  const prefix = ownPrefix();
+  const node = await clusterOutboxNode(cluster, { prefix }).start();
+  onCleanup(() => node.close());
+  const leases = () =>
+    cluster.ownerOf(slotOf(sharedHome)).then((at) => cluster.ask(at, 'TYPE', `${prefix}:{${sharedHome}}:leases`));
+  for (const room of [sharedHome, 'a', 'b', 'c']) {
+    const owner = await cluster.ownerOf(slotOf(room));
+    const key = (name: string) => `${prefix}:{${room}}:${name}`;
+    const ann = node.present('ann');
+    await node.store.change(room, [ann], []);
+    await node.occupancy.occupy(room);
+    for (const name of ['members', 'users', 'counted', 'nodes']) {
+      await cluster.ask(owner, 'SET', key(name), 'text');
+      const write = () => (name === 'nodes' ? node.occupancy.occupy(room) : node.store.sync(room, () => [ann]));
+      await until(async () => (await outcome(write())) === 'taken', 5_000, `${key(name)} is deleted`);
+    }
+    expect(await node.store.page(room, { after: undefined, limit: 10, maxBytes: 10_000 })).toMatchObject({
+      count: 1,
+      users: 1,
+    });
+    expect(await cluster.ask(owner, 'TYPE', key('nodes'))).toBe('set');
+  }
+  expect(await leases()).toBe('hash');
 });
 
 test('Redis has the same slots for rooms and for the tags of slots', async () => {

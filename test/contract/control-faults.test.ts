@@ -195,11 +195,35 @@ describe('on the channels', () => {
     const { log, lines } = capturedLog();
     const one = await started(redis.url, { log });
     const client = redisClient(redis.url);
-    for (const channel of [`${prefix}:control`, `${prefix}:control:${one.instance}`])
-      await client.publish(channel, text);
+    for (const name of ['control', `commands:${one.instance}`, `control:${one.instance}`])
+      await client.publish(`${prefix}:${name}`, text);
     expect(await one.around()).toEqual({ there: [one.name], missing: [] });
     expect(one.performed).toHaveLength(1);
     expect(lines.join('')).toContain('not a command of a node; ignored');
+  });
+
+  test('a command to one node is told to no other; one of the release before, which has no channel for that, gets it all the same', async () => {
+    const redis = await ownRedis();
+    const [one, other] = [await started(redis.url), await started(redis.url)];
+    await one.untilAround(one, other);
+    const [ear, client] = [redisClient(redis.url), redisClient(redis.url)];
+    const before = { name: 'before', instance: 'before-0123456789' };
+    const toAll: string[] = [];
+    ear.on('message', (_, text: string) => {
+      const { id, from, to, kind } = JSON.parse(text);
+      toAll.push(kind);
+      const answer = JSON.stringify({ v: 1, id, from: before.instance, value: 'done' });
+      if (to === before.instance) void client.publish(`${prefix}:control:${from}`, answer);
+    });
+    await ear.subscribe(`${prefix}:control`);
+    const { answers } = await one.ask('echo', 1, other.instance);
+    expect([answers.map(({ value }) => value), other.performed.at(-1), toAll]).toEqual([[1], 1, []]);
+    await client.hset(`${prefix}:nodes`, `${before.instance}.1`, 1);
+    expect(await one.ask('old', {}, before.instance)).toEqual({
+      answers: [{ node: before.name, instance: before.instance, value: 'done' }],
+      missing: [],
+    });
+    expect(toAll).toEqual(['old']);
   });
 
   test('a command of a later version or kind is answered `unsupported`, so that the node that asks need not wait', async () => {

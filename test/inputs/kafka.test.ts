@@ -26,14 +26,20 @@ async function started(access?: Access) {
   await Promise.all([admin.connect(), producer.connect()]);
   onCleanup(() => Promise.all([admin.disconnect(), producer.disconnect()]));
   /** `maxBytes`: of a message in any of them. */
-  const create = (topics: Record<string, number>, maxBytes = 1_048_588) =>
-    admin.createTopics({
-      waitForLeaders: true,
-      topics: Object.entries(topics).map(([topic, numPartitions]) => ({
-        ...{ topic, numPartitions, replicationFactor: 1 },
-        configEntries: [{ name: 'max.message.bytes', value: `${maxBytes}` }],
-      })),
-    });
+  const create = async (topics: Record<string, number>, maxBytes = 1_048_588) => {
+    const configEntries = [{ name: 'max.message.bytes', value: `${maxBytes}` }];
+    const all = Object.entries(topics).map(([topic, numPartitions]) => ({
+      topic,
+      numPartitions,
+      replicationFactor: 1,
+      configEntries,
+    }));
+    await admin.createTopics({ waitForLeaders: false, topics: all });
+    for (const { topic, numPartitions } of all) {
+      const isThere = async () => (await admin.fetchTopicOffsets(topic)).length === numPartitions;
+      await until(isThere, deadlineMs, `${topic} has its partitions`);
+    }
+  };
   return { kafka, producer, create };
 }
 

@@ -57,6 +57,38 @@ test('presence, channels, subscribe, unsubscribe, disconnect and info', async ()
   expect(events).toEqual([`subscribed ${given}`, `unsubscribed ${given}`, 'disconnected 3503']);
 });
 
+test('disconnect with a client ends that one only, and only if it is of that user; what would narrow a call is refused where it is not offered', async () => {
+  const user = randomRoom('ben');
+  const clients = await Promise.all([connectAs(node, user), connectAs(node, user)]);
+  const ends: number[] = [];
+  const [id] = await Promise.all(
+    clients.map(async (client, index) => {
+      client.on('disconnected', () => ends.push(index));
+      const connected = new Promise<string>((resolve) => client.on('connected', (context) => resolve(context.client)));
+      client.disconnect();
+      client.connect();
+      return connected;
+    }),
+  );
+  ends.length = 0;
+  expect(await method('disconnect', { user: 'another', client: id })).toEqual({ result: {} });
+  await Promise.all(clients.map((client) => client.rpc('nothing', {}).catch(() => undefined)));
+  expect(ends).toEqual([]);
+  expect(await method('disconnect', { user, client: id, session: '', whitelist: [] })).toEqual({ result: {} });
+  await until(() => ends.length > 0, 5_000, 'it is disconnected');
+  await clients[1]?.rpc('nothing', {}).catch(() => undefined);
+  expect(ends).toEqual([0]);
+  for (const [name, fields] of [
+    ['disconnect', { whitelist: [id] }],
+    ['disconnect', { session: 'a' }],
+    ['unsubscribe', { channel: 'a', client: id }],
+    ['subscribe', { channel: 'a', client: id }],
+  ] as const) {
+    const { error } = await method(name, { user, ...fields });
+    expect(error).toMatchObject({ code: 107, message: expect.stringContaining('not offered') });
+  }
+});
+
 test('mistakes are errors in their form; without a key there is no answer, and without the setting no such call', async () => {
   expect(await method('publish', { channel: 'no such room name', data: 1 })).toMatchObject({ error: { code: 107 } });
   expect(await method('publish', { channel: 'kept:x' })).toMatchObject({ error: { code: 107 } });

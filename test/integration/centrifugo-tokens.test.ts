@@ -147,6 +147,10 @@ test('an anonymous connection stays anonymous, and its right by subscription tok
   expect(await raw.answer(2)).toMatchObject({ subscribe: { expires: true } });
   raw.send(JSON.stringify({ id: 3, refresh: { token: await tokenOf('mallory') } }));
   expect(await raw.answer(3)).toMatchObject({ error: { code: 103 } });
+  raw.send(JSON.stringify({ id: 4, refresh: { token: 'bad' } }));
+  expect(await raw.answer(4)).toMatchObject({ error: { code: 101 } });
+  raw.send(JSON.stringify({ id: 5, refresh: { token: await mintToken({ sub: 'mallory', exp: inSeconds(-60) }) } }));
+  expect(await raw.answer(5)).toMatchObject({ error: { code: 101 } });
   const ended = () => raw.replies.some(({ push }) => (push as { unsubscribe?: object } | undefined)?.unsubscribe);
   await until(ended, 8_000, 'the subscription ends with its token');
 });

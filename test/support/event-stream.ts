@@ -36,7 +36,7 @@ export class EventStream {
   readonly events: StreamEvent[] = [];
   readonly comments: string[] = [];
   retryMs: number | undefined;
-  /** The last id, for Last-Event-ID. */
+  /** The id of the last whole event, for Last-Event-ID. */
   lastEventId = '';
   /** The body of an answer that is no stream. */
   text = '';
@@ -48,6 +48,7 @@ export class EventStream {
   readonly #onMessage: StreamOptions['onMessage'];
   #rest = '';
   #name = '';
+  #id = '';
   #data: string[] = [];
   #readUpTo = 0;
 
@@ -149,6 +150,7 @@ export class EventStream {
 
   #line(line: string): void {
     if (line === '') {
+      this.lastEventId = this.#id;
       if (this.#data.length > 0) {
         const data = JSON.parse(this.#data.join('\n')) as Record<string, unknown>;
         const name = this.#name || 'message';
@@ -163,7 +165,7 @@ export class EventStream {
     if (field === '') this.comments.push(value);
     else if (field === 'event') this.#name = value;
     else if (field === 'data') this.#data.push(value);
-    else if (field === 'id') this.lastEventId = value;
+    else if (field === 'id') this.#id = value;
     else if (field === 'retry') this.retryMs = Number(value);
     else throw new Error(`a line of an unknown field: ${line}`);
   }

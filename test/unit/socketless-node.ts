@@ -2,7 +2,8 @@
  * A node without ports: real parts on a backplane and a presence store in memory. Its sockets record the frames they
  * get, and the test sets the size of their buffers.
  *
- * Owns the end of the node's timers. A token is its identity as JSON, so a test can be any user.
+ * Owns the end of the node's timers. A token is its identity as JSON, so a test can be any user; with
+ * `assigned`: its rooms.
  */
 
 import { Lane } from '../../gateway/admission/lane.ts';
@@ -21,6 +22,7 @@ import type { Membership } from '../../gateway/connection/membership/membership.
 import type { ConnectionParts } from '../../gateway/connection/parts.ts';
 import type { Socket } from '../../gateway/connection/socket.ts';
 import { Renewals } from '../../gateway/operations/renewals.ts';
+import type { Dialect } from '../../gateway/protocol/dialect.ts';
 import { roomcast } from '../../gateway/protocol/roomcast/dialect.ts';
 import { MessageStamper } from '../../gateway/protocol/roomcast/message.ts';
 import { Access, readRules } from '../../gateway/rooms/access.ts';
@@ -103,11 +105,10 @@ export class SocketlessNode {
     this.users = new UserConnections<Connection>(maxConnectionsPerUser);
     const authenticator = {
       anonymous,
-      verify: async (token: string): Promise<Verified> => ({
-        identity: JSON.parse(token) as Verified['identity'],
-        expiresAt: Date.now() + 3_600_000,
-        assigned: [],
-      }),
+      verify: async (token: string): Promise<Verified> => {
+        const { assigned = [], ...identity } = JSON.parse(token) as Verified['identity'] & Partial<Verified>;
+        return { identity, assigned, expiresAt: Date.now() + 3_600_000 };
+      },
     } as unknown as Authenticator;
     const shares = new Shares(places);
     this.node = {
@@ -131,9 +132,12 @@ export class SocketlessNode {
   }
 
   /** Opens a connection. `shape` gets its socket before the first frame is sent. */
-  connect(shape: (socket: FakeSocket) => void = () => undefined): { connection: Connection; socket: FakeSocket } {
+  connect(
+    shape: (socket: FakeSocket) => void = () => undefined,
+    dialect: Dialect = roomcast,
+  ): { connection: Connection; socket: FakeSocket } {
     const socket = new FakeSocket();
-    const connection = new Connection(++this.#count, socket, roomcast, this.node);
+    const connection = new Connection(++this.#count, socket, dialect, this.node);
     socket.onGone = () => {
       this.#connections.delete(connection);
       this.#sockets.delete(socket);

@@ -72,6 +72,17 @@ export const brokenBuilds: BrokenBuild[] = [
     }),
   },
   {
+    // Only those who speak Protobuf can find it.
+    breaks: 'recovers members by Protobuf from one message too late',
+    faults: [],
+    expected: ['LOST_GAP'],
+    make: broken({
+      file: 'protocol/centrifugo/protobuf/dialect.js',
+      place: 'readCommand(text)',
+      change: `readCommand(text.replace(/"offset":(\\d+)/, (_, offset) => '"offset":' + (Number(offset) + 1)))`,
+    }),
+  },
+  {
     breaks: 'takes a master for one for ever',
     faults: ['master demoted (a node cut)'],
     expected: ['LOST_GAP', 'LOST_TAIL'],

@@ -1,19 +1,20 @@
 /**
- * One connection of a load client: the socket, the requests without an answer yet, and the heartbeat.
+ * One connection of a load client: the requests without an answer yet, and the heartbeat.
  *
  * Every request resolves once: with its answer, or with the reason why there is none. It owns no room and no position, and
  * never reconnects. Next: client.ts.
  */
-import { WebSocket } from 'ws';
 import type { GatewayFrame } from '../../shared/protocol.ts';
-import type { Question, Said, Speech } from './speech.ts';
+import { HttpStream } from './http-stream.ts';
+import { isEmulated, type Question, type Said, type Speech } from './speech.ts';
+import { bySocket, type Wire } from './wire.ts';
 
 type Answer = Extract<GatewayFrame, { type: 'ok' | 'error' }>;
 /** In both cases the request may have been carried out, or not. */
 export type NoAnswer = 'no answer in time' | 'connection ended';
 type OnAnswer = (answer: Answer | NoAnswer) => void;
 /** What answers no request. */
-export type Push = Exclude<Said, { type: 'ok' | 'ping' | 'pong' | 'welcome' }>;
+export type Push = Exclude<Said, { type: 'ok' | 'ping' | 'pong' | 'welcome' | 'session' | 'closing' }>;
 
 export interface LinkListener {
   welcome(link: Link): void;
@@ -22,7 +23,6 @@ export interface LinkListener {
   closed(link: Link, code: number): void;
 }
 
-const handshakeTimeoutMs = 3_000;
 const answerTimeoutMs = 8_000;
 /** Silence after which it asks whether anybody is there; without an answer it then gives the connection up. */
 const silentMs = 2_000;
@@ -33,7 +33,7 @@ let links = 0;
 export class Link {
   readonly number = ++links;
   welcomed = false;
-  readonly #socket: WebSocket;
+  readonly #wire: Wire;
   readonly #speech: Speech;
   readonly #listener: LinkListener;
   readonly #questions = new Map<number, { onAnswer: OnAnswer; askedAt: number }>();
@@ -46,19 +46,8 @@ export class Link {
   constructor(url: string, token: string, speech: Speech, listener: LinkListener) {
     this.#speech = speech;
     this.#listener = listener;
-    this.#socket = new WebSocket(`${url}${speech.path}`, speech.subprotocols, {
-      headers: speech.headers(token),
-      handshakeTimeout: handshakeTimeoutMs,
-      perMessageDeflate: false,
-    });
-    const { opening } = speech;
-    if (opening !== undefined) this.#socket.on('open', () => this.#socket.send(opening(token)));
-    this.#socket.on('message', (data: Buffer) => {
-      for (const said of speech.hear(data)) this.#take(said);
-    });
-    // `close` follows every error.
-    this.#socket.on('error', () => undefined);
-    this.#socket.on('close', (code) => this.#end(code));
+    const heard = { said: (said: Said) => this.#take(said), closed: (code: number) => this.#end(code) };
+    this.#wire = isEmulated(speech) ? new HttpStream(url, token, speech, heard) : bySocket(url, token, speech, heard);
   }
 
   get usable(): boolean {
@@ -73,7 +62,7 @@ export class Link {
     }
     const id = ++this.#lastId;
     this.#questions.set(id, { onAnswer, askedAt: performance.now() });
-    this.#socket.send(this.#speech.ask(question, id));
+    this.#wire.send(this.#speech.ask(question, id));
   }
 
   /** Call it a few times a second. */
@@ -88,23 +77,22 @@ export class Link {
     if (now - this.#heardAt > deadMs) this.drop();
     else if (now - this.#heardAt > silentMs && this.welcomed && !this.#pinged) {
       this.#pinged = true;
-      this.#socket.send(this.#speech.probe);
+      this.#wire.send(this.#speech.probe);
     }
   }
 
   close(): void {
-    this.#socket.close(1000);
+    this.#wire.close();
   }
 
   /** Ends the TCP connection without a close frame. */
   drop(): void {
-    this.#socket.terminate();
+    this.#wire.drop();
   }
 
   /** Acts like a lost network: reads and sends nothing any more. `drop` ends it. */
   vanish(): void {
-    // A connection that is ending has no socket any more.
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.pause();
+    this.#wire.vanish();
     this.#end(1006);
   }
 
@@ -115,12 +103,14 @@ export class Link {
     if (frame.type === 'welcome') {
       this.welcomed = true;
       this.#listener.welcome(this);
-    } else if (frame.type === 'ping') this.#socket.send(this.#speech.pong);
+    } else if (frame.type === 'ping') this.#wire.send(this.#speech.pong);
     else if (frame.type === 'ok' || (frame.type === 'error' && frame.id !== undefined)) {
       const question = this.#questions.get(Number(frame.id));
       this.#questions.delete(Number(frame.id));
       question?.onAnswer(frame);
-    } else if (frame.type !== 'pong') this.#listener.push(this, frame);
+    } else if (frame.type !== 'pong' && frame.type !== 'session' && frame.type !== 'closing') {
+      this.#listener.push(this, frame);
+    }
   }
 
   #end(code: number): void {

@@ -3,7 +3,8 @@
  *
  * A `gap` excuses only what it names: up to `last`, or up to its position. It reports a message that comes twice or too late,
  * a hole, a resume that does not begin at `since`, and an end before the top. It also reports a refusal or a gap for
- * messages that the room still holds at the end: they could have been delivered.
+ * messages that the room still holds at the end: they could have been delivered. Where a gap ends the membership, it is the
+ * next resume that has to be refused.
  */
 import type { Position } from '../../shared/protocol.ts';
 import type { EntryOf } from './log.ts';
@@ -25,6 +26,7 @@ export function judgeOrderedRoom(
   for (const stream of streams) follow(stream, final, facts, reached);
   if (final) judgeHistory(final, facts);
   else report('HISTORY', `the history of ${room} was not read at the end`);
+  judgeEndsByGap(streams, report);
   for (const { client, opened } of streams) {
     if (final && isNeedless(opened, final)) {
       report(
@@ -37,6 +39,19 @@ export function judgeOrderedRoom(
     if (opened.event !== 'resume' || opened.from.offset <= (reached.get(`${client} ${opened.from.epoch}`) ?? 0))
       continue;
     report('BAD_RESUME', `${client} resumed ${room} from a position where it has not been`, opened);
+  }
+}
+
+/** Something is lost there, so what is asked for next cannot be whole. */
+function judgeEndsByGap(streams: readonly Stream[], report: Report): void {
+  const ended = new Map<number, Stream['endedByGap']>();
+  for (const { opened, endedByGap } of streams) {
+    const { client, conn, room } = opened;
+    const told = ended.get(conn);
+    if (told !== undefined && opened.event === 'resume' && opened.recovered) {
+      report('GAP', `${client} was told that messages of ${room} are missing, and none is`, told, opened);
+    }
+    ended.set(conn, endedByGap);
   }
 }
 
@@ -57,6 +72,7 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
   }
   const held = new Map(items.map((item) => [item.offset, item.id]));
   const lostUntil = publications.lostUntil(room);
+  const oldestAckedAt = publications.get(items[0]?.id ?? '')?.ackedAt ?? Number.POSITIVE_INFINITY;
   const isGone = ({ offset: at }: Position, id: string) => at > offset || (at >= first && held.get(at) !== id);
   for (const { id, acks, firstAt } of publications.of(room)) {
     // The key of a deleted message may still be known.
@@ -64,8 +80,8 @@ function judgeHistory(final: Final, { publications, places, report }: Facts): vo
     for (const ack of acks) {
       const [place] = ack.untold ? places.of(id) : [ack];
       if (place === undefined) {
-        // Nobody got it. It is among those that are kept, if none was trimmed.
-        if (first === 1 && firstAt > lostUntil)
+        // Nobody got it. It is among those that are kept, if none was trimmed, or if it was sent behind the oldest one.
+        if ((first === 1 || firstAt > oldestAckedAt) && firstAt > lostUntil)
           report('HISTORY', `${id} was acknowledged, and is not there`, ack, line);
       } else if (place.offset === undefined || place.epoch === undefined) {
         report('HISTORY', `the ok for ${id} in ${room} has no position`, ack);

@@ -18,6 +18,8 @@ export interface Stream {
   alive: boolean;
   /** When it left the room, or lost its connection. */
   endedAt: number;
+  /** The gateway ended it, because messages are missing from there on. */
+  endedByGap?: EntryOf<'unsubscribe'>;
 }
 
 /** By room, in the order in which they were opened. */
@@ -62,8 +64,10 @@ export function readStreams(entries: readonly Entry[], report: Report): Map<stri
   return byRoom;
 }
 
-function end(stream: Stream | undefined, { t }: Entry): void {
-  if (stream) stream.endedAt = t;
+function end(stream: Stream | undefined, entry: Entry): void {
+  if (stream === undefined) return;
+  stream.endedAt = entry.t;
+  if (entry.event === 'unsubscribe' && entry.told) stream.endedByGap = entry;
 }
 
 export function ensure<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {

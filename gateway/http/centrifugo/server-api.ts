@@ -30,11 +30,18 @@ import { maxRooms } from '../api/schemas.ts';
 const channel = z.string().refine(isRoomName, { error: `must be ${roomNameRule}` });
 const user = z.string().refine(isUserName, { error: `must be 1 to ${maxUserBytes} bytes of valid Unicode` });
 const keyed = z.object({ idempotency_key: z.string().refine(isPublishKey, 'must have at most 128 bytes').optional() });
+/** They would narrow what is done: to ignore one would do more than was asked for. */
+function notOffered(...names: string[]) {
+  const error = 'is not offered: it would be done to all connections of the user';
+  const absent = z.union([z.null(), z.literal(''), z.tuple([])], { error }).optional();
+  return Object.fromEntries(names.map((name) => [name, absent]));
+}
+
 const schemas = {
   publish: keyed,
   broadcast: keyed.extend({ channels: z.array(channel).min(1).max(maxRooms) }),
-  disconnect: z.object({ user, client: z.string().optional() }),
-  inChannel: z.object({ user, channel }),
+  disconnect: z.object({ user, client: z.string().optional(), ...notOffered('session', 'whitelist') }),
+  inChannel: z.object({ user, channel, ...notOffered('client', 'session') }),
   channels: z.object({ pattern: z.string().optional() }),
 };
 
@@ -75,7 +82,7 @@ const methods: Record<string, Method> = {
   disconnect: async (text, parts) => {
     const { client, user } = checked(schemas.disconnect, text);
     if (client === undefined) return done(await disconnectUser(parts, server, { user }));
-    return done(await disconnectConnection(parts, server, client));
+    return done(await disconnectConnection(parts, server, client, user));
   },
   subscribe: async (text, parts) => {
     const { channel: room, user } = checked(schemas.inChannel, text);

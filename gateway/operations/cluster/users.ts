@@ -34,6 +34,14 @@ const disconnectConnectionCommand = clusterCommand({
   perform: ({ connections }, { connection }) => disconnect(connections, { connection }),
 });
 
+/** A kind of its own: a node of the release before would not look at the user. */
+const disconnectConnectionOfCommand = clusterCommand({
+  kind: 'disconnect connection of user',
+  arguments: z.strictObject({ connection: z.string(), user: z.string() }),
+  value: count,
+  perform: ({ connections }, target) => disconnect(connections, target),
+});
+
 const inRoom = z.strictObject({ user: z.string(), room: z.string().refine(isRoomName) });
 
 const subscribeCommand = clusterCommand({
@@ -50,7 +58,13 @@ const kickCommand = clusterCommand({
   perform: ({ connections }, { user, room }) => kick(connections, user, room),
 });
 
-export const userCommands = [disconnectUserCommand, disconnectConnectionCommand, subscribeCommand, kickCommand];
+export const userCommands = [
+  disconnectUserCommand,
+  disconnectConnectionCommand,
+  disconnectConnectionOfCommand,
+  subscribeCommand,
+  kickCommand,
+];
 
 /**
  * Closes all connections of a user with 4503. `blockSeconds`: until then no node lets the user in again, also one that missed
@@ -69,17 +83,21 @@ export async function disconnectUser(
   return { disconnected: sum(values), ...rest };
 }
 
-/** Closes one connection with 4503. `connection`: its id. */
+/** Closes one connection with 4503. `connection`: its id. `user`: only if it is of that user. */
 export async function disconnectConnection(
   parts: ClusterParts,
   caller: Caller,
   connection: string,
+  user?: string,
 ): Promise<{ disconnected: number } & Missing> {
   requireServer(caller);
   // Only the node that the id names has it. If that one is gone, so is the connection.
   const instance = connection.slice(0, connection.lastIndexOf('-'));
   if (instance === '' || connection.length > maxIdCharacters) return { disconnected: 0 };
-  const { values, rest } = await askAll(parts, caller, disconnectConnectionCommand, { connection }, instance);
+  const { values, rest } =
+    user === undefined
+      ? await askAll(parts, caller, disconnectConnectionCommand, { connection }, instance)
+      : await askAll(parts, caller, disconnectConnectionOfCommand, { connection, user }, instance);
   return { disconnected: sum(values), ...rest };
 }
 

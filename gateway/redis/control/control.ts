@@ -1,8 +1,8 @@
 /**
  * The control channel over Redis. Contract: gateway/backplane/control.ts.
  *
- * All nodes subscribe to `rc:control`, and each run of a node to `rc:control:<instance>`, where answers to its questions come.
- * Both are on the connection that is subscribed to rooms (gateway/redis/own-channels.ts): while that one is away a node hears
+ * All nodes subscribe to `rc:control`, and each run of a node to `rc:commands:<instance>`, for commands to it alone, and to
+ * `rc:control:<instance>`, where answers to its questions come. All are on the connection that is subscribed to rooms (gateway/redis/own-channels.ts): while that one is away a node hears
  * no command, and its clients no message. Who lives is told by the leases of gateway/redis/presence/leases.ts, read for each
  * question. Blocks are the hash `rc:blocks`, with ends by the clock of Redis.
  */
@@ -62,6 +62,10 @@ export class RedisControl implements ControlChannel {
       receive: (bytes, start, end) => this.#receiveCommand(bytes, start, end),
       subscribed: () => this.#listener?.interrupted(),
     });
+    link.listen(this.#names.commandsTo(instance), {
+      receive: (bytes, start, end) => this.#receiveCommand(bytes, start, end),
+      subscribed: () => undefined,
+    });
     link.listen(this.#names.answers(instance), {
       receive: (bytes, start, end) => this.#receiveAnswer(bytes, start, end),
       subscribed: () => undefined,
@@ -70,7 +74,7 @@ export class RedisControl implements ControlChannel {
 
   async ask(asked: Question): Promise<Answers> {
     if (this.#listener === undefined) throw new BackplaneError('unavailable', 'the node is stopping');
-    const { instance, link, liveInstances } = this.#options;
+    const { instance, liveInstances } = this.#options;
     const question = this.#questions.open((seconds) => this.#listener?.asked(seconds));
     try {
       const text = writeCommand(question.id, instance, asked);
@@ -82,11 +86,18 @@ export class RedisControl implements ControlChannel {
       // Nobody is there to do it, so nobody has to read it.
       if (meant.length === 0 && asked.to !== undefined) return question.outcome;
       // Not awaited: answers may come first.
-      link.publish(this.#names.commands, text).catch((error: Error) => question.fail(error));
+      this.#send(text, asked.to).catch((error: Error) => question.fail(error));
     } catch (error) {
       question.fail(error as Error);
     }
     return question.outcome;
+  }
+
+  /** A node that does not hear on a channel of its own is of the release before, and hears what goes to all. */
+  async #send(text: string, to: string | undefined): Promise<void> {
+    const { link } = this.#options;
+    if (to !== undefined && integerOf(await link.publish(this.#names.commandsTo(to), text)) > 0) return;
+    await link.publish(this.#names.commands, text);
   }
 
   async block(user: string, forMs: number): Promise<BlockChange> {

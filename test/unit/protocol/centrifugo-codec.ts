@@ -7,6 +7,9 @@ interface Codec {
   encodeCommands(commands: readonly object[]): Uint8Array;
   /** Each also has its `toJSON`. */
   decodeReplies(data: Uint8Array): object[];
+  /** `pos`: where the first reply ends, if it is whole. */
+  decodeReply(data: Uint8Array): { ok: false } | { ok: true; pos: number };
+  encodeEmulationRequest(request: object): Uint8Array;
 }
 
 /** It is not public: the only way to it is a client. It connects to nothing. */

@@ -291,6 +291,26 @@ const damages: Record<string, Damage> = {
     ['HISTORY'],
   ),
   'messages of a publisher change places': fifo,
+  'a gap ends a membership, and nothing is missing': damageOne(
+    'unsubscribe',
+    (entry, at, log) => {
+      const next = following(log, at)?.entry;
+      return isOrdered(entry) && next?.event === 'resume' && next.recovered === true;
+    },
+    (entry) => [{ ...entry, told: true }],
+    ['GAP'],
+  ),
+  'a message that stands behind trimmed ones is acknowledged without its place, and is not there': damageOne(
+    'unknown',
+    (entry, _, log) => {
+      const isThere = (line: Entry) => (line.event === 'deliver' || line.event === 'ack') && line.id === entry.id;
+      const history = log.find((line) => line.event === 'history' && line.room === entry.room);
+      if (history?.event !== 'history' || history.first === 1 || log.some(isThere)) return false;
+      return isOlder(log, history.items[0]?.id, entry.id);
+    },
+    ({ code: _, ...entry }) => [{ ...entry, event: 'ack', untold: true }],
+    ['HISTORY'],
+  ),
 };
 
 /** Before this gap of a plain room its client had a message behind which another client saw the next ones. */
@@ -305,6 +325,14 @@ function wasSeen(log: Entry[], gap: EntryOf<'gap'>, at: number): boolean {
       entry.wire === before.wire &&
       following(log, index)?.entry.event === 'deliver',
   );
+}
+
+/** True if the one was acknowledged, and kept since, before the other was sent for the first time. */
+function isOlder(log: Entry[], one: string | undefined, other: string): boolean {
+  const at = (event: 'ack' | 'publish', name?: string) =>
+    log.find((entry) => entry.event === event && entry.id === name)?.t ?? Number.NaN;
+  const lost = (entry: Entry) => entry.event === 'wipe' || entry.event === 'lapse' || entry.event === 'takeover';
+  return at('ack', one) < at('publish', other) && at('publish', other) > (log.findLast(lost)?.t ?? 0);
 }
 
 function swapped(fits: (entry: EntryOf<'deliver'>) => boolean, kinds: ViolationKind[]): Damage {

@@ -35,6 +35,10 @@ test('a publish that is refused where the shard is away is no violation; elsewhe
   expect(kinds(fault, concerns, ...refused('h:there', 5), healed, ...end)).toEqual(['NOTICED']);
   expect(kinds(fault, concerns, healed, ...refused('h:there', 91), ...end)).toEqual(['NOTICED']);
   expect(kinds(fault, concerns, ...refused('h:there', 5, 'rate_limited'), healed, ...end)).toEqual([]);
+  // The fault before concerned it; the one before that is over.
+  const next: Entry = { t: 91, event: 'concerns', rooms: [] };
+  expect(kinds(fault, concerns, healed, next, ...refused('h:away', 92), ...end)).toEqual([]);
+  expect(kinds(fault, concerns, healed, next, next, ...refused('h:away', 92), ...end)).toEqual(['NOTICED']);
   // One Redis has all rooms.
   expect(kinds(fault, ...refused('h:there', 5), healed, ...end)).toEqual([]);
 });

@@ -1,10 +1,11 @@
 /**
- * What each fault of a run did, from its log: how long it lasted, what was refused in the rooms that it concerns, and how much
- * slower messages came in all others than before the first fault.
+ * What each fault of a run did: how long it lasted, what was refused in the rooms that it concerns, and how much slower messages
+ * came to bystanders in all others than before the first fault.
  *
  * Figures only: whether others noticed anything is judged by others.ts.
  */
 import type { Entry, EntryOf } from '../log.ts';
+import type { Sample } from './bystanders.ts';
 
 export interface Span {
   from: number;
@@ -15,15 +16,15 @@ interface Effect extends Span {
   kind: string;
   rooms: ReadonlySet<string>;
   refused: number;
-  /** Of live messages in other rooms, ms. */
+  /** Of messages to bystanders in other rooms, ms. */
   elsewhere: number[];
 }
 
 /** Rows for the summary. `calm`: a time under load without faults. */
-export function effectRows(log: readonly Entry[], calm: Span): [string, string][] {
+export function effectRows(log: readonly Entry[], measured: readonly Sample[], calm: Span): [string, string][] {
   const effects = readEffects(log);
   const before: number[] = [];
-  for (const { at, room, ms } of liveLatencies(log)) {
+  for (const { at, room, ms } of measured) {
     if (at >= calm.from && at < calm.to) before.push(ms);
     const effect = effects.find(({ from, to }) => at >= from && at < to);
     if (effect !== undefined && !effect.rooms.has(room)) effect.elsewhere.push(ms);
@@ -70,19 +71,6 @@ function readEffects(log: readonly Entry[]): Effect[] {
     open = undefined;
   }
   return effects;
-}
-
-/** From the last attempt to publish it to a member that was in the room then. */
-function* liveLatencies(log: readonly Entry[]): Generator<{ at: number; room: string; ms: number }> {
-  const sentAt = new Map<string, number>();
-  const joinedAt = new Map<string, number>();
-  for (const entry of log) {
-    if (entry.event === 'publish') sentAt.set(entry.id, entry.t);
-    if (entry.event === 'subscribe' || entry.event === 'resume') joinedAt.set(`${entry.conn} ${entry.room}`, entry.t);
-    if (entry.event !== 'deliver') continue;
-    const [at, joined] = [sentAt.get(entry.id), joinedAt.get(`${entry.conn} ${entry.room}`)];
-    if (at !== undefined && joined !== undefined && joined < at) yield { at, room: entry.room, ms: entry.t - at };
-  }
 }
 
 function p99Of(values: readonly number[]): number {

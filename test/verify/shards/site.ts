@@ -16,6 +16,7 @@ import type { Random } from '../../unit/random.ts';
 import { trimmedRoom } from '../cluster.ts';
 import type { RoomPlan } from '../log.ts';
 import { keptPresenceRoom, type Nodes, presenceRoom, startNodes } from '../nodes.ts';
+import { bystanderRooms } from './bystanders.ts';
 
 const healthyDeadlineMs = 20_000;
 /** One client in so many is in the room with a small history, and in the rooms with presence. */
@@ -78,7 +79,9 @@ export async function startSite(size: Size, plans: readonly RoomPlan[], ack: Ack
   const settingsOf = () => ({ REDIS_URL: redis.url, ACK: ack });
   const nodes = await startNodes({ folder, program, settingsOf });
   const bySlot = new Map<number, string[]>();
-  for (const { name } of plans) bySlot.set(slotOf(name), [...(bySlot.get(slotOf(name)) ?? []), name]);
+  for (const name of [...plans.map((plan) => plan.name), ...bystanderRooms]) {
+    bySlot.set(slotOf(name), [...(bySlot.get(slotOf(name)) ?? []), name]);
+  }
 
   const areUp = async () => {
     const up = await Promise.all(nodes.nodes.map((node) => metric(node, 'gateway_backplane_up')));
