@@ -140,14 +140,17 @@ function paused(who: 'ALL' | 'WRITE'): Fault {
   };
 }
 
-/** Replaces a key of the nodes by a string, and deletes it later. `lapses`: the rooms whose epoch that ends. */
+/** A node may have put the key right by itself, and so begun new epochs: then deleting it would begin others. */
+const clearTheWay = "if redis.pcall('GET', KEYS[1]) == 'in the way' then redis.call('DEL', KEYS[1]) end";
+
+/** Replaces a key of the nodes by a string, and deletes that later. `lapses`: the rooms whose epoch that ends. */
 function inTheWay(key: (room: string) => string, lapses?: 'room' | 'all rooms'): Fault {
   return {
     holdMs: [500, 2_000],
     async inflict({ cluster, log }, { room, holdMs }) {
       await cluster.tellRedis('SET', key(room), 'in the way');
       await pause(holdMs);
-      await cluster.tellRedis('DEL', key(room));
+      await cluster.tellRedis('EVAL', clearTheWay, 1, key(room));
       if (lapses === 'room') log.push({ t: performance.now(), event: 'lapse', room });
       if (lapses === 'all rooms') log.push({ t: performance.now(), event: 'lapse' });
     },
