@@ -451,10 +451,10 @@ describe('what a former master took', () => {
 });
 
 /** In how many logs a damage could be done, and the seeds of those in which it was not found. */
-function missed(name: string, as: (log: Entry[]) => Entry[]): { done: number; seeds: number[] } {
+function missed(name: string, among: typeof logs, as = (log: Entry[]) => log): { done: number; seeds: number[] } {
   let done = 0;
   const seeds: number[] = [];
-  for (const { seed, log } of logs) {
+  for (const { seed, log } of among) {
     const damaged = damages[name]?.(log, new Random(seed));
     if (damaged === undefined) continue;
     done++;
@@ -466,14 +466,14 @@ function missed(name: string, as: (log: Entry[]) => Entry[]): { done: number; se
 
 describe('every damage is found', () => {
   test.each(Object.keys(damages))('%s', (name) => {
-    const { done, seeds } = missed(name, (log) => log);
+    const { done, seeds } = missed(name, logs);
     expect(seeds, 'seeds in which it was not found').toEqual([]);
     expect(done).toBeGreaterThan(5);
   });
 
   // Where only a client that is told less has seen a message, nothing may be left to compare it with.
   test.each(Object.keys(damages))('%s, in nine logs of ten where some clients are told less', (name) => {
-    const { done, seeds } = missed(name, untold);
+    const { done, seeds } = missed(name, logs.slice(0, logs.length / 2), untold);
     expect(seeds.length).toBeLessThanOrEqual(done / 10);
   });
 });
