@@ -225,12 +225,21 @@ export class Session {
         // Redis was asked: before anything of it is obeyed.
         this.#parts.freeze.check(performance.now());
         if (this.#ended || this.#isBlocked(identity, request.atHandshake)) return;
-        if (rooms.outdated) this.#owner.close(closeCode.internalError);
+        if (rooms.outdated) this.#roomsFailed('the rule of one has changed');
         else this.#welcome(entry, rooms);
       },
       // Without one of them the client would take its messages for none. It connects again, and goes on from where it was.
-      () => this.#owner.close(closeCode.internalError),
+      (refusal: Refusal) => {
+        if (!this.#ended) this.#roomsFailed(refusal.message);
+      },
     );
+  }
+
+  #roomsFailed(reason: string): void {
+    const { events, log } = this.#parts;
+    log.warn({ connection: this.#owner.id, reason }, 'a connection cannot be in the rooms that its token assigns');
+    events.handshakeRejected('rooms');
+    this.#owner.close(closeCode.internalError);
   }
 
   #refuseRooms({ id }: Opening, rooms: number, most: number): void {

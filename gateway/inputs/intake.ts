@@ -56,11 +56,12 @@ export class Intake {
     const { events, log } = this.#parts;
     for (let attempt = 0; mayGoOn(); attempt++) {
       try {
-        const { duplicate } = await publishFromServer(this.#parts, message, 'input');
+        const { duplicate } = await publishFromServer(this.#parts, message, 'input', mayGoOn);
         events.inputTaken(this.#name, duplicate ? 'duplicate' : 'published');
         return 'published';
       } catch (error) {
         const refusal = error as Refusal;
+        if (!mayGoOn()) break;
         events.inputTaken(this.#name, 'retried');
         log.warn(
           { input: this.#name, reason: `${this.#name}: ${truncate(refusal.message)}` },

@@ -61,17 +61,20 @@ export function publish(
 
 /**
  * The same for the operator's own server, which may publish to every room and in anybody's name. Its keys are its own: no
- * user can take one before it does. `source`: by which way it came.
+ * user can take one before it does. `source`: by which way it came. `mayGoOn`: asked when it has waited for its place; if that is
+ * false it is `unavailable`.
  */
 export async function publishFromServer(
   parts: PublishParts,
   message: ServerMessage,
   source: Exclude<PublishSource, 'client'> = 'api',
+  mayGoOn = () => true,
 ): Promise<ServerPublished> {
   const { access, lanes, stamper } = parts;
   const place = lanes[source].begin(message.data);
   const bytes = typeof place === 'number' ? place : await place;
   try {
+    if (!mayGoOn()) throw new Refusal('unavailable', 'It waited for its place until somebody else had taken it over.');
     const { history } = access.rule(message.room);
     const publication = stamper.stamp(message, message.from ?? null, history, null);
     const { duplicate, position } = await send(parts, publication, source);

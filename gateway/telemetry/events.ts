@@ -19,6 +19,7 @@ export const handshakeRejections = [
   'draining',
   'overload',
   'address',
+  'rooms',
   'token_malformed',
   'token_signature',
   'token_key',

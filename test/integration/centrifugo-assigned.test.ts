@@ -228,6 +228,27 @@ test('a client that subscribes to an assigned room by itself stays a member', as
   await until(() => raw.replies.some(({ push }) => push !== undefined), 5_000, 'the message comes');
 });
 
+test('a client that subscribes to an assigned room by itself, and is refused, is not left out of it in silence', async () => {
+  const room = randomRoom('closed');
+  const raw = await connectRaw({ channels: [room] });
+  await raw.answer(1);
+  // 2: only with all that it has missed.
+  raw.send(JSON.stringify({ id: 2, subscribe: { channel: room, recover: true, epoch: '_', flag: 2 } }));
+  expect(await raw.answer(2)).toMatchObject({ error: { code: 112 } });
+  expect(await raw.end()).toBe('3010 insufficient state');
+});
+
+test('a client that subscribes to a room that the backend gave it, and is refused, hears that it is in it no more', async () => {
+  const room = randomRoom('closed');
+  const raw = await connectRaw({ sub: 'given' });
+  await raw.answer(1);
+  await call(node, 'POST', `/api/rooms/${room}/members/given`);
+  raw.send(JSON.stringify({ id: 2, subscribe: { channel: room, recover: true, epoch: '_', flag: 2 } }));
+  expect(await raw.answer(2)).toMatchObject({ error: { code: 112 } });
+  await until(() => raw.replies.length === 4, 5_000, 'it is told');
+  expect(raw.replies[3]).toMatchObject({ push: { channel: room, unsubscribe: { code: 2000 } } });
+});
+
 test('more rooms than a connection may have are refused with 106 and a reason; a name that is none with 3500', async () => {
   const few = await startCentrifugo({ MAX_ROOMS_PER_CONNECTION: 2 }, ...rules);
   const raw = await connectRaw({ channels: ['a', 'b', 'c'] }, {}, few);

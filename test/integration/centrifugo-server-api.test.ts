@@ -78,6 +78,8 @@ test('disconnect with a client ends that one only, and only if it is of that use
   await until(() => ends.length > 0, 5_000, 'it is disconnected');
   await clients[1]?.rpc('nothing', {}).catch(() => undefined);
   expect(ends).toEqual([0]);
+  expect(await method('disconnect', { user, client: '', session: null })).toEqual({ result: {} });
+  await until(() => ends.length > 1, 5_000, 'an empty client is none, and all of the user are disconnected');
   for (const [name, fields] of [
     ['disconnect', { whitelist: [id] }],
     ['disconnect', { session: 'a' }],

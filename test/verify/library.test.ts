@@ -63,6 +63,10 @@ test('applications with the client library lose nothing, and hold no more afterw
     ...{ seed, clients: size.clients, patienceMs, faults, schedule: planned },
     ...(full ? { minutes } : {}),
     start: () => startCluster(undefined, undefined, settings),
+    async disturb() {
+      // Without a network for seconds, so that each of them misses messages, on a fast machine too.
+      for (const member of members.broken.flat()) member.lose(0, true);
+    },
     async gather(...how) {
       const crowd = await members.gather(...how);
       return {

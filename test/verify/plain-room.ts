@@ -55,7 +55,8 @@ function namesIn(streams: readonly Stream[]): Names {
 function nameOf({ id, wire }: EntryOf<'deliver'>, names: Names, publications: Publications): string | undefined {
   if (wire !== undefined) return wire;
   const publication = publications.get(id);
-  if (publication !== undefined && publications.mayBeDouble(publication)) return undefined;
+  const mayComeTwice = publication && (publications.mayBeDouble(publication) || publications.mayBeLate(publication));
+  if (mayComeTwice) return undefined;
   const [name = id, ...others] = names.get(id) ?? [];
   return others.length > 0 ? undefined : name;
 }

@@ -5,6 +5,7 @@
  * wait. Whether a client may join is decided in gateway/connection/membership/memberships.ts, which extends this. The life of
  * one membership is gateway/connection/membership/membership.ts.
  */
+import { type CloseCode, closeCode } from '../../../shared/codes.ts';
 import type { FrameId, Position } from '../../../shared/protocol.ts';
 import type { AssignedRoom } from '../../auth/claims.ts';
 import { byAssignment } from '../../operations/authorise.ts';
@@ -20,6 +21,7 @@ import { type Joining, type JoinRequest, Membership, type MembershipParts, type 
 export interface JoinsOwner extends Subscriber, PresenceConnection {
   readonly inbox: RoomOrder;
   refuse(id: FrameId | undefined, refusal: Refusal): void;
+  close(code: CloseCode): void;
 }
 
 export interface JoinsParts extends MembershipParts {
@@ -104,6 +106,7 @@ export abstract class Joins<Owner extends JoinsOwner, Parts extends JoinsParts> 
       if (id !== undefined) this.owner.refuse(id, refusal);
       held?.failed(refusal);
       this.#release(membership);
+      if (id !== undefined) this.#tellOfLoss(membership);
     };
     const joining: Joining = { request, joined: () => this.#joined(membership), failed, held: held?.settled };
     hub
@@ -114,6 +117,12 @@ export abstract class Joins<Owner extends JoinsOwner, Parts extends JoinsParts> 
       )
       .catch((error: unknown) => this.owner.fail(error));
     return membership;
+  }
+
+  /** Its client has subscribed anew to a room that it was in without asking, and is in it no more: it has to know. */
+  #tellOfLoss({ granted, permit, room: { name: room } }: Membership): void {
+    if (permit.assigned) this.owner.close(closeCode.insufficientState);
+    else if (granted) this.owner.reply({ type: 'unsubscribed', room, reason: 'revoked' });
   }
 
   #joined(membership: Membership): void {

@@ -4,7 +4,7 @@
  * Creates a membership for each allowed `subscribe`, and ends it where its right ends. Requests for a room wait until the
  * operator's backend has answered. How a membership begins and ends is gateway/connection/membership/joins.ts.
  */
-import { type CloseCode, closeCode } from '../../../shared/codes.ts';
+import { closeCode } from '../../../shared/codes.ts';
 import type { FrameId } from '../../../shared/protocol.ts';
 import type { AssignedRoom } from '../../auth/claims.ts';
 import { type Authorised, type AuthoriseParts, authorise, byAssignment, byRule } from '../../operations/authorise.ts';
@@ -20,7 +20,6 @@ import type { Membership } from './membership.ts';
 /** What memberships need of their connection. */
 export interface MembershipsOwner extends JoinsOwner, Client {
   readonly id: string;
-  close(code: CloseCode): void;
   handle(request: SubscribeRequest): void;
 }
 
@@ -108,7 +107,9 @@ export class Memberships extends Joins<MembershipsOwner, MembershipsParts> imple
     else if (membership === undefined) this.owner.refuse(id, forbidden('renew'));
     else {
       this.parts.renewals.delete(membership);
-      membership.permit = authorised;
+      // The token of the connection goes on to give the right.
+      const { assigned } = membership.permit;
+      membership.permit = assigned ? { ...byAssignment, info: authorised.info } : authorised;
       this.watch(membership);
       this.enter(membership);
       this.owner.reply({ type: 'ok', id, expiresAt: authorised.expiresAt });

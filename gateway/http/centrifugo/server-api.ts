@@ -40,7 +40,7 @@ function notOffered(...names: string[]) {
 const schemas = {
   publish: keyed,
   broadcast: keyed.extend({ channels: z.array(channel).min(1).max(maxRooms) }),
-  disconnect: z.object({ user, client: z.string().optional(), ...notOffered('session', 'whitelist') }),
+  disconnect: z.object({ user, client: z.string().nullish(), ...notOffered('session', 'whitelist') }),
   inChannel: z.object({ user, channel, ...notOffered('client', 'session') }),
   channels: z.object({ pattern: z.string().optional() }),
 };
@@ -81,7 +81,9 @@ const methods: Record<string, Method> = {
   },
   disconnect: async (text, parts) => {
     const { client, user } = checked(schemas.disconnect, text);
-    if (client === undefined) return done(await disconnectUser(parts, server, { user }));
+    // Libraries write an empty one where none is meant.
+    if (client === undefined || client === null || client === '')
+      return done(await disconnectUser(parts, server, { user }));
     return done(await disconnectConnection(parts, server, client, user));
   },
   subscribe: async (text, parts) => {

@@ -59,6 +59,8 @@ export class Publishing {
     const { post } = parts.lanes;
     const bytes = await post.begin(request.data);
     try {
+      // It may have waited for its place.
+      if (stoodStill(parts)) return { problem: problem(stale) };
       const { duplicate, position } = await publish(parts, client, authorised, request);
       return { ok: JSON.stringify({ ...position, ...(duplicate ? { duplicate } : {}) }) };
     } catch (error) {

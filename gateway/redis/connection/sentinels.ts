@@ -119,7 +119,7 @@ export class Sentinels {
       this.#next = undefined;
       this.#nextName = '';
       this.#listener.failoverBegins();
-    } else if (this.#next === undefined) this.#settledAt = 0;
+    } else if (this.#nextName === '') this.#settledAt = 0;
   }
 
   #ask(sentinel: Sentinel): void {
@@ -147,9 +147,10 @@ export class Sentinels {
     if (before === undefined || before === named) return;
     const reason = `${sentinel.name}: ${named}, not ${before} any more`;
     this.#log.warn({ reason }, 'a sentinel names another redis as the master');
+    const isUnderWay = performance.now() < this.#settledAt;
     this.#settledAt = performance.now() + failoverMs;
-    // Another sentinel has named it before, and its addresses are known, or will be.
-    if (this.#nextName === named) {
+    // Another sentinel has named it in this failover, and its addresses are known, or will be.
+    if (isUnderWay && this.#nextName === named) {
       if (this.#next !== undefined) this.#listener.named(this.#next);
       return;
     }
