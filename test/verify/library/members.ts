@@ -20,6 +20,7 @@ export interface MembersPlan {
   library: Library;
   clients: number;
   lossesPerSecond: number;
+  messagesPerSecond: number;
   broken: readonly Library[];
   /** Members of each broken library. */
   brokenClients: number;
@@ -40,10 +41,11 @@ export class Members {
 
   /** For the plan of a run. */
   async gather(url: string, random: Random, log: Entry[]): Promise<Crowd> {
-    const { clients, lossesPerSecond, broken, brokenClients } = this.#plan;
+    const { clients, lossesPerSecond, messagesPerSecond, broken, brokenClients } = this.#plan;
     this.#without = holdings([]);
     const count = clients + broken.length * brokenClients;
-    const crowd = await gather(url, { count, random, lossesPerSecond, make: (options) => this.#make(options) }, log);
+    const make = (options: LoadClientOptions) => this.#make(options);
+    const crowd = await gather(url, { count, random, lossesPerSecond, messagesPerSecond, make }, log);
     this.#before = holdings(this.good);
     return crowd;
   }
