@@ -33,6 +33,7 @@ interface Unsettled {
   firstAt: number;
   /** Its id is its key. */
   keyed: boolean;
+  tried?: true;
 }
 
 export interface LoadClientOptions {
@@ -258,11 +259,17 @@ export class LoadClient {
   }
 
   #attempt(one: Unsettled): void {
+    // It may have waited for a connection for longer than its key is remembered.
+    if (one.tried && performance.now() - one.firstAt > retryForMs) {
+      this.unsettled--;
+      return;
+    }
     const link = this.#current;
     if (!link?.usable) {
       this.#waiting.push(one);
       return;
     }
+    one.tried = true;
     const { room, data, keyed } = one;
     const { id } = data;
     this.#note(link, { event: 'publish', room, id });

@@ -52,7 +52,9 @@ export interface Takeover {
   from: number;
   /** Only these; without it all rooms. */
   rooms?: readonly string[];
-  /** The replica may have lacked the last writes, also acknowledged ones. Without it, it had all that were acknowledged. */
+  /** The replica may have lacked what was not acknowledged yet, with its keys: a retry is a new message. Without it, it lacked nothing. */
+  behind?: true;
+  /** The replica may have lacked the last writes, also acknowledged ones. */
   lossy?: true;
   /** The former master stood still, and carried out what it had received when it went on. */
   late?: true;

@@ -122,8 +122,10 @@ export class Publications {
 
   /** True if Redis may have lost the key between the first and the last attempt. */
   mayBeDouble(publication: Publication): boolean {
-    const lossy = this.#takeoversOf(publication.room).filter((takeover) => takeover.lossy);
-    return [...this.#wipes, ...lossy].some((loss) => spans(publication, loss));
+    const losses = this.#takeoversOf(publication.room).filter(
+      ({ behind, from, lossy }) => lossy || (behind && publication.ackedAt >= from),
+    );
+    return [...this.#wipes, ...losses].some((loss) => spans(publication, loss));
   }
 
   /** True if a former master that stood still may have sent this plain message when it went on, besides the new one. */

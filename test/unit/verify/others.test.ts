@@ -83,3 +83,24 @@ test('a message that comes twice in a plain room is excused only by a master tha
   expect(check(twice({ late: true })).map(({ kind }) => kind)).toEqual([]);
   expect(check(twice({})).map(({ kind }) => kind)).toEqual(['DOUBLE']);
 });
+
+test('a retry is a new message where a replica took over that was behind, but not what was acknowledged before', () => {
+  const rooms = [{ name: 'h:away', history: true }];
+  const again = (ackedAt: number, how: { behind?: true }): Entry[] => [
+    { ...plan, rooms } as Entry,
+    { ...ann, t: 1, event: 'subscribe', room: 'h:away', epoch: 'e', offset: 0 },
+    { ...ann, t: 2, event: 'publish', room: 'h:away', id: 'h:away 1' },
+    { ...ann, t: 3, event: 'deliver', room: 'h:away', id: 'h:away 1', offset: 1 },
+    ...(ackedAt < 10
+      ? [{ ...ann, t: ackedAt, event: 'ack' as const, room: 'h:away', id: 'h:away 1', epoch: 'e', offset: 1 }]
+      : []),
+    { ...ann, t: 15, event: 'publish', room: 'h:away', id: 'h:away 1' },
+    { t: 20, event: 'takeover', from: 10, rooms: ['h:away'], ...how },
+    { ...ann, t: 21, event: 'ack', room: 'h:away', id: 'h:away 1', epoch: 'e2', offset: 2 },
+    { ...held('h:away', 1, 'e2'), offset: 2, first: 2, items: [{ id: 'h:away 1', offset: 2 }] } as Entry,
+  ];
+  const found = (log: Entry[]) => check(log).map(({ kind }) => kind);
+  expect(found(again(21, { behind: true }))).not.toContain('DOUBLE');
+  expect(found(again(21, {}))).toContain('DOUBLE');
+  expect(found(again(5, { behind: true }))).toContain('DOUBLE');
+});

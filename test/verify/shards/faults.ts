@@ -169,6 +169,7 @@ async function failOver(
   await begin();
   await cluster.redis.untilReplaced(victim);
   await end();
+  const rooms = cluster.roomsIn(slots);
   const loss = cluster.ack === 'stored' ? { lossy: true as const } : {};
-  log.push({ t: performance.now(), event: 'takeover', from, rooms: cluster.roomsIn(slots), ...how, ...loss });
+  log.push({ t: performance.now(), event: 'takeover', from, rooms, behind: true, ...how, ...loss });
 }
