@@ -54,7 +54,7 @@ export interface Cluster extends Nodes {
 export async function startCluster(
   program?: string,
   prepare?: (redis: OwnRedis) => Promise<void>,
-  others: NodeSettings = {},
+  others: NodeSettings = { CENTRIFUGO: true },
 ): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-verify-'));
   onCleanup(() => rmSync(folder, { recursive: true, force: true }));

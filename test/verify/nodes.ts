@@ -30,7 +30,6 @@ const rules = [
 const settings = {
   PUBLISH_RATE: 0,
   REQUEST_RATE: 0,
-  CENTRIFUGO: true,
   DRAIN_NOTICE_MS: 1_000,
   DRAIN_MS: 3_000,
   MAX_BUFFERED_BYTES: 8_388_608,
