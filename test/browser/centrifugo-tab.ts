@@ -23,7 +23,6 @@ export interface Told {
   connecting: number[];
   subscribed: { wasRecovering: boolean; recovered: boolean }[];
   unsubscribed: number[];
-  errors: string[];
   publications: { offset: number | undefined; data: unknown }[];
 }
 
@@ -78,7 +77,7 @@ export class CentrifugoTab {
     return this.page.evaluate(({ host, room, transport, encoding }) => {
       const kept = globalThis as unknown as Kept;
       const told: Told = {
-        ...{ transports: [], connecting: [], subscribed: [], unsubscribed: [], errors: [], publications: [] },
+        ...{ transports: [], connecting: [], subscribed: [], unsubscribed: [], publications: [] },
       };
       const isBinary = encoding === 'protobuf';
       kept.encode = (value) => (isBinary ? new TextEncoder().encode(JSON.stringify(value)) : value);
@@ -92,7 +91,6 @@ export class CentrifugoTab {
       });
       client.on('connected', (event) => told.transports.push(event.transport));
       client.on('connecting', ({ code }) => told.connecting.push(code));
-      client.on('error', ({ error }) => told.errors.push(error.message));
       const subscription = client.newSubscription(room);
       subscription.on('subscribed', ({ wasRecovering, recovered }) => {
         told.subscribed.push({ wasRecovering, recovered });

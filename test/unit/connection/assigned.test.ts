@@ -2,7 +2,7 @@
  * Rooms that a token assigns, while they are joined: what becomes of messages that come before the answer to `connect` and
  * behind it, and of a connection whose rooms cannot be joined.
  */
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { BackplaneError, type HistoryPage, type HistoryQuery } from '../../../gateway/backplane/backplane.ts';
 import { MemoryBackplane } from '../../../gateway/backplane/memory/backplane.ts';
 import { centrifugo } from '../../../gateway/protocol/centrifugo/dialect.ts';
@@ -147,14 +147,16 @@ test('what was kept when it was asked for, and is not when it is sent, closes th
   });
 });
 
-test('a room that cannot be joined closes the connection without an answer, and none of its rooms keeps a member', async () => {
+test('a room that cannot be joined closes the connection without an answer, is counted, and none of its rooms keeps a member', async () => {
   await start();
+  const rejected = vi.spyOn(world.node.events, 'handshakeRejected');
   const { socket } = connect(['kept', 'held']);
   await until(() => world.hub.membersOf('held') === 1, 2_000, 'it joins');
   backplane.subscribing.reject(new BackplaneError('unavailable', 'Redis is away'));
   await until(() => socket.closedWith !== undefined, 2_000, 'it is closed');
   expect([socket.closedWith, socket.frames]).toEqual([3004, []]);
   expect([world.hub.memberCount, world.hub.membersOf('kept')]).toEqual([0, 0]);
+  expect(rejected.mock.calls).toEqual([['rooms']]);
 });
 
 test('rooms that are not joined within the time for a token close it too, so that the client connects again', async () => {

@@ -11,6 +11,7 @@ import type { Hub } from '../../../gateway/rooms/hub.ts';
 import { type Events, tellEvents } from '../../../gateway/telemetry/events.ts';
 import { Faults } from '../../../gateway/telemetry/faults.ts';
 import { createLog } from '../../../gateway/telemetry/log.ts';
+import { deferred } from '../../../shared/deferred.ts';
 import { useFakeClock } from '../fake-clock.ts';
 
 useFakeClock();
@@ -47,7 +48,7 @@ function begin(answer: (publication: Publication) => Promise<Published>) {
     ...{ hub: hub as unknown as Hub, maxMessageBytes: 1_000 },
     lanes: { api: lane, input: lane, post: lane },
   };
-  return { intake: new Intake('orders', places, parts), tried, counts };
+  return { intake: new Intake('orders', places, parts), tried, counts, lane };
 }
 
 function message(id: string, room: string): SourceMessage {
@@ -56,6 +57,19 @@ function message(id: string, room: string): SourceMessage {
 
 const always = () => true;
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+
+test('a message that waits for a place until it may not go on is left, and not published', async () => {
+  const { intake, tried, counts, lane } = begin(() => Promise.resolve({ duplicate: false }));
+  const place = deferred();
+  vi.spyOn(lane, 'begin').mockReturnValue(place.promise.then(() => 0));
+  let isReader = true;
+  const outcome = intake.take(message('a', 'room'), () => isReader);
+  await pass(0);
+  isReader = false;
+  place.resolve();
+  expect(await outcome).toBe('left');
+  expect([tried, counts]).toEqual([[], {}]);
+});
 
 test('messages of a room wait for the one before them, those of other rooms do not', async () => {
   let finish: (published: Published) => void = () => undefined;
