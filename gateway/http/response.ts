@@ -77,8 +77,8 @@ function handOver(res: LibraryResponse, body: string): void {
 }
 
 export function writeHeaders(res: LibraryResponse, headers: Headers): void {
-  const all = withGuards(headers);
-  for (const name in all) res.writeHeader(name, all[name] ?? '');
+  for (const name in guards) if (!(name in headers)) res.writeHeader(name, guards[name] ?? '');
+  for (const name in headers) res.writeHeader(name, headers[name] ?? '');
 }
 
 /**

@@ -68,13 +68,15 @@ export async function publishFromServer(
   parts: PublishParts,
   message: ServerMessage,
   source: Exclude<PublishSource, 'client'> = 'api',
-  mayGoOn = () => true,
+  mayGoOn?: () => boolean,
 ): Promise<ServerPublished> {
   const { access, lanes, stamper } = parts;
   const place = lanes[source].begin(message.data);
-  const bytes = typeof place === 'number' ? place : await place;
+  const hadPlace = typeof place === 'number';
+  const bytes = hadPlace ? place : await place;
   try {
-    if (!mayGoOn()) throw new Refusal('unavailable', 'It waited for its place until somebody else had taken it over.');
+    if (!hadPlace && mayGoOn?.() === false)
+      throw new Refusal('unavailable', 'It waited for its place until somebody else had taken it over.');
     const { history } = access.rule(message.room);
     const publication = stamper.stamp(message, message.from ?? null, history, null);
     const { duplicate, position } = await send(parts, publication, source);

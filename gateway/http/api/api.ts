@@ -206,11 +206,11 @@ function wrongMethod(path: string): Problem {
 /** The path was split before they are decoded, once: a room may have `%2F` in it. `names`: of the parameters, in order. */
 function paramsOf(names: readonly string[], parameters: string[]): Record<string, string> {
   const params: Record<string, string> = {};
-  for (const [index, name] of names.entries()) {
+  names.forEach((name, index) => {
     const value = decoded(parameters[index] ?? '');
     if (value === undefined) throw badFields([{ path: name, message: 'must be percent-encoded UTF-8' }], 'path');
     params[name] = value;
-  }
+  });
   return params;
 }
 
