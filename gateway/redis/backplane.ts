@@ -213,9 +213,10 @@ export class RedisBackplane implements Backplane {
 
   /** For gateway/redis/cluster: what changes when slots move. */
   readonly shard = {
-    /** The server, if its lines are settled. */
-    server: (): RedisServer | undefined =>
-      this.#history.ready && this.#historyQueue.settled ? this.#history.server : undefined,
+    /** True if the server lacks nothing that came to it. False while its lines are not settled. */
+    isWhole: (): boolean => this.#historyQueue.isWhole,
+    /** The last server whose lines were settled; it may be away. */
+    server: (): RedisServer | undefined => this.#historyQueue.settledServer,
     connection: (): RedisConnection | undefined => (this.#history.ready ? this.#history : undefined),
     /** Subscribes a channel besides those of rooms. */
     listen: (name: string, channel: OwnChannel): void => {

@@ -320,6 +320,33 @@ describe('shards', () => {
   }, 120_000);
 });
 
+describe('an epoch', () => {
+  test('goes on where the last slot of a server moves, and the server is gone before a node reads the map', async () => {
+    // Without a file each of them may have lost something, as one that was promoted.
+    cluster = await RedisCluster.start({ settings: ['--appendonly', 'no'] });
+    const { nodes, one } = await startNodes();
+    const leaving = await cluster.add();
+    const slot = slotOf('a');
+    await cluster.moveSlot(slot, leaving);
+    const to = await cluster.anotherThan(leaving);
+    for (const node of nodes) await node.untilUp(true);
+    const epochOfNext = async () => {
+      const publish = () => one.backplane.publish(keptPublication('a')).catch(() => undefined);
+      const published = await until(publish, deadlineMs, 'a message is taken');
+      return published?.position?.epoch;
+    };
+    const before = await epochOfNext();
+    await cluster.ask(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', leaving.id);
+    await cluster.ask(leaving, 'CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+    const keys = (await cluster.ask(leaving, 'CLUSTER', 'GETKEYSINSLOT', slot, 100)).split('\n');
+    await cluster.ask(leaving, 'MIGRATE', '127.0.0.1', to.port, '', 0, 5_000, 'KEYS', ...keys);
+    await leaving.kill();
+    await until(() => nodes.every(({ backplane }) => !backplane.up), deadlineMs, 'the nodes have lost it');
+    await cluster.ask(to, 'CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+    expect(await epochOfNext()).toBe(before);
+  }, 60_000);
+});
+
 describe('presence', () => {
   test('is right, and nobody is told as gone, while the slots of a room and of the leases move, and primaries fail over', async () => {
     cluster = await RedisCluster.start();

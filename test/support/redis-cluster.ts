@@ -75,7 +75,18 @@ export class RedisCluster {
       const linked = infos.filter((info) => info.includes('master_link_status:up')).length;
       return linked >= replicas && (await this.#agrees());
     };
-    await until(ok, deadlineMs, 'the cluster is ok');
+    await until(ok, deadlineMs, 'the cluster is ok').catch(async (error: Error) => {
+      throw new Error(`${error.message}:\n${await this.#described()}`);
+    });
+  }
+
+  /** What each server that runs says of all of them. */
+  async #described(): Promise<string> {
+    const about = async (server: ClusterServer) => {
+      const link = /master_link_status:\w+/.exec(await this.ask(server, 'INFO', 'replication'))?.[0] ?? 'a primary';
+      return `${server.port}, ${link}:\n${await this.ask(server, 'CLUSTER', 'NODES')}`;
+    };
+    return (await Promise.all(this.running.map(about))).join('\n');
   }
 
   get running(): ClusterServer[] {

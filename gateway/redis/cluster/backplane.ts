@@ -170,7 +170,7 @@ export class ClusterBackplane implements Backplane, ShardUser {
       const keys = own.map((slot) => this.#names.lineOf(slot));
       const plane = this.#parts.get(shard)?.plane;
       // One that had no slots may have been promoted just now, and lack the last writes.
-      const isWhole = shard.slots > own.length || plane?.shard.server()?.isWhole === true;
+      const isWhole = shard.slots > own.length || plane?.shard.isWhole() === true;
       plane?.shard.settleLines({ keys, whole: isWhole ? this.#othersThan(shard) : [] });
     }
     for (const [shard, part] of this.#parts) {
@@ -240,6 +240,7 @@ export class ClusterBackplane implements Backplane, ShardUser {
     return { keys, whole: isWhole ? this.#othersThan(shard) : [] };
   }
 
+  /** Those that are away, too: one that gave its last slot away may be gone at once. */
   #othersThan(shard: Shard): RedisServer[] {
     const others = [...this.#parts].filter(([each]) => each !== shard).map(([, { plane }]) => plane.shard.server());
     return [...this.#former, ...others.filter((server) => server !== undefined)];

@@ -38,6 +38,7 @@ export class HistoryQueue {
   readonly #run = randomBytes(6).toString('base64url');
   #namesGiven = 0;
   #settled = false;
+  #settledServer: RedisServer | undefined;
 
   /** `lines`: those of the connected server, whenever they have to be settled. */
   constructor(connection: RedisConnection, names: RedisNames, dedupeMs: number, lines: () => Lines) {
@@ -52,6 +53,16 @@ export class HistoryQueue {
     return this.#settled;
   }
 
+  /** The lines are settled, and the server lacks nothing that came to it. */
+  get isWhole(): boolean {
+    return this.#connection.ready && this.#settled && this.#settledServer?.isWhole === true;
+  }
+
+  /** The last server whose lines were settled, also when it is away. */
+  get settledServer(): RedisServer | undefined {
+    return this.#settledServer;
+  }
+
   /** Call it first on each new connection. `probe` repeats it while Redis refuses it. */
   settle(): void {
     this.#settled = false;
@@ -59,6 +70,7 @@ export class HistoryQueue {
     this.settleLines(this.#lines()).then(
       () => {
         this.#settled = server === this.#connection.server;
+        if (this.#settled) this.#settledServer = server;
       },
       // The connection has logged it.
       () => undefined,

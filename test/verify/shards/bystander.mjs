@@ -1,5 +1,5 @@
 /**
- * A process of its own with a few clients, one for each node: it publishes to its rooms in turn, and measures how long each message
+ * A process of its own with a few clients: it publishes to its rooms in turn, and measures how long each message
  * takes to each client. The process of the run is busy with hundreds of clients, and would measure itself.
  *
  * Started by bystanders.ts, which tells it where the nodes are. Times are microseconds of the machine's one monotonic clock.
@@ -10,7 +10,7 @@ const tickMs = 50;
 const againMs = 500;
 const now = () => Number(process.hrtime.bigint() / 1000n);
 
-/** By node. */
+/** By number, as they are told. */
 const links = new Map();
 /** Sent at, room, microseconds. */
 const samples = [];

@@ -1,11 +1,11 @@
 /**
  * What each fault of a run did: how long it lasted, what was refused in the rooms that it concerns, and how much slower messages
- * came to bystanders in all others than before the first fault.
+ * came to bystanders in all others than before the first fault, and to those of the node apart.
  *
  * Figures only: whether others noticed anything is judged by others.ts.
  */
 import type { Entry, EntryOf } from '../log.ts';
-import type { Sample } from './bystanders.ts';
+import { isApart, type Sample } from './bystanders.ts';
 
 export interface Span {
   from: number;
@@ -18,27 +18,35 @@ interface Effect extends Span {
   refused: number;
   /** Of messages to bystanders in other rooms, ms. */
   elsewhere: number[];
+  /** By the node apart, ms. */
+  apart: number[];
 }
 
 /** Rows for the summary. `calm`: a time under load without faults. */
 export function effectRows(log: readonly Entry[], measured: readonly Sample[], calm: Span): [string, string][] {
   const effects = readEffects(log);
-  const before: number[] = [];
-  for (const { at, room, ms } of measured) {
-    if (at >= calm.from && at < calm.to) before.push(ms);
+  const before: Pick<Effect, 'elsewhere' | 'apart'> = { elsewhere: [], apart: [] };
+  for (const sample of measured) {
+    const { at, room, ms } = sample;
+    const where = isApart(sample) ? 'apart' : 'elsewhere';
+    if (at >= calm.from && at < calm.to) before[where].push(ms);
     const effect = effects.find(({ from, to }) => at >= from && at < to);
-    if (effect !== undefined && !effect.rooms.has(room)) effect.elsewhere.push(ms);
+    if (effect !== undefined && !effect.rooms.has(room)) effect[where].push(ms);
   }
-  const p99 = p99Of(before);
-  const compared = (all: number[]) =>
-    `p99 elsewhere ${p99Of(all).toFixed(0)} ms, ${(p99Of(all) / p99).toFixed(1)} times`;
+  const ofAll = { elsewhere: effects.flatMap((each) => each.elsewhere), apart: effects.flatMap((each) => each.apart) };
+  const told = (all: number[], than: number[]) =>
+    `${p99Of(all).toFixed(0)} ms, ${(p99Of(all) / p99Of(than)).toFixed(1)} times`;
+  const compared = ({ elsewhere, apart }: typeof before) =>
+    `p99 elsewhere ${told(elsewhere, before.elsewhere)}; apart ${told(apart, before.apart)}`;
+  const atFirst = `${p99Of(before.elsewhere).toFixed(1)} ms of ${before.elsewhere.length} messages; apart`;
   return [
-    ['p99 before the faults', `${p99.toFixed(0)} ms of ${before.length} messages`],
-    ...effects.map(({ kind, from, to, rooms, refused, elsewhere }): [string, string] => {
+    ['p99 before the faults', `${atFirst} ${p99Of(before.apart).toFixed(1)} ms of ${before.apart.length}`],
+    ...effects.map((effect): [string, string] => {
+      const { kind, from, to, rooms, refused } = effect;
       const seconds = ((to - from) / 1000).toFixed(1);
-      return [`  ${kind}`, `${seconds} s, ${rooms.size} rooms, ${refused} refused there; ${compared(elsewhere)}`];
+      return [`  ${kind}`, `${seconds} s, ${rooms.size} rooms, ${refused} refused there; ${compared(effect)}`];
     }),
-    ['p99 elsewhere, all faults', compared(effects.flatMap(({ elsewhere }) => elsewhere))],
+    ['all faults', compared(ofAll)],
   ];
 }
 
@@ -61,7 +69,7 @@ function readEffects(log: readonly Entry[]): Effect[] {
   let open: Effect | undefined;
   for (const entry of log) {
     if (entry.event === 'fault') {
-      open = { kind: entry.kind, from: entry.t, to: entry.t, rooms: new Set(), refused: 0, elsewhere: [] };
+      open = { kind: entry.kind, from: entry.t, to: entry.t, rooms: new Set(), refused: 0, elsewhere: [], apart: [] };
     }
     if (open === undefined) continue;
     if (entry.event === 'concerns') open.rooms = new Set(entry.rooms);
