@@ -136,7 +136,7 @@ export class ClusterBackplane implements Backplane, ShardUser {
   }
 
   shardAdded(shard: Shard): void {
-    const home = this.#homeOf(shard) ?? 0;
+    const home = this.#shards.lastSlotOf(shard) ?? 0;
     const { shards, ...options } = this.#options;
     const plane: RedisBackplane = new RedisBackplane(
       {
@@ -167,15 +167,17 @@ export class ClusterBackplane implements Backplane, ShardUser {
       else if (shard !== undefined) gained.set(shard, [slot]);
     }
     for (const [shard, own] of gained) {
-      const keys = own.map((slot) => this.#names.lineOf(slot));
       const plane = this.#parts.get(shard)?.plane;
+      // A new connection settles all.
+      if (plane?.shard.connection() === undefined) continue;
+      const keys = own.map((slot) => this.#names.lineOf(slot));
       // One that had no slots may have been promoted just now, and lack the last writes.
-      const isWhole = shard.slots > own.length || plane?.shard.isWhole() === true;
-      plane?.shard.settleLines({ keys, whole: isWhole ? this.#othersThan(shard) : [] });
+      const isWhole = shard.slots > own.length || plane.shard.isWhole();
+      plane.shard.settleLines({ keys, whole: isWhole ? this.#othersThan(shard) : [] });
     }
     for (const [shard, part] of this.#parts) {
       if (shard.slots === 0 || this.#shards.of(part.home) === shard) continue;
-      part.home = this.#homeOf(shard) ?? part.home;
+      part.home = this.#shards.lastSlotOf(shard) ?? part.home;
       part.plane.shard.moveHome(tagOf(part.home));
     }
     this.#placeOwn();
@@ -224,11 +226,6 @@ export class ClusterBackplane implements Backplane, ShardUser {
       at?.shard.listen(name, own.channel);
       own.at = at;
     }
-  }
-
-  /** The last slot: whoever takes slots away from a server usually begins with the first. */
-  #homeOf(shard: Shard): number | undefined {
-    return this.#shards.slotsOf(shard).at(-1);
   }
 
   /**

@@ -124,7 +124,15 @@ export class Shards {
   }
 
   slotsOf(shard: Shard): number[] {
-    return [...this.#bySlot.keys()].filter((slot) => this.#bySlot[slot] === shard);
+    const slots: number[] = [];
+    for (let slot = 0; slot < slotCount; slot++) if (this.#bySlot[slot] === shard) slots.push(slot);
+    return slots;
+  }
+
+  /** Whoever takes slots away from a server usually begins with the first. */
+  lastSlotOf(shard: Shard): number | undefined {
+    const slot = this.#bySlot.lastIndexOf(shard);
+    return slot === -1 ? undefined : slot;
   }
 
   /** Something was not where the map says. */

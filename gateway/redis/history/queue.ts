@@ -11,8 +11,9 @@ import type { RedisServer } from '../connection/server-info.ts';
 import type { RedisNames } from '../names.ts';
 import { type Append, AppendBatch, lineArguments, lineScript, readHistory } from './commands.ts';
 
-/** Bounds how long one command blocks Redis: 1 ms. */
-const linesPerCommand = 500;
+/** Neither the node nor Redis stands still for as much as 1 ms, and between two commands others have their turn. */
+const linesPerCommand = 100;
+const pauseMs = 2;
 /** Timeout of WAIT. Shorter than the watchdog of the connection. */
 const replicationTimeoutMs = 1_000;
 
@@ -21,6 +22,15 @@ export interface Lines {
   keys: readonly string[];
   /** Other servers of a cluster, from which a line may have come with its slot. */
   whole: readonly RedisServer[];
+}
+
+/** Lines that are being settled. */
+interface Settling {
+  readonly server: RedisServer;
+  readonly whole: Lines['whole'];
+  /** For their turn. */
+  readonly waiting: Set<string>;
+  unanswered: number;
 }
 
 export class HistoryQueue {
@@ -38,6 +48,7 @@ export class HistoryQueue {
   readonly #run = randomBytes(6).toString('base64url');
   #namesGiven = 0;
   #settled = false;
+  #settling: Settling | undefined;
   #settledServer: RedisServer | undefined;
 
   /** `lines`: those of the connected server, whenever they have to be settled. */
@@ -63,21 +74,15 @@ export class HistoryQueue {
     return this.#settledServer;
   }
 
-  /** Call it first on each new connection. `probe` repeats it while Redis refuses it. */
+  /** Call it first on each new connection: what is sent behind it finds its line settled. `probe` repeats it while Redis refuses it. */
   settle(): void {
+    const { keys, whole } = this.#lines();
     this.#settled = false;
-    const { server } = this.#connection;
-    this.settleLines(this.#lines()).then(
-      () => {
-        this.#settled = server === this.#connection.server;
-        if (this.#settled) this.#settledServer = server;
-      },
-      // The connection has logged it.
-      () => undefined,
-    );
+    this.#settling = { ...{ server: this.#connection.server, whole }, waiting: new Set(keys), unanswered: keys.length };
+    this.#settleSome(this.#settling);
   }
 
-  /** What is sent behind it finds them settled. */
+  /** What is sent behind it finds them settled. Rejects with a BackplaneError. */
   async settleLines({ keys, whole }: Lines): Promise<void> {
     const commands: Promise<unknown>[] = [];
     for (let at = 0; at < keys.length; at += linesPerCommand) {
@@ -88,7 +93,38 @@ export class HistoryQueue {
     await Promise.all(commands);
   }
 
+  #settleSome(settling: Settling): void {
+    if (this.#settling !== settling) return;
+    const part: string[] = [];
+    for (const key of settling.waiting) if (part.push(key) === linesPerCommand) break;
+    this.#settlePart(settling, part);
+    if (settling.waiting.size > 0) setTimeout(() => this.#settleSome(settling), pauseMs);
+  }
+
+  #settlePart(settling: Settling, keys: readonly string[]): void {
+    const { server, waiting, whole } = settling;
+    for (const key of keys) waiting.delete(key);
+    this.settleLines({ keys, whole })
+      .then(() => {
+        settling.unanswered -= keys.length;
+        if (this.#settling !== settling || settling.unanswered > 0) return;
+        this.#settling = undefined;
+        this.#settled = server === this.#connection.server;
+        if (this.#settled) this.#settledServer = server;
+      })
+      .catch(() => {
+        // The connection has logged it.
+        if (this.#settling === settling) this.#settling = undefined;
+      });
+  }
+
+  /** A line that waits for its turn is settled before what is sent now. */
+  #needs(line: string): void {
+    if (this.#settling?.waiting.has(line)) this.#settlePart(this.#settling, [line]);
+  }
+
   add(append: Append): void {
+    this.#needs(append.line);
     if (this.#batch === undefined) {
       this.#batch = new AppendBatch();
       setImmediate(() => this.flush());
@@ -108,7 +144,8 @@ export class HistoryQueue {
 
   /** Keeps a message alone, with a dedupe time of 1 ms: shows whether Redis executes all commands of the script. */
   probe(append: Append): void {
-    if (!this.#settled) this.settle();
+    if (!this.#settled && this.#settling === undefined) this.settle();
+    this.#needs(append.line);
     const alone = new AppendBatch();
     alone.add(append);
     this.#write(alone, 1);
@@ -137,7 +174,9 @@ export class HistoryQueue {
   read(room: string, query: HistoryQuery): Promise<HistoryPage> {
     // A read finds what was published before it.
     this.flush();
-    const keys = { room: this.#names.room(room), lineKey: this.#names.line(room), newName: this.#newName() };
+    const lineKey = this.#names.line(room);
+    this.#needs(lineKey);
+    const keys = { room: this.#names.room(room), lineKey, newName: this.#newName() };
     return readHistory(this.#connection, query, keys);
   }
 
