@@ -90,12 +90,12 @@ export class Subscriptions {
     return subscription.interrupted || subscription.state === 'live';
   }
 
-  /** As `add`, for a room that was subscribed at another server. `interrupted`: it was live there. */
-  take(room: string, interrupted: boolean): Promise<void> {
+  /** As `add`, for a room that was subscribed at another server, and now or with the next connection. `interrupted`: it was live there. */
+  take(room: string, interrupted: boolean): void {
     const channel = this.#channelOf(room);
     const subscription = { room, channel, state: 'lost' as const, interrupted, attempt: 0, confirmed: deferred() };
     this.#subscriptions.set(channel, subscription);
-    return this.add(room);
+    if (this.#connected) this.#begin(subscription);
   }
 
   /** It is not subscribed, and nothing is under way. */

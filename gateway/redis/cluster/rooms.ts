@@ -17,6 +17,8 @@ interface Place {
 
 /** A notice that does not come in this time is not waited for. */
 const noticeMs = 5_000;
+/** A failover moves thousands. */
+const roomsPerTurn = 50;
 
 export class Rooms {
   readonly #planeOf: (slot: number) => RedisBackplane | undefined;
@@ -61,19 +63,19 @@ export class Rooms {
 
   /** These slots have other owners. */
   moved(slots: ReadonlySet<number>): void {
-    for (const [room, place] of this.#places) {
-      if (!slots.has(place.slot)) continue;
-      this.#restless.set(room, performance.now());
-      this.#settle(room, place);
+    const rooms: string[] = [];
+    const now = performance.now();
+    for (const [room, { slot }] of this.#places) {
+      if (!slots.has(slot)) continue;
+      this.#restless.set(room, now);
+      rooms.push(room);
     }
+    this.#settleSome(rooms);
   }
 
   /** The map was read. */
   settle(): void {
-    for (const room of this.#restless.keys()) {
-      const place = this.#places.get(room);
-      if (place !== undefined) this.#settle(room, place);
-    }
+    this.#settleSome([...this.#restless.keys()]);
   }
 
   /** The shard is closed. */
@@ -86,6 +88,14 @@ export class Rooms {
   clear(): void {
     this.#places.clear();
     this.#restless.clear();
+  }
+
+  #settleSome(rooms: string[]): void {
+    for (const room of rooms.splice(0, roomsPerTurn)) {
+      const place = this.#places.get(room);
+      if (place !== undefined) this.#settle(room, place);
+    }
+    if (rooms.length > 0) setImmediate(() => this.#settleSome(rooms));
   }
 
   #settle(room: string, place: Place): void {
@@ -107,8 +117,7 @@ export class Rooms {
     if (owner === undefined) this.#restless.set(room, performance.now());
     else {
       this.#restless.delete(room);
-      // If it fails, it is subscribed with the next connection.
-      owner.subscriptions.take(room, wasLive).catch(() => undefined);
+      owner.subscriptions.take(room, wasLive);
     }
   }
 }

@@ -45,6 +45,8 @@ export class Topology {
   readonly #primaries = new Map<string, Primary>();
   /** All servers, replicas too, as of the last answer. */
   #known: Endpoint[] = [];
+  /** The last answer, if it named an owner for each slot and all of them counted. */
+  #told = '';
   #timer: NodeJS.Timeout | undefined;
   #reading = false;
   #wanted = false;
@@ -130,15 +132,27 @@ export class Topology {
   }
 
   #take(ranges: Range[], epochs: Map<string, number>, from: Endpoint): void {
+    const servers = ranges.flatMap(([, , ...all]) => all.map((server) => endpointOf(server, from)));
+    if (servers.length > 0) this.#known = [...new Map(servers.map((each) => [nameOf(each), each])).values()];
     const now = performance.now();
-    const changed: number[] = [];
-    for (const [first, last, primary] of ranges) {
+    const owned = ranges.flatMap(([first, last, primary]): Owned[] => {
       const epoch = epochs.get(String(primary[2]));
-      if (epoch === undefined) continue;
-      const owner = this.#primary(endpointOf(primary, from));
+      return epoch === undefined ? [] : [{ first, last, owner: this.#primary(endpointOf(primary, from)), epoch }];
+    });
+    // Next to all answers say what the one before has said.
+    const told = owned.map(({ first, last, owner, epoch }) => `${first}-${last} ${owner.name} ${epoch}`).join();
+    if (told === this.#told) this.#confirmedAt.fill(now);
+    else this.#change(owned, told, now);
+  }
+
+  #change(owned: readonly Owned[], told: string, now: number): void {
+    const changed: number[] = [];
+    let counted = 0;
+    for (const { first, last, owner, epoch } of owned) {
       for (let slot = first; slot <= last; slot++) {
         const isStale = now - (this.#confirmedAt[slot] ?? 0) > staleMs;
         if (epoch < (this.#epochs[slot] ?? 0) && !isStale) continue;
+        counted++;
         this.#epochs[slot] = epoch;
         this.#confirmedAt[slot] = now;
         if (this.#owners[slot] === owner) continue;
@@ -146,8 +160,7 @@ export class Topology {
         changed.push(slot);
       }
     }
-    const servers = ranges.flatMap(([, , ...all]) => all.map((server) => endpointOf(server, from)));
-    if (servers.length > 0) this.#known = [...new Map(servers.map((each) => [nameOf(each), each])).values()];
+    this.#told = counted === slotCount ? told : '';
     if (changed.length > 0) this.#parts.onChange(changed);
   }
 
@@ -179,6 +192,13 @@ export class Topology {
       redis.disconnect();
     }
   }
+}
+
+interface Owned {
+  first: number;
+  last: number;
+  owner: Primary;
+  epoch: number;
 }
 
 type Server = [host: unknown, port: number, id: unknown];
