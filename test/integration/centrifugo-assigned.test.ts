@@ -228,6 +228,20 @@ test('a client that subscribes to an assigned room by itself stays a member', as
   await until(() => raw.replies.some(({ push }) => push !== undefined), 5_000, 'the message comes');
 });
 
+test('a subscription token that ends does not end the membership in an assigned room', async () => {
+  const room = randomRoom('closed');
+  const raw = await connectRaw({ channels: [room] });
+  await raw.answer(1);
+  const exp = Math.floor(Date.now() / 1000) + 2;
+  const token = await mintToken({ sub: 'guest', channel: room, exp });
+  raw.send(JSON.stringify({ id: 2, sub_refresh: { channel: room, token } }));
+  expect(await raw.answer(2)).toMatchObject({ sub_refresh: { expires: true } });
+  await until(() => Date.now() > 1000 * exp + 1_500, 5_000, 'the token has ended, and so would the membership');
+  await post(room, 'still there');
+  await until(() => toldTo(raw).some(({ push }) => push !== undefined), 5_000, 'something is pushed');
+  expect(toldTo(raw).flatMap(({ push }) => push ?? [])).toMatchObject([{ channel: room, pub: { data: 'still there' } }]);
+});
+
 test('a client that subscribes to an assigned room by itself, and is refused, is not left out of it in silence', async () => {
   const room = randomRoom('closed');
   const raw = await connectRaw({ channels: [room] });

@@ -79,7 +79,7 @@ export class HistoryQueue {
     const { keys, whole } = this.#lines();
     this.#settled = false;
     this.#settling = { ...{ server: this.#connection.server, whole }, waiting: new Set(keys), unanswered: keys.length };
-    this.#settleSome(this.#settling);
+    this.#settleOn(this.#settling);
   }
 
   /** What is sent behind it finds them settled. Rejects with a BackplaneError. */
@@ -93,20 +93,24 @@ export class HistoryQueue {
     await Promise.all(commands);
   }
 
-  #settleSome(settling: Settling): void {
+  #settleOn(settling: Settling): void {
     if (this.#settling !== settling) return;
-    const part: string[] = [];
-    for (const key of settling.waiting) if (part.push(key) === linesPerCommand) break;
-    this.#settlePart(settling, part);
-    if (settling.waiting.size > 0) setTimeout(() => this.#settleSome(settling), pauseMs);
+    this.#settleSome(settling, []);
+    if (settling.waiting.size > 0) setTimeout(() => this.#settleOn(settling), pauseMs);
   }
 
-  #settlePart(settling: Settling, keys: readonly string[]): void {
+  /** `part`: those that are needed first. */
+  #settleSome(settling: Settling, part: string[]): void {
     const { server, waiting, whole } = settling;
-    for (const key of keys) waiting.delete(key);
-    this.settleLines({ keys, whole })
+    for (const key of part) waiting.delete(key);
+    for (const key of waiting) {
+      if (part.length === linesPerCommand) break;
+      part.push(key);
+      waiting.delete(key);
+    }
+    this.settleLines({ keys: part, whole })
       .then(() => {
-        settling.unanswered -= keys.length;
+        settling.unanswered -= part.length;
         if (this.#settling !== settling || settling.unanswered > 0) return;
         this.#settling = undefined;
         this.#settled = server === this.#connection.server;
@@ -120,7 +124,7 @@ export class HistoryQueue {
 
   /** A line that waits for its turn is settled before what is sent now. */
   #needs(line: string): void {
-    if (this.#settling?.waiting.has(line)) this.#settlePart(this.#settling, [line]);
+    if (this.#settling?.waiting.has(line)) this.#settleSome(this.#settling, [line]);
   }
 
   add(append: Append): void {
