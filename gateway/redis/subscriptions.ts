@@ -30,6 +30,7 @@ interface Subscription {
   attempt: number;
   /** Rejected with a BackplaneError. */
   confirmed: Deferred;
+  isConfirmed: boolean;
 }
 
 interface Command {
@@ -69,7 +70,7 @@ export class Subscriptions {
     const channel = this.#channelOf(room);
     let subscription = this.#subscriptions.get(channel);
     if (subscription === undefined) {
-      subscription = { room, channel, state: 'lost', interrupted: false, attempt: 0, confirmed: deferred() };
+      subscription = unsubscribed(room, channel, false);
       this.#subscriptions.set(channel, subscription);
     }
     if (subscription.state === 'lost') {
@@ -85,7 +86,7 @@ export class Subscriptions {
     const subscription = this.#subscriptions.get(channel);
     if (subscription === undefined) return false;
     this.#subscriptions.delete(channel);
-    subscription.confirmed.reject(away());
+    if (!subscription.isConfirmed) subscription.confirmed.reject(away());
     if (subscription.state !== 'lost') this.#enqueue('unsubscribe', subscription);
     return subscription.interrupted || subscription.state === 'live';
   }
@@ -93,7 +94,7 @@ export class Subscriptions {
   /** As `add`, for a room that was subscribed at another server, and now or with the next connection. `interrupted`: it was live there. */
   take(room: string, interrupted: boolean): void {
     const channel = this.#channelOf(room);
-    const subscription = { room, channel, state: 'lost' as const, interrupted, attempt: 0, confirmed: deferred() };
+    const subscription = unsubscribed(room, channel, interrupted);
     this.#subscriptions.set(channel, subscription);
     if (this.#connected) this.#begin(subscription);
   }
@@ -150,6 +151,7 @@ export class Subscriptions {
     subscription.attempt++;
     subscription.state = 'subscribing';
     subscription.confirmed = deferred();
+    subscription.isConfirmed = false;
     this.#enqueue('subscribe', subscription);
   }
 
@@ -196,6 +198,7 @@ export class Subscriptions {
           subscription.state = 'live';
           if (subscription.interrupted) this.#restored(subscription);
           subscription.confirmed.resolve();
+          subscription.isConfirmed = true;
         }
       },
       (error: Error) => {
@@ -215,8 +218,13 @@ export class Subscriptions {
   }
 }
 
+function unsubscribed(room: string, channel: string, interrupted: boolean): Subscription {
+  return { room, channel, state: 'lost', interrupted, attempt: 0, confirmed: deferred(), isConfirmed: false };
+}
+
 function lose(subscription: Subscription): void {
   if (subscription.state === 'live') subscription.interrupted = true;
   subscription.state = 'lost';
-  subscription.confirmed.reject(away());
+  // Most are: errors for nobody would hold up a node with thousands of rooms.
+  if (!subscription.isConfirmed) subscription.confirmed.reject(away());
 }

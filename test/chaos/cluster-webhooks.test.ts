@@ -206,7 +206,9 @@ test('slots that move while users come and go: each is told as joined and as lef
   const from = await cluster.ownerOf(slotOf('team:a'));
   const to = await cluster.anotherThan(from);
   const rooms = roomsOf(await cluster.slotsOf(from), 8);
-  const visitors = rooms.flatMap((room) => nodes.map((node, at) => ({ room, of: new Visitor(node, `u${at}`, room) })));
+  const visitors = rooms.flatMap((room) =>
+    nodes.map((node, at) => ({ room, node, of: new Visitor(node, `u${at}`, room) })),
+  );
   const untilVisited = () => {
     const before = visitors.map(({ of }) => of.visits);
     return until(
@@ -221,6 +223,13 @@ test('slots that move while users come and go: each is told as joined and as lef
     await untilVisited();
   }
   await Promise.all(visitors.map(({ of }) => of.stop()));
+  // Their visits may have been too short to be told.
+  for (const { room, of, node } of visitors) {
+    const joined = `member.joined ${of.user}`;
+    const client = await join(node, of.user, room);
+    await until(() => told(receiver, room).includes(joined), deadlineMs, `${joined} in ${room}`);
+    await client.close();
+  }
   const isOver = (room: string) => told(receiver, room).at(-1) === 'room.vacated';
   await until(() => rooms.every(isOver), deadlineMs, 'every room is told as vacated');
   await wait(quietMs);

@@ -239,7 +239,9 @@ test('a subscription token that ends does not end the membership in an assigned 
   await until(() => Date.now() > 1000 * exp + 1_500, 5_000, 'the token has ended, and so would the membership');
   await post(room, 'still there');
   await until(() => toldTo(raw).some(({ push }) => push !== undefined), 5_000, 'something is pushed');
-  expect(toldTo(raw).flatMap(({ push }) => push ?? [])).toMatchObject([{ channel: room, pub: { data: 'still there' } }]);
+  expect(toldTo(raw).flatMap(({ push }) => push ?? [])).toMatchObject([
+    { channel: room, pub: { data: 'still there' } },
+  ]);
 });
 
 test('a client that subscribes to an assigned room by itself, and is refused, is not left out of it in silence', async () => {
