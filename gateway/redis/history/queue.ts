@@ -11,8 +11,8 @@ import type { RedisServer } from '../connection/server-info.ts';
 import type { RedisNames } from '../names.ts';
 import { type Append, AppendBatch, lineArguments, lineScript, readHistory } from './commands.ts';
 
-/** Neither the node nor Redis stands still for as much as 1 ms, and between two commands others have their turn. */
-const linesPerCommand = 100;
+/** Bounds how long one command blocks Redis: 1 ms. Between two of them others have their turn. */
+const linesPerCommand = 500;
 const pauseMs = 2;
 /** Timeout of WAIT. Shorter than the watchdog of the connection. */
 const replicationTimeoutMs = 1_000;
