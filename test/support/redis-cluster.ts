@@ -21,7 +21,6 @@ const run = promisify(execFile);
 const deadlineMs = 30_000;
 /** A reshard prints two lines for each slot. */
 const mostPrintedBytes = 16 * 1_048_576;
-const launchAttempts = 5;
 export const nodeTimeoutMs = 2_000;
 
 export interface ClusterOptions {
@@ -241,17 +240,6 @@ export class RedisCluster {
   }
 
   async #launch(): Promise<ClusterServer> {
-    // The port of the cluster bus is 10,000 above: some free ports are too high.
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#launchOnce();
-      } catch (error) {
-        if (attempt === launchAttempts) throw error;
-      }
-    }
-  }
-
-  async #launchOnce(): Promise<ClusterServer> {
     const folder = await mkdtemp(join(tmpdir(), 'roomcast-cluster-'));
     onCleanup(() => rm(folder, { recursive: true, force: true }));
     const settings = ['--cluster-enabled', 'yes', '--cluster-node-timeout', `${nodeTimeoutMs}`];
