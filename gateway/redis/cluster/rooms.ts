@@ -93,7 +93,8 @@ export class Rooms {
   #settleSome(rooms: string[]): void {
     for (const room of rooms.splice(0, roomsPerTurn)) {
       const place = this.#places.get(room);
-      if (place !== undefined) this.#settle(room, place);
+      // It may have been left meanwhile, and entered again at the new owner.
+      if (place !== undefined && this.#restless.has(room)) this.#settle(room, place);
     }
     if (rooms.length > 0) setImmediate(() => this.#settleSome(rooms));
   }

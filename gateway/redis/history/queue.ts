@@ -78,7 +78,8 @@ export class HistoryQueue {
   settle(): void {
     const { keys, whole } = this.#lines();
     this.#settled = false;
-    this.#settling = { ...{ server: this.#connection.server, whole }, waiting: new Set(keys), unanswered: keys.length };
+    const waiting = new Set(keys);
+    this.#settling = { ...{ server: this.#connection.server, whole }, waiting, unanswered: waiting.size };
     this.#settleOn(this.#settling);
   }
 
