@@ -6,8 +6,8 @@
  * large answers do not delay live messages. With ACK=replicated it publishes to plain rooms too, as WAIT counts the writes of
  * its own connection only.
  *
- * Owns the publishes and reads in flight. Subscriptions are gateway/redis/subscriptions.ts. While gateway/redis/canary.ts says
- * that messages do not come back, nothing is published. It never knows members or frames.
+ * Subscriptions are gateway/redis/subscriptions.ts, publishes gateway/redis/writer.ts. While gateway/redis/canary.ts says that
+ * messages do not come back, nothing is published. It never knows members or frames.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -29,7 +29,7 @@ import type { RedisRole } from './connection/role.ts';
 import { inClusterMode, type RedisServer } from './connection/server-info.ts';
 import { controlScripts } from './control/scripts.ts';
 import { deliver } from './delivery.ts';
-import { type EnvelopeVersion, EnvelopeWriter } from './envelope.ts';
+import { behindMark, type EnvelopeVersion, EnvelopeWriter } from './envelope.ts';
 import { appendScript, lineScript, readHistoryScript } from './history/commands.ts';
 import { HistoryQueue, type Lines } from './history/queue.ts';
 import { RedisNames } from './names.ts';
@@ -312,13 +312,13 @@ export class RedisBackplane implements Backplane {
     this.writer.tellGap(unconfirmed);
   }
 
-  /** A message in `bytes`, from `start` to `end`. */
+  /** Of a connection that is being closed, nothing is taken: the gap behind it covers this message. */
   #receive(channel: string, bytes: Buffer, start: number, end: number): void {
-    // From a connection that is being closed: the gap behind it covers this message.
     if (!this.#pubsub.ready) return;
-    const room = this.subscriptions.receive(channel);
+    const from = behindMark(bytes, start, this.#pubsub.server.mark);
+    const room = from === undefined ? this.subscriptions.passedOn(channel) : this.subscriptions.receive(channel);
     if (room === undefined) this.#ownChannels.receive(channel, bytes, start, end);
-    else if (this.#listener !== undefined) deliver(this.#listener, room, bytes, start, end);
+    else if (from !== undefined && this.#listener !== undefined) deliver(this.#listener, room, bytes, from, end);
   }
 
   /** In a cluster: the slot of the channel has moved, or this node has left it. */

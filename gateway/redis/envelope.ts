@@ -12,6 +12,10 @@
  * - data bytes, bytes behind data: where `data` lies in the frame of a message, so that another protocol finds it without
  *   parsing. Counted from the end: only the script knows how long the offset before `data` is. `0 0`: not known.
  *
+ * In a cluster the mark of the server that it is published at stands in front of an `m` or `p`: `@`, and 8 digits of the run id.
+ * A server passes on what is published at it to the others of its shard. In a failover that may come to a node late: behind the
+ * same message from the old primary, or behind later ones from the new primary.
+ *
  * This release reads both versions, and writes `writtenVersion`. An unknown version, kind or flag is a gap for the room, never
  * guessed at. Why: docs/decisions/014-envelope-2.md.
  */
@@ -33,6 +37,7 @@ const lineFeed = 0x0a;
 const space = 0x20;
 const zero = 0x30;
 const openBrace = 0x7b;
+const markByte = 0x40;
 
 /** Writes envelopes of one version. */
 export class EnvelopeWriter {
@@ -78,6 +83,15 @@ export class EnvelopeWriter {
 
 function digits(at: number): string {
   return at.toString().padStart(timeDigits, '0');
+}
+
+/** Where the envelope begins. Undefined: the mark in front of it is not this one. `mark`: '' for a server that has none. */
+export function behindMark(bytes: Uint8Array, start: number, mark: string): number | undefined {
+  if (mark === '' || bytes[start] !== markByte) return start;
+  for (let index = 1; index < mark.length; index++) {
+    if (bytes[start + index] !== mark.charCodeAt(index)) return undefined;
+  }
+  return start + mark.length;
 }
 
 /** Returns undefined if this release does not know the version, the kind or a flag. */

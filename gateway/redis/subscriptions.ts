@@ -49,6 +49,8 @@ export class Subscriptions {
   #waiting: Command[] = [];
   /** Channels of UNSUBSCRIBE commands in flight, each as often as it is in one. */
   readonly #leaving = new Map<string, number>();
+  /** A message that was passed on has come for them in this turn. */
+  readonly #passedOn = new Set<Subscription>();
   #connected = false;
 
   /** An interrupted room is subscribed again. Called before its next message. */
@@ -125,6 +127,16 @@ export class Subscriptions {
     subscription.state = 'live';
     if (subscription.interrupted) this.#restored(subscription);
     return subscription.room;
+  }
+
+  /** As `receive`, for a message that is not delivered: `onRestored` is called once for all of a room that come in one turn. */
+  passedOn(channel: string): string | undefined {
+    const subscription = this.#subscriptions.get(channel);
+    if (subscription === undefined) return undefined;
+    if (this.#passedOn.size === 0) setImmediate(() => this.#passedOn.clear());
+    if (!this.#passedOn.has(subscription)) subscription.interrupted = true;
+    this.#passedOn.add(subscription);
+    return this.receive(channel);
   }
 
   /** The connection is closed, and with it all subscriptions. */

@@ -154,7 +154,7 @@ export class Writer {
   #publishing(connection: RedisConnection, publication: Publication, dedupeKey: string | undefined): Words {
     const { dedupeMs, envelopes, names } = this.#parts;
     const channel = names.channel(publication.room);
-    const envelope = envelopes.message(publication);
+    const envelope = connection.server.mark + envelopes.message(publication);
     return dedupeKey === undefined
       ? connection.publishing(channel, envelope)
       : connection.evaluation(publishOnce, [dedupeKey], [dedupeMs, channel, envelope]);

@@ -6,9 +6,9 @@ import { expect, inject, test } from 'vitest';
 import type { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
 import { slotOf, tagOf } from '../../gateway/redis/cluster/slots.ts';
 import type { EnvelopeVersion } from '../../gateway/redis/envelope.ts';
-import { sharedHome } from '../../gateway/redis/names.ts';
+import { RedisNames, sharedHome } from '../../gateway/redis/names.ts';
 import { onCleanup } from '../support/cleanup.ts';
-import { RedisCluster } from '../support/redis-cluster.ts';
+import { type ClusterServer, RedisCluster } from '../support/redis-cluster.ts';
 import { until } from '../support/until.ts';
 import { backplaneSuite } from './backplane-suite.ts';
 import { clusterBackplane, clusterOutboxNode, clusterPresenceNode, ownPrefix } from './cluster-node.ts';
@@ -93,6 +93,30 @@ test('keys of another type are deleted, whatever shard they lie in; a room that 
     expect(await cluster.ask(owner, 'TYPE', key('nodes'))).toBe('set');
   }
   expect(await leases()).toBe('hash');
+});
+
+test('what another server of the shard passes on is not delivered: it may be old. A gap stands for it', async () => {
+  const room = 'passed-on';
+  const prefix = ownPrefix();
+  const node = await new Recorder(clusterBackplane(cluster, { prefix })).start();
+  await node.untilUp(true);
+  await node.backplane.subscribe(room);
+  const owner = await cluster.ownerOf(slotOf(room));
+  const replica = await cluster.replicaOf(owner);
+  const markOf = async (server: ClusterServer) => {
+    const info = await cluster.ask(server, 'INFO', 'server');
+    return `@${/run_id:(\w{8})/.exec(info)?.[1]}`;
+  };
+  const channel = new RedisNames(prefix, 0).channel(room);
+  const envelope = async (server: ClusterServer, data: number) =>
+    `${await markOf(server)}1m${Date.now()}\n{"room":"${room}","data":${data}}`;
+  await cluster.ask(owner, 'SPUBLISH', channel, await envelope(owner, 1));
+  // It takes it, though it is a replica.
+  await cluster.ask(replica, 'SPUBLISH', channel, await envelope(replica, 2));
+  await until(() => node.roomsWithGap().includes(room), 5_000, 'a gap is told');
+  await cluster.ask(owner, 'SPUBLISH', channel, await envelope(owner, 3));
+  await node.untilFrames(room, 2);
+  expect(node.story(room)).toEqual(['{"room":"passed-on","data":1}', 'interrupted', '{"room":"passed-on","data":3}']);
 });
 
 test('Redis has the same slots for rooms and for the tags of slots', async () => {

@@ -83,7 +83,7 @@ export class RedisConnection {
   #ticksReady = 0;
   #probing = false;
   #loadingScripts = false;
-  #server: RedisServer = { run: '', promotion: '', mayHaveLost: true, isWhole: false };
+  #server: RedisServer = { run: '', mark: '', promotion: '', mayHaveLost: true, isWhole: false };
   /** Since it was ready for `steadyTicks`. */
   #attempts = 0;
   #trouble = 'it has not answered yet';

@@ -5,6 +5,8 @@ import type { RedisHealth } from '../../telemetry/redis-metrics.ts';
 export interface RedisServer {
   /** Its run id: new with each restart. */
   run: string;
+  /** Of a server of a cluster: stands in front of the envelopes that are published at it (gateway/redis/envelope.ts). Else ''. */
+  mark: string;
   /** Of a master that was a replica: its replication id, new with each promotion. Else ''. */
   promotion: string;
   /** It may lack the last writes of the run before: it was promoted, or it has no append-only file. */
@@ -40,8 +42,10 @@ export function readServer(info: string): RedisServer {
   // All zeros: it never was a replica. (`master_replid` would not do: it changes without a promotion, too.)
   const wasReplica = /[^0]/.test(field(info, 'master_replid2'));
   const hasFile = field(info, 'aof_enabled') === '1';
+  const run = field(info, 'run_id');
   return {
-    run: field(info, 'run_id'),
+    run,
+    mark: field(info, 'cluster_enabled') === '1' ? `@${run.slice(0, 8)}` : '',
     promotion: wasReplica ? field(info, 'master_replid') : '',
     mayHaveLost: wasReplica || !hasFile,
     isWhole: !wasReplica && (hasFile || field(info, 'rdb_last_load_keys_loaded') === '0'),

@@ -206,7 +206,8 @@ export class RedisPresence implements PresenceStore {
   /** Runs presence/change.lua. */
   async #run(room: string, { entered = [], left = [], range, verifies = false }: Changes) {
     const keys = this.#keys(room);
-    const header = this.#envelopes.presenceHeader(Date.now());
+    const mark = this.#connections.of(room)?.server.mark ?? '';
+    const header = mark + this.#envelopes.presenceHeader(Date.now());
     const announcing = [this.#names.channel(room), room, header];
     const within = [range?.from ?? '', range?.to ?? '', range?.life ?? '', maxScanned, maxBatchBytes];
     const counting = [verifies ? 1 : 0, maxRecounted, countedTtlMs];

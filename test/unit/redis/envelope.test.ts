@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import type { Publication } from '../../../gateway/backplane/backplane.ts';
 import { MessageStamper } from '../../../gateway/protocol/roomcast/message.ts';
 import {
+  behindMark,
   type EnvelopeVersion,
   EnvelopeWriter,
   kindOf,
@@ -216,6 +217,17 @@ describe.each(versions)('version %s', (version) => {
     const bytes = bytesOf(writer.gap(at));
     expect([kindOf(bytes, 0), readMessage(bytes)]).toEqual(['gap', undefined]);
   });
+});
+
+test('in a cluster it begins behind the mark of its server; with that of another one, or a part of it, it is not read', () => {
+  const mark = '@0123abcd';
+  const startOf = (text: string, own = mark) => behindMark(Buffer.from(`--${text}`), 2, own);
+  expect(startOf(`${mark}1m`)).toBe(11);
+  expect(startOf('1m')).toBe(2);
+  expect([startOf('@0123abce1m'), startOf('@0123abc'), startOf('@')]).toEqual([undefined, undefined, undefined]);
+  // One Redis has no mark, and takes these bytes for an envelope that it cannot read.
+  expect(startOf(`${mark}1m`, '')).toBe(2);
+  expect(kindOf(Buffer.from(`${mark}1m`), 0)).toBeUndefined();
 });
 
 test('a flag of a later release makes an envelope of any kind unreadable', () => {

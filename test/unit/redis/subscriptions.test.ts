@@ -324,6 +324,30 @@ describe('a SUBSCRIBE that fails', () => {
   });
 });
 
+test('messages that another server passes on tell a gap: one for all of a turn, and one with that of an interruption', async () => {
+  const passOn = (room: string) => subscriptions.passedOn(`rc:{${room}}`);
+  for (const room of ['a', 'b']) subscriptions.add(room).catch(() => undefined);
+  await answerAll();
+  expect([passOn('a'), passOn('a'), receive('a'), passOn('a'), passOn('nobody’s')]).toEqual([
+    'a',
+    'a',
+    'a',
+    'a',
+    undefined,
+  ]);
+  expect(restored).toEqual(['a']);
+  await turn();
+  passOn('a');
+  expect(restored).toEqual(['a', 'a']);
+  subscriptions.lost();
+  subscriptions.restore();
+  passOn('b');
+  passOn('b');
+  expect(restored).toEqual(['a', 'a', 'b']);
+  await answerAll();
+  expect(restored).toEqual(['a', 'a', 'b', 'a']);
+});
+
 test('a message of a room that was left is nobody’s, and one of a room entered anew is', async () => {
   await live('a');
   subscriptions.remove('a');

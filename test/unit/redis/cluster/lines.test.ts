@@ -14,7 +14,7 @@ const keys = Array.from({ length: 1_600 }, (_, index) => `line${index}`);
 /** Commands as they are sent: how many lines each settles, and which is the first; or that it keeps messages. */
 function shard(answer: (settled: readonly string[]) => Promise<unknown> = async () => 1) {
   const sent: string[] = [];
-  const server = { run: 'run', promotion: '', mayHaveLost: false, isWhole: true };
+  const server = { run: 'run', mark: '@run', promotion: '', mayHaveLost: false, isWhole: true };
   const connection = {
     server,
     ready: true,
