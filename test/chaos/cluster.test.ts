@@ -222,8 +222,7 @@ describe('a primary that is not there any more', () => {
     await subscribe(nodes, own);
     const publishers = publishersOf(one, own, () => false);
     await untilFlowing(publishers, nodes, 'messages flow');
-    await cluster.ask(await cluster.replicaOf(former), 'CLUSTER', 'FAILOVER');
-    await until(async () => (await cluster.ownerOf(slotOf('a'))) !== former, deadlineMs, 'the replica is promoted');
+    await cluster.failOver(former);
     await untilFlowing(publishers, nodes, 'messages flow again');
     await expectAllTold(publishers, nodes);
     for (const room of own) expect(other.roomsWithGap()).toContain(room);
@@ -372,9 +371,7 @@ describe('presence', () => {
       const from = await cluster.ownerOf(slotOf(moved));
       await cluster.moveSlot(slotOf(moved), await cluster.anotherThan(from));
       await until(isRight, deadlineMs, 'all are still there');
-      const primary = await cluster.ownerOf(slotOf(moved));
-      await cluster.ask(await cluster.replicaOf(primary), 'CLUSTER', 'FAILOVER');
-      await until(async () => (await cluster.ownerOf(slotOf(moved))) !== primary, deadlineMs, 'it has failed over');
+      await cluster.failOver(await cluster.ownerOf(slotOf(moved)));
       await cluster.untilOk(3);
       await until(isRight, deadlineMs, 'all are there again');
     }

@@ -22,6 +22,8 @@ const deadlineMs = 30_000;
 /** A reshard prints two lines for each slot. */
 const mostPrintedBytes = 16 * 1_048_576;
 export const nodeTimeoutMs = 2_000;
+/** CLUSTER_MF_TIMEOUT of Redis, and a second. */
+const failoverMs = 6_000;
 
 export interface ClusterOptions {
   primaries?: number;
@@ -113,6 +115,19 @@ export class RedisCluster {
   /** Resolves when another server has the slots of this one, which may be dead or stand still. */
   async untilReplaced(server: ClusterServer): Promise<void> {
     const replaced = async () => !(await this.primaries(server)).includes(server);
+    await until(replaced, deadlineMs, 'a replica takes over');
+  }
+
+  /** A replica takes over from a primary that runs. Redis gives up an attempt after 5 s: then it is told again. */
+  async failOver(primary: ClusterServer): Promise<void> {
+    let toldAt = Number.NEGATIVE_INFINITY;
+    const replaced = async () => {
+      if (performance.now() - toldAt > failoverMs) {
+        toldAt = performance.now();
+        await this.ask(await this.replicaOf(primary), 'CLUSTER', 'FAILOVER');
+      }
+      return !(await this.primaries(primary)).includes(primary);
+    };
     await until(replaced, deadlineMs, 'a replica takes over');
   }
 
