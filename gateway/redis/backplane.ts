@@ -122,7 +122,7 @@ export class RedisBackplane implements Backplane {
     this.subscriptions = new Subscriptions(
       (room) => this.#names.channel(room),
       {
-        ...(shard === undefined ? {} : { most: 1 }),
+        ...(shard === undefined ? {} : { most: 1, inParts: true }),
         subscribe: (channels) => this.#pubsub.subscribe(channels),
         unsubscribe: (channels, done) => this.#pubsub.unsubscribe(channels, done),
       },

@@ -10,10 +10,16 @@ import { BackplaneError } from '../backplane/backplane.ts';
 
 /** Bounds how long one command blocks Redis. */
 const channelsPerCommand = 1_000;
+/** Where rooms come back a part at a time: parts, their least size, and the time between two. */
+const parts = 250;
+const leastPart = 10;
+const pauseMs = 10;
 
 export interface SubscribeCommands {
   /** Channels of one `subscribe`; default: 1,000. Sharded channels of different slots need a command each. */
   readonly most?: number;
+  /** Rooms that were interrupted come back a part at a time, over some seconds. Others wait for them less. */
+  readonly inParts?: boolean;
   subscribe(channels: string[]): Promise<unknown>;
   /** `done`: answered, or failed. Called at once: a notice that a channel is gone may follow in the same read. */
   unsubscribe(channels: string[], done: () => void): void;
@@ -47,6 +53,10 @@ export class Subscriptions {
   /** By channel. */
   readonly #subscriptions = new Map<string, Subscription>();
   #waiting: Command[] = [];
+  /** They come back a part at a time. */
+  #returning: Subscription[] = [];
+  #part = leastPart;
+  #nextPart: NodeJS.Timeout | undefined;
   /** Channels of UNSUBSCRIBE commands in flight, each as often as it is in one. */
   readonly #leaving = new Map<string, number>();
   /** A message that was passed on has come for them in this turn. */
@@ -98,7 +108,7 @@ export class Subscriptions {
     const channel = this.#channelOf(room);
     const subscription = unsubscribed(room, channel, interrupted);
     this.#subscriptions.set(channel, subscription);
-    if (this.#connected) this.#begin(subscription);
+    if (this.#connected) this.#return([subscription]);
   }
 
   /** It is not subscribed, and nothing is under way. */
@@ -143,20 +153,42 @@ export class Subscriptions {
   lost(): void {
     this.#connected = false;
     this.#waiting = [];
+    this.#returning = [];
+    clearTimeout(this.#nextPart);
+    this.#nextPart = undefined;
     for (const subscription of this.#subscriptions.values()) lose(subscription);
   }
 
   /** The connection is new: subscribes all rooms again. */
   restore(): void {
     this.#connected = true;
-    for (const subscription of this.#subscriptions.values()) {
-      if (subscription.state === 'lost') this.#begin(subscription);
-    }
+    this.#return([...this.#subscriptions.values()]);
   }
 
   close(): void {
     this.lost();
     this.#subscriptions.clear();
+  }
+
+  #return(subscriptions: Subscription[]): void {
+    if (!this.#commands.inParts) {
+      for (const subscription of subscriptions) if (subscription.state === 'lost') this.#begin(subscription);
+      return;
+    }
+    for (const subscription of subscriptions) this.#returning.push(subscription);
+    this.#part = Math.max(this.#part, Math.ceil(this.#returning.length / parts));
+    if (this.#nextPart === undefined) this.#returnSome();
+  }
+
+  #returnSome(): void {
+    for (const subscription of this.#returning.splice(0, this.#part)) {
+      // It may have been asked for meanwhile, or left.
+      const isHere = this.#subscriptions.get(subscription.channel) === subscription;
+      if (isHere && subscription.state === 'lost') this.#begin(subscription);
+    }
+    const isDone = this.#returning.length === 0;
+    this.#nextPart = isDone ? undefined : setTimeout(() => this.#returnSome(), pauseMs);
+    if (isDone) this.#part = leastPart;
   }
 
   #begin(subscription: Subscription): void {
