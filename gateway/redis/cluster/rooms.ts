@@ -64,12 +64,7 @@ export class Rooms {
   /** These slots have other owners. */
   moved(slots: ReadonlySet<number>): void {
     const rooms: string[] = [];
-    const now = performance.now();
-    for (const [room, { slot }] of this.#places) {
-      if (!slots.has(slot)) continue;
-      this.#restless.set(room, now);
-      rooms.push(room);
-    }
+    for (const [room, { slot }] of this.#places) if (slots.has(slot)) rooms.push(room);
     this.#settleSome(rooms);
   }
 
@@ -93,8 +88,7 @@ export class Rooms {
   #settleSome(rooms: string[]): void {
     for (const room of rooms.splice(0, roomsPerTurn)) {
       const place = this.#places.get(room);
-      // It may have been left meanwhile, and entered again at the new owner.
-      if (place !== undefined && this.#restless.has(room)) this.#settle(room, place);
+      if (place !== undefined) this.#settle(room, place);
     }
     if (rooms.length > 0) setImmediate(() => this.#settleSome(rooms));
   }
@@ -102,14 +96,14 @@ export class Rooms {
   #settle(room: string, place: Place): void {
     const owner = this.#planeOf(place.slot);
     if (owner === undefined) return;
-    const waited = performance.now() - (this.#restless.get(room) ?? 0);
+    const now = performance.now();
+    const since = this.#restless.get(room) ?? now;
     if (place.plane === owner) {
-      this.#restless.delete(room);
       // If it is refused again, it is revoked again.
-      if (owner.subscriptions.isLost(room)) owner.subscribe(room).catch(() => undefined);
-    } else if (place.plane === undefined || place.plane.subscriptions.isLost(room) || waited >= noticeMs) {
+      if (this.#restless.delete(room) && owner.subscriptions.isLost(room)) owner.subscribe(room).catch(() => undefined);
+    } else if (place.plane === undefined || place.plane.subscriptions.isLost(room) || now - since >= noticeMs) {
       this.#move(room, place, owner);
-    }
+    } else this.#restless.set(room, since);
   }
 
   #move(room: string, place: Place, owner: RedisBackplane | undefined): void {

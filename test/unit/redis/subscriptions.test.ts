@@ -3,7 +3,7 @@
  * lost connection does to those who wait, and the notice of an interruption. Random interleavings:
  * test/unit/redis/subscriptions-random.test.ts.
  */
-import { beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackplaneError } from '../../../gateway/backplane/backplane.ts';
 import { Subscriptions } from '../../../gateway/redis/subscriptions.ts';
 
@@ -365,6 +365,62 @@ test('after the end everything is forgotten, and everyone who waits is told', as
   expect(receive('a')).toBeUndefined();
   await expect(subscriptions.add('c')).rejects.toEqual(unavailable);
   expect(await written()).toEqual([]);
+});
+
+describe('in parts', () => {
+  const rooms = Array.from({ length: 5_000 }, (_, index) => `r${index}`);
+
+  beforeEach(async () => {
+    subscriptions = new Subscriptions(
+      (room) => `rc:{${room}}`,
+      { inParts: true, subscribe, unsubscribe },
+      (error) => failures.push(error),
+    );
+    subscriptions.onRestored = (room) => restored.push(room);
+    subscriptions.restore();
+    for (const room of rooms) subscriptions.add(room).catch(() => undefined);
+    await answerAll();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    subscriptions.lost();
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test('rooms come back in their order, a 250th every 10 ms; those that are asked for, at once', async () => {
+    subscriptions.restore();
+    await answerAll();
+    expect(restored).toEqual(rooms.slice(0, 20));
+    subscriptions.add('r4000');
+    subscriptions.remove('r30');
+    await answerAll();
+    expect(restored.slice(20)).toEqual(['r4000']);
+    vi.advanceTimersByTime(10);
+    await answerAll();
+    expect(restored.slice(21)).toEqual(rooms.slice(20, 40).filter((room) => room !== 'r30'));
+    for (let part = 2; part < 250; part++) {
+      vi.advanceTimersByTime(10);
+      await turn();
+    }
+    await answerAll();
+    expect(new Set(restored)).toEqual(new Set(rooms.filter((room) => room !== 'r30')));
+    expect(restored.length).toBe(rooms.length - 1);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('of a few, ten come back at a time; a connection that is lost meanwhile begins anew', async () => {
+    for (const room of rooms.slice(15)) subscriptions.remove(room);
+    subscriptions.restore();
+    await answerAll();
+    expect(restored).toEqual(rooms.slice(0, 10));
+    subscriptions.lost();
+    expect(vi.getTimerCount()).toBe(0);
+    subscriptions.restore();
+    vi.advanceTimersByTime(10);
+    await answerAll();
+    expect(restored.slice(10)).toEqual(rooms.slice(0, 15));
+  });
 });
 
 describe('a channel that Redis takes away', () => {

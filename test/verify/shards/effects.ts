@@ -33,7 +33,12 @@ export function effectRows(log: readonly Entry[], measured: readonly Sample[], c
     const effect = effects.find(({ from, to }) => at >= from && at < to);
     if (effect !== undefined && !effect.rooms.has(room)) effect[where].push(ms);
   }
-  const ofAll = { elsewhere: effects.flatMap((each) => each.elsewhere), apart: effects.flatMap((each) => each.apart) };
+  // A node that is killed concerns its clients, and no shard.
+  const ofShards = effects.filter(({ rooms }) => rooms.size > 0);
+  const ofAll = {
+    elsewhere: ofShards.flatMap((each) => each.elsewhere),
+    apart: ofShards.flatMap((each) => each.apart),
+  };
   const told = (all: number[], than: number[]) =>
     `${p99Of(all).toFixed(0)} ms, ${(p99Of(all) / p99Of(than)).toFixed(1)} times`;
   const compared = ({ elsewhere, apart }: typeof before) =>
@@ -46,7 +51,7 @@ export function effectRows(log: readonly Entry[], measured: readonly Sample[], c
       const seconds = ((to - from) / 1000).toFixed(1);
       return [`  ${kind}`, `${seconds} s, ${rooms.size} rooms, ${refused} refused there; ${compared(effect)}`];
     }),
-    ['all faults', compared(ofAll)],
+    ['all faults of shards', compared(ofAll)],
   ];
 }
 
