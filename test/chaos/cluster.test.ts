@@ -328,7 +328,11 @@ describe('an epoch', () => {
     const slot = slotOf('a');
     await cluster.moveSlot(slot, leaving);
     const to = await cluster.anotherThan(leaving);
-    for (const node of nodes) await node.untilUp(true);
+    // Each has read the new map, and knows the server that leaves.
+    for (const { backplane } of nodes) {
+      const read = () => backplane.read('a', { limit: 1, maxBytes: 1 }).catch(() => undefined);
+      await until(read, deadlineMs, 'a node reads there');
+    }
     const epochOfNext = async () => {
       const publish = () => one.backplane.publish(keptPublication('a')).catch(() => undefined);
       const published = await until(publish, deadlineMs, 'a message is taken');
