@@ -11,9 +11,9 @@ import type { RedisServer } from '../connection/server-info.ts';
 import type { RedisNames } from '../names.ts';
 import { type Append, AppendBatch, lineArguments, lineScript, readHistory } from './commands.ts';
 
-/** Bounds how long one command blocks Redis: 1 ms. Between two of them others have their turn. */
-const linesPerCommand = 500;
-const pauseMs = 2;
+/** Bounds how long one command blocks Redis: 0.2 ms. Between two of them others have their turn. */
+const linesPerCommand = 100;
+const pauseMs = 10;
 /** Timeout of WAIT. Shorter than the watchdog of the connection. */
 const replicationTimeoutMs = 1_000;
 

@@ -9,7 +9,7 @@ import { keptPublication } from '../../../contract/recorder.ts';
 import { until } from '../../../support/until.ts';
 
 const deadlineMs = 5_000;
-const keys = Array.from({ length: 1_600 }, (_, index) => `line${index}`);
+const keys = Array.from({ length: 320 }, (_, index) => `line${index}`);
 
 /** Commands as they are sent: how many lines each settles, and which is the first; or that it keeps messages. */
 function shard(answer: (settled: readonly string[]) => Promise<unknown> = async () => 1) {
@@ -43,12 +43,12 @@ test('the lines are settled a part at a time; that of a message goes before the 
   const { queue, sent, publish, server } = shard();
   queue.settle();
   publish('line3');
-  publish('line1500');
-  publish('line1500');
+  publish('line300');
+  publish('line300');
   expect(queue.settled).toBe(false);
-  expect(sent).toEqual(['settle 500 from line0', 'keep', 'settle 500 from line1500', 'keep', 'keep']);
+  expect(sent).toEqual(['settle 100 from line0', 'keep', 'settle 100 from line300', 'keep', 'keep']);
   await until(() => queue.settled, deadlineMs, 'all are settled');
-  expect(sent.slice(5)).toEqual(['settle 500 from line999', 'settle 100 from line1499']);
+  expect(sent.slice(5)).toEqual(['settle 100 from line199', 'settle 20 from line299']);
   expect(queue.settledServer).toBe(server);
   expect(queue.isWhole).toBe(true);
 });
@@ -56,7 +56,7 @@ test('the lines are settled a part at a time; that of a message goes before the 
 test('if one part is refused, they are not settled, and the next probe settles all again', async () => {
   let isRefused = true;
   const { queue, sent } = shard(async (settled) => {
-    if (isRefused && settled.includes('line700')) throw new BackplaneError('unavailable', 'refused');
+    if (isRefused && settled.includes('line140')) throw new BackplaneError('unavailable', 'refused');
   });
   queue.settle();
   await until(() => sent.length === 2, deadlineMs, 'the second part is sent');
@@ -68,5 +68,5 @@ test('if one part is refused, they are not settled, and the next probe settles a
   const more = { header: '', line: 'line0', channel: '', dedupeKey: undefined, settle: () => undefined };
   queue.probe({ publication, rule, room: '', ...more });
   await until(() => queue.settled, deadlineMs, 'all are settled');
-  expect(sent.filter((each) => each === 'settle 500 from line0')).toHaveLength(2);
+  expect(sent.filter((each) => each === 'settle 100 from line0')).toHaveLength(2);
 });
