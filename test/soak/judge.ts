@@ -74,12 +74,13 @@ export function judge({ growths: rises, mostRise, leftovers: left, objects, done
       return [`${titles[name]} rose by ${percent(rise)} under load; the bound is ${percent(most)}`];
     }),
     ...left,
-    ...more(objects),
+    ...moreObjectsThan(objects),
     ...(sumOf(failures) > acts * mostFailures ? [`${sumOf(failures)} of ${acts} visits of clients failed`] : []),
   ];
 }
 
-function more({ before, after }: Judged['objects']): string[] {
+/** Reasons why there are too many; none: there are not. */
+export function moreObjectsThan({ before, after }: Judged['objects']): string[] {
   const classes = grown(before, after);
   const many = classes
     .filter(({ count, name }) => count > moreObjects && !unnamed.has(name))
