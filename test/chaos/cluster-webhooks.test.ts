@@ -229,7 +229,8 @@ test('slots that move while users come and go: each is told as joined and as lef
   // Their visits may have been too short to be told.
   for (const { room, of, node } of visitors) {
     const joined = `member.joined ${of.user}`;
-    const client = await join(node, of.user, room);
+    // A node may still refuse it for a moment, as it refuses visitors.
+    const client = await until(() => join(node, of.user, room), deadlineMs, `${of.user} is in ${room}`);
     await until(() => told(receiver, room).includes(joined), deadlineMs, `${joined} in ${room}`);
     await client.close();
   }
