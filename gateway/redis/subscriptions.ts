@@ -247,7 +247,8 @@ export class Subscriptions {
       },
       (error: Error) => {
         const failed = current();
-        for (const subscription of failed) lose(subscription);
+        const isCertain = error instanceof BackplaneError && error.code === 'unavailable';
+        for (const subscription of failed) lose(subscription, isCertain ? error : away());
         this.#onFailed(
           error,
           failed.map(({ room }) => room),
@@ -266,9 +267,9 @@ function unsubscribed(room: string, channel: string, interrupted: boolean): Subs
   return { room, channel, state: 'lost', interrupted, attempt: 0, confirmed: deferred(), isConfirmed: false };
 }
 
-function lose(subscription: Subscription): void {
+function lose(subscription: Subscription, why: BackplaneError = away()): void {
   if (subscription.state === 'live') subscription.interrupted = true;
   subscription.state = 'lost';
   // Most are: errors for nobody would hold up a node with thousands of rooms.
-  if (!subscription.isConfirmed) subscription.confirmed.reject(away());
+  if (!subscription.isConfirmed) subscription.confirmed.reject(why);
 }

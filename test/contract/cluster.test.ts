@@ -2,6 +2,7 @@
  * The contracts of gateway/backplane over a Redis Cluster of three primaries with a replica each: the same suites as over one
  * Redis and in memory. Rooms of a test lie in all shards.
  */
+import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
 import type { ClusterBackplane } from '../../gateway/redis/cluster/backplane.ts';
 import { slotOf, tagOf } from '../../gateway/redis/cluster/slots.ts';
@@ -95,6 +96,12 @@ test('keys of another type are deleted, whatever shard they lie in; a room that 
   expect(await leases()).toBe('hash');
 });
 
+/** In front of what is published at this server. */
+async function markOf(server: ClusterServer): Promise<string> {
+  const info = await cluster.ask(server, 'INFO', 'server');
+  return `@${/run_id:(\w{8})/.exec(info)?.[1]}`;
+}
+
 test('what another server of the shard passes on is not delivered: it may be old. A gap stands for it', async () => {
   const room = 'passed-on';
   const prefix = ownPrefix();
@@ -103,10 +110,6 @@ test('what another server of the shard passes on is not delivered: it may be old
   await node.backplane.subscribe(room);
   const owner = await cluster.ownerOf(slotOf(room));
   const replica = await cluster.replicaOf(owner);
-  const markOf = async (server: ClusterServer) => {
-    const info = await cluster.ask(server, 'INFO', 'server');
-    return `@${/run_id:(\w{8})/.exec(info)?.[1]}`;
-  };
   const channel = new RedisNames(prefix, 0).channel(room);
   const envelope = async (server: ClusterServer, data: number) =>
     `${await markOf(server)}1m${Date.now()}\n{"room":"${room}","data":${data}}`;
@@ -117,6 +120,28 @@ test('what another server of the shard passes on is not delivered: it may be old
   await cluster.ask(owner, 'SPUBLISH', channel, await envelope(owner, 3));
   await node.untilFrames(room, 2);
   expect(node.story(room)).toEqual(['{"room":"passed-on","data":1}', 'interrupted', '{"room":"passed-on","data":3}']);
+});
+
+test('messages of plain rooms, and who comes and goes, say at which server they were published', async () => {
+  const room = 'marked';
+  const prefix = ownPrefix();
+  const node = await clusterPresenceNode(cluster, { prefix }).start();
+  const publisher = await new Recorder(clusterBackplane(cluster, { prefix })).start();
+  await publisher.untilUp(true);
+  const owner = await cluster.ownerOf(slotOf(room));
+  const listener = new Redis(owner.url, { protocol: 2 });
+  onCleanup(() => listener.disconnect());
+  const heard: string[] = [];
+  listener.on('smessage', (_, message: string) => heard.push(message));
+  await listener.ssubscribe(new RedisNames(prefix, 0).channel(room));
+  const ann = node.present('ann');
+  await node.store.change(room, [ann], []);
+  await node.store.change(room, [], [ann]);
+  await publisher.backplane.publish(publication(room));
+  await until(() => heard.length === 3, 5_000, 'all three are heard');
+  const kinds = heard.map((message) => message.slice(0, 11));
+  const mark = await markOf(owner);
+  expect(kinds).toEqual(['p', 'p', 'm'].map((kind) => `${mark}1${kind}`));
 });
 
 test('Redis has the same slots for rooms and for the tags of slots', async () => {

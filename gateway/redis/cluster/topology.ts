@@ -3,6 +3,8 @@
  *
  * A server that is cut off, or that lags behind, tells an old map. So the owner of a slot is the one with the highest epoch, as
  * among the servers themselves; an owner that nobody has confirmed for `staleMs` is given up, for a cluster that was built anew.
+ * An epoch is of a server, not of a slot: who lags behind may name an old owner with a new epoch. So an owner that says itself
+ * that another has the slot is believed.
  * It asks servers that this node is connected to. Without any it asks those of the settings, and those it has heard of, each on
  * a connection of its own. It owns the map, and how often it is read. It never knows rooms.
  */
@@ -36,6 +38,8 @@ const soonestMs = 200;
 const staleMs = 10_000;
 /** Servers that are asked at once. */
 const asked = 3;
+/** The flag of the server that answers. */
+const myself = 'myself';
 
 export class Topology {
   readonly #parts: TopologyParts;
@@ -142,20 +146,23 @@ export class Topology {
     // Next to all answers say what the one before has said.
     const told = owned.map(({ first, last, owner, epoch }) => `${first}-${last} ${owner.name} ${epoch}`).join();
     if (told === this.#told) this.#confirmedAt.fill(now);
-    else this.#change(owned, told, now);
+    else this.#change(owned, told, now, { name: nameOf(from), epoch: epochs.get(myself) ?? -1 });
   }
 
-  #change(owned: readonly Owned[], told: string, now: number): void {
+  /** `by`: who said it. */
+  #change(owned: readonly Owned[], told: string, now: number, by: { name: string; epoch: number }): void {
     const changed: number[] = [];
     let counted = 0;
     for (const { first, last, owner, epoch } of owned) {
       for (let slot = first; slot <= last; slot++) {
+        const [before, since] = [this.#owners[slot], this.#epochs[slot] ?? 0];
         const isStale = now - (this.#confirmedAt[slot] ?? 0) > staleMs;
-        if (epoch < (this.#epochs[slot] ?? 0) && !isStale) continue;
+        const isGivenUp = before?.name === by.name && by.epoch >= since && owner.name !== by.name;
+        if (epoch < since && !isStale && !isGivenUp) continue;
         counted++;
         this.#epochs[slot] = epoch;
         this.#confirmedAt[slot] = now;
-        if (this.#owners[slot] === owner) continue;
+        if (before === owner) continue;
         this.#owners[slot] = owner;
         changed.push(slot);
       }
@@ -214,10 +221,20 @@ function nameOf({ host, port }: Endpoint): string {
   return `${host}:${port}`;
 }
 
-/** The reply to CLUSTER NODES: id, address, flags, primary, ping, pong, config epoch, … */
+/** The reply to CLUSTER NODES: id, address, flags, primary, ping, pong, config epoch, … Of who answers under `myself`, too. */
 function epochsOf(nodes: string): Map<string, number> {
   const lines = nodes.split('\n').map((line) => line.split(' '));
-  return new Map(lines.map(([id = '', , , , , , epoch]) => [id, Number(epoch)]));
+  return new Map(
+    lines.flatMap(([id = '', , flags = '', , , , epoch]): [string, number][] => {
+      const its = Number(epoch);
+      return flags.split(',').includes(myself)
+        ? [
+            [id, its],
+            [myself, its],
+          ]
+        : [[id, its]];
+    }),
+  );
 }
 
 function shuffled<Item>(items: readonly Item[]): Item[] {

@@ -307,6 +307,17 @@ describe('a SUBSCRIBE that fails', () => {
     expect(failures).toEqual([failure]);
   });
 
+  test('is told as what it is if it was refused, and as unavailable if nobody knows', async () => {
+    for (const [failure, told] of [
+      [new BackplaneError('unavailable', 'its slot is at another server'), 'its slot is at another server'],
+      [new BackplaneError('timeout', 'no answer'), 'Redis is away'],
+    ] as const) {
+      const asked = subscriptions.add('a');
+      for (const { fail } of await written()) fail(failure);
+      await expect(asked).rejects.toMatchObject({ code: 'unavailable', message: told });
+    }
+  });
+
   test('leaves its rooms to be subscribed with the new connection, or when asked for', async () => {
     void outcome(subscriptions.add('a'));
     void outcome(subscriptions.add('b'));

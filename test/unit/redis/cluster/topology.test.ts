@@ -1,6 +1,7 @@
 /** gateway/redis/cluster/topology.ts, with servers that say what a test wants. */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Ask, Topology } from '../../../../gateway/redis/cluster/topology.ts';
+import type { Endpoint } from '../../../../gateway/redis/connection/address.ts';
 import type { ClusterAddress } from '../../../../gateway/redis/connection/dial.ts';
 import { createLog } from '../../../../gateway/telemetry/log.ts';
 
@@ -11,25 +12,31 @@ const address: ClusterAddress = {
   ...{ kind: 'cluster', nodes: [], tls: undefined, username: undefined, password: undefined, database: 0 },
 };
 
-function saying(view: () => View, host: string | null = 'h'): Ask {
-  return async () => [
-    view().map(([first, last, port]) => [first, last, [host, port, `id${port}`, []]]),
-    view()
-      .map(([, , port, epoch]) => `id${port} h:${port}@1 master - 0 0 ${epoch} connected`)
-      .join('\n'),
-  ];
+/** `self`: the port of the server that answers, and its epoch. */
+function saying(view: () => View, host: string | null = 'h', self?: () => [port: number, epoch: number]): Ask {
+  return async () => {
+    const lines = view().map(([, , port, epoch]) => `id${port} h:${port}@1 master - 0 0 ${epoch} connected`);
+    const [port, epoch] = self?.() ?? [];
+    return [
+      view().map(([first, last, port]) => [first, last, [host, port, `id${port}`, []]]),
+      [...lines, `id${port} h:${port}@1 myself,master - 0 0 ${epoch} connected`].join('\n'),
+    ];
+  };
 }
 
 let topology: Topology;
 let servers: Ask[];
 let changes: number[];
+/** Where the servers are asked. */
+let asking: Endpoint;
 
 function start(...asks: Ask[]): void {
   servers = asks;
   changes = [];
+  asking = { host: 'asked', port: 1 };
   topology = new Topology({
     address,
-    connected: () => servers.map((ask) => ({ from: { host: 'asked', port: 1 }, ask })),
+    connected: () => servers.map((ask) => ({ from: asking, ask })),
     onChange: (slots) => changes.push(slots.length),
     onRead: () => undefined,
     log: createLog('silent'),
@@ -69,6 +76,54 @@ test('a cluster that was built anew, with lower epochs, is believed when nobody 
   expect(owner(0)).toBe('h:1');
   await vi.advanceTimersByTimeAsync(4_000);
   expect(owner(0)).toBe('h:2');
+});
+
+describe('an epoch is of a server, not of a slot', () => {
+  const moved: View = [
+    [0, 99, 1, 9],
+    [100, 16_383, 2, 8],
+  ];
+
+  test('a server that lags behind names the former owner with a newer epoch: what that says itself is believed', async () => {
+    let seen: View = [[0, 16_383, 1, 9]];
+    start(
+      saying(
+        () => seen,
+        'h',
+        () => [3, 2],
+      ),
+    );
+    await vi.advanceTimersByTimeAsync(0);
+    expect(owner(100)).toBe('h:1');
+    seen = moved;
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(owner(100)).toBe('h:1');
+    asking = { host: 'h', port: 1 };
+    servers = [
+      saying(
+        () => moved,
+        'h',
+        () => [1, 9],
+      ),
+    ];
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect([owner(99), owner(100)]).toEqual(['h:1', 'h:2']);
+  });
+
+  test('an owner that answered before it had the slot is not believed', async () => {
+    start(saying(() => [[0, 16_383, 1, 9]]));
+    await vi.advanceTimersByTimeAsync(0);
+    asking = { host: 'h', port: 1 };
+    servers = [
+      saying(
+        () => [[0, 16_383, 2, 8]],
+        'h',
+        () => [1, 7],
+      ),
+    ];
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(owner(100)).toBe('h:1');
+  });
 });
 
 test('one slot that moves is one slot that changes', async () => {
