@@ -52,7 +52,7 @@ const slips: Slip[] = [
     change: {
       file: 'protocol/centrifugo/message-cut.js',
       place: 'this.isMessage = this.#cut();',
-      change: 'this.isMessage = this.#cut(); JSON.parse(this.frame.toString());',
+      change: 'this.isMessage = this.#cut(); JSON.parse(Buffer.from(frame).toString());',
     },
     seenIn: "many rooms: bursts of one message to each of 32 rooms of 10 members that speak Centrifugo's JSON",
     over: ['heapBytes'],

@@ -22,9 +22,12 @@ const maxDigits = 16;
 /** A user's name has at most 200 bytes, each of which JSON may write as six; then the quote. Text that is longer is not searched. */
 const mostFromBytes = fromField.length + 6 * 200 + 1;
 
+const nothing = new Uint8Array(0);
+
 /** Places in the frame that was cut last, in bytes. A part that is not there ends where it begins. */
 export class MessageCut {
-  frame: Buffer = Buffer.alloc(0);
+  /** Only while it is cut: it lies in 64 KiB that were read from Redis. */
+  #frame: Uint8Array = nothing;
   /** False: the frame comes from no node, but from somebody else at Redis. Then only room and offset may be there. */
   isMessage = false;
   roomStart = 0;
@@ -41,13 +44,14 @@ export class MessageCut {
   atEnd = 0;
 
   of(frame: Uint8Array): this {
-    this.frame = frame instanceof Buffer ? frame : Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
+    this.#frame = frame;
     this.isMessage = this.#cut();
+    this.#frame = nothing;
     return this;
   }
 
   #cut(): boolean {
-    const { frame } = this;
+    const frame = this.#frame;
     this.roomStart = head.length;
     this.roomEnd = this.#isAt(head, 0) ? this.#nameEnd(head.length) : head.length;
     this.offsetStart = this.roomEnd + 1 + offsetField.length;
@@ -74,7 +78,7 @@ export class MessageCut {
 
   /** -1: not there. */
   #first(text: Uint8Array, from: number): number {
-    for (let at = from; at + text.length <= this.frame.length; at++) if (this.#isAt(text, at)) return at;
+    for (let at = from; at + text.length <= this.#frame.length; at++) if (this.#isAt(text, at)) return at;
     return -1;
   }
 
@@ -85,14 +89,14 @@ export class MessageCut {
   }
 
   #isAt(text: Uint8Array, at: number): boolean {
-    for (let index = 0; index < text.length; index++) if (this.frame[at + index] !== text[index]) return false;
+    for (let index = 0; index < text.length; index++) if (this.#frame[at + index] !== text[index]) return false;
     return true;
   }
 
   /** Where the quote behind a room's name stands. `start`: there is none. */
   #nameEnd(start: number): number {
     let end = start;
-    for (let byte = this.frame[end]; byte !== quote; byte = this.frame[++end]) {
+    for (let byte = this.#frame[end]; byte !== quote; byte = this.#frame[++end]) {
       if (byte === undefined || byte <= space || byte === backslash) return start;
     }
     return end;
@@ -101,8 +105,8 @@ export class MessageCut {
   /** Of a whole number as nodes write it. `start`: there is none. */
   #digitsEnd(start: number): number {
     let end = start;
-    while (end - start <= maxDigits && isDigit(this.frame[end])) end++;
-    const isOne = end - start <= maxDigits && (this.frame[start] !== zero || end === start + 1);
+    while (end - start <= maxDigits && isDigit(this.#frame[end])) end++;
+    const isOne = end - start <= maxDigits && (this.#frame[start] !== zero || end === start + 1);
     return isOne ? end : start;
   }
 }

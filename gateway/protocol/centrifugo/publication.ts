@@ -52,7 +52,7 @@ export function publicationPush(frame: Uint8Array): Buffer {
 /** The same as a value. */
 export function publicationPushValue(frame: Uint8Array): Fields {
   const publication = publicationOf(frame);
-  const channel = textOf(cut.roomStart, cut.roomEnd);
+  const channel = textOf(frame, cut.roomStart, cut.roomEnd);
   // What is no message has no place in a plain room. In a history it keeps its place: a client that subscribes again would get the
   // same once more.
   if (!cut.isMessage && publication.offset === undefined) {
@@ -65,15 +65,16 @@ export function publicationPushValue(frame: Uint8Array): Fields {
 export function publicationOf(frame: Uint8Array): Fields {
   cut.of(frame);
   const { isMessage, offsetStart, offsetEnd, dataStart, dataEnd, userStart, userEnd, atStart, atEnd } = cut;
-  const offset = offsetEnd > offsetStart ? Number(textOf(offsetStart, offsetEnd)) : undefined;
+  const offset = offsetEnd > offsetStart ? Number(textOf(frame, offsetStart, offsetEnd)) : undefined;
   if (!isMessage) return { data: new Payload('null'), offset };
-  const info = userEnd > userStart ? { user: JSON.parse(textOf(userStart, userEnd)) as string, client: '' } : undefined;
-  const data = new Payload(oneLine(textOf(dataStart, dataEnd)));
-  return { data, info, offset, time: Number(textOf(atStart, atEnd)) };
+  const info =
+    userEnd > userStart ? { user: JSON.parse(textOf(frame, userStart, userEnd)) as string, client: '' } : undefined;
+  const data = new Payload(oneLine(textOf(frame, dataStart, dataEnd)));
+  return { data, info, offset, time: Number(textOf(frame, atStart, atEnd)) };
 }
 
-function textOf(start: number, end: number): string {
-  return cut.frame.toString('utf8', start, end);
+function textOf(frame: Uint8Array, start: number, end: number): string {
+  return Buffer.from(frame.buffer, frame.byteOffset + start, end - start).toString('utf8');
 }
 
 /** As `Pages.line`. */

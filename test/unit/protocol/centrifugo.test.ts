@@ -1,4 +1,6 @@
 /** The dialect of Centrifugo, without a socket: publications out of frames, addresses of answers, answers that depend on time. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { centrifugo } from '../../../gateway/protocol/centrifugo/dialect.ts';
@@ -13,6 +15,9 @@ import { type Command, readAddress, writeAddress } from '../../../gateway/protoc
 import { writeJson } from '../../../gateway/protocol/centrifugo/value.ts';
 import { MessageStamper } from '../../../gateway/protocol/roomcast/message.ts';
 import { closeCode, closeReason } from '../../../shared/codes.ts';
+
+setFlagsFromString('--expose-gc');
+const collect: () => void = runInNewContext('gc');
 
 const decode = (text: string) => centrifugo.decode(Uint8Array.from(Buffer.from(text)).buffer);
 /** Texts that look like fields of a frame. */
@@ -212,6 +217,19 @@ test('pushes that were made before stay as they are, also beyond a page, and a m
     expect(String(pushes[index]?.[0])).toBe(writeJson(publicationPushValue(frame)));
     expect(Buffer.from(pushes[index]?.[1] ?? [])).toEqual(Buffer.from(writeReplies([publicationPushValue(frame)])));
   }
+});
+
+test('a message that was made into pushes is not kept, nor the 64 KiB in which it came', async () => {
+  const used = () => {
+    const frame = Buffer.from(Uint8Array.from(stamped('"x"', 'u', undefined, 1).frame).buffer);
+    for (const make of [publicationPush, protobufPush, publicationPushValue]) make(frame);
+    return new WeakRef(frame.buffer);
+  };
+  const memory = used();
+  // A WeakRef holds what it was made of for the turn.
+  await new Promise((resolve) => setImmediate(resolve));
+  collect();
+  expect(memory.deref()).toBeUndefined();
 });
 
 test('line breaks in long data become blanks too', () => {

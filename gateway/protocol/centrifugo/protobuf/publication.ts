@@ -40,7 +40,7 @@ const mostHeadBytes = 80;
 
 export function publicationPush(frame: Uint8Array): Uint8Array {
   cut.of(frame);
-  if (!cut.isMessage || isEscaped() || mayBeBytes()) return writeReplies([publicationPushValue(frame)]);
+  if (!cut.isMessage || isEscaped(frame) || mayBeBytes(frame)) return writeReplies([publicationPushValue(frame)]);
   const room = cut.roomEnd - cut.roomStart;
   const data = cut.dataEnd - cut.dataStart;
   const hasUser = cut.userEnd > cut.userStart;
@@ -92,14 +92,14 @@ function number(tag: number, value: DecimalVarint): void {
   value.write(pages);
 }
 
-function isEscaped(): boolean {
-  for (let at = cut.userStart; at < cut.userEnd; at++) if (cut.frame[at] === backslash) return true;
+function isEscaped(frame: Uint8Array): boolean {
+  for (let at = cut.userStart; at < cut.userEnd; at++) if (frame[at] === backslash) return true;
   return false;
 }
 
 /** As `bytesOf` in payload.ts: an object whose first key begins with `$`, perhaps as an escape. */
-function mayBeBytes(): boolean {
-  const { frame, dataStart } = cut;
+function mayBeBytes(frame: Uint8Array): boolean {
+  const { dataStart } = cut;
   if (frame[dataStart] !== openBrace) return false;
   let at = dataStart + 1;
   while ((frame[at] ?? quote) <= space) at++;
