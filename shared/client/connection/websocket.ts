@@ -125,13 +125,13 @@ export class WebSocketConnection implements Connection {
       this.#lost();
       return;
     }
-    if (frame.type === 'welcome') this.#welcomed(frame);
-    else if (frame.type === 'ok' || frame.type === 'error') {
+    if (frame.type === 'ok' || frame.type === 'error') {
       const id = Number(frame.id);
       const answered = this.#answers.get(id);
       this.#answers.delete(id);
       answered?.(frame);
-    } else this.#listener.frame(this, frame);
+    } else if (this.welcome === undefined && frame.type === 'welcome') this.#welcomed(frame);
+    else this.#listener.frame(this, frame);
   }
 
   #welcomed(frame: WelcomeFrame): void {
