@@ -92,7 +92,13 @@ fuzz(
     const { status } = await call(node, 'GET', '/api/nodes');
     expect([200, 202, 503, 504]).toContain(status);
     // Whatever became of them, all are answered.
-    await until(() => one.frames.filter((frame) => 'id' in frame).length >= 12, 20_000, 'all answers');
+    const asked = rooms.flatMap((room) => ['s', 'p', 'h', 'm'].map((what) => what + room));
+    const allAnswered = () => {
+      const left = asked.filter((id) => !one.frames.some((frame) => 'id' in frame && frame.id === id));
+      if (left.length === 0) return true;
+      throw new Error(`no answer to ${left.join()} on a connection in state ${one.socket.readyState}`);
+    };
+    await until(allAnswered, 20_000, 'all answers');
     await until(() => redis.told > before, 10_000, 'a lie');
     redis.lies = undefined;
     for (const frame of [...one.frames, ...other.frames]) {
