@@ -2,7 +2,8 @@
  * The disk of Redis is full: what cannot be kept is refused whole, and seen by nobody; plain messages go on; and everything does
  * when there is space again. What was acknowledged is in the file after all.
  *
- * The disk is a tmpfs of 4 MiB, which only root can mount. Memory that is full: test/chaos/redis-strain.test.ts.
+ * The disk is a tmpfs, which only root can mount: 128 MiB, since the messages of the test would fill a small one again, at up to
+ * a megabyte a second. Memory that is full: test/chaos/redis-strain.test.ts.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,7 +27,7 @@ const deadlineMs = 20_000;
 
 function smallDisk(): string {
   const folder = mkdtempSync(path(tmpdir(), 'roomcast-disk-'));
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'roomcast-test', folder]);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128m', 'roomcast-test', folder]);
   onCleanup(() => {
     execFileSync('umount', [folder]);
     rmdirSync(folder);
@@ -35,7 +36,7 @@ function smallDisk(): string {
 }
 
 function fill(file: string): void {
-  for (const bytes of [65_536, 1]) {
+  for (const bytes of [1_048_576, 1024, 1]) {
     try {
       for (;;) writeFileSync(file, Buffer.alloc(bytes), { flag: 'a' });
     } catch (error) {
