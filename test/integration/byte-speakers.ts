@@ -5,6 +5,7 @@
  * Owns the clients. What comes is kept as a digest, or as a line that says what came in its place.
  */
 import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Centrifuge, type PublicationContext, type Subscription } from 'centrifuge';
 import { Centrifuge as BinaryCentrifuge } from 'centrifuge/build/protobuf';
 import { WebSocket } from 'ws';
@@ -13,7 +14,7 @@ import { connect, type Room } from '../../shared/client/client.ts';
 import type { Position } from '../../shared/protocol.ts';
 import { onCleanup } from '../support/cleanup.ts';
 import { EventStream } from '../support/event-stream.ts';
-import { poll, positionOf } from '../support/poll.ts';
+import { beginPoll, type PollAnswer, poll, positionOf } from '../support/poll.ts';
 import { endpointOf } from './centrifugo-member.ts';
 import { tokenOf } from './people.ts';
 
@@ -152,7 +153,14 @@ const longPolls: Speaker = {
     const start = since === undefined ? positionOf(await poll(node, room, { token })) : asText(since);
     const follow = async () => {
       for (let position = start; goesOn; ) {
-        const answer = await poll(node, room, { token, since: position, wait: 1 });
+        const { status, headers, text } = await beginPoll(node, room, { token, since: position, wait: 1 }).answer;
+        if (status === 503) {
+          // Costs no message, says docs/http-fallback.md: the node lost its connection to Redis, and asks it anew.
+          await delay(1000 * Number(headers['retry-after'] ?? 0.1));
+          continue;
+        }
+        if (status !== 200) throw new Error(`the poll was answered by ${status}: ${text}`);
+        const answer = JSON.parse(text) as PollAnswer;
         heard.push(...answer.messages.map(({ data }) => digestOfJson(data)));
         if (answer.recovered !== true || answer.gap !== undefined) heard.push('messages are missing');
         position = positionOf(answer);

@@ -65,7 +65,19 @@ export async function expectBytesEverywhere(one: Node, two: Node, count: number,
     ),
   );
   const everybody = [...members, ...resumed];
-  await until(() => everybody.every((heard) => heard.length >= count), withinMs, 'everybody has every message');
+  await until(() => everybody.every((heard) => heard.length >= count), withinMs, 'everybody has every message').catch(
+    (error: Error) => {
+      const names = [
+        ...nodes.flatMap((_, at) => all.map(([name]) => `${name} ${at}`)),
+        ...all.map(([name]) => `resumed ${name}`),
+      ];
+      const isDigest = (text: string) => /^[\w+/]{43}=$/.test(text);
+      const short = everybody.flatMap((heard, at) =>
+        heard.length < count ? [`${names[at]}: ${heard.length}, ${heard.filter((text) => !isDigest(text))}`] : [],
+      );
+      throw new Error(`${error.message}; but ${short.join('; ')}`);
+    },
+  );
   const [order = []] = members;
   expect([...order].sort()).toEqual([...published].sort());
   for (const heard of everybody) expect(heard).toEqual(order);
