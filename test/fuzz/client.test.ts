@@ -125,7 +125,7 @@ fuzz(
     await vi.advanceTimersByTimeAsync(waitMs);
     expect(vi.getTimerCount(), 'timers after close').toBe(0);
   },
-  0.5,
+  { share: 0.5 },
 );
 
 const line = fc.oneof(

@@ -192,5 +192,5 @@ fuzz(
     expect([...socket.listensTo]).toEqual([]);
     await world.close();
   },
-  0.05,
+  { share: 0.05 },
 );

@@ -25,30 +25,32 @@ const shownCharacters = 4_096;
 
 /**
  * `check` throws, or rejects, if something that has to hold does not. `share`: of the cases, for what takes a socket or more
- * for each; one per cent is 30 cases in CI.
+ * for each; one per cent is 30 cases in CI. `atOnce`: so many cases run at a time, for what mostly waits; `lane` says which of
+ * them it is, from 0.
  */
 export function fuzz<Input>(
   target: string,
   promise: string,
   inputs: fc.Arbitrary<Input>,
-  check: (input: Input) => void | Promise<void>,
-  share = 1,
+  check: (input: Input, lane: number) => void | Promise<void>,
+  { share = 1, atOnce = 1 } = {},
 ): void {
-  const runs = Math.max(1, Math.ceil(cases * share));
+  const count = Math.max(1, Math.ceil(cases * share));
+  const several = fc.tuple(...Array.from({ length: atOnce }, () => inputs));
   describe(target, () => {
     const corpus = corpusOf(target);
     if (corpus.length > 0) {
       test.each(corpus)('what once broke it: $why', async ({ input }) => {
         watch(target, input);
-        await check(input as Input);
+        await check(input as Input, 0);
       });
     }
-    test(`${promise} (${runs} cases)`, { timeout: 120_000 + runs * mostMsPerCase }, async () => {
-      const property = fc.asyncProperty(inputs, async (input) => {
-        watch(target, input);
-        await check(input);
+    test(`${promise} (${count} cases)`, { timeout: 120_000 + count * mostMsPerCase }, async () => {
+      const property = fc.asyncProperty(several, async (all) => {
+        watch(target, all);
+        await Promise.all(all.map((input, lane) => check(input, lane)));
       });
-      await fc.assert(property, { seed, numRuns: runs });
+      await fc.assert(property, { seed, numRuns: Math.ceil(count / atOnce) });
     });
   });
 }

@@ -107,7 +107,7 @@ fuzz(
     expect(came).not.toMatch(/^HTTP\/1\.1 500/);
     await serves();
   },
-  0.03,
+  { share: 0.03 },
 );
 
 const goodFrames = fc.array(
@@ -141,7 +141,7 @@ fuzz(
     other.socket.terminate();
     socket.destroy();
   },
-  0.03,
+  { share: 0.03 },
 );
 
 const value = fc.oneof(
@@ -217,5 +217,5 @@ fuzz(
     if (status >= 400 && told['content-type'] === 'application/problem+json')
       expect(json.detail.length).toBeGreaterThan(5);
   },
-  0.1,
+  { share: 0.1 },
 );

@@ -125,7 +125,7 @@ fuzz(
       expect(held).toBeLessThanOrEqual(maxBytes + maxLineBytes + 40);
     });
   },
-  0.01,
+  { share: 0.01 },
 );
 
 fuzz(
