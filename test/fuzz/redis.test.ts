@@ -7,10 +7,10 @@ import { afterAll, beforeAll, expect, inject } from 'vitest';
 import { apiKey, call } from '../integration/api.ts';
 import { writeFile } from '../integration/files.ts';
 import { connect } from '../support/client.ts';
+import { LyingRedis } from '../support/lying-redis.ts';
 import { type StartedNode, startNode } from '../support/node.ts';
 import { until } from '../support/until.ts';
 import { fuzz, someBytes } from './kit.ts';
-import { LyingRedis } from './lying-redis.ts';
 
 const telling = '+-:$*%>=0123456789\r\n';
 const item = fc.oneof(

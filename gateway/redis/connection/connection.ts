@@ -4,8 +4,9 @@
  * gateway/redis/connection/pipeline.ts, at a fifth of what they cost with ioredis.
  *
  * Commands are never queued while Redis is away, and never sent again: a second PUBLISH is a second message. A watchdog
- * reconnects when a command has no answer for `silentTicks`. It counts turns of the event loop, not time: after a stall of
- * this process, answers that wait are read before the next tick. A probe asks once a second whether the server is still
+ * reconnects when a command has no answer for `silentTicks`; while messages come for `busyTicks`, since the answer may be
+ * behind them. It counts turns of the event loop, not time: after a stall of this process, answers that wait are read before
+ * the next tick. A probe asks once a second whether the server is still
  * the same master. What follows for the other connections is connections.ts. It never knows channels or rooms.
  */
 import { BackplaneError } from '../../backplane/backplane.ts';
@@ -57,6 +58,8 @@ export interface Peers {
 export const tickMs = 250;
 /** Watchdog: without an answer for so many ticks it reconnects; commands in flight end with `timeout`. */
 const silentTicks = 5;
+/** The same for a connection that subscribes, on which something has come in the last `silentTicks`. */
+const busyTicks = 20;
 /** Between two master probes, and between two calls of `onSecond`. */
 const secondTicks = 4;
 const fastestReconnectMs = 25;
@@ -77,8 +80,8 @@ export class RedisConnection {
   readonly #repair: Repair | undefined;
   /** Undefined while no connection is open. */
   #pipeline: RedisPipeline | undefined;
-  /** Commands sent until each of the last ticks, the oldest first. */
-  #sentBefore: number[] = [];
+  /** At each of the last ticks, the newest first: commands sent, and bytes that had come if it subscribes. */
+  #before: { sent: number; bytes: number }[] = [];
   #prepared = false;
   #ticksReady = 0;
   #probing = false;
@@ -189,10 +192,12 @@ export class RedisConnection {
 
   /** Call it every `tickMs`: the watchdog, and what is due every second. */
   tick(): void {
-    const before = this.#sentBefore.length < silentTicks ? 0 : (this.#sentBefore.shift() ?? 0);
     const { sent, settled } = this.#pipeline ?? { sent: 0, settled: 0 };
-    this.#sentBefore.push(sent);
-    if (settled < before) this.reconnect('it does not answer');
+    const bytes = this.#options.onMessage === undefined ? 0 : (this.#redis.stream?.bytesRead ?? 0);
+    const isLate = (ticks: number) => settled < (this.#before[ticks - 1]?.sent ?? 0);
+    const isSilent = isLate(silentTicks) && this.#before[silentTicks - 1]?.bytes === bytes;
+    if (isSilent || isLate(busyTicks)) this.reconnect('it does not answer');
+    this.#before = [{ sent, bytes }, ...this.#before.slice(0, busyTicks - 1)];
     if (!this.ready) return;
     this.#ticksReady++;
     if (this.#ticksReady === steadyTicks) this.#attempts = 0;
@@ -301,7 +306,7 @@ export class RedisConnection {
     this.#probing = false;
     this.#loadingScripts = false;
     this.#ticksReady = 0;
-    this.#sentBefore = [];
+    this.#before = [];
     this.#options.onLost();
   }
 

@@ -1,11 +1,12 @@
 /**
- * A proxy before a real Redis that tells lies when it is told to: in place of some replies it sends others.
+ * A proxy before a real Redis that tells lies when it is told to: in place of some replies it sends others. Or it holds back what
+ * is no message, on connections that subscribe.
  *
- * Owns the connections, and which of the lies is next. It never knows which command a reply belongs to.
+ * Owns the connections, which of the lies is next, and what is held back. It never knows which command a reply belongs to.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { onCleanup } from '../support/cleanup.ts';
+import { onCleanup } from './cleanup.ts';
 
 export interface Lies {
   /** What is sent in place of replies, one after the other, and again from the first one. `''`: the connection is cut. */
@@ -20,9 +21,23 @@ export class LyingRedis {
   /** Since the beginning. */
   told = 0;
   #replies = 0;
+  /** In the order in which they came. Undefined: nothing is held back. */
+  #held: (() => void)[] | undefined;
 
   private constructor(port: number) {
     this.url = `redis://127.0.0.1:${port}`;
+  }
+
+  /** Messages pass. */
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  /** Lets go of what was held back. */
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const send of held) send();
   }
 
   /** `target`: the URL of a Redis without a password. */
@@ -43,12 +58,17 @@ export class LyingRedis {
         });
       }
       client.on('data', (bytes) => redis.write(bytes));
+      let subscribes = false;
       let rest: Buffer = Buffer.alloc(0);
       redis.on('data', (bytes) => {
         rest = Buffer.concat([rest, bytes]);
         for (let end = endOf(rest, 0); end !== undefined; end = endOf(rest, 0)) {
-          proxy.#answer(client, rest.subarray(0, end));
+          const reply = rest.subarray(0, end);
           rest = rest.subarray(end);
+          subscribes ||= reply.subarray(0, 1).toString() === '>';
+          const isHeld = proxy.#held !== undefined && subscribes && !isMessage(reply);
+          if (isHeld) proxy.#held?.push(() => proxy.#answer(client, reply));
+          else proxy.#answer(client, reply);
         }
       });
     });
@@ -73,6 +93,10 @@ export class LyingRedis {
     if (text === '') client.destroy();
     else client.write(text, 'latin1');
   }
+}
+
+function isMessage(reply: Buffer): boolean {
+  return /^>3\r\n\$7\r\nmessage/.test(reply.toString('latin1', 0, 24));
 }
 
 /** The end of the value at this place. Undefined: not all of it has come. */
