@@ -28,7 +28,7 @@ export class LyingRedis {
     this.url = `redis://127.0.0.1:${port}`;
   }
 
-  /** Messages pass. */
+  /** From now on only messages reach connections that subscribe. */
   hold(): void {
     this.#held ??= [];
   }

@@ -4,10 +4,10 @@
  * gateway/redis/connection/pipeline.ts, at a fifth of what they cost with ioredis.
  *
  * Commands are never queued while Redis is away, and never sent again: a second PUBLISH is a second message. A watchdog
- * reconnects when a command has no answer for `silentTicks`; while messages come for `busyTicks`, since the answer may be
- * behind them. It counts turns of the event loop, not time: after a stall of this process, answers that wait are read before
- * the next tick. A probe asks once a second whether the server is still
- * the same master. What follows for the other connections is connections.ts. It never knows channels or rooms.
+ * reconnects when a command has no answer for `silentTicks`, or for `busyTicks` while messages come: the answer may be behind
+ * them. It counts turns of the event loop, not time: after a stall of this process, answers that wait are read before the next
+ * tick. A probe asks once a second whether the server is still the same master. What follows for the other connections is
+ * connections.ts. It never knows channels or rooms.
  */
 import { BackplaneError } from '../../backplane/backplane.ts';
 import { type Logger, truncate } from '../../telemetry/log.ts';
@@ -58,7 +58,7 @@ export interface Peers {
 export const tickMs = 250;
 /** Watchdog: without an answer for so many ticks it reconnects; commands in flight end with `timeout`. */
 const silentTicks = 5;
-/** The same for a connection that subscribes, on which something has come in the last `silentTicks`. */
+/** In place of `silentTicks`, where something has come meanwhile on a connection that subscribes. */
 const busyTicks = 20;
 /** Between two master probes, and between two calls of `onSecond`. */
 const secondTicks = 4;
