@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=8
+#!/usr/bin/env -S MALLOC_ARENA_MAX=2 node --max-semi-space-size=8
 /**
  * The command `roomcast`: starts the compiled gateway/cli/main.ts. In a checkout it compiles it first.
  *

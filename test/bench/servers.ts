@@ -70,17 +70,20 @@ export const gateway: Contestant = {
   dialect: 'gateway',
   program: join(root, 'gateway/main.js'),
   flags: ['--max-semi-space-size=8'],
-  environment: gatewayEnvironment({
-    PORT: 0,
-    ADMIN_PORT: 0,
-    JWT_SECRET: benchSecret,
-    API_KEY: benchApiKey,
-    PUBLISH_RATE: 0,
-    REQUEST_RATE: 0,
-    LOG_LEVEL: 'info',
-    DRAIN_NOTICE_MS: 0,
-    DRAIN_MS: 0,
-  }),
+  environment: {
+    MALLOC_ARENA_MAX: '2',
+    ...gatewayEnvironment({
+      PORT: 0,
+      ADMIN_PORT: 0,
+      JWT_SECRET: benchSecret,
+      API_KEY: benchApiKey,
+      PUBLISH_RATE: 0,
+      REQUEST_RATE: 0,
+      LOG_LEVEL: 'info',
+      DRAIN_NOTICE_MS: 0,
+      DRAIN_MS: 0,
+    }),
+  },
   pace: 1,
 };
 

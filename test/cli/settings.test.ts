@@ -32,6 +32,7 @@ test('serve starts a node with the memory setting of `npm start`, and SIGTERM en
   const line = await until(() => /.*"msg":"listening".*/.exec(node.output())?.[0] ?? '', 10_000, 'it listens');
   await connectWelcomed(`ws://127.0.0.1:${JSON.parse(line).port}/ws`, (await outcomeOf(alice, secret)).stdout.trim());
   expect(readFileSync(`/proc/${node.pid}/cmdline`, 'utf8').split('\0')).toContain('--max-semi-space-size=8');
+  expect(readFileSync(`/proc/${node.pid}/environ`, 'utf8').split('\0')).toContain('MALLOC_ARENA_MAX=2');
   node.kill('SIGTERM');
   expect(await node.ended()).toBe(0);
 });

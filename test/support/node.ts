@@ -67,8 +67,9 @@ export async function startNode(settings: NodeSettings = {}, extensions?: Extens
   return { url: endpoint(port, settings), port, adminPort, cluster, stop };
 }
 
-/** The options that `npm start` gives to Node. */
+/** The options that `npm start` gives to Node, and to the C library. */
 export const usualFlags = ['--max-semi-space-size=8'];
+export const usualMemory = { MALLOC_ARENA_MAX: '2' };
 
 /** Starts the built program as `npm start` does, with the same defaults. `more`: variables of Node. `stop` sends SIGTERM, then SIGKILL if needed. */
 export async function spawnNode(
@@ -79,7 +80,7 @@ export async function spawnNode(
 ): Promise<SpawnedNode> {
   if (!existsSync(program)) throw new Error(`${program} is not there: run \`npm run build\` first`);
   const child = spawn(process.execPath, [...flags, program], {
-    env: { PATH: process.env.PATH, ...environment(settings), ...more },
+    env: { PATH: process.env.PATH, ...usualMemory, ...environment(settings), ...more },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   endWithThisProcess(child);
