@@ -168,12 +168,49 @@ export function trafficSuite(start: Start, controlCharacterMs = 1_000): void {
     expect(refusals).toContain((await socket.response()).status);
   });
 
-  test('RFC 9110 5.5: a request with a control character in a header disturbs nobody else', async () => {
-    const socket = await RawSocket.connect(proxy.port);
-    await socket.write(handshake({ headers: { 'X-Anything': 'a\x01b' } }));
+  test('RFC 9110 5.5: requests with a control character in a header disturb nobody else', async () => {
+    const sockets = await Promise.all(Array.from({ length: 6 }, () => RawSocket.connect(proxy.port)));
+    for (const socket of sockets) await socket.write(handshake({ headers: { 'X-Anything': 'a\x01b' } }));
     await (await connectWelcomed(url(), token)).close();
-    expect([400, 502]).toContain((await socket.response(controlCharacterMs)).status);
+    await Promise.all(
+      sockets.map(async (socket) => {
+        expect([400, 502]).toContain((await socket.response(controlCharacterMs)).status);
+        await (await connectWelcomed(url(), token)).close();
+      }),
+    );
   }, 40_000);
+
+  test('requests that break off take no node away from others', async () => {
+    const room = randomRoom();
+    const authorized = { Host: 'localhost', Authorization: `Bearer ${token}` };
+    const publish = (headers: Headers, body: string) =>
+      httpRequest({
+        ...{ method: 'POST', path: `/rooms/${room}/messages`, body },
+        headers: { ...authorized, 'Content-Type': 'application/json', ...headers },
+      });
+    const abuses: [string, Buffer][] = [
+      ['half of a head', httpRequest({ path: '/healthz', headers: authorized }).subarray(0, -2)],
+      ['half of a body', publish({ 'Content-Length': '100' }, '{"data":')],
+      ['half of a body after 100', publish({ 'Content-Length': '100', Expect: '100-continue' }, '{"data":')],
+      ['half of a chunk', publish({ 'Transfer-Encoding': 'chunked' }, '40\r\n{"data":')],
+      ['what is no chunk', publish({ 'Transfer-Encoding': 'chunked' }, 'x\r\n{"data":1}\r\n0\r\n\r\n')],
+      ['a stream', httpRequest({ path: `/rooms/${room}/events`, headers: authorized })],
+      ['a poll', httpRequest({ path: `/rooms/${room}/messages`, headers: authorized })],
+      ['a handshake', handshake({ headers: authorized })],
+      ['a handshake and a broken frame', Buffer.concat([handshake({ headers: authorized }), Buffer.alloc(20, 0xff)])],
+    ];
+    for (const [abuse, bytes] of abuses) {
+      // At once, and after what came within 100 ms: often enough for both nodes.
+      for (const waitMs of Array.from({ length: 12 }, (_, index) => (index % 2) * 100)) {
+        const socket = await RawSocket.connect(proxy.port);
+        await socket.write(bytes);
+        if (waitMs > 0) await socket.response(waitMs).catch(() => undefined);
+        socket.destroy();
+      }
+      expect((await post(room, '{"data":1}')).status, abuse).toBe(200);
+      await (await connectWelcomed(url(), token)).close();
+    }
+  });
 
   test.each<[string, Headers]>([
     ['no Upgrade', { Upgrade: null }],
