@@ -223,18 +223,13 @@ function nameOf({ host, port }: Endpoint): string {
 
 /** The reply to CLUSTER NODES: id, address, flags, primary, ping, pong, config epoch, … Of who answers under `myself`, too. */
 function epochsOf(nodes: string): Map<string, number> {
-  const lines = nodes.split('\n').map((line) => line.split(' '));
-  return new Map(
-    lines.flatMap(([id = '', , flags = '', , , , epoch]): [string, number][] => {
-      const its = Number(epoch);
-      return flags.split(',').includes(myself)
-        ? [
-            [id, its],
-            [myself, its],
-          ]
-        : [[id, its]];
-    }),
-  );
+  const epochs = new Map<string, number>();
+  for (const line of nodes.split('\n')) {
+    const [id = '', , flags = '', , , , epoch] = line.split(' ');
+    epochs.set(id, Number(epoch));
+    if (flags.split(',').includes(myself)) epochs.set(myself, Number(epoch));
+  }
+  return epochs;
 }
 
 function shuffled<Item>(items: readonly Item[]): Item[] {

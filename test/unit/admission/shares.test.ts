@@ -1,5 +1,5 @@
 /** gateway/admission/shares.ts and lane.ts: whoever publishes most leaves places to others, whichever way they come. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Lane } from '../../../gateway/admission/lane.ts';
 import { publishBytes, type Sharer, Shares } from '../../../gateway/admission/shares.ts';
 import type { Backplane } from '../../../gateway/backplane/backplane.ts';
@@ -8,11 +8,13 @@ import { ClientRates } from '../../../gateway/http/fallback/client-rates.ts';
 import { Publishing } from '../../../gateway/http/fallback/publishing.ts';
 import { broadcast } from '../../../gateway/operations/broadcast.ts';
 import { publishFromServer } from '../../../gateway/operations/publish.ts';
+import { deferred } from '../../../shared/deferred.ts';
 import { onCleanup } from '../../support/cleanup.ts';
 import { until } from '../../support/until.ts';
 import { bytesOf, SocketlessNode, tokenOf } from '../socketless-node.ts';
 
 const small = publishBytes('1');
+const message = { data: '1', key: undefined, from: undefined };
 const never = () => new Promise<never>(() => undefined);
 
 function sharer(): Sharer {
@@ -106,8 +108,6 @@ describe('on a node whose backplane takes nothing, with a hundred places', () =>
     return { node: world.node, count, member };
   }
 
-  const message = { data: '1', key: undefined, from: undefined };
-
   test('a flood by the API leaves half of them, and a member who publishes finds one at once', async () => {
     const { node, count, member } = await stuckNode();
     const ann = await member('ann');
@@ -139,5 +139,56 @@ describe('on a node whose backplane takes nothing, with a hundred places', () =>
     expect(count('ann')).toBeLessThanOrEqual(12);
     bob('bob', 'x'.repeat(4_096));
     await until(() => count('bob') === 1, 5_000, 'his has a place');
+  });
+});
+
+describe('what waited for its place', () => {
+  /** One place of a lane is taken until `first` settles. */
+  async function busyNode() {
+    const backplane: Backplane = new MemoryBackplane(60_000);
+    const published: string[] = [];
+    const first = deferred();
+    backplane.publish = async ({ room }) => {
+      published.push(room);
+      await first.promise;
+      return { duplicate: false };
+    };
+    const rules = [{ match: '*', publish: 'anyone' }];
+    const world = await new SocketlessNode({ rules, backplane, places: { count: 2, bytes: 1_000_000 } }).start();
+    onCleanup(() => world.close());
+    const oneWaits = (lane: 'post' | 'input') =>
+      until(
+        () => published.length === 1 && (world.node.lanes[lane] as Lane).nextBytes !== undefined,
+        5_000,
+        'one is under way, and one waits',
+      );
+    return { node: world.node, published, first, oneWaits };
+  }
+
+  test('while the process stood still is not published by POST', async () => {
+    const { node, published, first, oneWaits } = await busyNode();
+    const posting = new Publishing(new ClientRates(0, 1));
+    const post = (room: string) =>
+      posting.publish(node, { room, token: undefined, address: '192.0.2.9', text: '{"data":1}' });
+    const answers = [post('first'), post('second')];
+    await oneWaits('post');
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
+    onCleanup(() => clock.mockRestore());
+    first.resolve();
+    expect(await Promise.all(answers)).toMatchObject([{ ok: '{}' }, { problem: { status: 503 } }]);
+    expect(published).toEqual(['first']);
+  });
+
+  test('until another node had taken its input over is not published', async () => {
+    const { node, published, first, oneWaits } = await busyNode();
+    let isOurs = true;
+    const input = (room: string) => publishFromServer(node, { ...message, room }, 'input', () => isOurs);
+    const taken = [input('first'), input('second')];
+    await oneWaits('input');
+    isOurs = false;
+    first.resolve();
+    await expect(taken[1]).rejects.toMatchObject({ code: 'unavailable' });
+    await taken[0];
+    expect(published).toEqual(['first']);
   });
 });
