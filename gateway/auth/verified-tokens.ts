@@ -34,7 +34,7 @@ export class VerifiedTokens<Verified extends { expiresAt: number }> {
       this.#remembered.clear();
       this.#rememberedKeys = keys;
     }
-    const hash = createHash('sha256').update(token).digest('base64');
+    const hash = createHash('sha256').update(token).digest('binary');
     const known = this.#remembered.get(hash);
     if (known !== undefined && Date.now() < known.expiresAt) return known;
     return this.#underWay.get(hash) ?? this.#verifyNew(token, hash, keys);

@@ -252,7 +252,8 @@ export class Session {
   }
 
   #withInfo(identity: Identity): Identity {
-    return this.#info === undefined ? identity : { ...identity, info: this.#info };
+    const { user, grants } = identity;
+    return this.#info === undefined ? identity : { user, grants, info: this.#info };
   }
 
   #refused(error: unknown, { id, atHandshake }: Opening): void {

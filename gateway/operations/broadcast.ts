@@ -26,7 +26,7 @@ export async function broadcast(
     if (from > 0) await nextTurn();
     const made: BroadcastResult[] = hangs
       ? slice.map((room) => ({ room, refusal: leftOut }))
-      : await Promise.all(slice.map((room) => publishTo(parts, { ...message, room })));
+      : await Promise.all(slice.map((room) => publishTo(parts, { room, ...message })));
     hangs ||= made.some((result) => 'refusal' in result && result.refusal.code === 'timeout');
     results.push(...made);
   }

@@ -217,7 +217,7 @@ export class Subscription {
     // Over HTTP nobody may know the user: then the key decides.
     const { user = from, now = 0 } = this.#lead?.welcome ?? {};
     if (from === user && this.#hidden.delete(key)) return;
-    this.events.emit('message', { ...message, recovered: this.#isResumed && at < now });
+    this.events.emit('message', { recovered: this.#isResumed && at < now, ...message });
   }
 
   #isKnown({ offset, id }: MessageFrame): boolean {
