@@ -26,6 +26,7 @@ import { Meter, meterFlags } from './meter.ts';
 
 const payload = 'x'.repeat(128);
 const deadlineMs = 30_000;
+const longestPing = 2;
 const prefix = 'work';
 const names = new RedisNames(prefix, 0);
 const envelopes = new EnvelopeWriter();
@@ -128,7 +129,7 @@ export class Stage {
   }
 
   async #joinBy(protocol: CentrifugoProtocol, token: string, room: string): Promise<void> {
-    const { hello, join, opening, joined } = dialects[protocol];
+    const { hello, join, opening, joined, heartbeat } = dialects[protocol];
     const encoding = protocol === 'centrifugo' ? 'utf8' : 'latin1';
     const subprotocols = protocol === 'centrifugo' ? [] : ['centrifuge-protobuf'];
     const socket = new WebSocket(endpointOf(this.node), subprotocols);
@@ -143,11 +144,17 @@ export class Stage {
       const [told] = (await within(answered, deadlineMs, 'a command is answered')) as [Buffer];
       if (!told.toString(encoding).includes(answer ?? '')) throw new Error(`a command was answered by ${told}`);
     }
-    this.#listen(socket);
+    // Without an answer the node closes the connection after 10 s.
+    this.#listen(socket, (message) => {
+      if (message.toString(encoding) !== heartbeat?.ping) return false;
+      socket.send(protocol === 'centrifugo' ? heartbeat.pong : Buffer.from(heartbeat.pong, encoding));
+      return true;
+    });
   }
 
-  #listen(socket: WebSocket): void {
-    socket.on('message', () => {
+  #listen(socket: WebSocket, answersPing: (message: Buffer) => boolean = () => false): void {
+    socket.on('message', (message: Buffer) => {
+      if (message.length <= longestPing && answersPing(message)) return;
       this.#missing--;
       if (this.#missing === 0) this.#heardAll();
     });
