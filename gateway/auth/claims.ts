@@ -83,7 +83,7 @@ export function claimsReader({
   return (claims) => {
     if (centrifugo && claims.channel !== undefined) return readSubscription(claims);
     const { identity, expiresAt } = insecure ? readInsecurely(claims) : readConnection(claims, grantsOf);
-    // Not by a spread with a field behind it: V8 makes a shape for each such object, and thousands are remembered.
+    // Not by a spread with a field behind it: Node 20 makes a shape for each such object, and thousands are remembered.
     return { identity, expiresAt, assigned: centrifugo ? readAssigned(claims) : none };
   };
 }

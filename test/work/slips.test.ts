@@ -4,6 +4,7 @@
 import { beforeAll, expect, test } from 'vitest';
 import { type Change, changedBuild } from '../support/changed-build.ts';
 import { overBudget, readBudget } from './budget.ts';
+import { heldBytes, holding } from './holding.ts';
 import { least, scenarios } from './scenarios.ts';
 import { Stage } from './stage.ts';
 import { needStrace } from './system-calls.ts';
@@ -80,6 +81,17 @@ const slips: Slip[] = [
 ];
 
 beforeAll(needStrace);
+
+test('a node that remembers tokens with all their claims is over the budget', async () => {
+  const program = changedBuild({
+    file: 'auth/verified-tokens.js',
+    place: 'this.#remembered.set(hash, verified);',
+    change:
+      "this.#remembered.set(hash, { token, claims: JSON.parse(Buffer.from(token.split('.')[1], 'base64url')), ...verified });",
+  });
+  const counts = { heldBytes: await heldBytes(program) };
+  expect(overBudget(counts, readBudget()[holding] ?? {})).toHaveLength(1);
+});
 
 test.each(slips)('a node that $does is over the budget', async ({ change, seenIn, over }) => {
   const scenario = scenarios.find(({ name }) => name.startsWith(seenIn));

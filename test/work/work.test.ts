@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebhookReceiver } from '../support/webhook-receiver.ts';
 import { type Budget, overBudget, readBudget, writeBudget } from './budget.ts';
+import { heldBytes, holding } from './holding.ts';
 import { least, scenarios } from './scenarios.ts';
 import { Stage } from './stage.ts';
 import { needStrace } from './system-calls.ts';
@@ -30,6 +31,12 @@ test.each(scenarios)('$name: within its budget for each $unit', otherNodes, asyn
   const counts = await least(scenario, await Stage.set(), isGood);
   counted[scenario.name] = counts;
   if (!writes) expect(overBudget(counts, budget)).toEqual([]);
+});
+
+test(`${holding}: within its budget`, otherNodes, async () => {
+  const counts = { heldBytes: await heldBytes() };
+  counted[holding] = counts;
+  if (!writes) expect(overBudget(counts, readBudget()[holding] ?? {})).toEqual([]);
 });
 
 /** These begin rooms and connections before they are counted: what is left are messages. */
@@ -58,5 +65,6 @@ test.each(ofMessages.filter(({ native }) => native !== undefined))(
 );
 
 test('the budget has no scenario that is gone', () => {
-  if (!writes) expect(Object.keys(readBudget()).sort()).toEqual(scenarios.map(({ name }) => name).sort());
+  const names = [...scenarios.map(({ name }) => name), holding];
+  if (!writes) expect(Object.keys(readBudget()).sort()).toEqual(names.sort());
 });
